@@ -1,0 +1,108 @@
+//! What an engine is asked and what it answers: the Rust side of `wit/engine.wit`.
+//!
+//! These types mirror the contract one to one, so that the host's bindings and the component's
+//! exports are plain conversions. Ranges and defaults are documented in the WIT and checked in
+//! `scheduler::admit`.
+
+use crate::error::EngineError;
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// `system`, `user`, `assistant` or `tool`; the chat template decides what it accepts.
+    pub role: String,
+    /// The turn's text.
+    pub content: String,
+}
+
+/// What to continue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// A conversation, rendered by the model's chat template.
+    Messages(Vec<Message>),
+    /// Plain text; the beginning-of-sequence token is put before it if the model has one.
+    Text(String),
+    /// Token ids, used as they are.
+    Tokens(Vec<u32>),
+}
+
+/// How the next token is chosen; `None` takes the model's default. Ranges: `wit/engine.wit`.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct Sampling {
+    pub temperature: Option<f32>,
+    pub top_k: Option<u32>,
+    pub top_p: Option<f32>,
+    pub min_p: Option<f32>,
+    pub repetition_penalty: Option<f32>,
+    pub presence_penalty: Option<f32>,
+    pub frequency_penalty: Option<f32>,
+    pub seed: Option<u64>,
+}
+
+/// One generation to start.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// Tokens to generate at most, at least 1; `None` fills the context.
+    pub max_tokens: Option<u32>,
+    /// The completion ends before the first of these texts.
+    pub stop: Vec<String>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+impl Request {
+    /// A request with every default: the model's sampling, no stop texts, the context as limit.
+    pub fn new(prompt: Prompt) -> Self {
+        Request { prompt, max_tokens: None, stop: Vec::new(), sampling: Sampling::default() }
+    }
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end-of-sequence token or a stop text.
+    Stop,
+    /// `max_tokens`, or the context is full.
+    Length,
+}
+
+/// What a generation cost, in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the rendered prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated, an end-of-sequence token included.
+    pub completion_tokens: u32,
+    /// Prompt tokens whose keys and values were already cached.
+    pub cached_tokens: u32,
+}
+
+/// The end of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// What it cost.
+    pub usage: Usage,
+}
+
+/// A piece of a completion.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Event {
+    /// Text to append; complete UTF-8 characters only.
+    pub text: String,
+    /// The token ids this event accounts for.
+    pub tokens: Vec<u32>,
+    /// Set on the last event.
+    pub finish: Option<Finish>,
+}
+
+/// Names one generation within its engine; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GenerationId(pub u64);
+
+/// What `Engine::step` hands out: an event of one generation, or the fault that ended it.
+pub type Delivery = (GenerationId, Result<Event, EngineError>);
