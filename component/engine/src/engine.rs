@@ -1,0 +1,248 @@
+//! The engine as host and component see it: submit requests, step, cancel.
+//!
+//! A plain value without threads of its own: whoever owns it drives it. The native host steps it on one
+//! thread of its own; in wasm the calling request does.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sterna_kernels::Isa;
+
+use crate::error::EngineError;
+use crate::forward::{BatchToken, Forward};
+use crate::kv::{KvCache, KvShape};
+use crate::model::Model;
+use crate::request::{Delivery, GenerationId, Prompt, Request};
+use crate::scheduler::{Limits, Scheduler, admit};
+use crate::team::{self, Team};
+
+/// How an engine uses its machine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Sequences that are generated at the same time, at least 1. Default 8.
+    pub max_sequences: usize,
+    /// Requests that may wait for a slot; a further one is `Overloaded`. Default 64.
+    pub max_queue: usize,
+    /// Prompt tokens one step takes in at most, over all sequences: what a decoding sequence may wait
+    /// for between two of its tokens. At least 1, default 64.
+    pub prefill_chunk: usize,
+    /// Positions of a sequence at most, where the model's own context is too long for this machine.
+    pub max_context: Option<usize>,
+    /// Bytes all keys and values may take together. A request waits until what it may need is free;
+    /// `None` sets no limit (`max_sequences` times the context sets one).
+    pub max_kv_bytes: Option<u64>,
+    /// Threads that compute; ignored without the feature `native`. Default: `team::default_threads`.
+    pub threads: usize,
+    /// The instruction set.
+    pub isa: Isa,
+}
+
+impl EngineOptions {
+    /// Every default, computing with `isa` (see `Isa::from_env`).
+    #[must_use]
+    pub fn new(isa: Isa) -> Self {
+        EngineOptions {
+            max_sequences: 8,
+            max_queue: 64,
+            prefill_chunk: 64,
+            max_context: None,
+            max_kv_bytes: None,
+            threads: team::default_threads(),
+            isa,
+        }
+    }
+}
+
+/// The facts of `wit/engine.wit`'s `model-info`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct ModelInfo {
+    pub id: String,
+    pub created: u64,
+    pub architecture: String,
+    pub context_length: u32,
+    pub vocab_size: u32,
+    pub parameters: u64,
+    pub head_type: String,
+    pub isa: String,
+    pub max_sequences: u32,
+}
+
+/// What the engine is doing and has done; totals count from its creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Requests that wait for a slot, now.
+    pub queued: usize,
+    /// Sequences in prefill or decode, now.
+    pub running: usize,
+    /// Bytes of keys and values in use, now.
+    pub kv_bytes: u64,
+    /// Bytes of keys and values held, in use or ready for the next sequence.
+    pub kv_allocated_bytes: u64,
+    /// Prompt tokens taken in.
+    pub prompt_tokens: u64,
+    /// Tokens generated.
+    pub tokens_generated: u64,
+    /// Generations that ended by themselves.
+    pub finished: u64,
+    /// Generations that were cancelled.
+    pub cancelled: u64,
+    /// Generations that ended by a fault.
+    pub failed: u64,
+    /// Batches computed.
+    pub steps: u64,
+}
+
+/// A model, its caches and its queue.
+pub struct Engine {
+    model: Arc<Model>,
+    forward: Forward,
+    kv: KvCache,
+    scheduler: Scheduler,
+    options: EngineOptions,
+    limits: Limits,
+    created: u64,
+}
+
+impl Engine {
+    /// An idle engine. Runs the kernels' self-test first.
+    ///
+    /// # Errors
+    /// `Unavailable` where a kernel of the chosen ISA differs from scalar, an option is out of range, or
+    /// threads cannot be started.
+    pub fn new(model: Arc<Model>, options: EngineOptions) -> Result<Engine, EngineError> {
+        check_options(&options)?;
+        sterna_kernels::self_test(options.isa).map_err(|error| EngineError::Unavailable(error.to_string()))?;
+        let shape = KvShape::of(&model.config);
+        let context = options.max_context.unwrap_or(usize::MAX).min(model.config.context_length);
+        let limits = Limits::new(&options, shape, context)?;
+        let max_tokens = options.max_sequences + options.prefill_chunk;
+        let team = Team::new(options.threads)?;
+        Ok(Engine {
+            forward: Forward::new(model.clone(), options.isa, team, max_tokens),
+            // One slot more than the scheduler's: `embed` runs in it.
+            kv: KvCache::new(shape, options.max_sequences + 1),
+            scheduler: Scheduler::new(limits),
+            created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs()),
+            model,
+            options,
+            limits,
+        })
+    }
+
+    /// The model this engine runs.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The facts of `wit/engine.wit`'s `model-info`.
+    #[must_use]
+    pub fn info(&self) -> ModelInfo {
+        let weights = &self.model.weights;
+        ModelInfo {
+            id: self.model.id.clone(),
+            created: self.created,
+            architecture: self.model.config.architecture.clone(),
+            context_length: clamp_u32(self.limits.context),
+            vocab_size: clamp_u32(self.model.config.vocab_size),
+            parameters: self.model.parameters(),
+            head_type: weights.head.as_ref().unwrap_or(&weights.embedding).view().ty().name().to_string(),
+            isa: self.options.isa.name().to_string(),
+            max_sequences: clamp_u32(self.options.max_sequences),
+        }
+    }
+
+    /// Check, render, tokenise and queue a request. Returns its id and its prompt's length in tokens.
+    ///
+    /// # Errors
+    /// `InvalidRequest`, `ContextOverflow`, or `Overloaded` where the queue is full.
+    pub fn submit(&mut self, request: Request) -> Result<(GenerationId, u32), EngineError> {
+        let admitted = admit::admit(&self.model, &self.limits, request)?;
+        self.scheduler.submit(&self.model, admitted)
+    }
+
+    /// One batch through the model: a token of every decoding sequence and at most `prefill_chunk` prompt
+    /// tokens. Every event goes to `deliver`. False when there was nothing to do.
+    pub fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> bool {
+        self.scheduler.step(&mut self.forward, &mut self.kv, deliver)
+    }
+
+    /// End a generation in the queue, in prefill or in decode, and free its slot and cache at once.
+    /// Returns whether it was alive; no further event of it is delivered.
+    pub fn cancel(&mut self, id: GenerationId) -> bool {
+        self.scheduler.cancel(id, &mut self.kv)
+    }
+
+    /// What the engine is doing and has done.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            kv_bytes: self.kv.used_bytes(),
+            kv_allocated_bytes: self.kv.allocated_bytes(),
+            ..self.scheduler.stats()
+        }
+    }
+
+    /// The final hidden state of the input's last token, after the output norm and scaled to length 1
+    /// (`[hidden_size]`), and the input's length in tokens. Runs to its end before the next step.
+    ///
+    /// # Errors
+    /// `InvalidRequest`, `ContextOverflow`; `Internal` where the state is not finite.
+    pub fn embed(&mut self, prompt: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
+        let tokens = admit::prompt_tokens(&self.model, prompt)?;
+        if tokens.len() > self.limits.context {
+            return Err(EngineError::ContextOverflow {
+                limit: clamp_u32(self.limits.context),
+                requested: clamp_u32(tokens.len()),
+            });
+        }
+        let slot = self.options.max_sequences;
+        let batch: Vec<BatchToken> = tokens
+            .iter()
+            .enumerate()
+            .map(|(position, &token)| BatchToken { slot, position, token, wants_logits: false })
+            .collect();
+        let mut state = Ok(Vec::new());
+        for chunk in batch.chunks(self.options.prefill_chunk) {
+            state = self.forward.run_layers(chunk, &mut self.kv).map(|()| self.forward.final_state(chunk.len() - 1));
+            if state.is_err() {
+                break;
+            }
+        }
+        self.kv.free(slot);
+        Ok((normalised(state?)?, clamp_u32(tokens.len())))
+    }
+}
+
+/// `x / |x|`, summed in f64 in order.
+fn normalised(mut x: Vec<f32>) -> Result<Vec<f32>, EngineError> {
+    let norm = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    if !norm.is_finite() {
+        return Err(EngineError::Internal("the model's last hidden state is not finite".into()));
+    }
+    if norm > 0.0 {
+        #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
+        x.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+    }
+    Ok(x)
+}
+
+fn check_options(options: &EngineOptions) -> Result<(), EngineError> {
+    for (name, value) in [
+        ("max_sequences", options.max_sequences),
+        ("prefill_chunk", options.prefill_chunk),
+        ("max_context", options.max_context.unwrap_or(usize::MAX)),
+        ("threads", options.threads),
+    ] {
+        if value == 0 {
+            return Err(EngineError::Unavailable(format!("engine option {name} must be at least 1")));
+        }
+    }
+    Ok(())
+}
+
+/// Sizes that come from files fit u32 in practice; what does not is reported as the largest u32.
+pub(crate) fn clamp_u32(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
