@@ -1,0 +1,28 @@
+# Each line calls cargo or a script; the scripts say what they do.
+LISTEN ?= 127.0.0.1:8080
+
+.PHONY: build run test lint bench clean components help
+
+help:        ## this list
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+components: ## the WASI components, into target/components
+	scripts/components.sh
+
+build: ## target/release/sterna, with the components inside it
+	scripts/build.sh release
+
+run: build ## set up, build, and serve the embedded demo model on LISTEN (127.0.0.1:8080)
+	target/release/sterna serve --listen $(LISTEN)
+
+test: ## everything CI runs
+	scripts/test.sh
+
+lint: ## formatting and lints alone
+	scripts/lint.sh
+
+bench: build ## decode and prefill speed of the 2B-4T shape, beside the machine's limits
+	target/release/sterna bench --shape bitnet-2b-4t --head q6_k
+
+clean: ## forget everything built
+	cargo clean

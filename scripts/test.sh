@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Everything CI runs: build, lint, unit, property and end-to-end tests, and the official OpenAI client against a running server.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
+
+step "build"
+scripts/build.sh ci
+step "lint"
+scripts/lint.sh
+step "unit, property and end-to-end tests"
+if command -v cargo-nextest >/dev/null; then
+  cargo nextest run --cargo-profile ci --workspace --features sterna-kernels/checks --no-fail-fast
+else
+  echo "cargo-nextest is not installed (cargo install cargo-nextest): using cargo test, which is slower"
+  cargo test --profile ci --workspace --features sterna-kernels/checks --no-fail-fast
+fi
+step "AVX-512 kernels"
+scripts/test-avx512.sh
+step "the openai package against a running server"
+tests/clients/run.sh target/ci/sterna
+step "done"

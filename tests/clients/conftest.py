@@ -1,0 +1,65 @@
+"""Starts one `sterna serve` for the whole run and stops it by SIGTERM, which must end it with exit code 0."""
+
+import json
+import re
+import signal
+import subprocess
+import threading
+import urllib.request
+
+import openai
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--sterna", required=True, help="path of the sterna binary")
+
+
+@pytest.fixture(scope="session")
+def server(request):
+    """The base address of a server with the embedded demo model."""
+    process = subprocess.Popen(
+        [request.config.getoption("--sterna"), "serve", "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log, address = [], None
+    for line in process.stdout:
+        log.append(line)
+        found = re.search(r"http://127\.0\.0\.1:[0-9]+", line)
+        if found:
+            address = found.group(0)
+            break
+    assert address, "the server named no address:\n" + "".join(log)
+    drain = threading.Thread(target=lambda: log.extend(process.stdout), daemon=True)
+    drain.start()
+    yield address
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(timeout=60)
+    drain.join(timeout=10)
+    assert code == 0, f"exit code {code} after SIGTERM; log:\n" + "".join(log)
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    """The official client, pointed at the server."""
+    return openai.OpenAI(base_url=server + "/v1", api_key="unused", max_retries=0, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def expected():
+    """Greedy continuations of the demo model by the reference implementation."""
+    with open("tests/fixtures/demo-expected.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
+@pytest.fixture
+def get(server):
+    """GET a path, as text."""
+
+    def fetch(path):
+        with urllib.request.urlopen(server + path, timeout=30) as reply:
+            return reply.read().decode()
+
+    return fetch

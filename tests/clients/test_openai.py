@@ -1,0 +1,142 @@
+"""The official `openai` package, as any user would point it at Sterna."""
+
+import concurrent.futures
+import time
+
+import openai
+import pytest
+
+GREEDY = {"temperature": 0}
+# Below this gap between the two best logits a rounding flip may choose the other token
+# (tests/fixtures/demo-expected.json says the smallest gap on the way).
+SAFE_MARGIN = 0.05
+
+
+def test_lists_models(client):
+    models = client.models.list().data
+    assert [model.id for model in models] == ["demo"]
+    assert client.models.retrieve("demo").object == "model"
+
+
+def test_completions_equal_the_reference(client, expected):
+    safe = [case for case in expected if case["min_margin"] >= SAFE_MARGIN]
+    assert len(safe) >= 2
+    for case in safe:
+        reply = client.completions.create(model="demo", prompt=case["prompt"], max_tokens=len(case["greedy"]), **GREEDY)
+        assert reply.choices[0].text == case["text"]
+        assert reply.choices[0].finish_reason == "length"
+        assert reply.usage.completion_tokens == len(case["greedy"])
+        assert reply.usage.prompt_tokens == len(case["ids"])
+
+
+def test_token_ids_are_a_prompt(client, expected):
+    case = max(expected, key=lambda case: case["min_margin"])
+    reply = client.completions.create(model="demo", prompt=case["ids"], max_tokens=16, **GREEDY)
+    assert case["text"].startswith(reply.choices[0].text)
+
+
+def test_streamed_completion_equals_the_plain_one(client):
+    ask = {"model": "demo", "prompt": "The dog and the cat", "max_tokens": 40, "seed": 7, "temperature": 0.8}
+    plain = client.completions.create(**ask)
+    chunks = list(client.completions.create(stream=True, stream_options={"include_usage": True}, **ask))
+    assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == plain.choices[0].text
+    assert chunks[-1].usage.completion_tokens == plain.usage.completion_tokens
+    assert len(chunks) > 20, "the text came in few pieces: it was not streamed"
+
+
+def test_chat_plain_and_streamed(client):
+    ask = {
+        "model": "demo",
+        "messages": [{"role": "user", "content": "One day, a small bird found a shiny stone."}],
+        "max_completion_tokens": 32,
+        **GREEDY,
+    }
+    plain = client.chat.completions.create(**ask)
+    assert plain.choices[0].message.role == "assistant"
+    assert plain.choices[0].message.content.strip()
+    stream = client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **ask)
+    chunks = list(stream)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == plain.choices[0].message.content
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+    assert chunks[-1].usage.total_tokens == plain.usage.total_tokens
+
+
+def test_stop_text_ends_the_completion_before_it(client):
+    reply = client.completions.create(model="demo", prompt="The dog and the cat", max_tokens=60, stop=["park"], **GREEDY)
+    assert reply.choices[0].finish_reason == "stop"
+    assert "park" not in reply.choices[0].text
+    assert reply.choices[0].text.endswith("in the ")
+
+
+def test_same_seed_same_text(client):
+    def tell(seed):
+        reply = client.completions.create(model="demo", prompt="Tom wanted to", max_tokens=40, temperature=1.0, seed=seed)
+        return reply.choices[0].text
+
+    assert tell(11) == tell(11)
+    assert len({tell(seed) for seed in range(5)}) > 1
+
+
+def test_twenty_streams_at_once_are_all_right(client, expected):
+    case = max(expected, key=lambda case: case["min_margin"])
+
+    def stream(_):
+        chunks = client.completions.create(model="demo", prompt=case["ids"], max_tokens=48, stream=True, **GREEDY)
+        return "".join(chunk.choices[0].text for chunk in chunks)
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(stream, range(20)))
+    assert answers == [case["text"]] * 20
+
+
+def gauge(text, name):
+    """The value of an unlabelled metric."""
+    return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(name + " ")))
+
+
+def test_clients_that_leave_free_their_work(client, get):
+    before = gauge(get("/metrics"), "sterna_generations_cancelled_total")
+
+    def leave(_):
+        stream = client.completions.create(model="demo", prompt="Once upon a time", max_tokens=480, stream=True, temperature=1.0)
+        next(iter(stream))
+        stream.close()
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        list(pool.map(leave, range(10)))
+    deadline = time.monotonic() + 30
+    while True:
+        metrics = get("/metrics")
+        cancelled = gauge(metrics, "sterna_generations_cancelled_total") - before
+        if gauge(metrics, "sterna_generations_running") == 0 and gauge(metrics, "sterna_generations_queued") == 0:
+            break
+        assert time.monotonic() < deadline, metrics
+        time.sleep(0.05)
+    # A story may end by itself before its reader leaves, but not most of them.
+    assert cancelled >= 5, metrics
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("max_tokens", 0), ("temperature", -1), ("top_p", 2), ("n", 3), ("stop", [""])],
+)
+def test_bad_fields_are_named(client, field, value):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(model="demo", prompt="x", extra_body={field: value})
+    assert caught.value.param == field
+
+
+def test_unknown_role_and_model(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="demo", messages=[{"role": "wizard", "content": "x"}])
+    assert "role" in caught.value.param
+    with pytest.raises(openai.NotFoundError):
+        client.completions.create(model="gpt-9", prompt="x")
+
+
+def test_prompt_longer_than_the_context(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(model="demo", prompt="word " * 2000)
+    assert caught.value.code == "context_length_exceeded"
