@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build run test lint bench clean components help
+.PHONY: build run spin test lint bench clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -14,6 +14,9 @@ build: ## target/release/sterna, with the components inside it
 
 run: build ## set up, build, and serve the embedded demo model on LISTEN (127.0.0.1:8080)
 	target/release/sterna serve --listen $(LISTEN)
+
+spin: build ## target/components/app.wasm, what `spin up` serves
+	target/release/sterna compose -o target/components/app.wasm
 
 test: ## everything CI runs
 	scripts/test.sh
