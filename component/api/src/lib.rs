@@ -1,1 +1,35 @@
-//! stub
+//! HTTP in, SSE out: the OpenAI-compatible API, as a WASI 0.2 component that knows no model.
+//!
+//! The path of a request: `wasi.rs` (the world outside) -> `route.rs` (method and path) -> `body.rs` (bytes,
+//! at most 4 MiB) -> `fields.rs`, `params.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) ->
+//! `engine.rs` (the contract in `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault becomes
+//! an HTTP status in `error.rs`.
+//!
+//! Where OpenAI's documentation leaves a choice:
+//!
+//! - A missing or empty `model` asks the default model, the first of `GET /v1/models`.
+//! - Without `max_tokens` a completion may fill the context; OpenAI's default of 16 is not used.
+//! - The text parts of one message are joined by a line break.
+//! - Unknown fields are ignored; those of OpenAI's schema that would change the answer and cannot be
+//!   honoured (`tools`, `logprobs`, ...) are refused by name.
+//! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused (415).
+//! - A body that is JSON but no object is 422; every other wrong body is 400.
+//! - Every response allows every origin (CORS), so that a page in a browser may call the API.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod answer;
+pub mod body;
+pub mod engine;
+pub mod error;
+pub mod fields;
+pub mod http;
+pub mod models;
+pub mod params;
+pub mod prompt;
+pub mod route;
+pub mod stream;
+#[cfg(test)]
+mod testing;
+#[cfg(target_arch = "wasm32")]
+mod wasi;

@@ -1,0 +1,257 @@
+//! Every way a request can fail, as an HTTP status and OpenAI's error object.
+//!
+//! This is the one place that knows which status belongs to which fault, the engine's included.
+
+use crate::{answer::Kind, engine, http::Header};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Seconds a client is told to wait where the engine names no time.
+const RETRY_AFTER_UNAVAILABLE_S: u64 = 1;
+
+/// A failed request: `{"error": {"message", "type", "param", "code"}}` under an HTTP status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// The field at fault, as a path into the body, for example `messages[2].role`.
+    pub param: Option<String>,
+    /// A word for programs, in OpenAI's vocabulary where it has one.
+    pub code: Option<&'static str>,
+    /// `Allow` or `Retry-After`, where the status wants one.
+    pub header: Option<Header>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+    r#type: &'static str,
+    param: Option<&'a str>,
+    code: Option<&'static str>,
+}
+
+impl ApiError {
+    fn new(status: u16, code: Option<&'static str>, message: impl Into<String>) -> Self {
+        ApiError { status, message: message.into(), param: None, code, header: None }
+    }
+
+    fn field(code: &'static str, param: String, message: String) -> Self {
+        ApiError { param: Some(param), ..Self::new(400, Some(code), message) }
+    }
+
+    /// The body is no JSON.
+    pub fn invalid_json(error: &serde_json::Error) -> Self {
+        Self::new(400, Some("invalid_json"), format!("The body is not valid JSON: {error}."))
+    }
+
+    /// The body ended before its end, or could not be read.
+    pub fn unreadable_body(error: &std::io::Error) -> Self {
+        Self::new(400, Some("unreadable_body"), format!("The body could not be read: {error}."))
+    }
+
+    /// The body is JSON, but no object, so that no field can be looked for.
+    pub fn not_an_object(got: &Value) -> Self {
+        let message = format!("The body must be a JSON object, but it is {}.", name_of_type(got));
+        Self::new(422, Some("invalid_type"), message)
+    }
+
+    /// A field has the wrong type.
+    pub fn invalid_type(param: String, expected: &str, got: &Value) -> Self {
+        let message =
+            format!("Invalid type for '{param}': expected {expected}, but got {} instead.", name_of_type(got));
+        Self::field("invalid_type", param, message)
+    }
+
+    /// A field has the right type and an unusable value; `why` says what would be right.
+    pub fn invalid_value(param: String, why: &str) -> Self {
+        let message = format!("Invalid value for '{param}': {why}.");
+        Self::field("invalid_value", param, message)
+    }
+
+    /// A field without which the request says nothing.
+    pub fn missing(param: String) -> Self {
+        let message = format!("Missing required parameter: '{param}'.");
+        Self::field("missing_required_parameter", param, message)
+    }
+
+    /// A field that asks for something this server cannot do, and that would change the answer.
+    pub fn unsupported(param: String, accepted: &str) -> Self {
+        let message = format!("'{param}' is not supported by this server: {accepted}.");
+        Self::field("unsupported_parameter", param, message)
+    }
+
+    /// No such route.
+    pub fn unknown_route(path: &str) -> Self {
+        let message = format!("Unknown route '{}'. GET / lists the routes.", shorten(path));
+        Self::new(404, Some("unknown_url"), message)
+    }
+
+    /// The route exists, but not with this method.
+    pub fn method_not_allowed(path: &str, allow: &'static str) -> Self {
+        let message = format!("Method not allowed on '{}'; allowed: {allow}.", shorten(path));
+        let header = Some(Header::text("allow", allow));
+        ApiError { header, ..Self::new(405, Some("method_not_allowed"), message) }
+    }
+
+    /// The body is longer than `limit_bytes`.
+    pub fn body_too_large(limit_bytes: u64) -> Self {
+        let message = format!("The body is too large; the limit is {limit_bytes} bytes.");
+        Self::new(413, Some("request_too_large"), message)
+    }
+
+    /// The body says that it is something else than JSON.
+    pub fn unsupported_media_type() -> Self {
+        let message = "The body must be JSON; send it with 'Content-Type: application/json'.";
+        Self::new(415, Some("unsupported_media_type"), message)
+    }
+
+    /// No such model.
+    pub fn unknown_model(id: &str) -> Self {
+        let message = format!("The model '{}' does not exist. GET /v1/models lists the models.", shorten(id));
+        ApiError { param: Some("model".into()), ..Self::new(404, Some("model_not_found"), message) }
+    }
+
+    /// Nothing can be served now.
+    pub fn unavailable(reason: &str) -> Self {
+        let header = Some(Header::number("retry-after", RETRY_AFTER_UNAVAILABLE_S));
+        let message = format!("The server is not available: {reason}.");
+        ApiError { header, ..Self::new(503, Some("unavailable"), message) }
+    }
+
+    /// A fault that no request can avoid.
+    pub fn internal(reason: &str) -> Self {
+        Self::new(500, Some("internal_error"), format!("Internal error: {reason}."))
+    }
+
+    /// The engine's errors, one to one. `kind` says under which name the client sent the prompt.
+    pub fn from_engine(error: engine::Error, kind: Kind) -> Self {
+        match error {
+            engine::Error::InvalidRequest(at) => {
+                let param = openai_field(&at.field, kind);
+                let message = format!("Invalid value for '{param}': {}.", at.message.trim_end_matches('.'));
+                Self::field("invalid_value", param, message)
+            }
+            engine::Error::ContextOverflow(at) => Self::field(
+                "context_length_exceeded",
+                kind.prompt_field().into(),
+                format!(
+                    "This model's context has {} positions, but the request needs at least {} for its prompt \
+                     and one token. Shorten the prompt.",
+                    at.limit, at.requested
+                ),
+            ),
+            engine::Error::UnknownModel(id) => Self::unknown_model(&id),
+            engine::Error::Overloaded(retry_after_ms) => {
+                // The header has no unit below the second; 0 would invite an immediate retry.
+                let seconds = u64::from(retry_after_ms.div_ceil(1000).max(1));
+                let message = format!("The server is at its limit. Try again in {seconds} s.");
+                let header = Some(Header::number("retry-after", seconds));
+                ApiError { header, ..Self::new(429, Some("overloaded"), message) }
+            }
+            engine::Error::Unavailable(reason) => Self::unavailable(&reason),
+            engine::Error::Internal(reason) => Self::internal(&reason),
+        }
+    }
+
+    /// OpenAI's error object as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let r#type = match self.status {
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        let body = Body { message: &self.message, r#type, param: self.param.as_deref(), code: self.code };
+        crate::http::to_json(&Envelope { error: body })
+    }
+}
+
+/// A field of `wit/engine.wit`'s `request` under the name OpenAI's schema has for it: `sampling.top-p`
+/// is `top_p`, and the prompt of a chat is `messages`.
+fn openai_field(wit_field: &str, kind: Kind) -> String {
+    let field = wit_field.strip_prefix("sampling.").unwrap_or(wit_field).replace('-', "_");
+    match field.strip_prefix("prompt") {
+        // `prompt.messages[3].role` names the list itself.
+        Some(rest) if rest.starts_with(".messages") => rest[1..].to_owned(),
+        Some(rest) if rest.is_empty() || rest.starts_with(['.', '[']) => format!("{}{rest}", kind.prompt_field()),
+        _ => field,
+    }
+}
+
+/// What a client sent, short enough to be told back.
+pub fn shorten(text: &str) -> String {
+    const LIMIT: usize = 80;
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn name_of_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(n) if n.is_f64() => "a decimal",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{ContextOverflow, Error, InvalidRequest};
+
+    #[test]
+    fn engine_errors_have_one_status_each() {
+        let cases = [
+            (Error::InvalidRequest(InvalidRequest { field: "stop".into(), message: "empty".into() }), 400),
+            (Error::ContextOverflow(ContextOverflow { limit: 8, requested: 9 }), 400),
+            (Error::UnknownModel("x".into()), 404),
+            (Error::Overloaded(1), 429),
+            (Error::Unavailable("draining".into()), 503),
+            (Error::Internal("NaN".into()), 500),
+        ];
+        for (error, status) in cases {
+            assert_eq!(ApiError::from_engine(error, Kind::Chat).status, status);
+        }
+    }
+
+    #[test]
+    fn retry_after_rounds_up_to_whole_seconds() {
+        for (ms, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (u32::MAX, 4_294_968)] {
+            let error = ApiError::from_engine(Error::Overloaded(ms), Kind::Text);
+            assert_eq!(error.header, Some(Header::number("retry-after", seconds)));
+        }
+    }
+
+    #[test]
+    fn wit_fields_take_openai_names() {
+        let names = [
+            ("sampling.top-p", "top_p", "top_p"),
+            ("max-tokens", "max_tokens", "max_tokens"),
+            ("prompt", "messages", "prompt"),
+            ("prompt.messages[3].role", "messages[3].role", "messages[3].role"),
+            ("prompt[1]", "messages[1]", "prompt[1]"),
+            ("prompter", "prompter", "prompter"),
+        ];
+        for (wit, chat, text) in names {
+            assert_eq!(openai_field(wit, Kind::Chat), chat);
+            assert_eq!(openai_field(wit, Kind::Text), text);
+        }
+    }
+
+    #[test]
+    fn long_input_is_not_told_back_in_full() {
+        assert_eq!(shorten(&"ä".repeat(81)), format!("{}...", "ä".repeat(80)));
+        assert_eq!(shorten("short"), "short");
+    }
+}

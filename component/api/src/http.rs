@@ -1,0 +1,133 @@
+//! HTTP as this crate needs it: the head of a request, and a reply that is whole or a stream.
+//!
+//! A header value is a constant or a number, so that no text of a request can reach a header.
+
+use crate::{error::ApiError, stream::EventStream};
+use serde::Serialize;
+
+/// What is known of a request before its body is read.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    /// `GET`, `POST`, ...
+    pub method: String,
+    /// The path, with its query if it has one.
+    pub path: String,
+    /// `Content-Type`, if sent.
+    pub content_type: Option<String>,
+    /// `Content-Length`, if sent and a number.
+    pub content_length: Option<u64>,
+}
+
+/// A response header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Lower case, as HTTP/2 wants it.
+    pub name: &'static str,
+    value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
+    Text(&'static str),
+    Number(u64),
+}
+
+impl Header {
+    /// A header with a constant value.
+    pub fn text(name: &'static str, value: &'static str) -> Self {
+        Header { name, value: Value::Text(value) }
+    }
+
+    /// A header with a number as its value.
+    pub fn number(name: &'static str, value: u64) -> Self {
+        Header { name, value: Value::Number(value) }
+    }
+
+    /// The value as it is sent.
+    pub fn value(&self) -> String {
+        match self.value {
+            Value::Text(text) => text.to_owned(),
+            Value::Number(number) => number.to_string(),
+        }
+    }
+}
+
+/// What a request is answered with; `G` is the engine's generation.
+#[derive(Debug)]
+pub struct Reply<G> {
+    /// The HTTP status.
+    pub status: u16,
+    /// All headers save those the transport adds.
+    pub headers: Vec<Header>,
+    /// The body.
+    pub body: Body<G>,
+}
+
+/// A reply's body.
+#[derive(Debug)]
+pub enum Body<G> {
+    /// Bytes that are known now.
+    Whole(Vec<u8>),
+    /// Server-sent events that appear as the engine works.
+    Events(EventStream<G>),
+}
+
+impl<G> Reply<G> {
+    fn new(status: u16, content_type: &'static str, body: Body<G>) -> Self {
+        // Any page may call this API: it has no cookies or sessions that a foreign page could borrow.
+        let headers = vec![
+            Header::text("content-type", content_type),
+            Header::text("access-control-allow-origin", "*"),
+            Header::text("access-control-expose-headers", "retry-after"),
+        ];
+        Reply { status, headers, body }
+    }
+
+    /// A JSON document.
+    pub fn json(status: u16, document: Vec<u8>) -> Self {
+        Self::new(status, "application/json", Body::Whole(document))
+    }
+
+    /// A plain text.
+    pub fn text(text: &str) -> Self {
+        Self::new(200, "text/plain; charset=utf-8", Body::Whole(text.as_bytes().to_vec()))
+    }
+
+    /// A stream of server-sent events.
+    pub fn events(events: EventStream<G>) -> Self {
+        let mut reply = Self::new(200, "text/event-stream; charset=utf-8", Body::Events(events));
+        reply.headers.push(Header::text("cache-control", "no-cache"));
+        // nginx and its relatives collect a response before they pass it on unless told not to.
+        reply.headers.push(Header::text("x-accel-buffering", "no"));
+        reply
+    }
+
+    /// The answer to `OPTIONS`, a browser's preflight among them.
+    pub fn options(allow: &'static str) -> Self {
+        Reply {
+            status: 204,
+            headers: vec![
+                Header::text("allow", allow),
+                Header::text("access-control-allow-origin", "*"),
+                Header::text("access-control-allow-methods", allow),
+                // The wildcard stands for every header but this one.
+                Header::text("access-control-allow-headers", "authorization, *"),
+                Header::number("access-control-max-age", 86_400),
+            ],
+            body: Body::Whole(Vec::new()),
+        }
+    }
+}
+
+impl<G> From<ApiError> for Reply<G> {
+    fn from(error: ApiError) -> Self {
+        let mut reply = Self::json(error.status, error.to_json());
+        reply.headers.extend(error.header);
+        reply
+    }
+}
+
+/// `value` as JSON. The types given here have string keys and no fallible parts, so this cannot fail.
+pub fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}

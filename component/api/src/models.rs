@@ -1,0 +1,53 @@
+//! `/v1/models`: OpenAI's list, plus the facts one wants to know of a model that runs on a CPU.
+
+use crate::{engine::ModelInfo, http::to_json};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+    architecture: &'a str,
+    parameters: u64,
+    context_length: u32,
+    vocab_size: u32,
+    head_type: &'a str,
+    isa: &'a str,
+    max_sequences: u32,
+}
+
+impl<'a> From<&'a ModelInfo> for Model<'a> {
+    fn from(info: &'a ModelInfo) -> Self {
+        Model {
+            id: &info.id,
+            object: "model",
+            created: info.created,
+            owned_by: "sterna",
+            architecture: &info.architecture,
+            parameters: info.parameters,
+            context_length: info.context_length,
+            vocab_size: info.vocab_size,
+            head_type: &info.head_type,
+            isa: &info.isa,
+            max_sequences: info.max_sequences,
+        }
+    }
+}
+
+/// All models.
+pub fn list(models: &[ModelInfo]) -> Vec<u8> {
+    to_json(&List { object: "list", data: models.iter().map(Model::from).collect() })
+}
+
+/// One model.
+pub fn one(model: &ModelInfo) -> Vec<u8> {
+    to_json(&Model::from(model))
+}

@@ -1,0 +1,153 @@
+//! From a request's head and body to a reply.
+
+use crate::{
+    answer::{Answer, Kind, Stamp},
+    body,
+    engine::{Engine, Error, Generation, Request},
+    error::ApiError,
+    fields::Object,
+    http::{Body, Head, Reply},
+    models, params, prompt,
+    stream::{EventStream, unfinished},
+};
+use percent_encoding::percent_decode_str;
+use std::io::Read;
+
+const INDEX: &str = concat!(
+    "Sterna ",
+    env!("CARGO_PKG_VERSION"),
+    ": ternary language models on CPUs, with OpenAI's HTTP API.
+
+POST /v1/chat/completions   answer a conversation   (\"stream\": true sends events)
+POST /v1/completions        continue a text or token ids
+GET  /v1/models             what can be asked
+GET  /v1/models/{id}        one model's facts
+GET  /health                whether the API answers
+
+curl http://HOST/v1/chat/completions -H 'Content-Type: application/json' \\
+  -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story.\"}], \"max_tokens\": 100}'
+"
+);
+
+/// What a path names.
+enum Route<'a> {
+    Index,
+    Health,
+    Models,
+    Model(&'a str),
+    Complete(Kind),
+}
+
+impl<'a> Route<'a> {
+    fn find(path: &'a str) -> Option<Self> {
+        Some(match path {
+            "/" => Route::Index,
+            "/health" => Route::Health,
+            "/v1/models" => Route::Models,
+            "/v1/chat/completions" => Route::Complete(Kind::Chat),
+            "/v1/completions" => Route::Complete(Kind::Text),
+            // Published names hold slashes, so the id is all of the rest.
+            _ => Route::Model(path.strip_prefix("/v1/models/").filter(|id| !id.is_empty())?),
+        })
+    }
+
+    fn allow(&self) -> &'static str {
+        match self {
+            Route::Complete(_) => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
+    }
+}
+
+/// Answer one request.
+pub fn handle<E: Engine>(engine: &E, head: &Head, body: &mut impl Read, stamp: Stamp) -> Reply<E::Generation> {
+    let mut reply = respond(engine, head, body, stamp).unwrap_or_else(Reply::from);
+    if head.method == "HEAD" {
+        reply.body = Body::Whole(Vec::new());
+    }
+    reply
+}
+
+fn respond<E: Engine>(
+    engine: &E,
+    head: &Head,
+    body: &mut impl Read,
+    stamp: Stamp,
+) -> Result<Reply<E::Generation>, ApiError> {
+    let path = head.path.split('?').next().unwrap_or_default();
+    let route = Route::find(path).ok_or_else(|| ApiError::unknown_route(path))?;
+    match (head.method.as_str(), &route) {
+        ("OPTIONS", _) => Ok(Reply::options(route.allow())),
+        ("POST", &Route::Complete(kind)) => complete(engine, kind, head, body, stamp),
+        ("GET" | "HEAD", Route::Index) => Ok(Reply::text(INDEX)),
+        ("GET" | "HEAD", Route::Health) => Ok(Reply::json(200, br#"{"status":"ok"}"#.to_vec())),
+        ("GET" | "HEAD", Route::Models) => Ok(Reply::json(200, models::list(&engine.models()))),
+        ("GET" | "HEAD", Route::Model(id)) => {
+            let id = percent_decode_str(id).decode_utf8_lossy();
+            let models = engine.models();
+            let model = models.iter().find(|model| model.id == id).ok_or_else(|| ApiError::unknown_model(&id))?;
+            Ok(Reply::json(200, models::one(model)))
+        }
+        _ => Err(ApiError::method_not_allowed(path, route.allow())),
+    }
+}
+
+fn complete<E: Engine>(
+    engine: &E,
+    kind: Kind,
+    head: &Head,
+    body: &mut impl Read,
+    stamp: Stamp,
+) -> Result<Reply<E::Generation>, ApiError> {
+    if head.content_type.as_deref().is_some_and(|declared| !is_json(declared)) {
+        return Err(ApiError::unsupported_media_type());
+    }
+    let body = body::read(body, head.content_length)?;
+    let body = serde_json::from_slice(&body).map_err(|e| ApiError::invalid_json(&e))?;
+    let body = Object::top(&body)?;
+    let params = params::parse(&body)?;
+    let prompt = match kind {
+        Kind::Chat => prompt::chat(&body)?,
+        Kind::Text => prompt::text(&body)?,
+    };
+    let model = match params.model {
+        Some(id) => id,
+        None => default_model(engine)?,
+    };
+    let request =
+        Request { model, prompt, max_tokens: params.max_tokens, stop: params.stop, sampling: params.sampling };
+    let generation = engine.generate(&request).map_err(|e| ApiError::from_engine(e, kind))?;
+    let answer = Answer::new(kind, stamp, request.model, params.include_usage);
+    if params.stream {
+        return Ok(Reply::events(EventStream::new(kind, answer, generation)));
+    }
+    let document = collect(generation, &answer).map_err(|e| ApiError::from_engine(e, kind))?;
+    Ok(Reply::json(200, document.ok_or_else(unfinished)?))
+}
+
+/// The whole answer, once it is there; `None` if the generation ended without a reason.
+fn collect(mut generation: impl Generation, answer: &Answer) -> Result<Option<Vec<u8>>, Error> {
+    let mut text = String::new();
+    while let Some(event) = generation.next()? {
+        text.push_str(&event.text);
+        if let Some(finish) = event.finish {
+            return Ok(Some(answer.whole(&text, finish)));
+        }
+    }
+    Ok(None)
+}
+
+fn default_model(engine: &impl Engine) -> Result<String, ApiError> {
+    let first = engine.models().into_iter().next();
+    first.map(|model| model.id).ok_or_else(|| ApiError::unavailable("no model is loaded"))
+}
+
+/// `application/json`, with or without parameters, or one of its `+json` relatives.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

@@ -1,0 +1,84 @@
+//! An engine for tests: it plays a script and remembers what it was asked.
+
+use crate::engine::{Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    rc::{Rc, Weak},
+};
+
+/// A piece of text.
+pub(crate) fn text(text: &str) -> Result<Event, Error> {
+    Ok(Event { text: text.into(), tokens: vec![1], finish: None })
+}
+
+/// The last piece, after 3 prompt tokens (1 of them cached) and 2 others.
+pub(crate) fn end(text: &str) -> Result<Event, Error> {
+    let usage = Usage { prompt_tokens: 3, completion_tokens: 2, cached_tokens: 1 };
+    let finish = Some(Finish { reason: FinishReason::Length, usage });
+    Ok(Event { text: text.into(), tokens: vec![2], finish })
+}
+
+/// A generation that plays its events.
+#[derive(Debug)]
+pub(crate) struct Script {
+    events: VecDeque<Result<Event, Error>>,
+    alive: Rc<()>,
+}
+
+impl Script {
+    pub(crate) fn new(events: Vec<Result<Event, Error>>) -> Self {
+        Script { events: events.into(), alive: Rc::new(()) }
+    }
+
+    /// Tells whether this generation still exists.
+    pub(crate) fn alive(&self) -> Weak<()> {
+        Rc::downgrade(&self.alive)
+    }
+}
+
+impl Generation for Script {
+    fn next(&mut self) -> Result<Option<Event>, Error> {
+        self.events.pop_front().transpose()
+    }
+}
+
+/// An engine with one model, `org/demo`, that answers every request by the same script or error.
+pub(crate) struct ScriptedEngine {
+    pub(crate) answer: Result<Vec<Result<Event, Error>>, Error>,
+    pub(crate) models: Vec<ModelInfo>,
+    pub(crate) asked: RefCell<Vec<Request>>,
+}
+
+impl ScriptedEngine {
+    pub(crate) fn new(answer: Result<Vec<Result<Event, Error>>, Error>) -> Self {
+        let demo = ModelInfo {
+            id: "org/demo".into(),
+            created: 1_700_000_000,
+            architecture: "bitnet-b1.58".into(),
+            context_length: 512,
+            vocab_size: 4096,
+            parameters: 5_800_000,
+            head_type: "f16".into(),
+            isa: "scalar".into(),
+            max_sequences: 4,
+        };
+        ScriptedEngine { answer, models: vec![demo], asked: RefCell::default() }
+    }
+}
+
+impl Engine for ScriptedEngine {
+    type Generation = Script;
+
+    fn models(&self) -> Vec<ModelInfo> {
+        self.models.clone()
+    }
+
+    fn generate(&self, request: &Request) -> Result<Script, Error> {
+        self.asked.borrow_mut().push(request.clone());
+        if self.models.iter().all(|model| model.id != request.model) {
+            return Err(Error::UnknownModel(request.model.clone()));
+        }
+        self.answer.clone().map(Script::new)
+    }
+}

@@ -1,0 +1,138 @@
+//! The world outside: `wasi:http/incoming-handler` in, `sterna:inference/engine` out.
+//!
+//! Everything here is translation; decisions are in the modules that are tested natively.
+
+use crate::{
+    answer::Stamp,
+    body,
+    engine::{Engine, Error, Event, Generation, ModelInfo, Request, wit},
+    http::{Body, Head, Reply},
+    route,
+};
+use std::io::Write;
+use wasip2::{
+    clocks::{monotonic_clock, wall_clock},
+    exports::http::incoming_handler::Guest,
+    http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam},
+    random::random::get_random_u64,
+};
+
+wasip2::http::proxy::export!(Component);
+
+struct Component;
+
+impl Guest for Component {
+    fn handle(request: IncomingRequest, response: ResponseOutparam) {
+        let (head, expects_continue) = head(&request);
+        // A fresh request's body and its stream can each be taken once, so neither is absent here.
+        let Ok(incoming) = request.consume() else { return };
+        let Ok(mut stream) = incoming.stream() else { return };
+        let reply = route::handle(&Imported, &head, &mut stream, stamp());
+        // A failed write means that the client is gone: there is nobody left to tell.
+        if send(reply, response).is_ok() && !expects_continue {
+            body::drain(&mut stream);
+        }
+    }
+}
+
+/// The head, and whether the client waits for a go-ahead before it sends the body.
+fn head(request: &IncomingRequest) -> (Head, bool) {
+    let fields = request.headers();
+    let header = |name: &str| {
+        let value = fields.get(name).into_iter().next()?;
+        Some(String::from_utf8_lossy(&value).into_owned())
+    };
+    let method = match request.method() {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+        Method::Connect => "CONNECT",
+        Method::Options => "OPTIONS",
+        Method::Trace => "TRACE",
+        Method::Patch => "PATCH",
+        Method::Other(_) => "OTHER",
+    };
+    let head = Head {
+        method: method.to_owned(),
+        path: request.path_with_query().unwrap_or_default(),
+        content_type: header("content-type"),
+        content_length: header("content-length").and_then(|value| value.trim().parse().ok()),
+    };
+    (head, header("expect").is_some())
+}
+
+fn stamp() -> Stamp {
+    let id = u128::from(get_random_u64()) << 64 | u128::from(get_random_u64());
+    Stamp { id, created: wall_clock::now().seconds }
+}
+
+fn send(reply: Reply<ImportedGeneration>, response: ResponseOutparam) -> std::io::Result<()> {
+    let headers = Fields::new();
+    let mut header = |name: &str, value: String| {
+        // Names and values are constants and numbers; a host that forbids one of them does without it.
+        let _ = headers.append(name, value.as_bytes());
+    };
+    for sent in &reply.headers {
+        header(sent.name, sent.value());
+    }
+    if let Body::Whole(bytes) = &reply.body && !bytes.is_empty() {
+        header("content-length", bytes.len().to_string());
+    }
+    let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    let outgoing = OutgoingResponse::new(headers);
+    outgoing.set_status_code(reply.status).map_err(|()| gone())?;
+    let body = outgoing.body().map_err(|()| gone())?;
+    ResponseOutparam::set(response, Ok(outgoing));
+    let mut out = body.write().map_err(|()| gone())?;
+    match reply.body {
+        Body::Whole(bytes) => out.write_all(&bytes)?,
+        Body::Events(events) => {
+            for event in events {
+                out.write_all(&event)?;
+                out.flush()?;
+            }
+        }
+    }
+    // The stream is a child of the body and has to go first.
+    drop(out);
+    OutgoingBody::finish(body, None).map_err(|_| gone())
+}
+
+/// Let the host work: send what was written, serve others, notice that the client is gone.
+///
+/// Nothing leaves while the guest computes, since a host runs it on the thread that also drives the
+/// connection. A timer that is due at once hands that thread over without costing time; ...
+fn breathe() {
+    for _ in 0..BREATHS {
+        monotonic_clock::subscribe_duration(0).block();
+    }
+}
+
+const BREATHS: u32 = 3;
+
+/// The engine this component imports.
+struct Imported;
+
+struct ImportedGeneration(wit::Generation);
+
+impl Engine for Imported {
+    type Generation = ImportedGeneration;
+
+    fn models(&self) -> Vec<ModelInfo> {
+        wit::models()
+    }
+
+    fn generate(&self, request: &Request) -> Result<ImportedGeneration, Error> {
+        wit::generate(request).map(ImportedGeneration)
+    }
+}
+
+impl Generation for ImportedGeneration {
+    fn next(&mut self) -> Result<Option<Event>, Error> {
+        // Before the work rather than after it: what was written last leaves first.
+        breathe();
+        self.0.next()
+    }
+}
