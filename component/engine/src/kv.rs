@@ -1,0 +1,185 @@
+//! Keys and values of the running sequences, in blocks of 64 positions.
+//!
+//! A sequence owns as many blocks as its positions need and gives them back when it ends; nothing is
+//! allocated before a position is used. A block holds all layers, so that growing is one step:
+//! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` f32. Within a layer and a kv head the
+//! positions of a block lie side by side, as attention reads them.
+
+use crate::config::ModelConfig;
+
+/// Positions of a block.
+pub const BLOCK: usize = 64;
+
+/// What a position's keys and values measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are ModelConfig's")]
+pub struct KvShape {
+    pub n_layers: usize,
+    pub n_kv_heads: usize,
+    pub head_dim: usize,
+}
+
+impl KvShape {
+    /// The shape a model asks for.
+    #[must_use]
+    pub fn of(config: &ModelConfig) -> Self {
+        KvShape { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim }
+    }
+
+    /// Numbers of a block.
+    #[must_use]
+    pub fn block_len(&self) -> usize {
+        self.n_layers * 2 * self.n_kv_heads * BLOCK * self.head_dim
+    }
+
+    /// Bytes of a block.
+    #[must_use]
+    pub fn block_bytes(&self) -> u64 {
+        (self.block_len() * size_of::<f32>()) as u64
+    }
+
+    /// Where `[BLOCK, head_dim]` of a layer and kv head starts; keys, then values half a layer on.
+    fn offset(&self, layer: usize, kv_head: usize) -> usize {
+        (layer * 2 * self.n_kv_heads + kv_head) * BLOCK * self.head_dim
+    }
+
+    /// From a kv head's keys to its values.
+    fn to_values(self) -> usize {
+        self.n_kv_heads * BLOCK * self.head_dim
+    }
+}
+
+type Block = Box<[f32]>;
+
+/// The blocks of every slot, and those waiting for the next sequence.
+pub struct KvCache {
+    shape: KvShape,
+    slots: Vec<Vec<Block>>,
+    free: Vec<Block>,
+}
+
+impl KvCache {
+    /// An empty cache for `n_slots` sequences.
+    #[must_use]
+    pub fn new(shape: KvShape, n_slots: usize) -> Self {
+        KvCache { shape, slots: (0..n_slots).map(|_| Vec::new()).collect(), free: Vec::new() }
+    }
+
+    /// Slots, used or not.
+    #[must_use]
+    pub fn n_slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Give `slot` blocks for `positions` positions in all. What it has stays.
+    pub fn reserve(&mut self, slot: usize, positions: usize) {
+        let blocks = &mut self.slots[slot];
+        while blocks.len() * BLOCK < positions {
+            // A recycled block keeps its old contents: attention reads no position before it is written.
+            let fresh = || vec![0.0; self.shape.block_len()].into_boxed_slice();
+            blocks.push(self.free.pop().unwrap_or_else(fresh));
+        }
+    }
+
+    /// Take back all blocks of `slot`.
+    pub fn free(&mut self, slot: usize) {
+        self.free.append(&mut self.slots[slot]);
+    }
+
+    /// Store a position's keys and values, each `[n_kv_heads, head_dim]`. The position must be reserved.
+    pub fn write(&mut self, slot: usize, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+        let KvShape { head_dim, .. } = self.shape;
+        let block = &mut self.slots[slot][position / BLOCK];
+        let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        for (kv_head, (key, value)) in heads.enumerate() {
+            let at = self.shape.offset(layer, kv_head) + position % BLOCK * head_dim;
+            block[at..at + head_dim].copy_from_slice(key);
+            let at = at + self.shape.to_values();
+            block[at..at + head_dim].copy_from_slice(value);
+        }
+    }
+
+    /// The first `n` positions of a slot, layer and kv head: per block `(keys, values)`, each
+    /// `[up to BLOCK, head_dim]`.
+    pub fn read(
+        &self,
+        slot: usize,
+        layer: usize,
+        kv_head: usize,
+        n: usize,
+    ) -> impl Iterator<Item = (&[f32], &[f32])> + Clone {
+        let KvShape { head_dim, .. } = self.shape;
+        let keys_at = self.shape.offset(layer, kv_head);
+        let values_at = keys_at + self.shape.to_values();
+        self.slots[slot].iter().take(n.div_ceil(BLOCK)).enumerate().map(move |(index, block)| {
+            let len = (n - index * BLOCK).min(BLOCK) * head_dim;
+            (&block[keys_at..keys_at + len], &block[values_at..values_at + len])
+        })
+    }
+
+    /// Bytes of the blocks that sequences hold.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.slots.iter().map(Vec::len).sum::<usize>() as u64 * self.shape.block_bytes()
+    }
+
+    /// Bytes of all blocks, the free ones included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        self.used_bytes() + self.free.len() as u64 * self.shape.block_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: KvShape = KvShape { n_layers: 2, n_kv_heads: 3, head_dim: 5 };
+
+    fn row(position: usize, layer: usize) -> (Vec<f32>, Vec<f32>) {
+        let value = |i: usize| (position * 1000 + layer * 100 + i) as f32;
+        ((0..15).map(value).collect(), (0..15).map(|i| -value(i)).collect())
+    }
+
+    #[test]
+    fn reads_back_what_was_written_across_blocks() {
+        let mut kv = KvCache::new(SHAPE, 2);
+        for position in 0..150 {
+            kv.reserve(1, position + 1);
+            for layer in 0..2 {
+                let (keys, values) = row(position, layer);
+                kv.write(1, layer, position, &keys, &values);
+            }
+        }
+        for layer in 0..2 {
+            for kv_head in 0..3 {
+                let keys: Vec<f32> = kv.read(1, layer, kv_head, 131).flat_map(|(k, _)| k.to_vec()).collect();
+                let values: Vec<f32> = kv.read(1, layer, kv_head, 131).flat_map(|(_, v)| v.to_vec()).collect();
+                assert_eq!(keys.len(), 131 * 5);
+                for position in 0..131 {
+                    let (want_keys, want_values) = row(position, layer);
+                    assert_eq!(keys[position * 5..][..5], want_keys[kv_head * 5..][..5]);
+                    assert_eq!(values[position * 5..][..5], want_values[kv_head * 5..][..5]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_come_with_use_and_are_recycled() {
+        let mut kv = KvCache::new(SHAPE, 2);
+        assert_eq!(kv.allocated_bytes(), 0);
+        kv.reserve(0, 1);
+        kv.reserve(0, 64);
+        assert_eq!(kv.used_bytes(), SHAPE.block_bytes());
+        kv.reserve(0, 65);
+        kv.reserve(1, 64);
+        assert_eq!(kv.used_bytes(), 3 * SHAPE.block_bytes());
+        kv.free(0);
+        assert_eq!(kv.used_bytes(), SHAPE.block_bytes());
+        kv.reserve(1, 192);
+        assert_eq!(kv.allocated_bytes(), 3 * SHAPE.block_bytes());
+        kv.free(1);
+        assert_eq!((kv.used_bytes(), kv.allocated_bytes()), (0, 3 * SHAPE.block_bytes()));
+    }
+}

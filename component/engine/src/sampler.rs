@@ -1,0 +1,236 @@
+//! How the next token is chosen, so that the same seed gives the same token everywhere.
+//!
+//! In this order (that of Hugging Face's generate):
+//!
+//! 1. Penalties, on the logits. Repetition, over the prompt and what was generated: a positive logit is
+//!    divided, another multiplied. Then, over what was generated: presence is subtracted once, frequency
+//!    times the token's count.
+//! 2. Temperature 0 takes the largest logit and is done. Else logits are divided by it.
+//! 3. top-k keeps the k largest; probabilities are the softmax of what is kept.
+//! 4. top-p keeps, from the most likely down, the fewest tokens that reach p together.
+//! 5. min-p drops what is less likely than that share of the most likely.
+//! 6. One number of the generator, times the sum of what is left, is walked off in order of id.
+//!
+//! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so that the
+//! choice is the same on every instruction set. The vocabulary is never sorted as a whole.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::SystemTime;
+
+use sterna_kernels::{Isa, softmax};
+
+/// No model comes near it, and differences of two such still fit f32.
+const MAX_LOGIT: f32 = 1e30;
+
+/// Checked values for every field of `request::Sampling`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct Params {
+    pub temperature: f32,
+    pub top_k: usize,
+    pub top_p: f32,
+    pub min_p: f32,
+    pub repetition_penalty: f32,
+    pub presence_penalty: f32,
+    pub frequency_penalty: f32,
+    pub seed: u64,
+}
+
+impl Params {
+    /// The largest logit, always.
+    pub const GREEDY: Params = Params {
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        repetition_penalty: 1.0,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        seed: 0,
+    };
+}
+
+/// A logit is a NaN or an infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model's logits are not finite (token {token}); its weights are damaged, or its scales wrong")]
+pub struct NotFinite {
+    /// The first such token.
+    pub token: usize,
+}
+
+/// The state of one sequence's choices.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    params: Params,
+    rng: SplitMix64,
+    /// Tokens of prompt and completion, with how often each was generated.
+    seen: HashMap<u32, u32>,
+}
+
+impl Sampler {
+    /// A sampler at the start of a completion of `prompt`.
+    #[must_use]
+    pub fn new(params: Params, prompt: &[u32]) -> Self {
+        let remembers = params.repetition_penalty != 1.0;
+        let seen = prompt.iter().filter(|_| remembers).map(|&token| (token, 0)).collect();
+        Sampler { params, rng: SplitMix64(params.seed), seen }
+    }
+
+    /// Choose a token from its logits, `[vocab_size]`, which are overwritten, and remember it.
+    ///
+    /// # Errors
+    /// `NotFinite` where a logit is a NaN or an infinity.
+    pub fn sample(&mut self, isa: Isa, logits: &mut [f32]) -> Result<u32, NotFinite> {
+        // Two passes, because the first has no branch and so runs in vectors.
+        if logits.iter().fold(false, |bad, logit| bad | !logit.is_finite()) {
+            let token = logits.iter().position(|logit| !logit.is_finite()).unwrap_or(0);
+            return Err(NotFinite { token });
+        }
+        self.penalise(logits);
+        let token = if self.params.temperature == 0.0 { argmax(logits) } else { self.draw(isa, logits) };
+        *self.seen.entry(token).or_default() += 1;
+        Ok(token)
+    }
+
+    /// Step 1.
+    fn penalise(&self, logits: &mut [f32]) {
+        let Params { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.params;
+        for (&token, &count) in &self.seen {
+            let Some(logit) = logits.get_mut(token as usize) else { continue };
+            let mut value = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+            if count > 0 {
+                #[allow(clippy::cast_precision_loss, reason = "counts are below 2^24")]
+                let times = count as f32;
+                value -= presence_penalty + frequency_penalty * times;
+            }
+            // A penalty near 0 must not make an infinity.
+            *logit = value.clamp(-MAX_LOGIT, MAX_LOGIT);
+        }
+    }
+
+    /// Steps 2 to 6.
+    fn draw(&mut self, isa: Isa, logits: &mut [f32]) -> u32 {
+        let Params { temperature, top_k, top_p, min_p, .. } = self.params;
+        // Shifting the largest to 0 first keeps a tiny temperature from overflowing: 0 stays 0.
+        let largest = logits[argmax(logits) as usize];
+        logits.iter_mut().for_each(|logit| *logit = ((*logit - largest) / temperature).max(f32::MIN));
+        // Ids in ascending order from here on, each with its logit, then its probability.
+        let mut ids: Vec<u32> = (0..u32::try_from(logits.len()).unwrap_or(u32::MAX)).collect();
+        if top_k > 0 && top_k < ids.len() {
+            ids.select_nth_unstable_by(top_k, |&a, &b| rank(logits, a, b));
+            ids.truncate(top_k);
+            ids.sort_unstable();
+        }
+        let mut probabilities: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
+        softmax(isa, &mut probabilities);
+        if top_p < 1.0 {
+            keep_top_p(&mut ids, &mut probabilities, top_p);
+        }
+        if min_p > 0.0 {
+            let least = probabilities.iter().copied().fold(0.0, f32::max) * min_p;
+            keep(&mut ids, &mut probabilities, |_, probability| probability >= least);
+        }
+        let total: f64 = probabilities.iter().copied().map(f64::from).sum();
+        let mut left = self.rng.next_f64() * total;
+        for (&id, &probability) in ids.iter().zip(&probabilities) {
+            left -= f64::from(probability);
+            if left < 0.0 {
+                return id;
+            }
+        }
+        // Rounding may leave a sliver: it belongs to the last token that can be drawn.
+        let last = probabilities.iter().rposition(|&probability| probability > 0.0);
+        last.map_or_else(|| argmax(logits), |index| ids[index])
+    }
+}
+
+/// Best first: the larger value, then the lower id.
+fn rank(values: &[f32], a: u32, b: u32) -> Ordering {
+    values[b as usize].total_cmp(&values[a as usize]).then(a.cmp(&b))
+}
+
+/// The largest value's index, the lower of equals. `values` is finite and not empty.
+fn argmax(values: &[f32]) -> u32 {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    u32::try_from(best).unwrap_or(u32::MAX)
+}
+
+/// Step 4. Sorts only as many of the most likely as are needed: 64 at first, then twice as many each time.
+fn keep_top_p(ids: &mut Vec<u32>, probabilities: &mut Vec<f32>, top_p: f32) {
+    let total: f64 = probabilities.iter().copied().map(f64::from).sum();
+    let wanted = total * f64::from(top_p);
+    // Places in `ids`; ids ascend, so the lower place is the lower id.
+    let mut places: Vec<u32> = (0..u32::try_from(ids.len()).unwrap_or(u32::MAX)).collect();
+    let (mut sorted, mut sum) = (0, 0.0);
+    while sorted < places.len() {
+        let rest = &mut places[sorted..];
+        let take = sorted.max(64).min(rest.len());
+        if take < rest.len() {
+            rest.select_nth_unstable_by(take, |&a, &b| rank(probabilities, a, b));
+        }
+        rest[..take].sort_unstable_by(|&a, &b| rank(probabilities, a, b));
+        for &place in &rest[..take] {
+            sum += f64::from(probabilities[place as usize]);
+            if sum >= wanted {
+                let least = probabilities[place as usize];
+                keep(ids, probabilities, |at, probability| probability > least || (probability == least && at <= place));
+                return;
+            }
+        }
+        sorted += take;
+    }
+}
+
+/// Keep the places whose `(place, probability)` the condition holds for; ids stay in order.
+fn keep(ids: &mut Vec<u32>, probabilities: &mut Vec<f32>, condition: impl Fn(u32, f32) -> bool) {
+    let mut kept = 0;
+    for at in 0..ids.len() {
+        if condition(u32::try_from(at).unwrap_or(u32::MAX), probabilities[at]) {
+            ids[kept] = ids[at];
+            probabilities[kept] = probabilities[at];
+            kept += 1;
+        }
+    }
+    ids.truncate(kept);
+    probabilities.truncate(kept);
+}
+
+/// `SplitMix64` (Steele, Lea, Flood 2014): the whole state is the seed plus the number of draws.
+#[derive(Clone, Debug)]
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// At least 0 and below 1, a multiple of 2^-53.
+    #[allow(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    fn next_f64(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// A seed for a request that gives none. Mixes the clock in, because a process image that was
+/// snapshotted wakes up with the same hash keys each time.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    hasher.write_u128(now.as_nanos());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

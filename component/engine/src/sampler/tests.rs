@@ -1,0 +1,142 @@
+//! The sampler against hand-worked cases and a plain, fully sorting one.
+
+use super::*;
+
+const PLAIN: Params = Params {
+    temperature: 1.0,
+    top_k: 0,
+    top_p: 1.0,
+    min_p: 0.0,
+    repetition_penalty: 1.0,
+    presence_penalty: 0.0,
+    frequency_penalty: 0.0,
+    seed: 7,
+};
+
+fn sample(params: Params, logits: &[f32]) -> u32 {
+    Sampler::new(params, &[]).sample(Isa::SCALAR, &mut logits.to_vec()).unwrap()
+}
+
+/// Tokens that 2000 draws give.
+fn drawn(params: Params, logits: &[f32]) -> Vec<usize> {
+    let mut sampler = Sampler::new(params, &[]);
+    let mut counts = vec![0; logits.len()];
+    for _ in 0..2000 {
+        counts[sampler.sample(Isa::SCALAR, &mut logits.to_vec()).unwrap() as usize] += 1;
+    }
+    counts
+}
+
+fn random_logits(seed: u64, n: usize) -> Vec<f32> {
+    let mut rng = SplitMix64(seed);
+    // Eighths, so that there are ties.
+    #[allow(clippy::cast_possible_truncation)]
+    (0..n).map(|_| ((rng.next_f64() * 64.0) as i32) as f32 / 8.0).collect()
+}
+
+#[test]
+fn greedy_takes_the_largest_and_the_lower_of_equals() {
+    let greedy = Params { temperature: 0.0, ..PLAIN };
+    assert_eq!(sample(greedy, &[1.0, 3.0, 3.0, -1.0]), 1);
+    assert_eq!(sample(greedy, &[-5.0]), 0);
+}
+
+#[test]
+fn a_nan_or_an_infinity_is_an_error_that_names_the_token() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let error = Sampler::new(PLAIN, &[]).sample(Isa::SCALAR, &mut [0.0, 1.0, bad, 2.0]);
+        assert_eq!(error, Err(NotFinite { token: 2 }));
+    }
+}
+
+#[test]
+fn penalties_change_the_logits_as_documented() {
+    let params = Params { repetition_penalty: 2.0, presence_penalty: 0.5, frequency_penalty: 0.25, ..PLAIN };
+    let mut sampler = Sampler::new(params, &[0, 1, 9]);
+    sampler.seen.insert(2, 3);
+    let mut logits = [4.0, -4.0, 4.0, 4.0];
+    sampler.penalise(&mut logits);
+    // Prompt only: halved or doubled. Generated three times: halved, less 0.5 + 3 * 0.25. Unseen: as it was.
+    assert_eq!(logits, [2.0, -8.0, 0.75, 4.0]);
+}
+
+#[test]
+fn presence_and_frequency_leave_the_prompt_alone() {
+    let params = Params { temperature: 0.0, presence_penalty: 2.0, frequency_penalty: 2.0, ..PLAIN };
+    let mut sampler = Sampler::new(params, &[0]);
+    let next = |sampler: &mut Sampler| sampler.sample(Isa::SCALAR, &mut [3.0, 2.0, -9.0]).unwrap();
+    assert_eq!([next(&mut sampler), next(&mut sampler), next(&mut sampler)], [0, 1, 0]);
+}
+
+#[test]
+fn a_tiny_penalty_or_temperature_makes_no_infinity() {
+    let params = Params { repetition_penalty: f32::MIN_POSITIVE, temperature: f32::MIN_POSITIVE, ..PLAIN };
+    let mut sampler = Sampler::new(params, &[1]);
+    assert_eq!(sampler.sample(Isa::SCALAR, &mut [3.0, 2.0, -9.0]), Ok(1));
+    assert_eq!(sample(Params { temperature: f32::MIN_POSITIVE, ..PLAIN }, &[3.0, 2.0, -9.0]), 0);
+}
+
+#[test]
+fn the_same_seed_draws_the_same_tokens_and_another_does_not() {
+    let logits = random_logits(1, 500);
+    let draw = |seed| {
+        let mut sampler = Sampler::new(Params { seed, ..PLAIN }, &[]);
+        (0..50).map(|_| sampler.sample(Isa::SCALAR, &mut logits.clone()).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(draw(3), draw(3));
+    assert_ne!(draw(3), draw(4));
+    assert_ne!(fresh_seed(), fresh_seed());
+}
+
+#[test]
+fn frequencies_follow_the_softmax() {
+    // Probabilities 1/7, 2/7, 4/7.
+    let counts = drawn(PLAIN, &[0.0, 2f32.ln(), 4f32.ln()]);
+    for (count, expected) in counts.iter().zip([2000.0 / 7.0, 4000.0 / 7.0, 8000.0 / 7.0]) {
+        // Four standard deviations of a binomial.
+        assert!((*count as f64 - expected).abs() < 4.0 * expected.sqrt(), "{counts:?}");
+    }
+    // Temperature 2 takes the root of the odds: 1 to 2 between the outer two.
+    let counts = drawn(Params { temperature: 2.0, ..PLAIN }, &[0.0, 2f32.ln(), 4f32.ln()]);
+    assert!((counts[2] as f64 / counts[0] as f64 - 2.0).abs() < 0.4, "{counts:?}");
+}
+
+#[test]
+fn filters_keep_exactly_what_they_say() {
+    // Probabilities about 0.64, 0.24, 0.09, 0.03.
+    let logits = [0.0, 3.0, 1.0, 2.0];
+    let kept = |params| -> Vec<usize> {
+        drawn(params, &logits).iter().enumerate().filter(|(_, count)| **count > 0).map(|(id, _)| id).collect()
+    };
+    assert_eq!(kept(PLAIN), [0, 1, 2, 3]);
+    assert_eq!(kept(Params { top_k: 2, ..PLAIN }), [1, 3]);
+    assert_eq!(kept(Params { top_p: 0.5, ..PLAIN }), [1]);
+    assert_eq!(kept(Params { top_p: 0.7, ..PLAIN }), [1, 3]);
+    assert_eq!(kept(Params { min_p: 0.1, ..PLAIN }), [1, 2, 3]);
+    assert_eq!(kept(Params { min_p: 1.0, ..PLAIN }), [1]);
+    // Among the first two, 0.73 and 0.27: top-p works on what top-k left.
+    assert_eq!(kept(Params { top_k: 2, top_p: 0.7, ..PLAIN }), [1]);
+}
+
+#[test]
+fn top_p_equals_a_full_sort() {
+    for (seed, n) in [(1, 3), (2, 63), (3, 64), (4, 65), (5, 1000), (6, 5001)] {
+        let mut probabilities = random_logits(seed, n);
+        softmax(Isa::SCALAR, &mut probabilities);
+        for top_p in [1e-6, 0.3, 0.9, 0.9999, 1.0] {
+            let mut sorted: Vec<u32> = (0..n as u32).collect();
+            sorted.sort_by(|&a, &b| rank(&probabilities, a, b));
+            let total: f64 = probabilities.iter().copied().map(f64::from).sum();
+            let mut sum = 0.0;
+            let count = sorted.iter().position(|&id| {
+                sum += f64::from(probabilities[id as usize]);
+                sum >= total * f64::from(top_p)
+            });
+            let mut expected = sorted[..count.map_or(n, |index| index + 1)].to_vec();
+            expected.sort_unstable();
+            let mut ids = (0..n as u32).collect();
+            keep_top_p(&mut ids, &mut probabilities.clone(), top_p);
+            assert_eq!(ids, expected, "n {n}, top_p {top_p}");
+        }
+    }
+}

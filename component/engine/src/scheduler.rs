@@ -1,0 +1,185 @@
+//! Continuous batching as a plain step function.
+//!
+//! Requests wait in one queue and run in fixed slots. Each step is one batch: a token of every decoding
+//! sequence, and at most `prefill_chunk` prompt tokens shared fairly by the sequences in prefill. So a
+//! long prompt never stops a running stream, and a short prompt never waits for a long one to end.
+
+pub mod admit;
+mod sequence;
+mod share;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub use admit::{Admitted, Limits};
+
+use crate::engine::{EngineStats, clamp_u32};
+use crate::error::EngineError;
+use crate::forward::{BatchToken, Forward};
+use crate::kv::KvCache;
+use crate::model::Model;
+use crate::request::{Delivery, GenerationId};
+use sequence::Sequence;
+use share::share;
+
+/// The queue, the slots and what runs in them.
+pub struct Scheduler {
+    limits: Limits,
+    queue: VecDeque<Sequence>,
+    slots: Vec<Option<Sequence>>,
+    batch: Vec<BatchToken>,
+    next_id: u64,
+    stats: EngineStats,
+    /// How long a slot was held of late, smoothed.
+    hold_time: Duration,
+}
+
+impl Scheduler {
+    /// Nothing queued, nothing running.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Scheduler {
+            queue: VecDeque::new(),
+            slots: (0..limits.max_sequences).map(|_| None).collect(),
+            batch: Vec::with_capacity(limits.max_sequences + limits.prefill_chunk),
+            next_id: 0,
+            stats: EngineStats::default(),
+            hold_time: Duration::from_secs(1),
+            limits,
+        }
+    }
+
+    /// Queue a request. Returns its id and its prompt's length.
+    ///
+    /// # Errors
+    /// `Overloaded` where the queue is full.
+    pub fn submit(&mut self, model: &Model, admitted: Admitted) -> Result<(GenerationId, u32), EngineError> {
+        // A request that a free slot is waiting for is not held up by the queue's length.
+        let free_slots = self.slots.iter().filter(|slot| slot.is_none()).count();
+        if self.queue.len() >= self.limits.max_queue + free_slots {
+            return Err(EngineError::Overloaded { retry_after_ms: self.retry_after_ms() });
+        }
+        let id = GenerationId(self.next_id);
+        self.next_id += 1;
+        let prompt_tokens = clamp_u32(admitted.tokens.len());
+        self.queue.push_back(Sequence::new(id, model, admitted));
+        Ok((id, prompt_tokens))
+    }
+
+    /// One batch. False when there was nothing to do.
+    pub fn step(&mut self, forward: &mut Forward, kv: &mut KvCache, deliver: &mut dyn FnMut(Delivery)) -> bool {
+        self.fill_slots();
+        self.plan();
+        if self.batch.is_empty() {
+            return false;
+        }
+        self.stats.steps += 1;
+        let isa = forward.isa();
+        let model = forward.model().clone();
+        let logits = match forward.forward(&self.batch, kv) {
+            Ok(logits) => logits,
+            Err(error) => {
+                self.fail_batch(&error, kv, deliver);
+                return true;
+            }
+        };
+        let wanting = self.batch.iter().filter(|token| token.wants_logits).map(|token| token.slot);
+        for (slot, logits) in wanting.zip(logits.chunks_exact_mut(model.config.vocab_size)) {
+            let Some(sequence) = &mut self.slots[slot] else { continue };
+            let id = sequence.id;
+            let result = sequence.next(isa, &model, logits);
+            match &result {
+                Ok(event) => {
+                    self.stats.tokens_generated += event.tokens.len() as u64;
+                    if event.finish.is_none() {
+                        deliver((id, result));
+                        continue;
+                    }
+                    self.stats.finished += 1;
+                    self.hold_time = (self.hold_time * 3 + sequence.started.elapsed()) / 4;
+                }
+                Err(_) => self.stats.failed += 1,
+            }
+            self.slots[slot] = None;
+            kv.free(slot);
+            deliver((id, result));
+        }
+        true
+    }
+
+    /// End a generation wherever it is. Returns whether it was alive.
+    pub fn cancel(&mut self, id: GenerationId, kv: &mut KvCache) -> bool {
+        let running = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|sequence| sequence.id == id));
+        if let Some(slot) = running {
+            self.slots[slot] = None;
+            kv.free(slot);
+        } else if let Some(place) = self.queue.iter().position(|sequence| sequence.id == id) {
+            self.queue.remove(place);
+        } else {
+            return false;
+        }
+        self.stats.cancelled += 1;
+        true
+    }
+
+    /// Counts; the cache's bytes are not known here.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        EngineStats { queued: self.queue.len(), running: self.slots.iter().flatten().count(), ..self.stats }
+    }
+
+    /// Move waiting requests into free slots, first come first served, while the cache may hold all they
+    /// may need.
+    fn fill_slots(&mut self) {
+        let mut reserved: usize = self.slots.iter().flatten().map(|sequence| sequence.kv_blocks).sum();
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_none()) {
+            let Some(next) = self.queue.front() else { return };
+            if reserved + next.kv_blocks > self.limits.kv_blocks {
+                return;
+            }
+            reserved += next.kv_blocks;
+            *slot = self.queue.pop_front();
+            if let Some(sequence) = slot {
+                sequence.started = Instant::now();
+            }
+        }
+    }
+
+    /// Put the next batch together.
+    fn plan(&mut self) {
+        self.batch.clear();
+        let mut waiting: Vec<usize> =
+            self.slots.iter().map(|slot| slot.as_ref().map_or(0, Sequence::prompt_left)).collect();
+        // Another slot goes first each time, so that a budget below the number of prompts reaches all.
+        let first = usize::try_from(self.stats.steps % waiting.len() as u64).unwrap_or(0);
+        share(self.limits.prefill_chunk, first, &mut waiting);
+        for (slot, (sequence, prefill)) in self.slots.iter_mut().zip(waiting).enumerate() {
+            let Some(sequence) = sequence else { continue };
+            if sequence.prompt_left() > 0 {
+                self.stats.prompt_tokens += prefill as u64;
+            }
+            sequence.feed(prefill, |position, token, wants_logits| {
+                self.batch.push(BatchToken { slot, position, token, wants_logits });
+            });
+        }
+    }
+
+    /// The pass itself failed: nobody in it can go on.
+    fn fail_batch(&mut self, error: &EngineError, kv: &mut KvCache, deliver: &mut dyn FnMut(Delivery)) {
+        for slot in 0..self.slots.len() {
+            if self.batch.iter().any(|token| token.slot == slot)
+                && let Some(sequence) = self.slots[slot].take()
+            {
+                self.stats.failed += 1;
+                kv.free(slot);
+                deliver((sequence.id, Err(error.clone())));
+            }
+        }
+    }
+
+    /// When a place in the queue is likely to be free: the time between two generations' ends.
+    fn retry_after_ms(&self) -> u32 {
+        let between = self.hold_time / u32::try_from(self.limits.max_sequences).unwrap_or(u32::MAX);
+        u32::try_from(between.as_millis()).unwrap_or(u32::MAX).clamp(100, 60_000)
+    }
+}

@@ -1,0 +1,174 @@
+//! The gate: every field of a request is checked here, rendered and tokenised, so that what follows can trust it.
+
+use crate::engine::{EngineOptions, clamp_u32};
+use crate::error::EngineError;
+use crate::kv::{BLOCK, KvShape};
+use crate::model::Model;
+use crate::request::{Prompt, Request, Sampling};
+use crate::sampler::{Params, fresh_seed};
+
+/// Stop texts of a request at most.
+const MAX_STOPS: usize = 16;
+
+/// What an engine can hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Sequences at the same time.
+    pub max_sequences: usize,
+    /// Waiting requests.
+    pub max_queue: usize,
+    /// Prompt tokens a step.
+    pub prefill_chunk: usize,
+    /// Positions of a sequence: the model's, the option's, or what the cache's budget holds.
+    pub context: usize,
+    /// Cache blocks of all sequences together.
+    pub kv_blocks: usize,
+}
+
+impl Limits {
+    /// The limits of an engine whose sequences may have `context` positions.
+    ///
+    /// # Errors
+    /// `Unavailable` where the cache's budget does not hold one block.
+    pub fn new(options: &EngineOptions, shape: KvShape, context: usize) -> Result<Self, EngineError> {
+        let budget = options.max_kv_bytes.map(|bytes| bytes / shape.block_bytes());
+        let kv_blocks = budget.map_or(usize::MAX, |blocks| usize::try_from(blocks).unwrap_or(usize::MAX));
+        if kv_blocks == 0 {
+            let least = shape.block_bytes();
+            return Err(EngineError::Unavailable(format!("engine option max_kv_bytes must be at least {least}")));
+        }
+        Ok(Limits {
+            max_sequences: options.max_sequences,
+            max_queue: options.max_queue,
+            prefill_chunk: options.prefill_chunk,
+            context: context.min(kv_blocks.saturating_mul(BLOCK)),
+            kv_blocks,
+        })
+    }
+}
+
+/// A request that can be run as it is.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The prompt; not empty, every id in the vocabulary.
+    pub tokens: Vec<u32>,
+    /// Tokens to generate at most; prompt and completion fit the context together.
+    pub max_new: usize,
+    /// Stop texts, none empty.
+    pub stop: Vec<String>,
+    /// How tokens are chosen.
+    pub sampling: Params,
+}
+
+impl Admitted {
+    /// Cache blocks it may need.
+    #[must_use]
+    pub fn kv_blocks(&self) -> usize {
+        (self.tokens.len() + self.max_new).div_ceil(BLOCK)
+    }
+}
+
+/// Check, render and tokenise.
+///
+/// # Errors
+/// `InvalidRequest` with the field as WIT names it; `ContextOverflow`; what template and tokenizer say.
+pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitted, EngineError> {
+    let Request { prompt, max_tokens, stop, sampling } = request;
+    let sampling = params(model, &sampling)?;
+    if max_tokens == Some(0) {
+        return Err(invalid("max-tokens", "is 0, must be at least 1"));
+    }
+    if stop.len() > MAX_STOPS {
+        return Err(invalid("stop", format!("has {} texts, at most {MAX_STOPS} are allowed", stop.len())));
+    }
+    if stop.iter().any(String::is_empty) {
+        return Err(invalid("stop", "has an empty text; leave it out"));
+    }
+    let tokens = prompt_tokens(model, prompt)?;
+    if tokens.len() >= limits.context {
+        return Err(EngineError::ContextOverflow {
+            limit: clamp_u32(limits.context),
+            requested: clamp_u32(tokens.len() + 1),
+        });
+    }
+    let room = limits.context - tokens.len();
+    let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
+    Ok(Admitted { tokens, max_new, stop, sampling })
+}
+
+/// A prompt's token ids: not empty, all in the vocabulary.
+///
+/// # Errors
+/// `InvalidRequest` for the field `prompt`; what template and tokenizer say.
+pub fn prompt_tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>, EngineError> {
+    let tokens = match prompt {
+        Prompt::Messages(messages) if messages.is_empty() => {
+            return Err(invalid("prompt", "has no messages, must have at least one"));
+        }
+        // The template writes the beginning-of-sequence token itself where the model wants one.
+        Prompt::Messages(messages) => model.tokenize(&model.apply_template(&messages)?, false)?,
+        Prompt::Text(text) => model.tokenize(&text, true)?,
+        Prompt::Tokens(tokens) => tokens,
+    };
+    if tokens.is_empty() {
+        return Err(invalid("prompt", "is empty, must have at least one token"));
+    }
+    let vocab_size = model.config.vocab_size;
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+        return Err(invalid("prompt", format!("has token {token}, ids must be below {vocab_size}")));
+    }
+    Ok(tokens)
+}
+
+/// Sampling with the model's defaults filled in and every range checked.
+fn params(model: &Model, sampling: &Sampling) -> Result<Params, EngineError> {
+    let defaults = &model.defaults;
+    let number = |field: &str, value: Option<f32>, default: f32, ok: fn(f32) -> bool, range: &str| {
+        let value = value.unwrap_or(default);
+        // NaN and the infinities are in no range.
+        if value.is_finite() && ok(value) {
+            Ok(value)
+        } else {
+            Err(invalid(&format!("sampling.{field}"), format!("is {value}, must be {range}")))
+        }
+    };
+    let penalty = |value| (-2.0..=2.0).contains(&value);
+    Ok(Params {
+        temperature: number(
+            "temperature",
+            sampling.temperature.or(defaults.temperature),
+            1.0,
+            |value| (0.0..=2.0).contains(&value),
+            "0 to 2",
+        )?,
+        top_k: usize::try_from(sampling.top_k.or(defaults.top_k).unwrap_or(0)).unwrap_or(usize::MAX),
+        top_p: number(
+            "top-p",
+            sampling.top_p.or(defaults.top_p),
+            1.0,
+            |value| value > 0.0 && value <= 1.0,
+            "above 0 and at most 1",
+        )?,
+        min_p: number(
+            "min-p",
+            sampling.min_p.or(defaults.min_p),
+            0.0,
+            |value| (0.0..=1.0).contains(&value),
+            "0 to 1",
+        )?,
+        repetition_penalty: number(
+            "repetition-penalty",
+            sampling.repetition_penalty.or(defaults.repetition_penalty),
+            1.0,
+            |value| value > 0.0,
+            "above 0",
+        )?,
+        presence_penalty: number("presence-penalty", sampling.presence_penalty, 0.0, penalty, "-2 to 2")?,
+        frequency_penalty: number("frequency-penalty", sampling.frequency_penalty, 0.0, penalty, "-2 to 2")?,
+        seed: sampling.seed.unwrap_or_else(fresh_seed),
+    })
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> EngineError {
+    EngineError::InvalidRequest { field: field.into(), message: message.into() }
+}

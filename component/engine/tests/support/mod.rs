@@ -1,0 +1,102 @@
+//! What the engine's tests share: where the fixtures are, how to run a prompt, and a naive transformer.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub mod naive;
+pub mod npz;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sterna_engine::engine::{Engine, EngineOptions};
+use sterna_engine::error::EngineError;
+use sterna_engine::forward::{BatchToken, Forward};
+use sterna_engine::kv::{KvCache, KvShape};
+use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::request::{Event, GenerationId, Request, Sampling};
+use sterna_engine::team::Team;
+use sterna_kernels::Isa;
+
+/// `tests/fixtures` of the repository.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
+}
+
+pub fn load(name: &str) -> Arc<Model> {
+    let path = fixture(name);
+    let model = Model::load(&path, &LoadOptions::default(), &mut |_, _| {});
+    Arc::new(model.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+pub fn json(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
+
+/// A JSON array of token ids.
+pub fn ids(json: &serde_json::Value) -> Vec<u32> {
+    json.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+/// A forward pass of `model` for batches up to `max_tokens`, and a cache of `slots` slots.
+pub fn forward(model: &Arc<Model>, isa: Isa, threads: usize, max_tokens: usize, slots: usize) -> (Forward, KvCache) {
+    let forward = Forward::new(model.clone(), isa, Team::new(threads).unwrap(), max_tokens);
+    (forward, KvCache::new(KvShape::of(&model.config), slots))
+}
+
+/// A batch of one sequence's tokens from position 0, every one with its logits.
+pub fn batch(slot: usize, tokens: &[u32]) -> Vec<BatchToken> {
+    tokens
+        .iter()
+        .enumerate()
+        .map(|(position, &token)| BatchToken { slot, position, token, wants_logits: true })
+        .collect()
+}
+
+pub fn argmax(logits: &[f32]) -> u32 {
+    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap();
+    u32::try_from(best).unwrap()
+}
+
+pub fn greedy() -> Sampling {
+    Sampling { temperature: Some(0.0), ..Sampling::default() }
+}
+
+pub fn engine(model: &Arc<Model>, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+    let mut options = EngineOptions::new(Isa::detect());
+    change(&mut options);
+    Engine::new(model.clone(), options).unwrap()
+}
+
+/// All tokens, all text and the last event of a generation that ran to its end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Completion {
+    pub tokens: Vec<u32>,
+    pub text: String,
+    pub last: Option<Event>,
+}
+
+impl Completion {
+    pub fn add(&mut self, event: Event) {
+        assert!(self.last.is_none(), "an event after the last one");
+        self.tokens.extend(&event.tokens);
+        self.text += &event.text;
+        if event.finish.is_some() {
+            self.last = Some(event);
+        }
+    }
+}
+
+/// Run one request to its end.
+pub fn complete(engine: &mut Engine, request: Request) -> Result<Completion, EngineError> {
+    let (id, _) = engine.submit(request)?;
+    let mut completion = Completion::default();
+    let mut fault = None;
+    while engine.step(&mut |(of, event): (GenerationId, _)| {
+        assert_eq!(of, id);
+        match event {
+            Ok(event) => completion.add(event),
+            Err(error) => fault = Some(error),
+        }
+    }) {}
+    fault.map_or(Ok(completion), Err)
+}
