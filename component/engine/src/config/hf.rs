@@ -1,0 +1,338 @@
+//! `config.json` of a Hugging Face directory.
+//!
+//! Two families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms) and
+//! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58). What would
+//! change the arithmetic and is not implemented is refused by name, never ignored.
+
+use serde_json::Value as Json;
+
+use super::{Activation, ModelConfig, SamplingDefaults, bad};
+use crate::error::LoadError;
+
+/// What `weight_scale` of a packed tensor means; the tensor itself does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScaleRule {
+    /// `linear_class: autobitlinear`: weight = trit * scale.
+    Multiply,
+    /// `bitlinear` or absent: weight = trit / scale.
+    Divide,
+}
+
+/// A `config.json`, read.
+#[derive(Clone, Debug)]
+pub(crate) struct HfConfig {
+    pub(crate) model: ModelConfig,
+    pub(crate) scale_rule: ScaleRule,
+    /// `None` where the file does not say: then tied exactly where there is no `lm_head.weight`.
+    pub(crate) tied: Option<bool>,
+}
+
+impl HfConfig {
+    /// Read a parsed `config.json`. `model` is not validated yet: more eos tokens may come.
+    pub(crate) fn from_json(json: &Json) -> Result<HfConfig, LoadError> {
+        let object = Object(json);
+        let model_type = object.text("model_type")?.unwrap_or_default();
+        let class = json.pointer("/architectures/0").and_then(Json::as_str).unwrap_or_default();
+        // 1bitLLM's files say `BitnetForCausalLM` and keep Llama's `model_type`.
+        let bitnet = model_type == "bitnet" || class.eq_ignore_ascii_case("BitNetForCausalLM");
+        let llama = !bitnet && (model_type == "llama" || class == "LlamaForCausalLM");
+        if !bitnet && !llama {
+            return Err(bad(
+                "model_type",
+                format!(
+                    "`{model_type}` (class `{class}`) is not supported; supported are `bitnet`, and \
+                     `llama` with a bitnet quantization_config"
+                ),
+            ));
+        }
+        let quantization = Object(json.get("quantization_config").unwrap_or(&Json::Null));
+        let scale_rule = read_quantization(&quantization, llama)?;
+        refuse_unsupported(&object)?;
+
+        let n_heads = object.size("num_attention_heads")?;
+        let hidden_size = object.size("hidden_size")?;
+        let head_dim = match object.optional_size("head_dim")? {
+            Some(head_dim) => head_dim,
+            None => split_heads(hidden_size, n_heads, "num_attention_heads")?,
+        };
+        let activation = match object.text("hidden_act")?.as_deref() {
+            Some("relu2") => Activation::Relu2,
+            Some("silu" | "swish") => Activation::Silu,
+            None if bitnet => Activation::Relu2,
+            None => Activation::Silu,
+            Some(other) => {
+                return Err(bad("hidden_act", format!("`{other}` is not supported; `relu2` and `silu` are")));
+            }
+        };
+        let model = ModelConfig {
+            architecture: if bitnet { "bitnet".into() } else { "llama".into() },
+            vocab_size: object.size("vocab_size")?,
+            hidden_size,
+            ffn_size: object.size("intermediate_size")?,
+            n_layers: object.size("num_hidden_layers")?,
+            n_heads,
+            n_kv_heads: object.optional_size("num_key_value_heads")?.unwrap_or(n_heads),
+            head_dim,
+            context_length: object.size("max_position_embeddings")?,
+            rope_theta: rope_theta(&object)?,
+            rms_norm_eps: object.number("rms_norm_eps")?.map_or(1e-5, narrow),
+            activation,
+            sub_norms: bitnet,
+            bos_token: object.tokens("bos_token_id")?.first().copied(),
+            add_bos: true,
+            eos_tokens: object.tokens("eos_token_id")?,
+        };
+        let tied = object.flag("tie_word_embeddings")?;
+        Ok(HfConfig { model, scale_rule, tied })
+    }
+
+    /// Take the end tokens and sampling of a parsed `generation_config.json`.
+    pub(crate) fn add_generation_config(&mut self, json: &Json) -> Result<SamplingDefaults, LoadError> {
+        for token in Object(json).tokens("eos_token_id")? {
+            self.model.add_eos(token);
+        }
+        SamplingDefaults::from_json(json)
+    }
+}
+
+/// The width of a head where the file names only the number of heads.
+pub(super) fn split_heads(hidden_size: usize, n_heads: usize, key: &str) -> Result<usize, LoadError> {
+    match hidden_size.checked_div(n_heads) {
+        Some(head_dim) if head_dim * n_heads == hidden_size => Ok(head_dim),
+        _ => Err(bad(key, format!("{n_heads} does not divide the hidden size {hidden_size}, and no head_dim is given"))),
+    }
+}
+
+fn read_quantization(quantization: &Object<'_>, llama: bool) -> Result<ScaleRule, LoadError> {
+    match quantization.text("quant_method")?.as_deref() {
+        Some("bitnet") => {}
+        Some(other) => {
+            return Err(bad("quantization_config.quant_method", format!("`{other}` is not supported; `bitnet` is")));
+        }
+        None if llama => {
+            return Err(bad(
+                "quantization_config",
+                "is absent: this is a Llama with float weights, not a ternary model",
+            ));
+        }
+        None => {}
+    }
+    if quantization.flag("use_rms_norm")? == Some(true) {
+        return Err(bad(
+            "quantization_config.use_rms_norm",
+            "a norm inside every linear is not supported; it must be false",
+        ));
+    }
+    let kept_float = quantization.0.get("modules_to_not_convert").and_then(Json::as_array);
+    for module in kept_float.into_iter().flatten().filter_map(Json::as_str) {
+        if module.contains("_proj") || module.contains("layers") {
+            return Err(bad(
+                "quantization_config.modules_to_not_convert",
+                format!("`{module}` is kept in float; every linear inside the blocks must be ternary"),
+            ));
+        }
+    }
+    match quantization.text("linear_class")?.as_deref() {
+        Some("autobitlinear") => Ok(ScaleRule::Multiply),
+        None | Some("bitlinear") => Ok(ScaleRule::Divide),
+        Some(other) => Err(bad(
+            "quantization_config.linear_class",
+            format!("`{other}` is not supported; `autobitlinear` and `bitlinear` are"),
+        )),
+    }
+}
+
+fn refuse_unsupported(object: &Object<'_>) -> Result<(), LoadError> {
+    for key in ["attention_bias", "mlp_bias"] {
+        if object.flag(key)? == Some(true) {
+            return Err(bad(key, "linears with a bias are not supported"));
+        }
+    }
+    if object.number("partial_rotary_factor")?.is_some_and(|factor| factor != 1.0) {
+        return Err(bad("partial_rotary_factor", "only a rotary embedding over the whole head is supported"));
+    }
+    for key in ["rope_scaling", "rope_parameters"] {
+        let scaling = Object(object.0.get(key).unwrap_or(&Json::Null));
+        let kind = scaling.text("rope_type")?.or(scaling.text("type")?);
+        let factor = scaling.number("factor")?.unwrap_or(1.0);
+        match kind.as_deref() {
+            None | Some("default" | "none") => {}
+            Some("linear") if factor == 1.0 => {}
+            Some(kind) => {
+                return Err(bad(
+                    key,
+                    format!("`{kind}` with factor {factor} is not supported; only unscaled positions are"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// transformers 5 moved it into `rope_parameters`; BitNet's class default is 500000, Llama's 10000.
+fn rope_theta(object: &Object<'_>) -> Result<f64, LoadError> {
+    let parameters = Object(object.0.get("rope_parameters").unwrap_or(&Json::Null));
+    if let Some(theta) = parameters.number("rope_theta")?.or(object.number("rope_theta")?) {
+        return Ok(theta);
+    }
+    let native = object.text("model_type")?.as_deref() == Some("bitnet");
+    Ok(if native { 500_000.0 } else { 10_000.0 })
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "rounding to the working precision")]
+pub(super) fn narrow(x: f64) -> f32 {
+    x as f32
+}
+
+/// A JSON object whose values are read by key, with errors that name it. `null` counts as absent.
+struct Object<'a>(&'a Json);
+
+impl Object<'_> {
+    fn get(&self, key: &str) -> Option<&Json> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn read<T>(&self, key: &str, kind: &str, read: impl Fn(&Json) -> Option<T>) -> Result<Option<T>, LoadError> {
+        let value = self.get(key).map(|value| {
+            read(value).ok_or_else(|| {
+                let mut shown = value.to_string();
+                shown.truncate(shown.floor_char_boundary(80));
+                bad(key, format!("is {shown}, must be {kind}"))
+            })
+        });
+        value.transpose()
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, LoadError> {
+        self.read(key, "a text", |value| value.as_str().map(str::to_owned))
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>, LoadError> {
+        self.read(key, "true or false", Json::as_bool)
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>, LoadError> {
+        self.read(key, "a number", Json::as_f64)
+    }
+
+    fn optional_size(&self, key: &str) -> Result<Option<usize>, LoadError> {
+        self.read(key, "a whole number that is not negative", |value| {
+            value.as_u64().and_then(|n| usize::try_from(n).ok())
+        })
+    }
+
+    fn size(&self, key: &str) -> Result<usize, LoadError> {
+        self.optional_size(key)?.ok_or_else(|| bad(key, "is absent from config.json"))
+    }
+
+    /// One token id or a list of them; empty where absent. Some files write -1 for none.
+    fn tokens(&self, key: &str) -> Result<Vec<u32>, LoadError> {
+        let token = |value: &Json| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let tokens = self.read(key, "a token id or a list of them", |value| match value {
+            Json::Array(list) => list.iter().map(token).collect(),
+            value if value.as_i64() == Some(-1) => Some(Vec::new()),
+            value => token(value).map(|id| vec![id]),
+        });
+        Ok(tokens?.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn two_b() -> Json {
+        json!({
+            "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "vocab_size": 128_256,
+            "hidden_size": 2560, "intermediate_size": 6912, "num_hidden_layers": 30,
+            "num_attention_heads": 20, "num_key_value_heads": 5, "hidden_act": "relu2",
+            "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 500_000.0,
+            "tie_word_embeddings": true, "bos_token_id": 128_000, "eos_token_id": 128_001,
+            "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
+                "quantization_mode": "offline"},
+        })
+    }
+
+    fn with(key: &str, value: Json) -> Result<HfConfig, LoadError> {
+        let mut json = two_b();
+        json[key] = value;
+        HfConfig::from_json(&json)
+    }
+
+    fn refused(key: &str, value: Json) -> String {
+        with(key, value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn reads_2b_4t() {
+        let config = HfConfig::from_json(&two_b()).unwrap();
+        config.model.validate().unwrap();
+        assert_eq!(config.scale_rule, ScaleRule::Multiply);
+        assert_eq!(config.tied, Some(true));
+        assert_eq!(config.model.head_dim, 128);
+        assert_eq!(config.model.eos_tokens, [128_001]);
+        assert_eq!((config.model.activation, config.model.sub_norms), (Activation::Relu2, true));
+    }
+
+    #[test]
+    fn reads_a_llama_with_its_own_head_dim_and_the_inverse_scale() {
+        let mut json = two_b();
+        json["architectures"] = json!(["LlamaForCausalLM"]);
+        json["model_type"] = json!("llama");
+        json["hidden_act"] = json!("silu");
+        json["head_dim"] = json!(256);
+        json["eos_token_id"] = json!([1, 2]);
+        json["quantization_config"] = json!({"quant_method": "bitnet"});
+        let config = HfConfig::from_json(&json).unwrap();
+        assert_eq!(config.scale_rule, ScaleRule::Divide);
+        assert_eq!((config.model.head_dim, config.model.q_size()), (256, 5120));
+        assert_eq!((config.model.activation, config.model.sub_norms), (Activation::Silu, false));
+        assert_eq!(config.model.eos_tokens, [1, 2]);
+        json["quantization_config"] = Json::Null;
+        assert!(HfConfig::from_json(&json).unwrap_err().to_string().contains("not a ternary model"));
+    }
+
+    #[test]
+    fn takes_theta_from_where_transformers_5_writes_it() {
+        let config = with("rope_parameters", json!({"rope_type": "default", "rope_theta": 7.0})).unwrap();
+        assert!((config.model.rope_theta - 7.0).abs() < f64::EPSILON);
+        assert!(with("rope_scaling", json!({"type": "linear", "factor": 1.0})).is_ok());
+        let error = refused("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}));
+        assert!(error.contains("rope_scaling") && error.contains("llama3"), "{error}");
+        assert!(refused("rope_parameters", json!({"rope_type": "linear", "factor": 2})).contains("factor 2"));
+    }
+
+    #[test]
+    fn what_it_cannot_compute_is_refused_by_name() {
+        assert!(refused("hidden_act", json!("gelu")).contains("gelu"));
+        assert!(refused("model_type", json!(3)).contains("model_type"));
+        assert!(refused("attention_bias", json!(true)).contains("attention_bias"));
+        assert!(refused("vocab_size", json!(-5)).contains("vocab_size"));
+        assert!(refused("num_hidden_layers", json!(1.5)).contains("num_hidden_layers"));
+        assert!(refused("hidden_size", Json::Null).contains("absent"));
+        assert!(refused("num_attention_heads", json!(0)).contains("num_attention_heads"));
+        assert!(refused("eos_token_id", json!("x")).contains("eos_token_id"));
+        let gptq = json!({"quant_method": "gptq"});
+        assert!(refused("quantization_config", gptq).contains("gptq"));
+        let norms = json!({"quant_method": "bitnet", "use_rms_norm": true});
+        assert!(refused("quantization_config", norms).contains("use_rms_norm"));
+        let float = json!({"quant_method": "bitnet", "modules_to_not_convert": ["model.layers.0.mlp"]});
+        assert!(refused("quantization_config", float).contains("layers.0"));
+        let other = HfConfig::from_json(&json!({"model_type": "qwen3"})).unwrap_err().to_string();
+        assert!(other.contains("qwen3"), "{other}");
+        assert!(HfConfig::from_json(&json!([1])).is_err());
+    }
+
+    #[test]
+    fn generation_config_adds_end_tokens_and_sampling() {
+        let mut config = HfConfig::from_json(&two_b()).unwrap();
+        let generation = json!({"eos_token_id": [128_001, 128_009], "temperature": 0.6, "top_k": 40});
+        let defaults = config.add_generation_config(&generation).unwrap();
+        assert_eq!(config.model.eos_tokens, [128_001, 128_009]);
+        assert_eq!((defaults.temperature, defaults.top_k, defaults.top_p), (Some(0.6), Some(40), None));
+        let error = config.add_generation_config(&json!({"temperature": -1})).unwrap_err().to_string();
+        assert!(error.contains("temperature"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! A range of bytes that is cheap to clone: owned, static, or a part of a mapped file.
+//!
+//! Weights hold these, so that a mapped file is used where it lies and stays mapped as long as any
+//! tensor needs it.
+
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+#[derive(Clone)]
+enum Source {
+    Owned(Arc<Vec<u8>>),
+    Static(&'static [u8]),
+    #[cfg(feature = "native")]
+    Mapped(Arc<memmap2::Mmap>),
+}
+
+/// Shared, immutable bytes. Dereferences to `[u8]`.
+#[derive(Clone)]
+pub struct Bytes {
+    source: Source,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// Bytes of a mapped file.
+    #[cfg(feature = "native")]
+    pub(super) fn mapped(map: memmap2::Mmap) -> Self {
+        let range = 0..map.len();
+        Bytes { source: Source::Mapped(Arc::new(map)), range }
+    }
+
+    /// Bytes that are part of the program.
+    pub fn from_static(bytes: &'static [u8]) -> Self {
+        Bytes { source: Source::Static(bytes), range: 0..bytes.len() }
+    }
+
+    /// A part of these bytes, sharing them. `None` where it reaches past the end.
+    pub fn slice(&self, range: Range<usize>) -> Option<Bytes> {
+        if range.start > range.end || range.end > self.range.len() {
+            return None;
+        }
+        let start = self.range.start + range.start;
+        Some(Bytes { source: self.source.clone(), range: start..start + range.len() })
+    }
+
+    /// Whether these bytes live in the process's own memory rather than in a file or the program.
+    pub fn is_owned(&self) -> bool {
+        matches!(self.source, Source::Owned(_))
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Bytes { source: Source::Owned(Arc::new(bytes)), range }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let all: &[u8] = match &self.source {
+            Source::Owned(bytes) => bytes,
+            Source::Static(bytes) => bytes,
+            #[cfg(feature = "native")]
+            Source::Mapped(map) => map,
+        };
+        &all[self.range.clone()]
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bytes({})", self.range.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_share_and_nest() {
+        let bytes = Bytes::from((0u8..100).collect::<Vec<_>>());
+        let inner = bytes.slice(10..50).unwrap().slice(5..8).unwrap();
+        assert_eq!(&*inner, &[15, 16, 17]);
+        assert!(bytes.slice(10..101).is_none());
+        assert!(inner.slice(0..4).is_none());
+        #[allow(clippy::reversed_empty_ranges, reason = "a damaged file may give one")]
+        let reversed = bytes.slice(5..4);
+        assert!(reversed.is_none());
+        assert_eq!(Bytes::from_static(b"abc").slice(3..3).unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Names of ggml's tensor types, and what to do about those the engine does not read.
+
+/// ids as in ggml.h; 36 to 38 are bitnet.cpp's, 134 and up are forks'.
+pub(crate) mod id {
+    pub(crate) const F32: u32 = 0;
+    pub(crate) const F16: u32 = 1;
+    pub(crate) const Q8_0: u32 = 8;
+    pub(crate) const Q6_K: u32 = 14;
+    pub(crate) const BF16: u32 = 30;
+    pub(crate) const I2_S: u32 = 36;
+}
+
+/// The name of a type, or `unknown`. One id may have two: forks disagree about 39.
+pub(crate) fn name(ty: u32) -> &'static str {
+    match ty {
+        id::F32 => "F32",
+        id::F16 => "F16",
+        2 => "Q4_0",
+        3 => "Q4_1",
+        6 => "Q5_0",
+        7 => "Q5_1",
+        id::Q8_0 => "Q8_0",
+        9 => "Q8_1",
+        10 => "Q2_K",
+        11 => "Q3_K",
+        12 => "Q4_K",
+        13 => "Q5_K",
+        id::Q6_K => "Q6_K",
+        15 => "Q8_K",
+        16..=23 | 29 => "a type of the IQ family",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        id::BF16 => "BF16",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        id::I2_S => "I2_S",
+        37 => "I8_S",
+        38 => "TL1",
+        39 => "TL2 or MXFP4",
+        40 => "NVFP4",
+        41 => "Q1_0",
+        42 => "Q2_0",
+        134 => "IQ1_BN",
+        135 => "IQ2_BN",
+        142 => "PQ2_0 or IQ1_TN",
+        143 => "PTQ1_0 or IQ2_TN",
+        335 => "IQ2_BN_R4",
+        _ => "unknown",
+    }
+}
+
+/// Why a ternary linear of this type cannot be read, and what to do.
+pub(crate) fn refuse_linear(ty: u32) -> String {
+    let name = name(ty);
+    let remedy = match ty {
+        38 | 39 => {
+            "its layout depends on tile sizes that are not in the file. Use the I2_S form of this model, \
+             or its safetensors directory"
+        }
+        2 | 3 | 6..=15 | 16..=23 | 29 => {
+            "it is no ternary type. Use the I2_S form of this model, or its safetensors directory"
+        }
+        _ => "use the I2_S form of this model, or its safetensors directory (`sterna convert` makes I2_S from it)",
+    };
+    format!("type {name} (id {ty}) is not supported for a linear: {remedy}")
+}
+
+/// Why an embedding or head of this type cannot be read, and what to do.
+pub(crate) fn refuse_dense(ty: u32) -> String {
+    let name = name(ty);
+    format!("type {name} (id {ty}) is not supported here; F32, F16, BF16, Q8_0 and Q6_K are. Requantise it to one of them")
+}
+
+/// Why a norm of this type cannot be read.
+pub(crate) fn refuse_float(ty: u32) -> String {
+    let name = name(ty);
+    format!("type {name} (id {ty}) is not supported here; F32, F16 and BF16 are")
+}

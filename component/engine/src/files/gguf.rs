@@ -1,0 +1,256 @@
+//! Reading GGUF, versions 2 and 3, little-endian: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//!
+//! The header comes from outside, so every number in it is checked before it is used: counts against
+//! the bytes that are left (each entry has a least size, so no count makes us allocate more than a
+//! small multiple of the file), lengths and offsets against the file's end, sums against overflow.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::Bytes;
+use super::gguf_value::{Array, Value, ValueType};
+
+/// One tensor as the header describes it.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Sizes in GGUF's order: `ne[0]` is contiguous, so a matrix `[out, in]` is `[in, out]` here.
+    pub ne: Vec<u64>,
+    /// The ggml type id.
+    pub ty: u32,
+    /// Where its data starts in the file. Not past the end.
+    pub start: usize,
+}
+
+impl TensorInfo {
+    /// Number of elements. Checked against overflow when the header was read.
+    pub fn elements(&self) -> u64 {
+        self.ne.iter().product()
+    }
+}
+
+/// A GGUF file: its metadata, and its tensors as ranges of the file.
+#[derive(Clone, Debug)]
+pub struct Gguf {
+    bytes: Bytes,
+    metadata: HashMap<String, Value>,
+    tensors: Vec<TensorInfo>,
+    by_name: HashMap<String, usize>,
+}
+
+const MAGIC: &[u8; 4] = b"GGUF";
+const DEFAULT_ALIGNMENT: usize = 32;
+const MAX_ALIGNMENT: usize = 1 << 16;
+const MAX_NAME_BYTES: usize = 1 << 10;
+const MAX_DIMS: usize = 4;
+/// Least size of a metadata entry: key length, type, one byte of value.
+const MIN_ENTRY_BYTES: usize = 8 + 4 + 1;
+/// Least size of a tensor's entry: name length, number of sizes, one size, type, offset.
+const MIN_TENSOR_BYTES: usize = 8 + 4 + 8 + 4 + 8;
+
+impl Gguf {
+    /// Whether these bytes begin as a GGUF file does.
+    pub fn has_magic(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
+    /// Read the header.
+    ///
+    /// # Errors
+    /// A sentence that says where the header is wrong, for `LoadError::Damaged`.
+    pub fn parse(bytes: Bytes) -> Result<Gguf, String> {
+        let mut reader = Reader { bytes: &bytes, at: 0 };
+        if reader.take(4, "the magic")? != MAGIC {
+            return Err("it does not begin with `GGUF`".into());
+        }
+        let version = reader.u32("the version")?;
+        match version {
+            2 | 3 => {}
+            1 => return Err("GGUF version 1 is not supported; convert it anew with a current tool".into()),
+            _ if (1..=3).contains(&version.swap_bytes()) => {
+                return Err("a big-endian GGUF is not supported; convert it to little-endian".into());
+            }
+            _ => return Err(format!("GGUF version {version} is not supported; versions 2 and 3 are")),
+        }
+        let n_tensors = reader.count(MIN_TENSOR_BYTES, "the number of tensors")?;
+        let n_entries = reader.count(MIN_ENTRY_BYTES, "the number of metadata entries")?;
+
+        let mut metadata = HashMap::with_capacity(n_entries.min(1024));
+        for index in 0..n_entries {
+            let key = reader.name(&format!("the key of metadata entry {index}"))?;
+            let value = reader.value(&bytes, &key)?;
+            if metadata.insert(key.clone(), value).is_some() {
+                return Err(format!("metadata key `{key}` occurs twice"));
+            }
+        }
+        let alignment = match metadata.get("general.alignment") {
+            None => DEFAULT_ALIGNMENT,
+            Some(value) => value
+                .as_usize()
+                .filter(|&a| a.is_power_of_two() && (8..=MAX_ALIGNMENT).contains(&a))
+                .ok_or("`general.alignment` is no power of two from 8 to 65536")?,
+        };
+
+        let mut tensors = Vec::with_capacity(n_tensors.min(1024));
+        for index in 0..n_tensors {
+            tensors.push(reader.tensor(index)?);
+        }
+        let data_start = reader.at.checked_next_multiple_of(alignment).ok_or("the header is too long")?;
+        let mut by_name = HashMap::with_capacity(tensors.len());
+        for (index, tensor) in tensors.iter_mut().enumerate() {
+            // `start` still counts from the beginning of the data section.
+            let offset = tensor.start;
+            tensor.start = data_start
+                .checked_add(offset)
+                .filter(|&start| start <= bytes.len())
+                .ok_or_else(|| format!("tensor `{}` begins past the end of the file", tensor.name))?;
+            if !offset.is_multiple_of(alignment) {
+                return Err(format!("tensor `{}` is not aligned to {alignment} bytes", tensor.name));
+            }
+            if by_name.insert(tensor.name.clone(), index).is_some() {
+                return Err(format!("tensor `{}` occurs twice", tensor.name));
+            }
+        }
+        Ok(Gguf { bytes, metadata, tensors, by_name })
+    }
+
+    /// The value of a metadata key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+
+    /// Every metadata entry, in no particular order.
+    pub fn metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.metadata.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The tensors in the file's order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// A tensor by name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.by_name.get(name).and_then(|&index| self.tensors.get(index))
+    }
+
+    /// The first `n_bytes` of a tensor's data, or `None` where the file ends before.
+    pub fn data(&self, tensor: &TensorInfo, n_bytes: usize) -> Option<Bytes> {
+        self.bytes.slice(tensor.start..tensor.start.checked_add(n_bytes)?)
+    }
+}
+
+/// A cursor over the header. `what` names the thing being read, for errors.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn skip(&mut self, n: usize, what: &str) -> Result<Range<usize>, String> {
+        let end = self.at.checked_add(n).filter(|&end| end <= self.bytes.len());
+        let end = end.ok_or_else(|| format!("the file ends in {what}, at byte {}", self.bytes.len()))?;
+        let range = self.at..end;
+        self.at = end;
+        Ok(range)
+    }
+
+    fn take(&mut self, n: usize, what: &str) -> Result<&'a [u8], String> {
+        let range = self.skip(n, what)?;
+        Ok(&self.bytes[range])
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
+        let bytes = self.take(N, what)?;
+        bytes.try_into().map_err(|_| format!("the file ends in {what}"))
+    }
+
+    fn u32(&mut self, what: &str) -> Result<u32, String> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self, what: &str) -> Result<u64, String> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    /// A number of entries of at least `min_bytes` each: no more than the rest of the file can hold.
+    fn count(&mut self, min_bytes: usize, what: &str) -> Result<usize, String> {
+        let n = self.u64(what)?;
+        let most = self.left() / min_bytes;
+        usize::try_from(n)
+            .ok()
+            .filter(|&n| n <= most)
+            .ok_or_else(|| format!("{what} is {n}, the rest of the file holds {most} at most"))
+    }
+
+    fn string(&mut self, limit: usize, what: &str) -> Result<&'a str, String> {
+        let length = self.count(1, &format!("the length of {what}"))?;
+        if length > limit {
+            return Err(format!("{what} is {length} bytes long, the limit is {limit}"));
+        }
+        std::str::from_utf8(self.take(length, what)?).map_err(|_| format!("{what} is not UTF-8"))
+    }
+
+    fn name(&mut self, what: &str) -> Result<String, String> {
+        self.string(MAX_NAME_BYTES, what).map(str::to_owned)
+    }
+
+    fn value(&mut self, file: &Bytes, key: &str) -> Result<Value, String> {
+        let what = format!("metadata key `{key}`");
+        let ty = ValueType::from_id(self.u32(&what)?).ok_or_else(|| format!("{what} has an unknown type"))?;
+        match ty {
+            ValueType::String => Ok(Value::String(self.string(usize::MAX, &what)?.to_owned())),
+            ValueType::Array => {
+                let element = ValueType::from_id(self.u32(&what)?)
+                    .filter(|&element| element != ValueType::Array)
+                    .ok_or_else(|| format!("{what} is an array of an unsupported type"))?;
+                let least = element.fixed_bytes().unwrap_or(8);
+                let len = self.count(least, &format!("the length of {what}"))?;
+                let start = self.at;
+                match element.fixed_bytes() {
+                    Some(size) => self.at += len * size,
+                    None => {
+                        for _ in 0..len {
+                            self.string(usize::MAX, &what)?;
+                        }
+                    }
+                }
+                let data = file.slice(start..self.at).ok_or_else(|| format!("the file ends in {what}"))?;
+                Ok(Value::Array(Array::new(element, len, data)))
+            }
+            _ => {
+                let size = ty.fixed_bytes().ok_or_else(|| format!("{what} has an unknown type"))?;
+                let bytes = self.take(size, &what)?;
+                Value::scalar(ty, bytes).ok_or_else(|| format!("{what} is damaged"))
+            }
+        }
+    }
+
+    fn tensor(&mut self, index: usize) -> Result<TensorInfo, String> {
+        let name = self.name(&format!("the name of tensor {index}"))?;
+        let what = format!("tensor `{name}`");
+        let dims = usize::try_from(self.u32(&what)?).unwrap_or(usize::MAX);
+        if dims == 0 || dims > MAX_DIMS {
+            return Err(format!("{what} has {dims} dimensions, 1 to {MAX_DIMS} are allowed"));
+        }
+        let mut ne = Vec::with_capacity(dims);
+        let mut elements = 1u64;
+        for _ in 0..dims {
+            let n = self.u64(&what)?;
+            elements = elements
+                .checked_mul(n)
+                .filter(|&elements| n > 0 && elements <= 1 << 56)
+                .ok_or_else(|| format!("{what} has an impossible size"))?;
+            ne.push(n);
+        }
+        let ty = self.u32(&what)?;
+        let offset = self.u64(&what)?;
+        let start = usize::try_from(offset).map_err(|_| format!("{what} begins past the end of the file"))?;
+        Ok(TensorInfo { name, ne, ty, start })
+    }
+}

@@ -1,0 +1,49 @@
+//! The tokenizer inside a GGUF: keys `tokenizer.ggml.*`.
+
+use super::gguf_write::Entry;
+use super::{Gguf, Value};
+use crate::config::bad;
+use crate::error::LoadError;
+use crate::tokenizer::GgufTokenizer;
+
+pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
+const MERGES: &str = "tokenizer.ggml.merges";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+
+/// What a tokenizer can be made from. bitnet.cpp's files have no `pre`: then it is Llama-3's.
+pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
+    let array = |key: &str| gguf.get(key).and_then(Value::as_array);
+    let text = |key: &str| gguf.get(key).and_then(Value::as_str).map(str::to_owned);
+    let id = |key: &str| gguf.get(key).and_then(Value::as_i64).and_then(|id| u32::try_from(id).ok());
+    let tokens = array(TOKENS)
+        .and_then(|tokens| tokens.strings())
+        .ok_or_else(|| bad(TOKENS, "is absent or no array of texts: this GGUF carries no tokenizer"))?;
+    let token_types = match array(TOKEN_TYPE) {
+        None => Vec::new(),
+        Some(types) => types
+            .integers()
+            .and_then(|types| types.into_iter().map(|ty| i32::try_from(ty).ok()).collect::<Option<Vec<_>>>())
+            .filter(|types| types.len() == tokens.len())
+            .ok_or_else(|| bad(TOKEN_TYPE, "is no array of one small number for each token"))?,
+    };
+    let merges = match array(MERGES) {
+        None => Vec::new(),
+        Some(merges) => merges.strings().ok_or_else(|| bad(MERGES, "is no array of texts"))?,
+    };
+    Ok(GgufTokenizer {
+        model: text(MODEL).ok_or_else(|| bad(MODEL, "is absent"))?,
+        pre: text(PRE),
+        tokens,
+        token_types,
+        merges,
+        bos_token_id: id(BOS),
+        eos_token_id: id(EOS),
+        add_bos_token: gguf.get(ADD_BOS).and_then(Value::as_bool),
+    })
+}

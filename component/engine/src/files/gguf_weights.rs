@@ -1,0 +1,158 @@
+//! Weights from a GGUF file. I2_S linears, embeddings and heads stay where the file has them.
+
+use sterna_kernels::DenseType;
+
+use super::floats::{FloatType, Floats};
+use super::ggml_type::{self, id as ty};
+use super::gguf::{Gguf, TensorInfo};
+use super::names::TensorId;
+use super::source::WeightSource;
+use super::ternary::{self, I2sForm};
+use super::{Bytes, tensor_error};
+use crate::error::LoadError;
+use crate::model::{DenseWeights, Linear};
+
+/// Weights of one I2_S block; a tensor holds whole blocks.
+const I2_S_BLOCK: usize = 128;
+/// After an I2_S tensor's data: the scale, and padding.
+const I2_S_TAIL_BYTES: usize = 32;
+
+/// Reads tensors by llama.cpp's names.
+pub(crate) struct GgufWeights {
+    pub(crate) gguf: Gguf,
+    pub(crate) i2s_form: I2sForm,
+}
+
+impl WeightSource for GgufWeights {
+    fn has(&self, id: TensorId) -> bool {
+        self.gguf.tensor(&id.gguf()).is_some()
+    }
+
+    fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {
+        self.vector(&id.gguf(), len)
+    }
+
+    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError> {
+        let (base, name) = (id.gguf_base(), id.gguf());
+        let tensor = self.find(&name, &[rows, cols])?;
+        for companion in ["bias", "lora_a", "norm_in.weight"] {
+            let separator = if companion.starts_with("norm") { '_' } else { '.' };
+            let companion = format!("{base}{separator}{companion}");
+            if self.gguf.tensor(&companion).is_some() {
+                return Err(tensor_error(&companion, "linears with a bias, adapter or norm of their own are not supported"));
+            }
+        }
+        let (packed, mut scale) = if tensor.ty == ty::I2_S {
+            self.i2_s(tensor, rows, cols)?
+        } else if let Some(float) = float_type(tensor.ty) {
+            let weights = self.floats(tensor, float, rows * cols)?;
+            let (packed, scale) =
+                ternary::quantize_or_recover(&weights, rows, cols).map_err(|reason| tensor_error(&name, reason))?;
+            (packed.into(), scale)
+        } else {
+            return Err(tensor_error(&name, ggml_type::refuse_linear(tensor.ty)));
+        };
+        // Upstream's `bitnet` files may carry a factor for the output of each linear.
+        let factor = base + ".scale";
+        if self.gguf.tensor(&factor).is_some() {
+            scale *= self.vector(&factor, 1)?.first().copied().unwrap_or(1.0);
+        }
+        Linear::new(rows, cols, packed, scale).map_err(|reason| tensor_error(&name, reason))
+    }
+
+    fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError> {
+        let name = id.gguf();
+        let tensor = self.find(&name, &[rows, cols])?;
+        let dense = match tensor.ty {
+            ty::F32 => DenseType::F32,
+            ty::F16 => DenseType::F16,
+            ty::BF16 => DenseType::Bf16,
+            ty::Q8_0 => DenseType::Q8_0,
+            ty::Q6_K => DenseType::Q6K,
+            other => return Err(tensor_error(&name, ggml_type::refuse_dense(other))),
+        };
+        let row_bytes = dense.row_bytes(cols).ok_or_else(|| {
+            tensor_error(&name, format!("rows of {cols} do not divide into whole blocks of {}", dense.name()))
+        })?;
+        let bytes = self.data(tensor, rows.checked_mul(row_bytes))?;
+        DenseWeights::new(dense, rows, cols, bytes).map_err(|reason| tensor_error(&name, reason))
+    }
+}
+
+impl GgufWeights {
+    /// The tensor `name`, if its shape is `[out, in]` (or `[n]`) as expected.
+    fn find(&self, name: &str, expected: &[usize]) -> Result<&TensorInfo, LoadError> {
+        let tensor = self.gguf.tensor(name).ok_or_else(|| tensor_error(name, "is absent"))?;
+        // Trailing sizes of 1 mean nothing in ggml.
+        let mut found = tensor.ne.clone();
+        while found.len() > expected.len() && found.last() == Some(&1) {
+            found.pop();
+        }
+        found.reverse();
+        if found.iter().copied().eq(expected.iter().map(|&n| n as u64)) {
+            return Ok(tensor);
+        }
+        Err(tensor_error(
+            name,
+            format!(
+                "has shape {found:?} (type {}), the configuration makes it {expected:?}",
+                ggml_type::name(tensor.ty)
+            ),
+        ))
+    }
+
+    fn data(&self, tensor: &TensorInfo, n_bytes: Option<usize>) -> Result<Bytes, LoadError> {
+        n_bytes.and_then(|n| self.gguf.data(tensor, n)).ok_or_else(|| {
+            tensor_error(&tensor.name, "reaches past the end of the file: the file is truncated, download it anew")
+        })
+    }
+
+    fn floats(&self, tensor: &TensorInfo, ty: FloatType, len: usize) -> Result<Floats, LoadError> {
+        Ok(Floats { ty, bytes: self.data(tensor, len.checked_mul(ty.bytes()))? })
+    }
+
+    /// A vector of floats.
+    pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
+        let tensor = self.find(name, &[len])?;
+        let float = float_type(tensor.ty).ok_or_else(|| tensor_error(name, ggml_type::refuse_float(tensor.ty)))?;
+        Ok(self.floats(tensor, float, len)?.to_vec())
+    }
+
+    /// Factors on the rotary frequencies (Llama 3.1's long context) must all be 1.
+    pub(crate) fn check_rope_freqs(&self, len: usize) -> Result<(), LoadError> {
+        const NAME: &str = "rope_freqs.weight";
+        if self.gguf.tensor(NAME).is_some() && self.vector(NAME, len)?.iter().any(|&factor| factor != 1.0) {
+            return Err(tensor_error(NAME, "scaled rotary frequencies are not supported"));
+        }
+        Ok(())
+    }
+
+    fn i2_s(&self, tensor: &TensorInfo, rows: usize, cols: usize) -> Result<(Bytes, f32), LoadError> {
+        let n = rows * cols;
+        if !n.is_multiple_of(I2_S_BLOCK) {
+            return Err(tensor_error(
+                &tensor.name,
+                format!("{n} weights are no whole number of I2_S blocks ({I2_S_BLOCK}); store it as F32 or F16"),
+            ));
+        }
+        let data_bytes = n / 4;
+        let all = self.data(tensor, data_bytes.checked_add(I2_S_TAIL_BYTES))?;
+        let (data, tail) = all.split_at(data_bytes);
+        let scale = tail.first_chunk::<4>().map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes));
+        let in_place = self.i2s_form == I2sForm::Interleave128 && cols.is_multiple_of(I2_S_BLOCK);
+        let packed = match all.slice(0..data_bytes) {
+            Some(packed) if in_place => packed,
+            _ => ternary::from_i2s(data, rows, cols, self.i2s_form).into(),
+        };
+        Ok((packed, scale))
+    }
+}
+
+fn float_type(id: u32) -> Option<FloatType> {
+    match id {
+        ty::F32 => Some(FloatType::F32),
+        ty::F16 => Some(FloatType::F16),
+        ty::BF16 => Some(FloatType::Bf16),
+        _ => None,
+    }
+}

@@ -1,0 +1,54 @@
+//! Opening a file as bytes: mapped where the platform can, read into memory in wasm.
+//!
+//! The only module of this crate with `unsafe`.
+
+use std::path::Path;
+
+use super::Bytes;
+use crate::error::LoadError;
+
+/// The bytes of the file at `path`. Mapping touches none of its pages.
+///
+/// # Errors
+/// `LoadError::Io` where it cannot be opened or mapped.
+pub fn open(path: &Path) -> Result<Bytes, LoadError> {
+    open_inner(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })
+}
+
+#[cfg(feature = "native")]
+fn open_inner(path: &Path) -> std::io::Result<Bytes> {
+    let file = std::fs::File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    // SAFETY: the map is private and read-only, and only ever seen as `&[u8]`. What Rust cannot rule
+    // out is another process changing the file meanwhile: a model file is replaced by renaming (as
+    // `convert` does), never written in place, and whoever can write to it owns the model anyway.
+    // Nothing here relies on the bytes staying what they were: every index into the weights comes
+    // from the header, which is copied out of the map while it is checked.
+    let map = unsafe { memmap2::Mmap::map(&file)? };
+    Ok(Bytes::mapped(map))
+}
+
+#[cfg(not(feature = "native"))]
+fn open_inner(path: &Path) -> std::io::Result<Bytes> {
+    std::fs::read(path).map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_was_written_and_names_what_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, b"bytes").unwrap();
+        assert_eq!(&*open(&path).unwrap(), b"bytes");
+        std::fs::write(&path, b"").unwrap();
+        assert!(open(&path).unwrap().is_empty());
+        let error = open(&dir.path().join("absent")).unwrap_err().to_string();
+        assert!(error.contains("absent"), "{error}");
+        assert!(open(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,56 @@
+//! Model files: GGUF and Hugging Face directories, behind one [`WeightSource`].
+//!
+//! `open` reads headers, configuration, tokenizer and template; weights are asked for afterwards, by
+//! `Model::load` (all of them) or by `convert` (one at a time).
+
+mod bytes;
+mod floats;
+mod ggml_type;
+pub mod gguf;
+mod gguf_tokenizer;
+pub mod gguf_value;
+pub mod gguf_write;
+mod gguf_weights;
+mod hf;
+mod mmap;
+mod names;
+mod open;
+mod safetensors;
+mod source;
+mod ternary;
+
+use std::path::Path;
+
+pub use bytes::Bytes;
+pub use gguf::Gguf;
+pub use gguf_value::Value;
+pub(crate) use names::{Part, TensorId};
+pub(crate) use open::{OpenModel, open, open_gguf_bytes};
+pub(crate) use source::{PARTS, WeightSource, linear_shape, norm_len};
+pub(crate) use ternary::to_i2s;
+
+use crate::error::LoadError;
+
+/// A `LoadError::Damaged` for `path`.
+pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> LoadError {
+    LoadError::Damaged { path: path.to_owned(), reason: reason.into() }
+}
+
+/// A `LoadError::Tensor` for `tensor`.
+pub(crate) fn tensor_error(tensor: &str, reason: impl Into<String>) -> LoadError {
+    LoadError::Tensor { tensor: tensor.to_owned(), reason: reason.into() }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })
+}
+
+/// A parsed JSON file.
+fn read_json(path: &Path) -> Result<serde_json::Value, LoadError> {
+    serde_json::from_slice(&read_file(path)?).map_err(|error| damaged(path, error.to_string()))
+}
+
+/// A parsed JSON file, or `None` where there is none.
+fn read_optional_json(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
+    if path.is_file() { read_json(path).map(Some) } else { Ok(None) }
+}

@@ -1,0 +1,94 @@
+//! What each tensor is called in each container.
+
+/// A tensor of the model, whatever its container calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TensorId {
+    Embedding,
+    OutputNorm,
+    Head,
+    Block(usize, Part),
+}
+
+/// A tensor of one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    AttnNorm,
+    Q,
+    K,
+    V,
+    AttnSubNorm,
+    O,
+    FfnNorm,
+    Gate,
+    Up,
+    FfnSubNorm,
+    Down,
+}
+
+impl TensorId {
+    /// The name in a GGUF, without `.weight`.
+    pub(crate) fn gguf_base(self) -> String {
+        match self {
+            TensorId::Embedding => "token_embd".into(),
+            TensorId::OutputNorm => "output_norm".into(),
+            TensorId::Head => "output".into(),
+            TensorId::Block(index, part) => {
+                let name = match part {
+                    Part::AttnNorm => "attn_norm",
+                    Part::Q => "attn_q",
+                    Part::K => "attn_k",
+                    Part::V => "attn_v",
+                    Part::AttnSubNorm => "attn_sub_norm",
+                    Part::O => "attn_output",
+                    Part::FfnNorm => "ffn_norm",
+                    Part::Gate => "ffn_gate",
+                    Part::Up => "ffn_up",
+                    Part::FfnSubNorm => "ffn_sub_norm",
+                    Part::Down => "ffn_down",
+                };
+                format!("blk.{index}.{name}")
+            }
+        }
+    }
+
+    /// The name in a GGUF.
+    pub(crate) fn gguf(self) -> String {
+        self.gguf_base() + ".weight"
+    }
+
+    /// The name in a Hugging Face file, without `.weight`.
+    pub(crate) fn hf_base(self) -> String {
+        match self {
+            TensorId::Embedding => "model.embed_tokens".into(),
+            TensorId::OutputNorm => "model.norm".into(),
+            TensorId::Head => "lm_head".into(),
+            TensorId::Block(index, part) => {
+                let name = match part {
+                    Part::AttnNorm => "input_layernorm",
+                    Part::Q => "self_attn.q_proj",
+                    Part::K => "self_attn.k_proj",
+                    Part::V => "self_attn.v_proj",
+                    Part::AttnSubNorm => "self_attn.attn_sub_norm",
+                    Part::O => "self_attn.o_proj",
+                    Part::FfnNorm => "post_attention_layernorm",
+                    Part::Gate => "mlp.gate_proj",
+                    Part::Up => "mlp.up_proj",
+                    Part::FfnSubNorm => "mlp.ffn_sub_norm",
+                    Part::Down => "mlp.down_proj",
+                };
+                format!("model.layers.{index}.{name}")
+            }
+        }
+    }
+
+    /// The 1bitLLM models' own name for a sub-norm, without `.weight`.
+    pub(crate) fn hf_old_base(self) -> Option<String> {
+        match self {
+            TensorId::Block(index, Part::AttnSubNorm) => {
+                Some(format!("model.layers.{index}.self_attn.inner_attn_ln"))
+            }
+            TensorId::Block(index, Part::FfnSubNorm) => Some(format!("model.layers.{index}.mlp.ffn_layernorm")),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! From a path to everything but the weights: configuration, tokenizer, chat template, defaults.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::gguf_weights::GgufWeights;
+use super::hf::HfWeights;
+use super::names::TensorId;
+use super::safetensors::TensorFiles;
+use super::source::{WeightSource, load_weights};
+use super::ternary::I2sForm;
+use super::{Bytes, Gguf, Value, damaged, gguf_tokenizer, mmap, read_file, read_json, read_optional_json, tensor_error};
+use crate::config::{HfConfig, ModelConfig, SamplingDefaults, read_gguf};
+use crate::error::LoadError;
+use crate::model::{LoadOptions, Model};
+use crate::template::ChatTemplate;
+use crate::tokenizer::Tokenizer;
+
+/// The chat template of microsoft/bitnet-b1.58-2B-4T's `tokenizer_config.json`. The GGUF of that model
+/// carries another one ("BITNETAssistant"), a converter's mistake.
+const TEMPLATE_2B_4T: &str = "{% for message in messages %}\
+     {% if loop.first %}{{ bos_token }}{% endif %}\
+     {{ message['role'] | capitalize + ': ' + message['content'] | trim + '<|eot_id|>' }}\
+     {% endfor %}\
+     {% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
+
+/// Ends a turn in every Llama-3 vocabulary, whatever the configuration says about it.
+const EOT: &str = "<|eot_id|>";
+
+/// A model whose weights have not been asked for yet.
+pub(crate) struct OpenModel {
+    pub(crate) id: String,
+    pub(crate) config: ModelConfig,
+    /// Whether the embedding is the output head too.
+    pub(crate) tied: bool,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) template: ChatTemplate,
+    pub(crate) defaults: SamplingDefaults,
+    pub(crate) source: Box<dyn WeightSource>,
+}
+
+impl OpenModel {
+    /// Read the weights.
+    pub(crate) fn load(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, LoadError> {
+        let weights = load_weights(self.source.as_ref(), &self.config, self.tied, progress)?;
+        Ok(Model {
+            id: self.id,
+            config: self.config,
+            weights,
+            tokenizer: self.tokenizer,
+            template: self.template,
+            defaults: self.defaults,
+        })
+    }
+}
+
+/// Open a GGUF file or a Hugging Face directory.
+pub(crate) fn open(path: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
+    let metadata = std::fs::metadata(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+    if metadata.is_dir() {
+        return open_hf(path, options);
+    }
+    let bytes = mmap::open(path)?;
+    if !Gguf::has_magic(&bytes) {
+        return Err(LoadError::NotAModel {
+            path: path.to_owned(),
+            reason: "a file must be a GGUF; for safetensors give the directory that also holds config.json and \
+                     tokenizer.json"
+                .into(),
+        });
+    }
+    open_gguf(path, &stem(path), bytes, options)
+}
+
+/// Open a GGUF that is in memory already.
+pub(crate) fn open_gguf_bytes(name: &str, bytes: Bytes, options: &LoadOptions) -> Result<OpenModel, LoadError> {
+    open_gguf(Path::new(name), name, bytes, options)
+}
+
+fn open_gguf(path: &Path, name: &str, bytes: Bytes, options: &LoadOptions) -> Result<OpenModel, LoadError> {
+    let gguf = Gguf::parse(bytes).map_err(|reason| damaged(path, reason))?;
+    let mut config = read_gguf(&gguf)?;
+    let defaults = SamplingDefaults::from_gguf(&gguf)?;
+    let tokenizer = Tokenizer::from_gguf(gguf_tokenizer::read(&gguf)?)?;
+    finish_config(&mut config, &tokenizer)?;
+
+    let own = gguf.get(gguf_tokenizer::CHAT_TEMPLATE).and_then(Value::as_str);
+    let relu2 = config.architecture != "bitnet";
+    let template = match own {
+        Some(text) if relu2 && text.contains("BITNETAssistant") => Some(TEMPLATE_2B_4T),
+        None if relu2 && tokenizer.token_to_id(EOT).is_some() => Some(TEMPLATE_2B_4T),
+        own => own,
+    };
+    let template = build_template(template, &config, &tokenizer, None, None)?;
+
+    let form = if options.i2s_arm { I2sForm::Interleave64 } else { I2sForm::Interleave128 };
+    let source = GgufWeights { gguf, i2s_form: form };
+    source.check_rope_freqs(config.head_dim / 2)?;
+    let tied = !source.has(TensorId::Head);
+    let id = options.id.clone().unwrap_or_else(|| name.to_owned());
+    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, source: Box::new(source) })
+}
+
+fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
+    let config_path = dir.join("config.json");
+    if !config_path.is_file() {
+        return Err(LoadError::NotAModel {
+            path: dir.to_owned(),
+            reason: "it has no config.json. Give a GGUF file, or the directory of a Hugging Face model".into(),
+        });
+    }
+    let mut hf = HfConfig::from_json(&read_json(&config_path)?)?;
+    let defaults = match read_optional_json(&dir.join("generation_config.json"))? {
+        Some(json) => hf.add_generation_config(&json)?,
+        None => SamplingDefaults::default(),
+    };
+    let HfConfig { model: mut config, scale_rule, tied } = hf;
+    let tokenizer = Tokenizer::from_json(&read_file(&dir.join("tokenizer.json"))?)?;
+    let beside = read_optional_json(&dir.join("tokenizer_config.json"))?.unwrap_or(Json::Null);
+    if let Some(add_bos) = beside.get("add_bos_token").and_then(Json::as_bool) {
+        config.add_bos = add_bos;
+    }
+    finish_config(&mut config, &tokenizer)?;
+
+    let jinja = dir.join("chat_template.jinja");
+    let own = if jinja.is_file() {
+        let text = String::from_utf8(read_file(&jinja)?);
+        Some(text.map_err(|_| damaged(&jinja, "it is not UTF-8"))?)
+    } else {
+        chat_template(&beside)
+    };
+    let bos = token_text(&beside, "bos_token");
+    let eos = token_text(&beside, "eos_token");
+    let template = build_template(own.as_deref(), &config, &tokenizer, bos, eos)?;
+
+    let source = HfWeights { files: TensorFiles::open(dir)?, scale_rule };
+    let has_head = source.has(TensorId::Head);
+    if tied == Some(false) && !has_head {
+        return Err(tensor_error("lm_head.weight", "is absent, but config.json says `tie_word_embeddings: false`"));
+    }
+    let tied = tied.unwrap_or(!has_head);
+    let id = options.id.clone().unwrap_or_else(|| stem(dir));
+    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, source: Box::new(source) })
+}
+
+/// What needs the tokenizer: its end-of-turn token, and that its ids fit the embedding.
+fn finish_config(config: &mut ModelConfig, tokenizer: &Tokenizer) -> Result<(), LoadError> {
+    if let Some(eot) = tokenizer.token_to_id(EOT) {
+        config.add_eos(eot);
+    }
+    config.validate()?;
+    if tokenizer.vocab_size() > config.vocab_size {
+        return Err(LoadError::Tokenizer(format!(
+            "it has {} tokens, the model's vocabulary {}: it belongs to another model",
+            tokenizer.vocab_size(),
+            config.vocab_size
+        )));
+    }
+    Ok(())
+}
+
+fn build_template(
+    source: Option<&str>,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    bos: Option<String>,
+    eos: Option<String>,
+) -> Result<ChatTemplate, LoadError> {
+    let text = |id: Option<u32>| {
+        id.and_then(|id| tokenizer.token_bytes(id))
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .unwrap_or_default()
+    };
+    let bos = bos.unwrap_or_else(|| text(config.bos_token));
+    let eos = eos.unwrap_or_else(|| text(config.eos_tokens.first().copied()));
+    ChatTemplate::new(source, &bos, &eos)
+}
+
+/// `tokenizer_config.json` has one template, or several with names.
+fn chat_template(tokenizer_config: &Json) -> Option<String> {
+    let template = tokenizer_config.get("chat_template")?;
+    let default = || {
+        let named = template.as_array()?.iter().find(|entry| entry.get("name").is_some_and(|name| name == "default"));
+        named?.get("template")?.as_str()
+    };
+    template.as_str().or_else(default).map(str::to_owned)
+}
+
+/// A special token of `tokenizer_config.json`: a text, or an object with the text as `content`.
+fn token_text(tokenizer_config: &Json, key: &str) -> Option<String> {
+    let token = tokenizer_config.get(key)?;
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// The name a path suggests for its model.
+fn stem(path: &Path) -> String {
+    // `.` and `..` have a name only once they are resolved.
+    let full = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
+    name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,98 @@
+//! One way to ask for weights, whatever the container, and the order in which a model asks.
+
+use super::names::Part::{AttnNorm, AttnSubNorm, Down, FfnNorm, FfnSubNorm, Gate, K, O, Q, Up, V};
+use super::names::{Part, TensorId};
+use crate::config::ModelConfig;
+use crate::error::LoadError;
+use crate::model::{DenseWeights, Layer, Linear, Weights};
+
+/// A container of weights. Every method checks the tensor against the shape asked for.
+pub(crate) trait WeightSource {
+    /// Whether the container has this tensor.
+    fn has(&self, id: TensorId) -> bool;
+    /// A vector of `len` floats.
+    fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError>;
+    /// A ternary matrix `[rows, cols]`, quantised here if the file holds floats.
+    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError>;
+    /// An embedding or head `[rows, cols]`, as stored.
+    fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError>;
+}
+
+/// `[rows, cols]` of a linear.
+pub(crate) fn linear_shape(config: &ModelConfig, part: Part) -> Option<(usize, usize)> {
+    let (hidden, ffn) = (config.hidden_size, config.ffn_size);
+    match part {
+        Q => Some((config.q_size(), hidden)),
+        K | V => Some((config.kv_size(), hidden)),
+        O => Some((hidden, config.q_size())),
+        Gate | Up => Some((ffn, hidden)),
+        Down => Some((hidden, ffn)),
+        AttnNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
+    }
+}
+
+/// Length of a norm.
+pub(crate) fn norm_len(config: &ModelConfig, part: Part) -> Option<usize> {
+    match part {
+        AttnNorm | FfnNorm => Some(config.hidden_size),
+        AttnSubNorm => config.sub_norms.then(|| config.q_size()),
+        FfnSubNorm => config.sub_norms.then_some(config.ffn_size),
+        Q | K | V | O | Gate | Up | Down => None,
+    }
+}
+
+/// Every tensor of a block, in the order of the computation.
+pub(crate) const PARTS: [Part; 11] = [AttnNorm, Q, K, V, AttnSubNorm, O, FfnNorm, Gate, Up, FfnSubNorm, Down];
+
+/// Load every weight. `progress` gets (bytes done, bytes in all), of packed weights and tables.
+pub(crate) fn load_weights(
+    source: &dyn WeightSource,
+    config: &ModelConfig,
+    tied: bool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Weights, LoadError> {
+    let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+    let embedding = source.dense(TensorId::Embedding, vocab, hidden)?;
+    let head = if tied { None } else { Some(source.dense(TensorId::Head, vocab, hidden)?) };
+    let output_norm = source.norm(TensorId::OutputNorm, hidden)?;
+
+    let layer_bytes: u64 = PARTS
+        .iter()
+        .filter_map(|&part| linear_shape(config, part))
+        .map(|(rows, cols)| (rows as u64 * cols as u64) / 4)
+        .sum();
+    let mut done = [Some(&embedding), head.as_ref()].into_iter().flatten().map(|t| t.bytes().len() as u64).sum();
+    let total = done + layer_bytes * config.n_layers as u64;
+    progress(done, total);
+
+    let mut layers = Vec::with_capacity(config.n_layers);
+    for index in 0..config.n_layers {
+        layers.push(load_layer(source, config, index)?);
+        done += layer_bytes;
+        progress(done, total);
+    }
+    Ok(Weights { embedding, head, output_norm, layers })
+}
+
+fn load_layer(source: &dyn WeightSource, config: &ModelConfig, index: usize) -> Result<Layer, LoadError> {
+    let linear = |part| {
+        let (rows, cols) = linear_shape(config, part).unwrap_or_default();
+        source.linear(TensorId::Block(index, part), rows, cols)
+    };
+    let sub_norm =
+        |part| norm_len(config, part).map(|len| source.norm(TensorId::Block(index, part), len)).transpose();
+    let norm = |part| source.norm(TensorId::Block(index, part), config.hidden_size);
+    Ok(Layer {
+        attn_norm: norm(AttnNorm)?,
+        q: linear(Q)?,
+        k: linear(K)?,
+        v: linear(V)?,
+        attn_sub_norm: sub_norm(AttnSubNorm)?,
+        o: linear(O)?,
+        ffn_norm: norm(FfnNorm)?,
+        gate: linear(Gate)?,
+        up: linear(Up)?,
+        ffn_sub_norm: sub_norm(FfnSubNorm)?,
+        down: linear(Down)?,
+    })
+}

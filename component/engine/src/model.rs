@@ -1,0 +1,229 @@
+//! A loaded model: weights as the kernels want them, tokenizer, chat template, defaults.
+//!
+//! Weights are read once, checked against the configuration, and never change. Where a file's layout
+//! is the kernels' own (I2_S rows, dense tables) the tensors are ranges of the mapped file.
+
+use std::path::Path;
+
+use sterna_kernels::{Dense, DenseType, Ternary};
+
+use crate::config::{ModelConfig, SamplingDefaults};
+use crate::error::{EngineError, LoadError};
+use crate::files::{self, Bytes};
+use crate::request::Message;
+use crate::template::ChatTemplate;
+use crate::tokenizer::Tokenizer;
+
+/// A ternary matrix `[rows, cols]` in I2_S rows, each padded to whole blocks of 128 weights.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    rows: usize,
+    cols: usize,
+    scale: f32,
+    packed: Bytes,
+}
+
+impl Linear {
+    /// `packed` holds `rows * Ternary::row_bytes(cols)` bytes; each weight is its trit times `scale`.
+    ///
+    /// # Errors
+    /// A sentence for `LoadError::Tensor` where the sizes differ or the scale is not finite.
+    pub fn new(rows: usize, cols: usize, packed: Bytes, scale: f32) -> Result<Self, String> {
+        if !scale.is_finite() {
+            return Err(format!("its scale is {scale}"));
+        }
+        Ternary::new(rows, cols, &packed, scale).map_err(|error| error.to_string())?;
+        Ok(Linear { rows, cols, scale, packed })
+    }
+
+    /// The matrix as the kernels take it.
+    pub fn view(&self) -> Ternary<'_> {
+        Ternary::new(self.rows, self.cols, &self.packed, self.scale).expect("checked by Linear::new")
+    }
+
+    /// Output size.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input size.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The factor of every trit.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The packed rows.
+    pub fn packed(&self) -> &Bytes {
+        &self.packed
+    }
+}
+
+/// A table `[rows, cols]` of numbers in one of the head's storage types.
+#[derive(Clone, Debug)]
+pub struct DenseWeights {
+    ty: DenseType,
+    rows: usize,
+    cols: usize,
+    bytes: Bytes,
+}
+
+impl DenseWeights {
+    /// `bytes` holds `rows` rows of `ty`.
+    ///
+    /// # Errors
+    /// A sentence for `LoadError::Tensor` where the sizes differ or `cols` is no multiple of the block.
+    pub fn new(ty: DenseType, rows: usize, cols: usize, bytes: Bytes) -> Result<Self, String> {
+        Dense::new(ty, rows, cols, &bytes).map_err(|error| error.to_string())?;
+        Ok(DenseWeights { ty, rows, cols, bytes })
+    }
+
+    /// The table as the kernels take it.
+    pub fn view(&self) -> Dense<'_> {
+        Dense::new(self.ty, self.rows, self.cols, &self.bytes).expect("checked by DenseWeights::new")
+    }
+
+    /// How it is stored.
+    pub fn ty(&self) -> DenseType {
+        self.ty
+    }
+
+    /// Its rows, as stored.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// One transformer block. Shapes are `[out, in]`.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// `[hidden_size]`, before the attention.
+    pub attn_norm: Vec<f32>,
+    /// `[n_heads * head_dim, hidden_size]`
+    pub q: Linear,
+    /// `[n_kv_heads * head_dim, hidden_size]`
+    pub k: Linear,
+    /// `[n_kv_heads * head_dim, hidden_size]`
+    pub v: Linear,
+    /// `[n_heads * head_dim]`, over all heads together, before `o`.
+    pub attn_sub_norm: Option<Vec<f32>>,
+    /// `[hidden_size, n_heads * head_dim]`
+    pub o: Linear,
+    /// `[hidden_size]`, before the feed-forward network.
+    pub ffn_norm: Vec<f32>,
+    /// `[ffn_size, hidden_size]`
+    pub gate: Linear,
+    /// `[ffn_size, hidden_size]`
+    pub up: Linear,
+    /// `[ffn_size]`, before `down`.
+    pub ffn_sub_norm: Option<Vec<f32>>,
+    /// `[hidden_size, ffn_size]`
+    pub down: Linear,
+}
+
+/// Everything that was trained.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// `[vocab_size, hidden_size]`
+    pub embedding: DenseWeights,
+    /// `[vocab_size, hidden_size]`; `None` where the embedding is the head (tied).
+    pub head: Option<DenseWeights>,
+    /// `[hidden_size]`, before the head.
+    pub output_norm: Vec<f32>,
+    /// The blocks, first to last.
+    pub layers: Vec<Layer>,
+}
+
+impl Weights {
+    /// The output head: its own table, or the embedding.
+    pub fn head(&self) -> &DenseWeights {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
+}
+
+/// How to load a model.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// The name requests select it by; the file's stem (or the directory's name) if absent.
+    pub id: Option<String>,
+    /// Read I2_S tensors in the 64-weight interleave that `llama-quantize` writes on ARM. The file
+    /// carries no mark of it; published files have the 128-weight one.
+    pub i2s_arm: bool,
+}
+
+/// A model that is ready to run.
+#[derive(Debug)]
+pub struct Model {
+    /// The name requests select it by.
+    pub id: String,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// What was trained.
+    pub weights: Weights,
+    /// Text to token ids and back.
+    pub tokenizer: Tokenizer,
+    /// Conversations to text.
+    pub template: ChatTemplate,
+    /// Sampling a request takes where it says nothing.
+    pub defaults: SamplingDefaults,
+}
+
+impl Model {
+    /// Load a GGUF file or a Hugging Face directory. `progress` gets (bytes done, bytes in all).
+    ///
+    /// # Errors
+    /// `LoadError`, naming the file, key or tensor at fault and what to do.
+    pub fn load(
+        path: &Path,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Model, LoadError> {
+        files::open(path, options)?.load(progress)
+    }
+
+    /// Load a GGUF that is part of the program; its weights stay where they are.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn from_gguf_bytes(name: &str, bytes: &'static [u8]) -> Result<Model, LoadError> {
+        files::open_gguf_bytes(name, Bytes::from_static(bytes), &LoadOptions::default())?.load(&mut |_, _| ())
+    }
+
+    /// Number of weights, embeddings and norms included; a tied head counts once.
+    pub fn parameters(&self) -> u64 {
+        let c = &self.config;
+        let [vocab, hidden, ffn, q, kv, layers] =
+            [c.vocab_size, c.hidden_size, c.ffn_size, c.q_size(), c.kv_size(), c.n_layers].map(|n| n as u64);
+        let tables = if self.weights.head.is_some() { 2 } else { 1 };
+        let sub_norms = if c.sub_norms { q + ffn } else { 0 };
+        let layer = 2 * hidden * q + 2 * hidden * kv + 3 * hidden * ffn + 2 * hidden + sub_norms;
+        tables * vocab * hidden + layers * layer + hidden
+    }
+
+    /// Token ids of `text`, in which special tokens are read as such; with `add_special` as a text
+    /// prompt gets them, beginning-of-sequence token included.
+    ///
+    /// # Errors
+    /// `EngineError` where the tokenizer fails.
+    pub fn tokenize(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EngineError> {
+        let mut ids: Vec<u32> = self.config.prompt_bos().filter(|_| add_special).into_iter().collect();
+        ids.extend(self.tokenizer.encode(text, true)?);
+        Ok(ids)
+    }
+
+    /// The text of token ids; bytes that are no UTF-8 become U+FFFD.
+    pub fn detokenize(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode(tokens)
+    }
+
+    /// A conversation as the chat template renders it, ready for an answer.
+    ///
+    /// # Errors
+    /// `EngineError::InvalidRequest` where the template refuses it.
+    pub fn apply_template(&self, messages: &[Message]) -> Result<String, EngineError> {
+        self.template.render(messages)
+    }
+}
