@@ -91,7 +91,8 @@ fn send(reply: Reply<ImportedGeneration>, response: ResponseOutparam) -> std::io
         Body::Events(events) => {
             for event in events {
                 out.write_all(&event)?;
-                out.flush()?;
+                // Not the bindings' own `flush`, which only begins it.
+                Write::flush(&mut out)?;
             }
         }
     }
