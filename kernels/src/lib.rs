@@ -1,1 +1,37 @@
-//! stub
+//! Arithmetic on slices for ternary language models. No I/O, no threads, no model knowledge.
+//!
+//! Every kernel exists once per instruction set ([`Isa`]), and all of them give the same bits as [`Isa::SCALAR`]:
+//! integer dot products are exact in i32, and float steps share one reduction shape (16 virtual lanes, a fixed tree,
+//! no FMA). README.md beside this crate has the layouts, the inner loops and the measurements.
+//!
+//! NaN is the one exception: where the oracle gives NaN every ISA gives NaN, but sign and payload may differ.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(any(test, feature = "checks"))]
+pub mod checks;
+mod dense;
+mod error;
+mod isa;
+mod ops;
+mod output;
+pub mod pack;
+mod quantize;
+mod rng;
+mod self_test;
+mod ternary;
+
+pub use dense::{Dense, DenseInput, DenseType, dense_matmul, encode_dense_row};
+pub use error::{IsaError, SelfTestError, ShapeError};
+pub use isa::Isa;
+pub use ops::activation::{add_assign, relu2_mul, silu_mul};
+pub use ops::attention::{attention_mix, attention_scores};
+pub use ops::exp::{exp_f32, ln_f32};
+pub use ops::norm::rms_norm;
+pub use ops::rope::{rope_angles, rope_rotate_half};
+pub use ops::softmax::softmax;
+pub use output::OutputRows;
+pub use quantize::QuantizedActivations;
+pub use self_test::self_test;
+pub use ternary::{Ternary, ternary_matmul};

@@ -1,0 +1,195 @@
+//! Every kernel of every ISA against scalar, over several hundred seeded shapes: the crate's property tests.
+//!
+//! Plain functions, so that the same list runs under `cargo test`, inside wasmtime and under a CPU emulator (example
+//! `kernel_checks`, feature `checks`). `PROPTEST_CASES` sets the number of cases of each check; a failure names its
+//! shape, and the seed is fixed, so it repeats.
+
+use crate::rng::Rng;
+use crate::self_test::{self, Codes, Fill};
+use crate::{DenseType, Isa, SelfTestError};
+
+/// One property of an ISA.
+pub struct Check {
+    /// What is compared.
+    pub name: &'static str,
+    /// Runs the given number of cases.
+    pub run: fn(Isa, usize) -> Result<(), SelfTestError>,
+}
+
+/// All of them.
+pub const ALL: [Check; 6] = [
+    Check {
+        name: "ternary_shapes",
+        run: ternary_shapes,
+    },
+    Check {
+        name: "ternary_limits",
+        run: ternary_limits,
+    },
+    Check {
+        name: "dense_shapes",
+        run: dense_shapes,
+    },
+    Check {
+        name: "float_ops",
+        run: float_ops,
+    },
+    Check {
+        name: "attention",
+        run: attention,
+    },
+    Check {
+        name: "self_test",
+        run: |isa, _| self_test::self_test(isa),
+    },
+];
+
+/// `PROPTEST_CASES`, or 200.
+pub fn cases() -> usize {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(200)
+}
+
+fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[rng.below(of.len())]
+}
+
+/// Odd and even shapes, one to nine tokens and now and then more, all codes.
+fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(11);
+    for _ in 0..cases {
+        let rows = pick(&mut rng, &[1, 2, 3, 4, 5, 7, 8, 31, 33, 70]);
+        let cols = if rng.below(2) == 0 {
+            1 + rng.below(1500)
+        } else {
+            128 * (1 + rng.below(12))
+        };
+        let n_tokens = if rng.below(8) == 0 {
+            10 + rng.below(30)
+        } else {
+            1 + rng.below(9)
+        };
+        let fill = pick(&mut rng, &Fill::ALL);
+        self_test::ternary(isa, &mut rng, rows, cols, n_tokens, Codes::Random, fill)?;
+    }
+    Ok(())
+}
+
+/// Every sum at its limit: code 3 everywhere, activations all +-127, all 127, long rows.
+fn ternary_limits(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(12);
+    for cols in [128, 1280, 1408, 2560, 6912, 20480] {
+        for n_tokens in [1, 2, 4, 8, 9] {
+            self_test::ternary(
+                isa,
+                &mut rng,
+                5,
+                cols,
+                n_tokens,
+                Codes::AllThree,
+                Fill::Limits,
+            )?;
+        }
+    }
+    for _ in 0..cases / 20 {
+        let cols = 128 * (1 + rng.below(100)) + rng.below(128);
+        let n_tokens = 1 + rng.below(5);
+        self_test::ternary(
+            isa,
+            &mut rng,
+            3,
+            cols,
+            n_tokens,
+            Codes::AllThree,
+            Fill::Limits,
+        )?;
+    }
+    self_test::ternary(isa, &mut rng, 1, 1 << 20, 1, Codes::AllThree, Fill::Limits)
+}
+
+/// All storage types; float types with odd widths.
+fn dense_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(13);
+    for case in 0..cases {
+        let ty = [
+            DenseType::F32,
+            DenseType::F16,
+            DenseType::Bf16,
+            DenseType::Q8_0,
+            DenseType::Q6K,
+        ][case % 5];
+        let cols = match ty {
+            DenseType::Q8_0 => 32 * (1 + rng.below(20)),
+            DenseType::Q6K => 256 * (1 + rng.below(5)),
+            _ => 1 + rng.below(300),
+        };
+        let (rows, n_tokens, fill) = (
+            1 + rng.below(9),
+            1 + rng.below(9),
+            pick(&mut rng, &Fill::ALL),
+        );
+        self_test::dense(isa, &mut rng, ty, rows, cols, n_tokens, fill)?;
+    }
+    Ok(())
+}
+
+/// Norm, RoPE, softmax, gates; lengths that are no multiple of 16.
+fn float_ops(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(14);
+    for _ in 0..cases {
+        let (n, fill) = (1 + rng.below(200), pick(&mut rng, &Fill::ALL));
+        self_test::floats(isa, &mut rng, n, fill)?;
+    }
+    self_test::floats(isa, &mut rng, 6912, Fill::Mixed)
+}
+
+/// Head sizes with tails, any number of positions.
+fn attention(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(15);
+    for _ in 0..cases {
+        let head_dim = pick(
+            &mut rng,
+            &[1, 8, 16, 20, 32, 64, 72, 80, 100, 128, 130, 256],
+        );
+        let (n, fill) = (1 + rng.below(40), pick(&mut rng, &Fill::ALL));
+        self_test::attention(isa, &mut rng, head_dim, n, fill)?;
+    }
+    Ok(())
+}
+
+/// One module of tests for each ISA, made from the list above.
+#[cfg(test)]
+macro_rules! isa_tests {
+    ($($isa:ident: $($check:ident)*;)*) => {
+        #[cfg(test)]
+        mod tests {
+            $(mod $isa {
+                $(#[test] fn $check() {
+                    use crate::{Isa, IsaError};
+                    match Isa::from_name(stringify!($isa)) {
+                        Ok(isa) => {
+                            let check = super::super::ALL.iter().find(|c| c.name == stringify!($check)).unwrap();
+                            if let Err(error) = (check.run)(isa, super::super::cases()) {
+                                panic!("{error}");
+                            }
+                        }
+                        Err(IsaError::Unsupported { .. }) => {
+                            println!("{}: not on this machine, not tested here", stringify!($isa));
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                })*
+            })*
+        }
+    };
+}
+
+#[cfg(test)]
+isa_tests! {
+    scalar: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
+    avx2: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
+    avx512vnni: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
+    simd128: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
+}

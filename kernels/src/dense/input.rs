@@ -1,0 +1,147 @@
+//! The head's input: float rows, and for quantised types an int16 form.
+
+use super::DenseType;
+use crate::Isa;
+use crate::isa::{QuantRow, Simd};
+use crate::ops::lanes;
+use crate::quantize::{absmax_scale, scaled_round};
+
+/// Largest int16 activation for Q8_0: a lane sums 4 products of at most 128 * 32767.
+const LIMIT_Q8_0: f32 = 32767.0;
+/// Largest int16 activation for Q6_K: a lane sums 32 products of at most 32 * 128 * 16383 = 2^26 - 4096, just under 2^31,
+/// and the sum of two neighbours still fits int16.
+const LIMIT_Q6_K: f32 = 16383.0;
+
+/// Several tokens' inputs to a [`super::dense_matmul`]. Buffers are allocated once.
+pub struct DenseInput {
+    ty: DenseType,
+    k: usize,
+    n_tokens: usize,
+    rows: Vec<f32>,   // [n_tokens, k], float types
+    wide: Vec<i16>,   // [n_tokens, k], quantised types
+    high: Vec<i8>,    // [n_tokens, k], Q6_K
+    low: Vec<i8>,     // [n_tokens, k], Q6_K
+    pairs: Vec<i16>,  // [n_tokens, k/2], Q6_K
+    scales: Vec<f32>, // [n_tokens], quantised types
+}
+
+impl DenseInput {
+    /// Room for `max_tokens` tokens of up to `max_k` values.
+    pub fn with_capacity(max_tokens: usize, max_k: usize) -> Self {
+        let n = max_tokens * max_k;
+        Self {
+            ty: DenseType::F32,
+            k: 0,
+            n_tokens: 0,
+            rows: Vec::with_capacity(n),
+            wide: Vec::with_capacity(n),
+            high: Vec::new(),
+            low: Vec::new(),
+            pairs: Vec::new(),
+            scales: Vec::with_capacity(max_tokens),
+        }
+    }
+
+    /// Replaces the contents by the rows of `x`, `[n_tokens, k]`, for a matrix stored as `ty`.
+    ///
+    /// For Q8_0 and Q6_K: q = round_half_even(x * s), s = limit / max(max |x|, 1e-5), limit 32767 or 16383. A row with a
+    /// NaN or an infinity gets scale NaN, and so NaN results.
+    pub fn set(&mut self, isa: Isa, x: &[f32], k: usize, ty: DenseType) {
+        self.ty = ty;
+        self.k = k;
+        self.n_tokens = x.len().checked_div(k).unwrap_or(0);
+        let x = &x[..self.n_tokens * k];
+        self.rows.clear();
+        self.scales.clear();
+        let limit = match ty {
+            DenseType::F32 | DenseType::F16 | DenseType::Bf16 => {
+                return self.rows.extend_from_slice(x);
+            }
+            DenseType::Q8_0 => LIMIT_Q8_0,
+            DenseType::Q6K => LIMIT_Q6_K,
+        };
+        self.wide.clear();
+        self.wide.resize(x.len(), 0);
+        for (x, q) in x
+            .chunks_exact(k.max(1))
+            .zip(self.wide.chunks_exact_mut(k.max(1)))
+        {
+            self.scales.push(isa.quantize_row_wide(x, limit, q));
+        }
+        if ty == DenseType::Q6K {
+            self.split();
+        }
+    }
+
+    /// wide = 256 * high + low, and the sums of neighbours: what byte-wise multipliers need.
+    fn split(&mut self) {
+        self.low.clear();
+        self.low.extend(self.wide.iter().map(|v| *v as i8));
+        self.high.clear();
+        self.high.extend(
+            self.wide
+                .iter()
+                .map(|v| ((v - i16::from(*v as i8)) >> 8) as i8),
+        );
+        self.pairs.clear();
+        self.pairs
+            .extend(self.wide.as_chunks().0.iter().map(|[a, b]| a + b));
+    }
+
+    pub(super) fn ty(&self) -> DenseType {
+        self.ty
+    }
+
+    pub(super) fn k(&self) -> usize {
+        self.k
+    }
+
+    pub(super) fn n_tokens(&self) -> usize {
+        self.n_tokens
+    }
+
+    #[inline]
+    pub(super) fn row(&self, t: usize) -> &[f32] {
+        &self.rows[t * self.k..][..self.k]
+    }
+
+    #[inline]
+    pub(super) fn quant_row(&self, t: usize) -> QuantRow<'_> {
+        let range = t * self.k..(t + 1) * self.k;
+        let empty = self.ty != DenseType::Q6K;
+        QuantRow {
+            wide: &self.wide[range.clone()],
+            high: if empty {
+                &[]
+            } else {
+                &self.high[range.clone()]
+            },
+            low: if empty { &[] } else { &self.low[range] },
+            pairs: if empty {
+                &[]
+            } else {
+                &self.pairs[t * self.k / 2..][..self.k / 2]
+            },
+        }
+    }
+
+    #[inline]
+    pub(super) fn scale(&self, t: usize) -> f32 {
+        self.scales[t]
+    }
+}
+
+/// One row to int16; returns its scale.
+#[inline(always)]
+pub(crate) fn quantize_row_wide<S: Simd>(s: S, x: &[f32], limit: f32, q: &mut [i16]) -> f32 {
+    let scale = absmax_scale(s, x, limit);
+    let by = s.splat(scale);
+    lanes::for_each_out(
+        s,
+        x,
+        q,
+        #[inline(always)]
+        |v| scaled_round(s, v, by, limit).map(|value| value as i16),
+    );
+    scale
+}

@@ -1,0 +1,86 @@
+//! The list of kernels that every instruction set provides.
+//!
+//! Float kernels are the generic functions of [`crate::ops`] and [`crate::dense`] compiled for the ISA: one macro makes
+//! their entry points. What differs by ISA are the integer inner loops, which each ISA writes itself.
+
+use super::simd::Simd;
+use crate::dense::{Dense, DenseInput};
+use crate::ops::lanes::LANES;
+use crate::ternary::{Activations, Block};
+use crate::{OutputRows, QuantizedActivations, Ternary};
+
+/// One token's int16 activations for the quantised dense types. See [`crate::DenseInput`] for how they are made.
+#[derive(Clone, Copy)]
+pub(crate) struct QuantRow<'a> {
+    /// `[k]`, all that the result depends on.
+    pub(crate) wide: &'a [i16],
+    /// wide = 256 * high + low, for byte-wise multipliers; Q6_K only.
+    pub(crate) high: &'a [i8],
+    pub(crate) low: &'a [i8],
+    /// wide[2i] + wide[2i+1]; Q6_K only.
+    pub(crate) pairs: &'a [i16],
+}
+
+/// Every kernel of one instruction set.
+pub(crate) trait Kernels: Simd {
+    fn quantize_row(self, x: &[f32], q: &mut [i8]) -> (f32, i32);
+    fn quantize_row_wide(self, x: &[f32], limit: f32, q: &mut [i16]) -> f32;
+    fn rms_norm(self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
+    fn rope_rotate_half(self, head: &mut [f32], cos: &[f32], sin: &[f32]);
+    fn softmax(self, x: &mut [f32]);
+    fn relu2_mul(self, gate: &[f32], up: &[f32], out: &mut [f32]);
+    fn silu_mul(self, gate: &[f32], up: &[f32], out: &mut [f32]);
+    fn add_assign(self, x: &mut [f32], y: &[f32]);
+    fn attention_scores(self, q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]);
+    fn attention_mix(self, p: &[f32], values: &[f32], acc: &mut [f32]);
+    fn dense_matmul(self, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
+
+    fn ternary_matmul(self, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
+    /// sums[r][t] = sum of code * q, exact. All rows and tokens have as many blocks as `w[0]`.
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[Block]; R],
+        x: [&[Activations]; T],
+    ) -> [[i32; T]; R];
+    /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in i32).
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T];
+    /// Lane 8 (b % 2) + j sums d * (block b's scaled products i with i % 32 / 4 == j, exact in i32).
+    fn q6_k_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T];
+}
+
+/// Entry points of the float kernels inside an `impl Kernels`: `plain`, or compiled with a target feature list.
+macro_rules! float_kernels {
+    ($how:tt) => {
+        $crate::isa::kernels::entries! { $how
+            fn quantize_row(x: &[f32], q: &mut [i8]) -> (f32, i32) = $crate::quantize::quantize_row;
+            fn quantize_row_wide(x: &[f32], limit: f32, q: &mut [i16]) -> f32 = $crate::dense::quantize_row_wide;
+            fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> () = $crate::ops::norm::rms_norm_lanes;
+            fn rope_rotate_half(head: &mut [f32], cos: &[f32], sin: &[f32]) -> () = $crate::ops::rope::rope_lanes;
+            fn softmax(x: &mut [f32]) -> () = $crate::ops::softmax::softmax_lanes;
+            fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> () = $crate::ops::activation::relu2_mul_lanes;
+            fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> () = $crate::ops::activation::silu_mul_lanes;
+            fn add_assign(x: &mut [f32], y: &[f32]) -> () = $crate::ops::activation::add_assign_lanes;
+            fn attention_scores(q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]) -> ()
+                = $crate::ops::attention::attention_scores_lanes;
+            fn attention_mix(p: &[f32], values: &[f32], acc: &mut [f32]) -> () = $crate::ops::attention::attention_mix_lanes;
+            fn dense_matmul(w: $crate::Dense<'_>, x: &$crate::DenseInput, out: &mut $crate::OutputRows<'_>) -> ()
+                = $crate::dense::matmul_rows;
+        }
+    };
+}
+
+macro_rules! entries {
+    (plain $(fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $generic:path;)*) => {
+        $(#[inline] fn $name(self, $($arg: $ty),*) -> $ret { $generic(self, $($arg),*) })*
+    };
+    ($features:literal $(fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $generic:path;)*) => {
+        $(#[inline] fn $name(self, $($arg: $ty),*) -> $ret {
+            #[target_feature(enable = $features)]
+            fn entry<S: $crate::isa::Kernels>(s: S, $($arg: $ty),*) -> $ret { $generic(s, $($arg),*) }
+            // SAFETY: a token of this type exists only where detection found these features (isa/mod.rs).
+            unsafe { entry(self, $($arg),*) }
+        })*
+    };
+}
+
+pub(crate) use {entries, float_kernels};

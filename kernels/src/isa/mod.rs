@@ -1,0 +1,141 @@
+//! Which instruction set computes. The only folder with `unsafe`: intrinsics, behind tokens that prove support.
+//!
+//! | file | what |
+//! |---|---|
+//! | `simd.rs` | sixteen float lanes: the trait the float kernels are written over |
+//! | `kernels.rs` | the list of kernels an ISA provides, and the macro that makes its float entry points |
+//! | `scalar.rs` | the oracle |
+//! | `avx2*.rs`, `avx512*.rs`, `simd128*.rs` | one ISA each: lanes, ternary loop, dense loop |
+
+mod kernels;
+mod scalar;
+mod simd;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_dense;
+#[cfg(target_arch = "x86_64")]
+mod avx2_ternary;
+
+pub(crate) use kernels::{Kernels, QuantRow};
+pub(crate) use scalar::Scalar;
+pub(crate) use simd::{Simd, tree_sum};
+
+use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
+
+/// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
+const NAMES: [&str; 4] = ["avx512vnni", "avx2", "simd128", "scalar"];
+
+/// Proof that the machine supports an instruction set: a value can only be made where it does.
+#[derive(Clone, Copy, Debug)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Scalar(Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+}
+
+impl Isa {
+    /// Plain Rust, the oracle.
+    pub const SCALAR: Isa = Isa(Kind::Scalar(Scalar));
+
+    /// The fastest supported here.
+    pub fn detect() -> Isa {
+        Self::supported().first().copied().unwrap_or(Self::SCALAR)
+    }
+
+    /// `"avx512vnni"`, `"avx2"`, `"simd128"` or `"scalar"`.
+    pub fn from_name(name: &str) -> Result<Isa, IsaError> {
+        let supported = Self::supported();
+        if let Some(isa) = supported.iter().find(|isa| isa.name() == name) {
+            return Ok(*isa);
+        }
+        let supported = supported
+            .iter()
+            .map(|isa| isa.name())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let name = name.to_owned();
+        Err(if NAMES.contains(&name.as_str()) {
+            IsaError::Unsupported { name, supported }
+        } else {
+            IsaError::Unknown { name, supported }
+        })
+    }
+
+    /// The one that the environment variable `STERNA_ISA` names, or `detect()` where it is unset or empty.
+    pub fn from_env() -> Result<Isa, IsaError> {
+        match std::env::var("STERNA_ISA") {
+            Ok(name) if !name.is_empty() => Self::from_name(&name),
+            _ => Ok(Self::detect()),
+        }
+    }
+
+    /// All that this machine supports, best first; scalar is always last.
+    pub fn supported() -> Vec<Isa> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            found.extend(avx2::Avx2::new().map(|token| Isa(Kind::Avx2(token))));
+        }
+        found.push(Self::SCALAR);
+        found
+    }
+
+    /// The name that `from_name` takes.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) => "avx2",
+        }
+    }
+}
+
+/// One method of [`Kernels`] as a method of `Isa`: the single place where the choice is looked at.
+macro_rules! dispatch {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {
+        impl Isa {
+            $(#[inline] pub(crate) fn $name(self, $($arg: $ty),*) $(-> $ret)? {
+                match self.0 {
+                    Kind::Scalar(token) => token.$name($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx2(token) => token.$name($($arg),*),
+                }
+            })*
+        }
+    };
+}
+
+dispatch! {
+    fn quantize_row(x: &[f32], q: &mut [i8]) -> (f32, i32);
+    fn quantize_row_wide(x: &[f32], limit: f32, q: &mut [i16]) -> f32;
+    fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
+    fn rope_rotate_half(head: &mut [f32], cos: &[f32], sin: &[f32]);
+    fn softmax(x: &mut [f32]);
+    fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]);
+    fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]);
+    fn add_assign(x: &mut [f32], y: &[f32]);
+    fn attention_scores(q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]);
+    fn attention_mix(p: &[f32], values: &[f32], acc: &mut [f32]);
+    fn dense_matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
+    fn ternary_matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_what_is_supported() {
+        for isa in Isa::supported() {
+            assert_eq!(Isa::from_name(isa.name()).unwrap().name(), isa.name());
+            assert!(NAMES.contains(&isa.name()));
+        }
+        let unknown = Isa::from_name("sse9").unwrap_err().to_string();
+        assert!(unknown.contains("scalar"), "{unknown}");
+    }
+}

@@ -1,0 +1,85 @@
+//! The gate of the feed-forward layer, and the residual addition.
+
+use crate::Isa;
+use crate::isa::Simd;
+use crate::ops::{exp::exp, lanes};
+
+/// out[i] = max(gate[i], 0)^2 * up[i] (squared ReLU, BitNet b1.58 2B-4T). Exact zeros stay exact.
+pub fn relu2_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    isa.relu2_mul(gate, up, out);
+}
+
+/// out[i] = gate[i] / (1 + exp(-gate[i])) * up[i] (SwiGLU, Llama).
+pub fn silu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    isa.silu_mul(gate, up, out);
+}
+
+/// x[i] += y[i].
+pub fn add_assign(isa: Isa, x: &mut [f32], y: &[f32]) {
+    isa.add_assign(x, y);
+}
+
+#[inline(always)]
+pub(crate) fn relu2_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    lanes::zip_map(
+        s,
+        gate,
+        up,
+        out,
+        #[inline(always)]
+        |g, u| {
+            let g = s.max(s.splat(0.0), g); // this order keeps NaN
+            s.mul(s.mul(g, g), u)
+        },
+    );
+}
+
+#[inline(always)]
+pub(crate) fn silu_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    let one = s.splat(1.0);
+    lanes::zip_map(
+        s,
+        gate,
+        up,
+        out,
+        #[inline(always)]
+        |g, u| {
+            let down = s.add(one, exp(s, s.sub(s.splat(0.0), g)));
+            s.mul(s.div(g, down), u)
+        },
+    );
+}
+
+#[inline(always)]
+pub(crate) fn add_assign_lanes<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
+    let n = x.len().min(y.len());
+    let (chunks, tail) = x[..n].as_chunks_mut();
+    let (ys, y_tail) = y[..n].as_chunks();
+    for (x, y) in chunks.iter_mut().zip(ys) {
+        *x = s.to_array(s.add(s.load(x), s.load(y)));
+    }
+    for (x, y) in tail.iter_mut().zip(y_tail) {
+        *x += y;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_follow_their_formulas() {
+        let (gate, up) = ([-2.0, 0.0, 3.0], [5.0, 7.0, 0.5]);
+        let mut out = [9.0; 3];
+        relu2_mul(Isa::SCALAR, &gate, &up, &mut out);
+        assert_eq!(out, [0.0, 0.0, 4.5]);
+        silu_mul(Isa::SCALAR, &gate, &up, &mut out);
+        for (i, out) in out.iter().enumerate() {
+            let expected = gate[i] / (1.0 + (-gate[i]).exp()) * up[i];
+            assert!((out - expected).abs() < 1e-6);
+        }
+        let mut x = [1.0, 2.0, 3.0];
+        add_assign(Isa::SCALAR, &mut x, &up);
+        assert_eq!(x, [6.0, 9.0, 3.5]);
+    }
+}

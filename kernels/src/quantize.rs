@@ -1,0 +1,167 @@
+//! absmax activation quantisation to int8, as BitNet b1.58 trains with (transformers' `ActQuant`).
+//!
+//! ```text
+//! s = 127 / max(max_j |x_j|, 1e-5)      q_j = round_half_even(x_j * s)      y_i = sum_j q_j w_ij / s * w_scale
+//! ```
+
+use crate::Isa;
+use crate::isa::Simd;
+use crate::ops::lanes::{self, LANES};
+use crate::pack::BLOCK;
+
+/// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated once.
+pub struct QuantizedActivations {
+    k: usize,
+    n_tokens: usize,
+    padded_k: usize,
+    q: Vec<i8>, // [n_tokens, padded_k]
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+impl QuantizedActivations {
+    /// Room for `max_tokens` tokens of up to `max_k` values.
+    pub fn with_capacity(max_tokens: usize, max_k: usize) -> Self {
+        let padded_k = max_k.next_multiple_of(BLOCK);
+        Self {
+            k: 0,
+            n_tokens: 0,
+            padded_k: 0,
+            q: Vec::with_capacity(max_tokens * padded_k),
+            scales: Vec::with_capacity(max_tokens),
+            sums: Vec::with_capacity(max_tokens),
+        }
+    }
+
+    /// Replaces the contents by the rows of `x`, `[n_tokens, k]` (a partial last row is left out).
+    ///
+    /// A row with a NaN or an infinity gets scale NaN, so that everything computed from it is NaN rather than plausible.
+    pub fn quantize(&mut self, isa: Isa, x: &[f32], k: usize) {
+        let n_tokens = x.len().checked_div(k).unwrap_or(0);
+        self.k = k;
+        self.n_tokens = n_tokens;
+        self.padded_k = k.next_multiple_of(BLOCK);
+        self.q.clear();
+        self.q.resize(n_tokens * self.padded_k, 0);
+        self.scales.clear();
+        self.sums.clear();
+        for t in 0..n_tokens {
+            let q = &mut self.q[t * self.padded_k..][..self.padded_k];
+            let (scale, sum) = isa.quantize_row(&x[t * k..][..k], &mut q[..k]);
+            self.scales.push(scale);
+            self.sums.push(sum);
+        }
+    }
+
+    /// Tokens held.
+    pub fn n_tokens(&self) -> usize {
+        self.n_tokens
+    }
+
+    /// Values of a token.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Token `t`'s values -127..=127, padded with zeros to a multiple of 128.
+    #[inline]
+    pub fn row(&self, t: usize) -> &[i8] {
+        &self.q[t * self.padded_k..][..self.padded_k]
+    }
+
+    /// Token `t`'s s: a value is `q / s`.
+    pub fn scale(&self, t: usize) -> f32 {
+        self.scales[t]
+    }
+
+    /// Token `t`'s sum of q.
+    pub fn sum(&self, t: usize) -> i32 {
+        self.sums[t]
+    }
+}
+
+/// `limit / max(max |x|, 1e-5)`, or NaN where a value is not finite.
+#[inline(always)]
+pub(crate) fn absmax_scale<S: Simd>(s: S, x: &[f32], limit: f32) -> f32 {
+    let mut absmax = s.splat(0.0);
+    let mut poison = s.splat(0.0);
+    let zero = s.splat(0.0);
+    lanes::for_each(
+        s,
+        x,
+        #[inline(always)]
+        |v| {
+            absmax = s.max(s.abs(v), absmax);
+            poison = s.add(poison, s.mul(v, zero));
+        },
+    );
+    if s.sum(poison) != 0.0 {
+        return f32::NAN;
+    }
+    let absmax = s
+        .to_array(absmax)
+        .into_iter()
+        .fold(0.0, |a, b| if b > a { b } else { a });
+    limit / if absmax > 1e-5 { absmax } else { 1e-5 }
+}
+
+/// x * scale rounded half to even and clamped to +-limit; limit <= 2^22.
+#[inline(always)]
+pub(crate) fn scaled_round<S: Simd>(s: S, v: S::F, scale: S::F, limit: f32) -> [i32; LANES] {
+    // Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the mantissa: the same on every target, NaN included,
+    // which float-to-integer conversions are not.
+    const MAGIC: f32 = 12_582_912.0;
+    let clamped = s.max(s.min(s.mul(v, scale), s.splat(limit)), s.splat(-limit));
+    s.to_array(s.add(clamped, s.splat(MAGIC)))
+        .map(|v| v.to_bits().wrapping_sub(MAGIC.to_bits()) as i32)
+}
+
+/// One row: fills `q` (as long as `x`) and returns (scale, sum of q).
+#[inline(always)]
+pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> (f32, i32) {
+    let scale = absmax_scale(s, x, 127.0);
+    let by = s.splat(scale);
+    let mut sums = [0i32; LANES];
+    lanes::for_each_out(
+        s,
+        x,
+        q,
+        #[inline(always)]
+        |v| {
+            let rounded = scaled_round(s, v, by, 127.0);
+            for (sum, value) in sums.iter_mut().zip(rounded) {
+                *sum += value;
+            }
+            rounded.map(|value| value as i8)
+        },
+    );
+    (scale, sums.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_round_half_to_even_and_rows_are_padded() {
+        let mut q = QuantizedActivations::with_capacity(2, 5);
+        q.quantize(
+            Isa::SCALAR,
+            &[127.0, 0.5, 1.5, -2.5, -127.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            5,
+        );
+        assert_eq!(q.n_tokens(), 2);
+        assert_eq!(q.row(0)[..6], [127, 0, 2, -2, -127, 0]);
+        assert_eq!((q.row(0).len(), q.scale(0), q.sum(0)), (128, 1.0, 0));
+        assert_eq!((q.scale(1), q.sum(1)), (127.0 / 1e-5, 0));
+    }
+
+    #[test]
+    fn a_row_that_is_not_finite_gets_scale_nan() {
+        let mut q = QuantizedActivations::with_capacity(1, 3);
+        for bad in [f32::NAN, f32::INFINITY] {
+            q.quantize(Isa::SCALAR, &[1.0, bad, 2.0], 3);
+            assert!(q.scale(0).is_nan());
+        }
+    }
+}

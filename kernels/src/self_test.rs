@@ -1,0 +1,306 @@
+//! Known vectors through every kernel of an ISA and through scalar. The engine refuses to serve on a mismatch.
+//!
+//! The comparisons are functions of a shape, so that the load-time test (few shapes) and [`crate::checks`] (many) are
+//! the same code.
+
+use crate::rng::Rng;
+use crate::{
+    Dense, DenseInput, DenseType, Isa, OutputRows, QuantizedActivations, SelfTestError, Ternary,
+    add_assign, attention_mix, attention_scores, dense_matmul, encode_dense_row, relu2_mul,
+    rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax, ternary_matmul,
+};
+
+/// What activations to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Uniform in -1..1.
+    Uniform,
+    /// Mixed magnitudes, with zeros of both signs.
+    Mixed,
+    /// All +-1: every int8 and int16 activation at its limit.
+    Limits,
+    /// Subnormals.
+    #[cfg(any(test, feature = "checks"))]
+    Tiny,
+    /// Near the largest f32; sums overflow to infinity.
+    #[cfg(any(test, feature = "checks"))]
+    Huge,
+    /// Now and then an infinity or NaN.
+    #[cfg(any(test, feature = "checks"))]
+    Broken,
+}
+
+impl Fill {
+    #[cfg(any(test, feature = "checks"))]
+    pub(crate) const ALL: [Fill; 6] = [
+        Fill::Uniform,
+        Fill::Mixed,
+        Fill::Limits,
+        Fill::Tiny,
+        Fill::Huge,
+        Fill::Broken,
+    ];
+
+    pub(crate) fn values(self, rng: &mut Rng, n: usize) -> Vec<f32> {
+        (0..n)
+            .map(|_| {
+                let v = rng.unit();
+                match self {
+                    Fill::Uniform => v,
+                    Fill::Mixed => [v, 0.0, -0.0, v * 1e-20, v * 50.0, v * 1e4][rng.below(6)],
+                    Fill::Limits => 1f32.copysign(v),
+                    #[cfg(any(test, feature = "checks"))]
+                    Fill::Tiny => f32::from_bits((v.abs() * 8e6) as u32).copysign(v),
+                    #[cfg(any(test, feature = "checks"))]
+                    Fill::Huge => v * 3e38,
+                    #[cfg(any(test, feature = "checks"))]
+                    Fill::Broken => {
+                        if rng.below(40) == 0 {
+                            [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.below(3)]
+                        } else {
+                            v
+                        }
+                    }
+                }
+            })
+            .collect()
+    }
+}
+
+/// What weights to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// Any bytes: all four codes.
+    Random,
+    /// All code 3, the worst case for narrow sums.
+    AllThree,
+}
+
+/// Runs known vectors through every kernel of `isa` and through scalar; takes well under 2 ms.
+pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(2026);
+    for n_tokens in [1, 3, 9] {
+        ternary(
+            isa,
+            &mut rng,
+            6,
+            11 * 128 + 40,
+            n_tokens,
+            Codes::Random,
+            Fill::Uniform,
+        )?;
+    }
+    ternary(isa, &mut rng, 1, 24 * 128, 1, Codes::AllThree, Fill::Limits)?;
+    for ty in [
+        DenseType::F32,
+        DenseType::F16,
+        DenseType::Bf16,
+        DenseType::Q8_0,
+        DenseType::Q6K,
+    ] {
+        dense(isa, &mut rng, ty, 5, 512, 1, Fill::Uniform)?;
+        dense(isa, &mut rng, ty, 2, 256, 5, Fill::Mixed)?;
+    }
+    floats(isa, &mut rng, 75, Fill::Uniform)?;
+    floats(isa, &mut rng, 128, Fill::Mixed)?;
+    attention(isa, &mut rng, 72, 7, Fill::Uniform)
+}
+
+/// Quantisation and ternary product, `[rows, cols]` by `n_tokens`, whole and cut into row chunks.
+pub(crate) fn ternary(
+    isa: Isa,
+    rng: &mut Rng,
+    rows: usize,
+    cols: usize,
+    n_tokens: usize,
+    codes: Codes,
+    fill: Fill,
+) -> Result<(), SelfTestError> {
+    let shape = || format!("[{rows}, {cols}] x {n_tokens}, {codes:?}, {fill:?}");
+    let packed: Vec<u8> = (0..rows * Ternary::row_bytes(cols))
+        .map(|_| match codes {
+            Codes::Random => rng.next() as u8,
+            Codes::AllThree => 0xff,
+        })
+        .collect();
+    let x = fill.values(rng, n_tokens * cols);
+    let fail = |kernel, detail: String| SelfTestError {
+        isa: isa.name(),
+        kernel,
+        detail,
+    };
+    let w = Ternary::new(rows, cols, &packed, 0.37)
+        .map_err(|e| fail("ternary_matmul", e.to_string()))?;
+
+    let mut q = [
+        QuantizedActivations::with_capacity(n_tokens, cols),
+        QuantizedActivations::with_capacity(n_tokens, cols),
+    ];
+    q[0].quantize(Isa::SCALAR, &x, cols);
+    q[1].quantize(isa, &x, cols);
+    for t in 0..n_tokens {
+        if q[0].row(t) != q[1].row(t) || q[0].sum(t) != q[1].sum(t) {
+            return Err(fail("quantize", format!("{}, token {t}", shape())));
+        }
+    }
+    let scales = q
+        .each_ref()
+        .map(|q| (0..n_tokens).map(|t| q.scale(t)).collect::<Vec<_>>());
+    same(isa, "quantize", &shape, &scales[0], &scales[1])?;
+
+    let run = |isa, rows_per_chunk| {
+        let mut out = vec![f32::NAN; n_tokens * rows];
+        let view = OutputRows::new(&mut out, n_tokens, rows)
+            .map_err(|e| fail("ternary_matmul", e.to_string()))?;
+        for chunk in view.chunks(rows_per_chunk) {
+            ternary_matmul(isa, w, &q[0], chunk);
+        }
+        Ok(out)
+    };
+    let expected = run(Isa::SCALAR, rows)?;
+    let kernel = if n_tokens == 1 {
+        "ternary_matmul (one token)"
+    } else {
+        "ternary_matmul (several tokens)"
+    };
+    same(isa, kernel, &shape, &expected, &run(isa, rows)?)?;
+    same(
+        isa,
+        kernel,
+        &shape,
+        &expected,
+        &run(isa, 1 + rng.below(rows))?,
+    )
+}
+
+/// Dense product of random weights stored as `ty`.
+pub(crate) fn dense(
+    isa: Isa,
+    rng: &mut Rng,
+    ty: DenseType,
+    rows: usize,
+    cols: usize,
+    n_tokens: usize,
+    fill: Fill,
+) -> Result<(), SelfTestError> {
+    let shape = || format!("{} [{rows}, {cols}] x {n_tokens}, {fill:?}", ty.name());
+    let kernel = "dense_matmul";
+    let fail = |detail: String| SelfTestError {
+        isa: isa.name(),
+        kernel,
+        detail,
+    };
+    let row_bytes = ty.row_bytes(cols).ok_or_else(|| fail(shape()))?;
+    let mut bytes = vec![0u8; rows * row_bytes];
+    for row in bytes.chunks_exact_mut(row_bytes) {
+        encode_dense_row(ty, &Fill::Uniform.values(rng, cols), row);
+        if fill == Fill::Limits {
+            extreme_values(ty, rng, row);
+        }
+    }
+    let w = Dense::new(ty, rows, cols, &bytes).map_err(|e| fail(e.to_string()))?;
+    let x = fill.values(rng, n_tokens * cols);
+    let run = |isa| {
+        let mut input = DenseInput::with_capacity(n_tokens, cols);
+        input.set(isa, &x, cols, ty);
+        let mut out = vec![f32::NAN; n_tokens * rows];
+        let view = OutputRows::new(&mut out, n_tokens, rows).map_err(|e| fail(e.to_string()))?;
+        for chunk in view.chunks(3) {
+            dense_matmul(isa, w, &input, chunk);
+        }
+        Ok(out)
+    };
+    same(isa, kernel, &shape, &run(Isa::SCALAR)?, &run(isa)?)
+}
+
+/// Integer fields of quantised blocks at random or all at their limits; the f16 scales stay as they are.
+fn extreme_values(ty: DenseType, rng: &mut Rng, row: &mut [u8]) {
+    let (from, to, block) = match ty {
+        DenseType::Q8_0 => (2, 34, 34),
+        DenseType::Q6K => (0, 208, 210),
+        _ => return,
+    };
+    for block in row.chunks_exact_mut(block) {
+        match rng.below(3) {
+            0 => block[from..to].fill(0x80), // Q8_0 -128; Q6_K scales -128
+            1 if ty == DenseType::Q6K => {
+                block[..192].fill(0); // q - 32 = -32
+                block[192..to].fill(0x80);
+            }
+            _ => block[from..to]
+                .iter_mut()
+                .for_each(|b| *b = rng.next() as u8),
+        }
+    }
+}
+
+/// Norm, RoPE, softmax and the gates, on `n` values.
+pub(crate) fn floats(isa: Isa, rng: &mut Rng, n: usize, fill: Fill) -> Result<(), SelfTestError> {
+    let shape = || format!("[{n}], {fill:?}");
+    let x = fill.values(rng, n);
+    let y = Fill::Mixed.values(rng, n);
+    let (mut cos, mut sin) = (vec![0.0; n / 2], vec![0.0; n / 2]);
+    rope_angles(5e5, n & !1, 1 + rng.below(4096), &mut cos, &mut sin);
+    type Step<'a> = (&'static str, &'a dyn Fn(Isa, &mut [f32]));
+    let steps: [Step<'_>; 6] = [
+        ("rms_norm", &|isa, out| rms_norm(isa, &x, &y, 1e-5, out)),
+        ("rope_rotate_half", &|isa, out| {
+            rope_rotate_half(isa, &mut out[..n & !1], &cos, &sin)
+        }),
+        ("softmax", &|isa, out| softmax(isa, out)),
+        ("relu2_mul", &|isa, out| relu2_mul(isa, &x, &y, out)),
+        ("silu_mul", &|isa, out| silu_mul(isa, &x, &y, out)),
+        ("add_assign", &|isa, out| add_assign(isa, out, &y)),
+    ];
+    for (kernel, step) in steps {
+        let (mut expected, mut actual) = (x.clone(), x.clone());
+        step(Isa::SCALAR, &mut expected);
+        step(isa, &mut actual);
+        same(isa, kernel, &shape, &expected, &actual)?;
+    }
+    Ok(())
+}
+
+/// Scores and mix of one head over `n` positions.
+pub(crate) fn attention(
+    isa: Isa,
+    rng: &mut Rng,
+    head_dim: usize,
+    n: usize,
+    fill: Fill,
+) -> Result<(), SelfTestError> {
+    let shape = || format!("head_dim {head_dim}, {n} positions, {fill:?}");
+    let q = Fill::Uniform.values(rng, head_dim);
+    let cache = fill.values(rng, n * head_dim);
+    let run = |isa| {
+        let mut scores = vec![f32::NAN; n];
+        attention_scores(isa, &q, &cache, 0.088, &mut scores);
+        let mut mixed = q.clone();
+        attention_mix(isa, &scores, &cache, &mut mixed);
+        (scores, mixed)
+    };
+    let (expected, actual) = (run(Isa::SCALAR), run(isa));
+    same(isa, "attention_scores", &shape, &expected.0, &actual.0)?;
+    same(isa, "attention_mix", &shape, &expected.1, &actual.1)
+}
+
+/// Equal bits, or NaN in both.
+fn same(
+    isa: Isa,
+    kernel: &'static str,
+    shape: &dyn Fn() -> String,
+    expected: &[f32],
+    actual: &[f32],
+) -> Result<(), SelfTestError> {
+    for (i, (e, a)) in expected.iter().zip(actual).enumerate() {
+        if e.to_bits() != a.to_bits() && !(e.is_nan() && a.is_nan()) {
+            let detail = format!("{}, value {i}: scalar {e:e}, here {a:e}", shape());
+            return Err(SelfTestError {
+                isa: isa.name(),
+                kernel,
+                detail,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The packed ternary matrix and its product with int8 activations.
+
+use crate::isa::Kernels;
+use crate::pack::{BLOCK, BLOCK_BYTES};
+use crate::{Isa, OutputRows, QuantizedActivations, ShapeError};
+
+/// Most columns: sums of 2^20 products of +-127 by a code, even scaled by 64 (SIMD128), fit i32.
+const MAX_COLS: usize = 1 << 20;
+
+/// Rows whose packed bytes stay in L2 while all tokens pass over them.
+const ROW_BLOCK: usize = 32;
+
+/// Packed bytes of one block.
+pub(crate) type Block = [u8; BLOCK_BYTES];
+/// Activations that meet one block.
+pub(crate) type Activations = [i8; BLOCK];
+
+/// A ternary matrix `[rows, cols]` in the layout "I2_S rows", borrowed.
+///
+/// Row r starts at `r * row_bytes(cols)`; blocks of 128 weights lie in 32 bytes as in GGUF type I2_S (see [`crate::pack`]).
+/// Where `cols % 128 != 0` each *row* is padded to a whole block with weight 0, so a GGUF tensor whose columns are a
+/// multiple of 128 is used in place. Code 3, which no converter writes, counts as +2 on every path.
+#[derive(Clone, Copy)]
+pub struct Ternary<'a> {
+    rows: usize,
+    cols: usize,
+    packed: &'a [u8],
+    scale: f32,
+}
+
+impl<'a> Ternary<'a> {
+    /// Bytes of one row: 32 for each started 128 columns.
+    pub const fn row_bytes(cols: usize) -> usize {
+        cols.div_ceil(BLOCK) * BLOCK_BYTES
+    }
+
+    /// `packed` holds exactly `rows * row_bytes(cols)` bytes; a weight is `trit * scale`.
+    pub fn new(rows: usize, cols: usize, packed: &'a [u8], scale: f32) -> Result<Self, ShapeError> {
+        let what = "ternary matrix";
+        if rows == 0 || cols == 0 || cols > MAX_COLS {
+            return Err(ShapeError::Range {
+                what,
+                rows,
+                cols,
+                max_cols: MAX_COLS,
+            });
+        }
+        let expected = rows.saturating_mul(Self::row_bytes(cols));
+        if packed.len() != expected {
+            return Err(ShapeError::Length {
+                what,
+                rows,
+                cols,
+                expected,
+                actual: packed.len(),
+                unit: "bytes",
+            });
+        }
+        Ok(Self {
+            rows,
+            cols,
+            packed,
+            scale,
+        })
+    }
+
+    /// Output size.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input size.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// What a trit is multiplied by.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The blocks of row `r`.
+    #[inline]
+    pub(crate) fn row(&self, r: usize) -> &'a [Block] {
+        let row_bytes = Self::row_bytes(self.cols);
+        self.packed[r * row_bytes..][..row_bytes].as_chunks().0
+    }
+}
+
+/// out[t][r] = (sum_j q[t][j] * w[r][j]) as f32 / s_t * w.scale, for the rows of `out`.
+///
+/// One token streams the weights once (decode); several unpack each weight block once for a tile of tokens.
+///
+/// # Panics
+/// If `x` has not `w.cols()` values a token, or `out` other tokens than `x` or rows outside `w`: a caller's mistake.
+pub fn ternary_matmul(isa: Isa, w: Ternary<'_>, x: &QuantizedActivations, mut out: OutputRows<'_>) {
+    assert_eq!(
+        x.k(),
+        w.cols,
+        "activations of another width than the matrix"
+    );
+    assert_eq!(
+        x.n_tokens(),
+        out.n_tokens(),
+        "output for another number of tokens"
+    );
+    assert!(out.range().end <= w.rows, "output rows outside the matrix");
+    isa.ternary_matmul(w, x, &mut out);
+}
+
+/// Walks rows and tokens in tiles of R x T; every ISA's matmul is this loop around its own `ternary_tile`.
+#[inline(always)]
+pub(crate) fn matmul_tiles<S: Kernels, const R: usize, const T: usize>(
+    s: S,
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+) {
+    let range = out.range();
+    for start in range.clone().step_by(ROW_BLOCK) {
+        let end = range.end.min(start + ROW_BLOCK);
+        let mut t = 0;
+        while t < x.n_tokens() {
+            // Tiles of T, then of 2, then single tokens. A pair short of T takes the next smaller size rather than padding.
+            t += match x.n_tokens() - t {
+                left if left >= T => row_tiles::<S, R, T>(s, w, x, out, start..end, t),
+                left if left >= 2 => row_tiles::<S, R, 2>(s, w, x, out, start..end, t),
+                _ => row_tiles::<S, 4, 1>(s, w, x, out, start..end, t),
+            };
+        }
+    }
+}
+
+/// Rows `range` for tokens t..t + T; returns T.
+#[inline(always)]
+fn row_tiles<S: Kernels, const R: usize, const T: usize>(
+    s: S,
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+    range: std::ops::Range<usize>,
+    t: usize,
+) -> usize {
+    let tokens: [&[Activations]; T] = std::array::from_fn(|i| x.row(t + i).as_chunks().0);
+    let mut r = range.start;
+    while r + R <= range.end {
+        let sums = s.ternary_tile::<R, T>(std::array::from_fn(|i| w.row(r + i)), tokens);
+        write(w, x, out, r, t, &sums);
+        r += R;
+    }
+    for r in r..range.end {
+        let sums = s.ternary_tile::<1, T>([w.row(r)], tokens);
+        write(w, x, out, r, t, &sums);
+    }
+    T
+}
+
+/// Turns sums of code * q into outputs: a weight is code - 1, so sum(q) comes off.
+#[inline(always)]
+fn write<const T: usize>(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+    row: usize,
+    t: usize,
+    sums: &[[i32; T]],
+) {
+    let at = row - out.range().start;
+    for i in 0..T {
+        let (sum_q, scale) = (x.sum(t + i), x.scale(t + i));
+        let line = out.token(t + i);
+        for (r, sums) in sums.iter().enumerate() {
+            line[at + r] = (sums[i] - sum_q) as f32 / scale * w.scale;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::pack_ternary;
+
+    #[test]
+    fn the_product_follows_its_definition() {
+        let (rows, cols, n_tokens) = (3, 130, 2);
+        let trits: Vec<i8> = (0..rows * cols).map(|i| (i * 7 % 3) as i8 - 1).collect();
+        let packed = pack_ternary(rows, cols, &trits);
+        let w = Ternary::new(rows, cols, &packed, 0.5).unwrap();
+        let x: Vec<f32> = (0..n_tokens * cols)
+            .map(|i| (i % 11) as f32 - 5.0)
+            .collect();
+        let mut q = QuantizedActivations::with_capacity(n_tokens, cols);
+        q.quantize(Isa::SCALAR, &x, cols);
+        let mut out = vec![0.0; n_tokens * rows];
+        ternary_matmul(
+            Isa::SCALAR,
+            w,
+            &q,
+            OutputRows::new(&mut out, n_tokens, rows).unwrap(),
+        );
+        for t in 0..n_tokens {
+            for r in 0..rows {
+                let sum: i32 = (0..cols)
+                    .map(|j| i32::from(q.row(t)[j]) * i32::from(trits[r * cols + j]))
+                    .sum();
+                assert_eq!(out[t * rows + r], sum as f32 / q.scale(t) * 0.5);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_are_refused() {
+        assert!(Ternary::new(2, 129, &[0; 128], 1.0).is_ok());
+        assert!(Ternary::new(2, 129, &[0; 127], 1.0).is_err());
+        assert!(Ternary::new(0, 128, &[], 1.0).is_err());
+        assert!(Ternary::new(1, MAX_COLS + 1, &[], 1.0).is_err());
+    }
+}
