@@ -7,8 +7,9 @@ mod gguf;
 mod hf;
 mod sampling;
 
-pub(crate) use gguf::{GENERAL_ARCHITECTURE, read_gguf};
+pub(crate) use gguf::{GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, read_gguf};
 pub(crate) use hf::{HfConfig, ScaleRule};
+pub(crate) use sampling::GGUF_SAMPLING_KEYS;
 pub use sampling::SamplingDefaults;
 
 use crate::error::LoadError;
@@ -54,9 +55,9 @@ pub struct ModelConfig {
     pub activation: Activation,
     /// Whether each block norms the attention's output and the gated product before `o` and `down`.
     pub sub_norms: bool,
-    /// The beginning-of-sequence token, if the model has one. Text prompts get [`ModelConfig::prompt_bos`].
+    /// The beginning-of-sequence token, if the model has one. What goes before a text is [`ModelConfig::prompt_bos`].
     pub bos_token: Option<u32>,
-    /// Whether the tokenizer puts `bos_token` before a text prompt.
+    /// Whether the tokenizer puts `bos_token` before a text.
     pub add_bos: bool,
     /// Every token that ends a generation; may be empty.
     pub eos_tokens: Vec<u32>,

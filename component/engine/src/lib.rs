@@ -5,5 +5,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod config;
+pub mod convert;
 pub mod error;
+pub mod files;
+pub mod model;
 pub mod request;
+pub mod synthetic;
+pub mod template;
+pub mod tokenizer;

@@ -91,6 +91,16 @@ impl DenseWeights {
         self.ty
     }
 
+    /// Rows: tokens.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns: the width of the residual stream.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
     /// Its rows, as stored.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -219,10 +229,18 @@ impl Model {
         self.tokenizer.decode(tokens)
     }
 
-    /// A conversation as the chat template renders it, ready for an answer.
+    /// A conversation as token ids, ready for an answer. What users wrote holds no special tokens.
     ///
     /// # Errors
     /// `EngineError::InvalidRequest` where the template refuses it.
+    pub fn encode_messages(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        self.template.encode(&self.tokenizer, messages)
+    }
+
+    /// A conversation as the chat template renders it, ready for an answer.
+    ///
+    /// # Errors
+    /// As [`Model::encode_messages`].
     pub fn apply_template(&self, messages: &[Message]) -> Result<String, EngineError> {
         self.template.render(messages)
     }

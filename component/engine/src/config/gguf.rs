@@ -6,9 +6,11 @@
 use super::hf::{narrow, split_heads};
 use super::{Activation, ModelConfig, bad};
 use crate::error::LoadError;
-use crate::files::{Gguf, Value};
+use crate::files::{Array, Gguf, Value};
 
 pub(crate) const GENERAL_ARCHITECTURE: &str = "general.architecture";
+/// Every end token, where there are more than GGUF has keys for: our own key.
+pub(crate) const GGUF_EOS_TOKENS: &str = "sterna.eos_token_ids";
 
 /// Read the configuration. It is not validated yet: the tokenizer may add end tokens.
 pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
@@ -74,6 +76,10 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         if let Some(token) = keys.token(key)? {
             config.add_eos(token);
         }
+    }
+    for id in gguf.get(GGUF_EOS_TOKENS).and_then(Value::as_array).and_then(Array::integers).unwrap_or_default() {
+        let token = u32::try_from(id).map_err(|_| bad(GGUF_EOS_TOKENS, format!("holds {id}, which is no token id")))?;
+        config.add_eos(token);
     }
     Ok(config)
 }

@@ -31,7 +31,7 @@ impl SamplingDefaults {
 
     /// From GGUF metadata.
     pub(crate) fn from_gguf(gguf: &Gguf) -> Result<Self, LoadError> {
-        Self::from_numbers(GGUF_KEYS.map(|key| {
+        Self::from_numbers(GGUF_SAMPLING_KEYS.map(|key| {
             let number = gguf.get(key).map(|value| {
                 #[allow(clippy::cast_precision_loss, reason = "checked against its range next")]
                 let integer = || value.as_i64().map(|n| n as f64);
@@ -56,7 +56,7 @@ impl SamplingDefaults {
 }
 
 /// Upstream's names, in the order of the fields above.
-pub(crate) const GGUF_KEYS: [&str; 5] = [
+pub(crate) const GGUF_SAMPLING_KEYS: [&str; 5] = [
     "general.sampling.temp",
     "general.sampling.top_k",
     "general.sampling.top_p",

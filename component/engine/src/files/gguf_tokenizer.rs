@@ -15,12 +15,16 @@ const MERGES: &str = "tokenizer.ggml.merges";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+/// Two facts of a tokenizer.json that GGUF has no key for: readers imply them from `pre`.
+const IGNORE_MERGES: &str = "sterna.tokenizer.ignore_merges";
+const NFC: &str = "sterna.tokenizer.nfc";
 
 /// What a tokenizer can be made from. bitnet.cpp's files have no `pre`: then it is Llama-3's.
 pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
     let array = |key: &str| gguf.get(key).and_then(Value::as_array);
     let text = |key: &str| gguf.get(key).and_then(Value::as_str).map(str::to_owned);
     let id = |key: &str| gguf.get(key).and_then(Value::as_i64).and_then(|id| u32::try_from(id).ok());
+    let flag = |key: &str| gguf.get(key).and_then(Value::as_bool);
     let tokens = array(TOKENS)
         .and_then(|tokens| tokens.strings())
         .ok_or_else(|| bad(TOKENS, "is absent or no array of texts: this GGUF carries no tokenizer"))?;
@@ -42,8 +46,32 @@ pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
         tokens,
         token_types,
         merges,
-        bos_token_id: id(BOS),
-        eos_token_id: id(EOS),
-        add_bos_token: gguf.get(ADD_BOS).and_then(Value::as_bool),
+        bos_id: id(BOS),
+        eos_id: id(EOS),
+        add_bos: flag(ADD_BOS),
+        ignore_merges: flag(IGNORE_MERGES),
+        nfc: flag(NFC).unwrap_or(false),
     })
+}
+
+/// The keys [`read`] reads.
+pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
+    let GgufTokenizer { model, pre, tokens, token_types, merges, bos_id, eos_id, add_bos, ignore_merges, nfc } =
+        tokenizer;
+    let optional = [
+        (PRE, pre.map(Entry::String)),
+        (BOS, bos_id.map(Entry::U32)),
+        (EOS, eos_id.map(Entry::U32)),
+        (ADD_BOS, add_bos.map(Entry::Bool)),
+        (IGNORE_MERGES, ignore_merges.map(Entry::Bool)),
+        (NFC, nfc.then_some(Entry::Bool(true))),
+    ];
+    let required = [
+        (MODEL, Entry::String(model)),
+        (TOKENS, Entry::Strings(tokens)),
+        (TOKEN_TYPE, Entry::I32s(token_types)),
+        (MERGES, Entry::Strings(merges)),
+    ];
+    let optional = optional.into_iter().filter_map(|(key, entry)| Some((key, entry?)));
+    required.into_iter().chain(optional).map(|(key, entry)| (key.to_owned(), entry)).collect()
 }

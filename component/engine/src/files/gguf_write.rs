@@ -67,19 +67,25 @@ impl<W: Write> GgufWriter<W> {
             offset += tensor.n_bytes.next_multiple_of(ALIGNMENT);
         }
         let mut writer = GgufWriter { out, written: 0 };
-        writer.tensor(&[&header])?;
+        writer.append(&header)?;
+        writer.pad()?;
         Ok(writer)
     }
 
-    /// Write the next tensor's data, given in pieces, and pad it.
+    /// Write the next tensor's data, or a piece of it. After the last piece, [`GgufWriter::pad`].
     ///
     /// # Errors
     /// Those of the output.
-    pub fn tensor(&mut self, pieces: &[&[u8]]) -> Result<()> {
-        for piece in pieces {
-            self.out.write_all(piece)?;
-            self.written += piece.len();
-        }
+    pub fn append(&mut self, piece: &[u8]) -> Result<()> {
+        self.written += piece.len();
+        self.out.write_all(piece)
+    }
+
+    /// End a tensor's data.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn pad(&mut self) -> Result<()> {
         let padded = self.written.next_multiple_of(ALIGNMENT);
         self.out.write_all(&[0; ALIGNMENT][..padded - self.written])?;
         self.written = padded;
@@ -174,8 +180,11 @@ mod tests {
         };
         let tensors = [plan("first", &[3, 5], 30), plan("second", &[4], 8)];
         let mut writer = GgufWriter::new(Vec::new(), &metadata, &tensors).unwrap();
-        writer.tensor(&[&[1; 10], &[2; 20]]).unwrap();
-        writer.tensor(&[&[3; 8]]).unwrap();
+        writer.append(&[1; 10]).unwrap();
+        writer.append(&[2; 20]).unwrap();
+        writer.pad().unwrap();
+        writer.append(&[3; 8]).unwrap();
+        writer.pad().unwrap();
         let gguf = Gguf::parse(Bytes::from(writer.into_inner())).unwrap();
 
         assert_eq!(gguf.metadata().count(), metadata.len());

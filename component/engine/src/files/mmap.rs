@@ -11,7 +11,7 @@ use crate::error::LoadError;
 ///
 /// # Errors
 /// `LoadError::Io` where it cannot be opened or mapped.
-pub fn open(path: &Path) -> Result<Bytes, LoadError> {
+pub(super) fn open(path: &Path) -> Result<Bytes, LoadError> {
     open_inner(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })
 }
 

@@ -11,19 +11,11 @@ use super::safetensors::TensorFiles;
 use super::source::{WeightSource, load_weights};
 use super::ternary::I2sForm;
 use super::{Bytes, Gguf, Value, damaged, gguf_tokenizer, mmap, read_file, read_json, read_optional_json, tensor_error};
-use crate::config::{HfConfig, ModelConfig, SamplingDefaults, read_gguf};
+use crate::config::{GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefaults, read_gguf};
 use crate::error::LoadError;
 use crate::model::{LoadOptions, Model};
-use crate::template::ChatTemplate;
+use crate::template::{BITNET_2B_4T, ChatTemplate};
 use crate::tokenizer::Tokenizer;
-
-/// The chat template of microsoft/bitnet-b1.58-2B-4T's `tokenizer_config.json`. The GGUF of that model
-/// carries another one ("BITNETAssistant"), a converter's mistake.
-const TEMPLATE_2B_4T: &str = "{% for message in messages %}\
-     {% if loop.first %}{{ bos_token }}{% endif %}\
-     {{ message['role'] | capitalize + ': ' + message['content'] | trim + '<|eot_id|>' }}\
-     {% endfor %}\
-     {% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
 
 /// Ends a turn in every Llama-3 vocabulary, whatever the configuration says about it.
 const EOT: &str = "<|eot_id|>";
@@ -37,6 +29,8 @@ pub(crate) struct OpenModel {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: ChatTemplate,
     pub(crate) defaults: SamplingDefaults,
+    /// `general.*` texts of a GGUF (name, licence, author), or what a Hugging Face directory says of them.
+    pub(crate) general: Vec<(String, String)>,
     pub(crate) source: Box<dyn WeightSource>,
 }
 
@@ -85,21 +79,29 @@ fn open_gguf(path: &Path, name: &str, bytes: Bytes, options: &LoadOptions) -> Re
     let tokenizer = Tokenizer::from_gguf(gguf_tokenizer::read(&gguf)?)?;
     finish_config(&mut config, &tokenizer)?;
 
+    // The template inside 2B-4T's own GGUF ("BITNETAssistant") is a converter's mistake.
     let own = gguf.get(gguf_tokenizer::CHAT_TEMPLATE).and_then(Value::as_str);
     let relu2 = config.architecture != "bitnet";
     let template = match own {
-        Some(text) if relu2 && text.contains("BITNETAssistant") => Some(TEMPLATE_2B_4T),
-        None if relu2 && tokenizer.token_to_id(EOT).is_some() => Some(TEMPLATE_2B_4T),
+        Some(text) if relu2 && text.contains("BITNETAssistant") => Some(BITNET_2B_4T),
+        None if relu2 && tokenizer.token_to_id(EOT).is_some() => Some(BITNET_2B_4T),
         own => own,
     };
     let template = build_template(template, &config, &tokenizer, None, None)?;
+
+    let mut general: Vec<_> = gguf
+        .metadata()
+        .filter(|(key, _)| key.starts_with("general.") && *key != GENERAL_ARCHITECTURE)
+        .filter_map(|(key, value)| Some((key.to_owned(), value.as_str()?.to_owned())))
+        .collect();
+    general.sort();
 
     let form = if options.i2s_arm { I2sForm::Interleave64 } else { I2sForm::Interleave128 };
     let source = GgufWeights { gguf, i2s_form: form };
     source.check_rope_freqs(config.head_dim / 2)?;
     let tied = !source.has(TensorId::Head);
     let id = options.id.clone().unwrap_or_else(|| name.to_owned());
-    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, source: Box::new(source) })
+    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, general, source: Box::new(source) })
 }
 
 fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
@@ -118,10 +120,10 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     let HfConfig { model: mut config, scale_rule, tied } = hf;
     let tokenizer = Tokenizer::from_json(&read_file(&dir.join("tokenizer.json"))?)?;
     let beside = read_optional_json(&dir.join("tokenizer_config.json"))?.unwrap_or(Json::Null);
+    finish_config(&mut config, &tokenizer)?;
     if let Some(add_bos) = beside.get("add_bos_token").and_then(Json::as_bool) {
         config.add_bos = add_bos;
     }
-    finish_config(&mut config, &tokenizer)?;
 
     let jinja = dir.join("chat_template.jinja");
     let own = if jinja.is_file() {
@@ -140,12 +142,18 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         return Err(tensor_error("lm_head.weight", "is absent, but config.json says `tie_word_embeddings: false`"));
     }
     let tied = tied.unwrap_or(!has_head);
-    let id = options.id.clone().unwrap_or_else(|| stem(dir));
-    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, source: Box::new(source) })
+    let name = stem(dir);
+    let mut general = vec![("general.name".to_owned(), name.clone())];
+    general.extend(card_license(dir).map(|license| ("general.license".to_owned(), license)));
+    let id = options.id.clone().unwrap_or(name);
+    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, general, source: Box::new(source) })
 }
 
-/// What needs the tokenizer: its end-of-turn token, and that its ids fit the embedding.
+/// What needs the tokenizer: what it puts before a text, its end-of-turn token, and that its ids fit the
+/// embedding.
 fn finish_config(config: &mut ModelConfig, tokenizer: &Tokenizer) -> Result<(), LoadError> {
+    config.add_bos = !tokenizer.prefix().is_empty();
+    config.bos_token = config.bos_token.or(tokenizer.prefix().first().copied());
     if let Some(eot) = tokenizer.token_to_id(EOT) {
         config.add_eos(eot);
     }
@@ -191,6 +199,14 @@ fn chat_template(tokenizer_config: &Json) -> Option<String> {
 fn token_text(tokenizer_config: &Json, key: &str) -> Option<String> {
     let token = tokenizer_config.get(key)?;
     token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// The licence in the front matter of the model card.
+fn card_license(dir: &Path) -> Option<String> {
+    let card = std::fs::read_to_string(dir.join("README.md")).ok()?;
+    let front = card.strip_prefix("---")?.split("\n---").next()?;
+    let license = front.lines().find_map(|line| line.strip_prefix("license:"))?.trim();
+    (!license.is_empty()).then(|| license.to_owned())
 }
 
 /// The name a path suggests for its model.

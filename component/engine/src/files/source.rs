@@ -2,6 +2,7 @@
 
 use super::names::Part::{AttnNorm, AttnSubNorm, Down, FfnNorm, FfnSubNorm, Gate, K, O, Q, Up, V};
 use super::names::{Part, TensorId};
+use super::tensor_error;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::model::{DenseWeights, Layer, Linear, Weights};
@@ -16,6 +17,52 @@ pub(crate) trait WeightSource {
     fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError>;
     /// An embedding or head `[rows, cols]`, as stored.
     fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError>;
+}
+
+/// Weights that are in memory already. What they are was checked when they were made.
+impl WeightSource for Weights {
+    fn has(&self, id: TensorId) -> bool {
+        id != TensorId::Head || self.head.is_some()
+    }
+
+    fn norm(&self, id: TensorId, _len: usize) -> Result<Vec<f32>, LoadError> {
+        let norm = match id {
+            TensorId::OutputNorm => Some(&self.output_norm),
+            TensorId::Block(index, part) => self.layers.get(index).and_then(|layer| match part {
+                AttnNorm => Some(&layer.attn_norm),
+                AttnSubNorm => layer.attn_sub_norm.as_ref(),
+                FfnNorm => Some(&layer.ffn_norm),
+                FfnSubNorm => layer.ffn_sub_norm.as_ref(),
+                Q | K | V | O | Gate | Up | Down => None,
+            }),
+            TensorId::Embedding | TensorId::Head => None,
+        };
+        norm.cloned().ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+    }
+
+    fn linear(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<Linear, LoadError> {
+        let TensorId::Block(index, part) = id else { return Err(tensor_error(&id.gguf(), "is no linear")) };
+        let linear = self.layers.get(index).and_then(|layer| match part {
+            Q => Some(&layer.q),
+            K => Some(&layer.k),
+            V => Some(&layer.v),
+            O => Some(&layer.o),
+            Gate => Some(&layer.gate),
+            Up => Some(&layer.up),
+            Down => Some(&layer.down),
+            AttnNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
+        });
+        linear.cloned().ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+    }
+
+    fn dense(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<DenseWeights, LoadError> {
+        let dense = match id {
+            TensorId::Embedding => Some(&self.embedding),
+            TensorId::Head => self.head.as_ref(),
+            TensorId::OutputNorm | TensorId::Block(..) => None,
+        };
+        dense.cloned().ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+    }
 }
 
 /// `[rows, cols]` of a linear.

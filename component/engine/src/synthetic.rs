@@ -1,0 +1,251 @@
+//! A model of a named shape with random weights, made in memory: to measure speed without a download.
+//!
+//! What it writes is noise, but every byte is read and every step computed as in a real model. The same
+//! shape and seed give the same weights everywhere.
+
+use sterna_kernels::{DenseType, Ternary};
+
+use crate::config::{Activation, ModelConfig, SamplingDefaults, bad};
+use crate::error::LoadError;
+use crate::files::{TensorId, tensor_error};
+use crate::model::{DenseWeights, Layer, Linear, Model, Weights};
+use crate::template::{ChatTemplate, STORY};
+use crate::tokenizer::{GgufTokenizer, Tokenizer};
+
+/// The shapes that can be made, by name.
+pub const SHAPES: [&str; 5] = ["bitnet-2b-4t", "bitnet-0.7b", "bitnet-3b", "llama3-8b-1.58", "tiny"];
+
+/// The configuration of a named shape: the published one, save that the tokenizer is bytes.
+pub fn shape(name: &str) -> Option<ModelConfig> {
+    // vocabulary, hidden, ffn, layers, heads, kv heads, head_dim, context, theta
+    let (sizes, theta, architecture) = match name {
+        "bitnet-2b-4t" => ([128_256, 2560, 6912, 30, 20, 5, 128, 4096], 500_000.0, "bitnet-b1.58"),
+        "bitnet-0.7b" => ([32_002, 1536, 4096, 24, 16, 16, 96, 2048], 10_000.0, "bitnet"),
+        "bitnet-3b" => ([32_002, 3200, 8640, 26, 32, 32, 100, 2048], 10_000.0, "bitnet"),
+        "llama3-8b-1.58" => ([128_256, 4096, 14_336, 32, 32, 8, 128, 8192], 500_000.0, "llama"),
+        "tiny" => ([512, 256, 640, 4, 8, 2, 32, 256], 10_000.0, "bitnet-b1.58"),
+        _ => return None,
+    };
+    let [vocab_size, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim, context_length] = sizes;
+    Some(ModelConfig {
+        architecture: architecture.into(),
+        vocab_size,
+        hidden_size,
+        ffn_size,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        context_length,
+        rope_theta: theta,
+        rms_norm_eps: 1e-5,
+        activation: if architecture == "bitnet-b1.58" { Activation::Relu2 } else { Activation::Silu },
+        sub_norms: architecture != "llama",
+        bos_token: Some(BOS),
+        add_bos: true,
+        // A benchmark counts tokens; none may end it.
+        eos_tokens: Vec::new(),
+    })
+}
+
+/// Its token ids: one for each byte, then this one.
+const BOS: u32 = 256;
+
+/// A model of a named shape. The head is tied where the published model's is.
+///
+/// # Errors
+/// `LoadError::Config` for an unknown name; else as [`from_config`].
+pub fn model(name: &str, head: DenseType) -> Result<Model, LoadError> {
+    let config = shape(name)
+        .ok_or_else(|| bad("shape", format!("`{name}` is unknown; known are {}", SHAPES.join(", "))))?;
+    let tied = config.sub_norms;
+    from_config(name, config, tied, head, 0)
+}
+
+/// Random weights for `config`, the embedding (and head, where `tied` is false) stored as `head`.
+///
+/// # Errors
+/// `LoadError::Config` for an impossible shape, `LoadError::Tensor` where rows of `hidden_size` are no whole
+/// blocks of `head`.
+pub fn from_config(
+    id: &str,
+    config: ModelConfig,
+    tied: bool,
+    head: DenseType,
+    seed: u64,
+) -> Result<Model, LoadError> {
+    config.validate()?;
+    let mut random = Random(seed);
+    let tokenizer = byte_tokenizer()?;
+    let template = ChatTemplate::new(Some(STORY), "<s>", "")?;
+    let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+    let embedding = random.dense(TensorId::Embedding, head, vocab, hidden)?;
+    let head = if tied { None } else { Some(random.dense(TensorId::Head, head, vocab, hidden)?) };
+    let layers = (0..config.n_layers).map(|_| random.layer(&config)).collect::<Result<_, _>>()?;
+    let weights = Weights { embedding, head, output_norm: vec![1.0; hidden], layers };
+    let defaults = SamplingDefaults::default();
+    Ok(Model { id: id.to_owned(), config, weights, tokenizer, template, defaults })
+}
+
+/// One token for each byte, in GPT-2's characters for them, and a beginning-of-sequence token.
+fn byte_tokenizer() -> Result<Tokenizer, LoadError> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let mut next = 0x100;
+    let characters = (0..=255u8).filter_map(|byte| {
+        if printable(byte) {
+            return Some(char::from(byte));
+        }
+        next += 1;
+        char::from_u32(next - 1)
+    });
+    let mut tokens: Vec<String> = characters.map(String::from).collect();
+    tokens.push("<s>".into());
+    let mut token_types = vec![1; tokens.len()];
+    token_types[BOS as usize] = 3;
+    Tokenizer::from_gguf(GgufTokenizer {
+        model: "gpt2".into(),
+        pre: Some("gpt-2".into()),
+        tokens,
+        token_types,
+        bos_id: Some(BOS),
+        add_bos: Some(true),
+        ..GgufTokenizer::default()
+    })
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): 8 bytes in a few cycles, every seed as good as another.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn bytes(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+        bytes
+    }
+
+    /// About as many -1 as 1, and a third zeros; scaled so that the output is as large as the input.
+    fn linear(&mut self, rows: usize, cols: usize) -> Result<Linear, LoadError> {
+        let mut packed = self.bytes(rows * Ternary::row_bytes(cols));
+        let codes = byte_codes();
+        for byte in &mut packed {
+            *byte = codes[usize::from(*byte)];
+        }
+        // Places past a row's end meet activations that are zero, so their codes need no care.
+        #[allow(clippy::cast_precision_loss, reason = "a scale")]
+        let scale = (1.5 / cols as f32).sqrt();
+        Linear::new(rows, cols, packed.into(), scale).map_err(|reason| tensor_error("synthetic", reason))
+    }
+
+    fn layer(&mut self, config: &ModelConfig) -> Result<Layer, LoadError> {
+        let (hidden, ffn, q, kv) = (config.hidden_size, config.ffn_size, config.q_size(), config.kv_size());
+        Ok(Layer {
+            attn_norm: vec![1.0; hidden],
+            q: self.linear(q, hidden)?,
+            k: self.linear(kv, hidden)?,
+            v: self.linear(kv, hidden)?,
+            attn_sub_norm: config.sub_norms.then(|| vec![1.0; q]),
+            o: self.linear(hidden, q)?,
+            ffn_norm: vec![1.0; hidden],
+            gate: self.linear(ffn, hidden)?,
+            up: self.linear(ffn, hidden)?,
+            ffn_sub_norm: config.sub_norms.then(|| vec![1.0; ffn]),
+            down: self.linear(hidden, ffn)?,
+        })
+    }
+
+    /// Random bits in each type's own layout, with exponents and scales held to weights of about 0.02.
+    fn dense(&mut self, id: TensorId, ty: DenseType, rows: usize, cols: usize) -> Result<DenseWeights, LoadError> {
+        let fail = |reason| tensor_error(&id.gguf(), reason);
+        let row_bytes =
+            ty.row_bytes(cols).ok_or_else(|| fail(format!("rows of {cols} are no whole blocks of {}", ty.name())))?;
+        let mut bytes = self.bytes(rows * row_bytes);
+        match ty {
+            // sign, then the exponent of 2^-6, then a random mantissa
+            DenseType::F32 => bytes.as_chunks_mut::<4>().0.iter_mut().for_each(|[.., b, a]| {
+                (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
+            }),
+            DenseType::Bf16 => bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|[b, a]| {
+                (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
+            }),
+            DenseType::F16 => bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|[_, a]| *a = *a & 0x83 | 0x24),
+            DenseType::Q8_0 => {
+                let scale = half::f16::from_f32(0.03 / 127.0).to_le_bytes();
+                for block in bytes.chunks_exact_mut(34) {
+                    block[..2].copy_from_slice(&scale);
+                }
+            }
+            DenseType::Q6K => {
+                let scale = half::f16::from_f32(0.03 / 32.0 / 64.0).to_le_bytes();
+                for block in bytes.chunks_exact_mut(210) {
+                    block[192..208].fill(64);
+                    block[208..].copy_from_slice(&scale);
+                }
+            }
+        }
+        DenseWeights::new(ty, rows, cols, bytes.into()).map_err(fail)
+    }
+}
+
+/// For each random byte one of the 81 bytes whose four codes are all 0, 1 or 2.
+fn byte_codes() -> [u8; 256] {
+    std::array::from_fn(|byte| {
+        let mut trits = byte * 81 / 256;
+        (0..4).fold(0, |packed, _| {
+            let code = trits % 3;
+            trits /= 3;
+            #[allow(clippy::cast_possible_truncation, reason = "0 to 2")]
+            let code = code as u8;
+            packed << 2 | code
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_is_sound_and_has_the_published_size() {
+        for name in SHAPES {
+            shape(name).unwrap().validate().unwrap();
+        }
+        let config = shape("bitnet-2b-4t").unwrap();
+        let linears = config.n_layers * (2 * 2560 * 2560 + 2 * 640 * 2560 + 3 * 6912 * 2560);
+        assert_eq!(linears, 2_084_044_800);
+        assert!(model("bitnet-9b", DenseType::F16).unwrap_err().to_string().contains("bitnet-2b-4t"));
+    }
+
+    #[test]
+    fn the_same_every_time_and_all_codes_are_trits() {
+        let make = || model("tiny", DenseType::Q8_0).unwrap();
+        let (a, b) = (make(), make());
+        assert_eq!(a.weights.layers[3].down.packed()[..], b.weights.layers[3].down.packed()[..]);
+        assert_eq!(a.weights.embedding.bytes()[..], b.weights.embedding.bytes()[..]);
+        let q = &a.weights.layers[0].q;
+        assert!(q.packed().iter().all(|byte| byte & (byte >> 1) & 0x55 == 0), "no code is 3");
+        assert_eq!(a.tokenizer.decode(&a.tokenize("hé\n", true).unwrap()), "hé\n");
+        assert_eq!(a.tokenize("a", true).unwrap(), [BOS, a.tokenize("a", false).unwrap()[0]]);
+    }
+
+    #[test]
+    fn every_head_type_has_sane_weights() {
+        for ty in [DenseType::F32, DenseType::F16, DenseType::Bf16, DenseType::Q8_0, DenseType::Q6K] {
+            let model = model("tiny", ty).unwrap();
+            let mut row = vec![0.0; 256];
+            model.weights.embedding.view().dequantize_row(7, &mut row);
+            let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+            assert!((0.01..0.05).contains(&largest), "{ty:?}: {largest}");
+            assert!(row.iter().any(|&x| x > 0.0) && row.iter().any(|&x| x < 0.0), "{ty:?}");
+        }
+    }
+}
