@@ -8,6 +8,7 @@ use crate::Isa;
 use crate::isa::Simd;
 use crate::ops::lanes::{self, LANES};
 use crate::pack::BLOCK;
+use crate::ternary::TokenRow;
 
 /// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated once.
 pub struct QuantizedActivations {
@@ -17,6 +18,8 @@ pub struct QuantizedActivations {
     q: Vec<i8>, // [n_tokens, padded_k]
     scales: Vec<f32>,
     sums: Vec<i32>,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    wide: Vec<crate::isa::WideActivations>, // [n_tokens, padded_k / 128]
 }
 
 impl QuantizedActivations {
@@ -30,6 +33,8 @@ impl QuantizedActivations {
             q: Vec::with_capacity(max_tokens * padded_k),
             scales: Vec::with_capacity(max_tokens),
             sums: Vec::with_capacity(max_tokens),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            wide: Vec::with_capacity(max_tokens * (padded_k / BLOCK)),
         }
     }
 
@@ -51,6 +56,11 @@ impl QuantizedActivations {
             self.scales.push(scale);
             self.sums.push(sum);
         }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        {
+            self.wide.resize(self.q.len() / BLOCK, [[[0; 8]; 2]; 8]);
+            crate::isa::widen(self.q.as_chunks().0, &mut self.wide);
+        }
     }
 
     /// Tokens held.
@@ -67,6 +77,16 @@ impl QuantizedActivations {
     #[inline]
     pub fn row(&self, t: usize) -> &[i8] {
         &self.q[t * self.padded_k..][..self.padded_k]
+    }
+
+    /// Token `t` as the inner loops take it.
+    #[inline]
+    pub(crate) fn token_row(&self, t: usize) -> TokenRow<'_> {
+        TokenRow {
+            q: self.row(t).as_chunks().0,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            wide: &self.wide[t * (self.padded_k / BLOCK)..][..self.padded_k / BLOCK],
+        }
     }
 
     /// Token `t`'s s: a value is `q / s`.

@@ -15,6 +15,15 @@ pub(crate) type Block = [u8; BLOCK_BYTES];
 /// Activations that meet one block.
 pub(crate) type Activations = [i8; BLOCK];
 
+/// One token's activations, as blocks.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenRow<'a> {
+    pub(crate) q: &'a [Activations],
+    /// The same in SIMD128's order.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    pub(crate) wide: &'a [crate::isa::WideActivations],
+}
+
 /// A ternary matrix `[rows, cols]` in the layout "I2_S rows", borrowed.
 ///
 /// Row r starts at `r * row_bytes(cols)`; blocks of 128 weights lie in 32 bytes as in GGUF type I2_S (see [`crate::pack`]).
@@ -121,9 +130,10 @@ pub(crate) fn matmul_tiles<S: Kernels, const R: usize, const T: usize>(
         let end = range.end.min(start + ROW_BLOCK);
         let mut t = 0;
         while t < x.n_tokens() {
-            // Tiles of T, then of 2, then single tokens. A pair short of T takes the next smaller size rather than padding.
+            // What is left over after the tiles of T goes by fours, twos and ones.
             t += match x.n_tokens() - t {
                 left if left >= T => row_tiles::<S, R, T>(s, w, x, out, start..end, t),
+                left if left >= 4 => row_tiles::<S, R, 4>(s, w, x, out, start..end, t),
                 left if left >= 2 => row_tiles::<S, R, 2>(s, w, x, out, start..end, t),
                 _ => row_tiles::<S, 4, 1>(s, w, x, out, start..end, t),
             };
@@ -141,7 +151,7 @@ fn row_tiles<S: Kernels, const R: usize, const T: usize>(
     range: std::ops::Range<usize>,
     t: usize,
 ) -> usize {
-    let tokens: [&[Activations]; T] = std::array::from_fn(|i| x.row(t + i).as_chunks().0);
+    let tokens: [TokenRow<'_>; T] = std::array::from_fn(|i| x.token_row(t + i));
     let mut r = range.start;
     while r + R <= range.end {
         let sums = s.ternary_tile::<R, T>(std::array::from_fn(|i| w.row(r + i)), tokens);

@@ -2,6 +2,8 @@
 
 use super::DenseType;
 use crate::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::SplitRow;
 use crate::isa::{QuantRow, Simd};
 use crate::ops::lanes;
 use crate::quantize::{absmax_scale, scaled_round};
@@ -17,11 +19,10 @@ pub struct DenseInput {
     ty: DenseType,
     k: usize,
     n_tokens: usize,
-    rows: Vec<f32>,   // [n_tokens, k], float types
-    wide: Vec<i16>,   // [n_tokens, k], quantised types
-    high: Vec<i8>,    // [n_tokens, k], Q6_K
-    low: Vec<i8>,     // [n_tokens, k], Q6_K
-    pairs: Vec<i16>,  // [n_tokens, k/2], Q6_K
+    rows: Vec<f32>, // [n_tokens, k], float types
+    wide: Vec<i16>, // [n_tokens, k], quantised types
+    #[cfg(target_arch = "x86_64")]
+    split: Split, // Q6_K
     scales: Vec<f32>, // [n_tokens], quantised types
 }
 
@@ -35,9 +36,8 @@ impl DenseInput {
             n_tokens: 0,
             rows: Vec::with_capacity(n),
             wide: Vec::with_capacity(n),
-            high: Vec::new(),
-            low: Vec::new(),
-            pairs: Vec::new(),
+            #[cfg(target_arch = "x86_64")]
+            split: Split::default(),
             scales: Vec::with_capacity(max_tokens),
         }
     }
@@ -68,24 +68,10 @@ impl DenseInput {
         {
             self.scales.push(isa.quantize_row_wide(x, limit, q));
         }
+        #[cfg(target_arch = "x86_64")]
         if ty == DenseType::Q6K {
-            self.split();
+            self.split.set(&self.wide);
         }
-    }
-
-    /// wide = 256 * high + low, and the sums of neighbours: what byte-wise multipliers need.
-    fn split(&mut self) {
-        self.low.clear();
-        self.low.extend(self.wide.iter().map(|v| *v as i8));
-        self.high.clear();
-        self.high.extend(
-            self.wide
-                .iter()
-                .map(|v| ((v - i16::from(*v as i8)) >> 8) as i8),
-        );
-        self.pairs.clear();
-        self.pairs
-            .extend(self.wide.as_chunks().0.iter().map(|[a, b]| a + b));
     }
 
     pub(super) fn ty(&self) -> DenseType {
@@ -108,19 +94,13 @@ impl DenseInput {
     #[inline]
     pub(super) fn quant_row(&self, t: usize) -> QuantRow<'_> {
         let range = t * self.k..(t + 1) * self.k;
-        let empty = self.ty != DenseType::Q6K;
         QuantRow {
             wide: &self.wide[range.clone()],
-            high: if empty {
-                &[]
+            #[cfg(target_arch = "x86_64")]
+            split: if self.ty == DenseType::Q6K {
+                self.split.row(range)
             } else {
-                &self.high[range.clone()]
-            },
-            low: if empty { &[] } else { &self.low[range] },
-            pairs: if empty {
-                &[]
-            } else {
-                &self.pairs[t * self.k / 2..][..self.k / 2]
+                SplitRow::default()
             },
         }
     }
@@ -128,6 +108,38 @@ impl DenseInput {
     #[inline]
     pub(super) fn scale(&self, t: usize) -> f32 {
         self.scales[t]
+    }
+}
+
+/// What byte-wise multipliers need of [`DenseInput`]'s int16 values.
+#[cfg(target_arch = "x86_64")]
+#[derive(Default)]
+struct Split {
+    high: Vec<i8>,   // [n_tokens, k]
+    low: Vec<i8>,    // [n_tokens, k]
+    pairs: Vec<i16>, // [n_tokens, k/2]
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Split {
+    fn set(&mut self, wide: &[i16]) {
+        self.low.clear();
+        self.low.extend(wide.iter().map(|v| *v as i8));
+        self.high.clear();
+        self.high
+            .extend(wide.iter().map(|v| ((v - i16::from(*v as i8)) >> 8) as i8));
+        self.pairs.clear();
+        self.pairs
+            .extend(wide.as_chunks().0.iter().map(|[a, b]| a + b));
+    }
+
+    #[inline]
+    fn row(&self, range: std::ops::Range<usize>) -> SplitRow<'_> {
+        SplitRow {
+            high: &self.high[range.clone()],
+            low: &self.low[range.clone()],
+            pairs: &self.pairs[range.start / 2..range.end / 2],
+        }
     }
 }
 

@@ -187,7 +187,7 @@ impl super::Kernels for Avx2 {
     fn ternary_tile<const R: usize, const T: usize>(
         self,
         w: [&[crate::ternary::Block]; R],
-        x: [&[crate::ternary::Activations]; T],
+        x: [crate::ternary::TokenRow<'_>; T],
     ) -> [[i32; T]; R] {
         with_token!(super::avx2_ternary::tile(w, x))
     }

@@ -79,45 +79,38 @@ pub(super) fn q8_0_row<const T: usize>(w: &[u8], x: [QuantRow<'_>; T]) -> [[f32;
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn q6_k_row<const T: usize>(w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T] {
     let blocks = w.as_chunks::<{ q6_k::BYTES }>().0;
+    let n = blocks.len();
+    let high = x.map(|x| &x.split.high.as_chunks::<{ q6_k::BLOCK }>().0[..n]);
+    let low = x.map(|x| &x.split.low.as_chunks::<{ q6_k::BLOCK }>().0[..n]);
+    let pairs = x.map(|x| &x.split.pairs.as_chunks::<{ q6_k::BLOCK / 2 }>().0[..n]);
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     for (b, block) in blocks.iter().enumerate() {
-        for line in block.chunks(64) {
-            prefetch(&line[0]);
+        for line in [0, 64, 128, 192] {
+            prefetch(&block[line]);
         }
-        let d = scale([block[q6_k::D], block[q6_k::D + 1]]);
-        let scales = block[q6_k::SCALES..]
-            .first_chunk::<16>()
-            .map(|s| _mm256_cvtepi8_epi16(load_half(s)));
-        let Some(scales) = scales else { break };
+        let all_scales = _mm256_cvtepi8_epi16(load_half(part(block, q6_k::SCALES)));
         let mut sums = [[_mm256_setzero_si256(); 3]; T]; // of high, of low, of neighbours
-        for n in 0..2 {
-            let quarters = quarters(block, n);
-            // The scales of these 128 weights in both 128-bit halves.
-            let scales = if n == 0 {
-                _mm256_permute4x64_epi64::<0b_01_00_01_00>(scales)
+        for half in 0..2 {
+            // The scales of these 128 weights in both 128-bit lanes.
+            let scales = if half == 0 {
+                _mm256_permute4x64_epi64::<0b_01_00_01_00>(all_scales)
             } else {
-                _mm256_permute4x64_epi64::<0b_11_10_11_10>(scales)
+                _mm256_permute4x64_epi64::<0b_11_10_11_10>(all_scales)
             };
-            for (k, q) in quarters.into_iter().enumerate() {
+            for (k, q) in quarters(block, half).into_iter().enumerate() {
                 let scales = _mm256_shuffle_epi8(scales, scale_pair(k));
-                let at = q6_k::BLOCK * b + 128 * n + 32 * k;
+                let at = 128 * half + 32 * k;
                 for t in 0..T {
-                    let (Some(high), Some(low), Some(pairs)) = (
-                        x[t].high[at..].first_chunk(),
-                        x[t].low[at..].first_chunk(),
-                        x[t].pairs[at / 2..].first_chunk(),
-                    ) else {
-                        break;
-                    };
-                    let high = _mm256_madd_epi16(_mm256_maddubs_epi16(q, load(high)), scales);
-                    let low = _mm256_madd_epi16(_mm256_maddubs_epi16(q, load(low)), scales);
-                    let pairs = _mm256_madd_epi16(load_i16(pairs), scales);
-                    sums[t][0] = _mm256_add_epi32(sums[t][0], high);
-                    sums[t][1] = _mm256_add_epi32(sums[t][1], low);
-                    sums[t][2] = _mm256_add_epi32(sums[t][2], pairs);
+                    let high = _mm256_maddubs_epi16(q, load(part(&high[t][b], at)));
+                    let low = _mm256_maddubs_epi16(q, load(part(&low[t][b], at)));
+                    let pairs = load_i16(part(&pairs[t][b], at / 2));
+                    for (sum, v) in sums[t].iter_mut().zip([high, low, pairs]) {
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(v, scales));
+                    }
                 }
             }
         }
+        let d = scale(*part(block, q6_k::D));
         for t in 0..T {
             let [high, low, pairs] = sums[t];
             let offset = _mm256_slli_epi32::<5>(pairs);
@@ -129,19 +122,21 @@ pub(super) fn q6_k_row<const T: usize>(w: &[u8], x: [QuantRow<'_>; T]) -> [[f32;
     lanes(acc)
 }
 
-/// The four quarters of 32 values q of half `n` of a block.
+/// `N` values from `at` on. The bounds are constants once inlined, so the check disappears.
+#[inline(always)]
+fn part<T, const N: usize, const M: usize>(of: &[T; M], at: usize) -> &[T; N] {
+    assert!(at + N <= M);
+    // SAFETY: in bounds, checked above; the same element type.
+    unsafe { &*of.as_ptr().add(at).cast() }
+}
+
+/// The four quarters of 32 values q of one half of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn quarters(block: &[u8; q6_k::BYTES], n: usize) -> [__m256i; 4] {
-    let parts = (
-        block[64 * n..].first_chunk(),
-        block[64 * n + 32..].first_chunk(),
-        block[q6_k::QH + 32 * n..].first_chunk(),
-    );
-    let (Some(low0), Some(low1), Some(high)) = parts else {
-        return [_mm256_setzero_si256(); 4];
-    };
-    let (low0, low1, high) = (load(low0), load(low1), load(high));
+fn quarters(block: &[u8; q6_k::BYTES], half: usize) -> [__m256i; 4] {
+    let low0 = load(part(block, 64 * half));
+    let low1 = load(part(block, 64 * half + 32));
+    let high = load(part(block, q6_k::QH + 32 * half));
     let nibble = _mm256_set1_epi8(15);
     let two = _mm256_set1_epi8(0x30);
     let join =

@@ -6,7 +6,7 @@
 use super::simd::Simd;
 use crate::dense::{Dense, DenseInput};
 use crate::ops::lanes::LANES;
-use crate::ternary::{Activations, Block};
+use crate::ternary::{Block, TokenRow};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// One token's int16 activations for the quantised dense types. See [`crate::DenseInput`] for how they are made.
@@ -14,10 +14,19 @@ use crate::{OutputRows, QuantizedActivations, Ternary};
 pub(crate) struct QuantRow<'a> {
     /// `[k]`, all that the result depends on.
     pub(crate) wide: &'a [i16],
-    /// wide = 256 * high + low, for byte-wise multipliers; Q6_K only.
+    /// Only for byte-wise multipliers; empty unless the type is Q6_K.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) split: SplitRow<'a>,
+}
+
+/// The int16 activations in the parts that `vpmaddubsw` can take.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SplitRow<'a> {
+    /// wide = 256 * high + low
     pub(crate) high: &'a [i8],
     pub(crate) low: &'a [i8],
-    /// wide[2i] + wide[2i+1]; Q6_K only.
+    /// wide[2i] + wide[2i+1]
     pub(crate) pairs: &'a [i16],
 }
 
@@ -40,7 +49,7 @@ pub(crate) trait Kernels: Simd {
     fn ternary_tile<const R: usize, const T: usize>(
         self,
         w: [&[Block]; R],
-        x: [&[Activations]; T],
+        x: [TokenRow<'_>; T],
     ) -> [[i32; T]; R];
     /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in i32).
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T];

@@ -18,9 +18,24 @@ mod avx2_dense;
 #[cfg(target_arch = "x86_64")]
 mod avx2_ternary;
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_ternary;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128_dense;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128_ternary;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use kernels::SplitRow;
 pub(crate) use kernels::{Kernels, QuantRow};
 pub(crate) use scalar::Scalar;
 pub(crate) use simd::{Simd, tree_sum};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) use simd128_ternary::{WideActivations, widen};
 
 use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
 
@@ -36,6 +51,10 @@ enum Kind {
     Scalar(Scalar),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(simd128::Simd128),
 }
 
 impl Isa {
@@ -79,8 +98,11 @@ impl Isa {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
+            found.extend(avx512::Avx512::new().map(|token| Isa(Kind::Avx512(token))));
             found.extend(avx2::Avx2::new().map(|token| Isa(Kind::Avx2(token))));
         }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        found.push(Isa(Kind::Simd128(simd128::Simd128)));
         found.push(Self::SCALAR);
         found
     }
@@ -91,6 +113,10 @@ impl Isa {
             Kind::Scalar(_) => "scalar",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => "avx512vnni",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Kind::Simd128(_) => "simd128",
         }
     }
 }
@@ -104,6 +130,10 @@ macro_rules! dispatch {
                     Kind::Scalar(token) => token.$name($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     Kind::Avx2(token) => token.$name($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Avx512(token) => token.$name($($arg),*),
+                    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                    Kind::Simd128(token) => token.$name($($arg),*),
                 }
             })*
         }

@@ -4,7 +4,7 @@ use super::kernels::{Kernels, QuantRow};
 use super::simd::{Simd, tree_sum};
 use crate::dense::{q6_k, q8_0};
 use crate::ops::lanes::LANES;
-use crate::ternary::{Activations, Block};
+use crate::ternary::{Activations, Block, TokenRow};
 
 /// Plain Rust; every machine supports it.
 #[derive(Clone, Copy, Debug)]
@@ -95,12 +95,12 @@ impl Kernels for Scalar {
     fn ternary_tile<const R: usize, const T: usize>(
         self,
         w: [&[Block]; R],
-        x: [&[Activations]; T],
+        x: [TokenRow<'_>; T],
     ) -> [[i32; T]; R] {
         w.map(|row| {
-            x.map(|tokens| {
+            x.map(|token| {
                 row.iter()
-                    .zip(tokens)
+                    .zip(token.q)
                     .map(|(block, x)| ternary_block(block, x))
                     .sum()
             })

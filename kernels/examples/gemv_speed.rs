@@ -1,0 +1,200 @@
+//! Speed of the heavy kernels, one thread, for every ISA of this machine.
+//!
+//! `cargo run --release -p sterna-kernels --example gemv_speed [isa]`
+//!
+//! Decode: one token by matrices that together exceed every cache, GB/s of packed weight bytes. Prefill: 128 tokens,
+//! G multiply-adds/s. Figures are of the median slice of work; see `undisturbed`.
+
+use std::time::Instant;
+
+use sterna_kernels::{
+    Dense, DenseInput, DenseType, Isa, OutputRows, QuantizedActivations, Ternary, attention_mix,
+    attention_scores, dense_matmul, softmax, ternary_matmul,
+};
+
+fn main() {
+    let only = std::env::args().nth(1);
+    // The same small pseudo-random pattern everywhere; no two rows are equal.
+    let mut state = 1u32;
+    let bytes: Vec<u8> = (0..working_set())
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let random = (state >> 24) as u8;
+            random & !((random >> 1) & random & 0x55) // code 3 becomes 2
+        })
+        .collect();
+    memory(&bytes);
+    for isa in Isa::supported() {
+        if only.as_deref().is_none_or(|name| name == isa.name()) {
+            decode(isa, &bytes);
+            prefill(isa, &bytes);
+            heads(isa, &bytes);
+            attention(isa);
+        }
+    }
+}
+
+/// Bytes to stream in decode: 512 MiB, less where memory is 32-bit.
+fn working_set() -> usize {
+    if cfg!(target_pointer_width = "64") {
+        512 << 20
+    } else {
+        256 << 20
+    }
+}
+
+fn quantized(isa: Isa, n_tokens: usize, k: usize) -> QuantizedActivations {
+    let x: Vec<f32> = (0..n_tokens * k)
+        .map(|i| (i * 37 % 255) as f32 - 127.0)
+        .collect();
+    let mut q = QuantizedActivations::with_capacity(n_tokens, k);
+    q.quantize(isa, &x, k);
+    q
+}
+
+/// Seconds that `n` equal slices of work would take undisturbed: n times the median slice. Slices last well under a
+/// scheduler tick, so on a busy machine most are not interrupted.
+fn undisturbed(n: usize, mut slice: impl FnMut(usize)) -> f64 {
+    let mut times: Vec<f64> = (0..n)
+        .map(|i| {
+            let start = Instant::now();
+            slice(i);
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[n / 2] * n as f64
+}
+
+fn matmul(isa: Isa, w: Ternary<'_>, x: &QuantizedActivations, out: &mut [f32]) {
+    let view = OutputRows::new(out, x.n_tokens(), w.rows()).expect("the shape is right");
+    ternary_matmul(isa, w, x, view);
+}
+
+fn ternary(bytes: &[u8], rows: usize, k: usize) -> Ternary<'_> {
+    Ternary::new(rows, k, &bytes[..rows * Ternary::row_bytes(k)], 1.0).expect("fits")
+}
+
+fn decode(isa: Isa, bytes: &[u8]) {
+    for k in [2560, 6912] {
+        let x = quantized(isa, 1, k);
+        for (what, size) in [("DRAM", bytes.len()), ("cache", 200 << 10)] {
+            let size = if isa.name() == "scalar" {
+                size.min(32 << 20)
+            } else {
+                size
+            };
+            let rows = (size / Ternary::row_bytes(k)).min(256);
+            let slice_bytes = rows * Ternary::row_bytes(k);
+            let mut out = vec![0.0; rows];
+            let slices = size / slice_bytes;
+            let seconds = undisturbed(slices.max(400), |i| {
+                let start = i % slices * slice_bytes;
+                matmul(isa, ternary(&bytes[start..], rows, k), &x, &mut out);
+            });
+            let speed = (slices.max(400) * slice_bytes) as f64 / seconds / 1e9;
+            println!(
+                "{:<11} decode  K={k} {what:<6} {speed:7.2} GB/s",
+                isa.name()
+            );
+        }
+    }
+}
+
+fn prefill(isa: Isa, bytes: &[u8]) {
+    let (rows, slices) = (64, 100);
+    for k in [2560, 6912] {
+        for n_tokens in [2, 3, 4, 8, 128] {
+            let x = quantized(isa, n_tokens, k);
+            let mut out = vec![0.0; n_tokens * rows];
+            let seconds = undisturbed(slices, |i| {
+                matmul(
+                    isa,
+                    ternary(&bytes[i * rows * Ternary::row_bytes(k)..], rows, k),
+                    &x,
+                    &mut out,
+                );
+            });
+            let speed = (slices * n_tokens * rows * k) as f64 / seconds / 1e9;
+            println!(
+                "{:<11} prefill K={k} x {n_tokens:<3} {speed:7.1} GMAC/s",
+                isa.name()
+            );
+        }
+    }
+}
+
+fn heads(isa: Isa, bytes: &[u8]) {
+    let (k, rows) = (2560, 64);
+    for ty in [DenseType::F16, DenseType::Q8_0, DenseType::Q6K] {
+        for n_tokens in [1, 4] {
+            let x: Vec<f32> = (0..n_tokens * k)
+                .map(|i| (i * 37 % 255) as f32 - 127.0)
+                .collect();
+            let mut input = DenseInput::with_capacity(n_tokens, k);
+            input.set(isa, &x, k, ty);
+            let slice_bytes = rows * ty.row_bytes(k).expect("whole blocks");
+            let slices = (if isa.name() == "scalar" {
+                16 << 20
+            } else {
+                bytes.len() / 2
+            }) / slice_bytes;
+            let mut out = vec![0.0; n_tokens * rows];
+            let seconds = undisturbed(slices, |i| {
+                let w = Dense::new(ty, rows, k, &bytes[i * slice_bytes..][..slice_bytes])
+                    .expect("fits");
+                let view = OutputRows::new(&mut out, n_tokens, rows).expect("the shape is right");
+                dense_matmul(isa, w, &input, view);
+            });
+            let speed = (slices * slice_bytes) as f64 / seconds / 1e9;
+            println!(
+                "{:<11} head    {:<4} x {n_tokens}        {speed:7.2} GB/s",
+                isa.name(),
+                ty.name()
+            );
+        }
+    }
+}
+
+fn attention(isa: Isa) {
+    let (n, d) = (1024, 128);
+    let cache: Vec<f32> = (0..n * d).map(|i| (i % 97) as f32 * 0.01).collect();
+    let (mut scores, mut mixed) = (vec![0.0; n], vec![0.0; d]);
+    let passes = 201;
+    let times = [
+        (
+            "scores",
+            undisturbed(passes, |_| {
+                attention_scores(isa, &cache[..d], &cache, 0.088, &mut scores)
+            }),
+        ),
+        (
+            "softmax",
+            undisturbed(passes, |_| softmax(isa, &mut scores)),
+        ),
+        (
+            "mix",
+            undisturbed(passes, |_| attention_mix(isa, &scores, &cache, &mut mixed)),
+        ),
+    ];
+    for (what, seconds) in times {
+        let us = seconds / passes as f64 * 1e6;
+        println!(
+            "{:<11} attention {what:<8} {us:7.2} us for {n} positions of {d}",
+            isa.name()
+        );
+    }
+}
+
+/// What the machine gives at this moment: a plain sum over the same bytes.
+fn memory(bytes: &[u8]) {
+    let slice = 256 << 10;
+    let mut total = 0u64;
+    let seconds = undisturbed(bytes.len() / slice, |i| {
+        for chunk in bytes[i * slice..][..slice].as_chunks::<8>().0 {
+            total = total.wrapping_add(u64::from_le_bytes(*chunk));
+        }
+    });
+    let speed = (bytes.len() / slice * slice) as f64 / seconds / 1e9;
+    println!("memory read, plain loop      {speed:7.2} GB/s (checksum {total:x})");
+}

@@ -1,0 +1,156 @@
+//! AVX-512 with VNNI: sixteen lanes are one `__m512`. The quantised dense loops are AVX2's.
+
+use std::arch::x86_64::*;
+
+use super::avx2::{Avx2, prefetch};
+use super::simd::Simd;
+use crate::ops::lanes::LANES;
+
+/// Proof of AVX-512 F, BW, VL and VNNI, and of what `Avx2` proves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(Avx2);
+
+/// All sixteen lanes.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16(__m512);
+
+impl Avx512 {
+    pub(super) fn new() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        Avx2::new().filter(|_| found).map(Self)
+    }
+}
+
+/// Intrinsics inside a method of the token; see `avx2.rs`.
+macro_rules! with_token {
+    ($($body:tt)*) => {
+        // SAFETY: `self` exists only where `Avx512::new` found the features; pointers come from references to at least
+        // as many bytes as are read or written.
+        unsafe { $($body)* }
+    };
+}
+
+impl Simd for Avx512 {
+    type F = F32x16;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> F32x16 {
+        with_token!(F32x16(_mm512_set1_ps(v)))
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> F32x16 {
+        with_token!(F32x16(_mm512_loadu_ps(x.as_ptr())))
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u8; 2 * LANES]) -> F32x16 {
+        with_token!(F32x16(_mm512_cvtph_ps(_mm256_loadu_si256(
+            x.as_ptr().cast()
+        ))))
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u8; 2 * LANES]) -> F32x16 {
+        with_token!({
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            F32x16(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        })
+    }
+    #[inline(always)]
+    fn load_f32(self, x: &[u8; 4 * LANES]) -> F32x16 {
+        with_token!(F32x16(_mm512_loadu_ps(x.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn to_array(self, v: F32x16) -> [f32; LANES] {
+        let mut out = [0.0f32; LANES];
+        with_token!(_mm512_storeu_ps(out.as_mut_ptr(), v.0));
+        out
+    }
+    #[inline(always)]
+    fn add(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm512_add_ps(a.0, b.0)))
+    }
+    #[inline(always)]
+    fn sub(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm512_sub_ps(a.0, b.0)))
+    }
+    #[inline(always)]
+    fn mul(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm512_mul_ps(a.0, b.0)))
+    }
+    #[inline(always)]
+    fn div(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm512_div_ps(a.0, b.0)))
+    }
+    #[inline(always)]
+    fn max(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm512_max_ps(a.0, b.0)))
+    }
+    #[inline(always)]
+    fn min(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm512_min_ps(a.0, b.0)))
+    }
+    #[inline(always)]
+    fn abs(self, v: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm512_abs_ps(v.0)))
+    }
+    #[inline(always)]
+    fn pow2(self, n: F32x16) -> F32x16 {
+        with_token!({
+            let biased = _mm512_add_ps(n.0, _mm512_set1_ps(8_388_735.0)); // 2^23 + 127
+            F32x16(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(
+                _mm512_castps_si512(biased),
+            )))
+        })
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, at: &T) {
+        prefetch(at);
+    }
+    #[inline(always)]
+    fn sum(self, v: F32x16) -> f32 {
+        with_token!({
+            let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v.0));
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(v.0), _mm256_castpd_ps(high));
+            let four = _mm_add_ps(
+                _mm256_castps256_ps128(eight),
+                _mm256_extractf128_ps::<1>(eight),
+            );
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        })
+    }
+}
+
+impl super::Kernels for Avx512 {
+    super::kernels::float_kernels!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c");
+
+    fn ternary_matmul(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        crate::ternary::matmul_tiles::<_, 4, 8>(self, w, x, out);
+    }
+
+    #[inline]
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[crate::ternary::Block]; R],
+        x: [crate::ternary::TokenRow<'_>; T],
+    ) -> [[i32; T]; R] {
+        with_token!(super::avx512_ternary::tile(w, x))
+    }
+
+    #[inline]
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
+        self.0.q8_0_row(w, x)
+    }
+
+    #[inline]
+    fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
+        self.0.q6_k_row(w, x)
+    }
+}

@@ -1,0 +1,214 @@
+//! wasm SIMD128 (never relaxed SIMD): sixteen lanes are four `v128`. Chosen when the module is built, since an engine
+//! validates a module as a whole.
+
+use std::arch::wasm32::*;
+
+use super::simd::Simd;
+use crate::ops::lanes::LANES;
+use crate::ternary::{Block, TokenRow};
+
+/// A module built with `simd128` only runs where it exists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Simd128;
+
+/// Lanes 0..4, 4..8, 8..12 and 12..16.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16([v128; 4]);
+
+impl F32x16 {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(v128, v128) -> v128) -> Self {
+        F32x16(std::array::from_fn(
+            #[inline(always)]
+            |i| f(self.0[i], other.0[i]),
+        ))
+    }
+}
+
+/// Sixteen bytes at any address.
+#[inline(always)]
+pub(super) fn load<T>(at: &[T]) -> v128 {
+    assert!(size_of_val(at) >= 16);
+    // SAFETY: the slice has at least 16 bytes; v128.load has no alignment requirement.
+    unsafe { v128_load(at.as_ptr().cast()) }
+}
+
+/// Eight int8 at any address, widened to int16.
+#[inline(always)]
+pub(super) fn load_i8x8(at: &[u8; 8]) -> v128 {
+    // SAFETY: a reference to 8 bytes; the load has no alignment requirement.
+    unsafe { i16x8_load_extend_i8x8(at.as_ptr().cast()) }
+}
+
+/// Stores four lanes.
+#[inline(always)]
+pub(super) fn store(v: v128, out: &mut [f32; 4]) {
+    // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
+    unsafe { v128_store(out.as_mut_ptr().cast(), v) }
+}
+
+/// Four f16 in the low halves of u32 lanes, as f32, exact: the exponent is rebased by a multiplication (which also turns
+/// subnormals into normals); infinity and NaN get the full exponent.
+#[inline(always)]
+fn widen_f16(h: v128) -> v128 {
+    let magnitude = u32x4_shl(v128_and(h, u32x4_splat(0x7fff)), 13);
+    let value = f32x4_mul(magnitude, f32x4_splat(f32::from_bits((127 + 112) << 23)));
+    let special = u32x4_ge(magnitude, u32x4_splat(0x7c00 << 13));
+    let value = v128_or(value, v128_and(special, u32x4_splat(0x7f80_0000)));
+    v128_or(value, u32x4_shl(v128_and(h, u32x4_splat(0x8000)), 16))
+}
+
+impl Simd for Simd128 {
+    type F = F32x16;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> F32x16 {
+        F32x16([f32x4_splat(v); 4])
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> F32x16 {
+        F32x16(std::array::from_fn(
+            #[inline(always)]
+            |i| load(&x[4 * i..4 * i + 4]),
+        ))
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u8; 2 * LANES]) -> F32x16 {
+        let (a, b) = (load(&x[..16]), load(&x[16..]));
+        F32x16([
+            widen_f16(u32x4_extend_low_u16x8(a)),
+            widen_f16(u32x4_extend_high_u16x8(a)),
+            widen_f16(u32x4_extend_low_u16x8(b)),
+            widen_f16(u32x4_extend_high_u16x8(b)),
+        ])
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u8; 2 * LANES]) -> F32x16 {
+        let (a, b) = (load(&x[..16]), load(&x[16..]));
+        F32x16([
+            u32x4_shl(u32x4_extend_low_u16x8(a), 16),
+            u32x4_shl(u32x4_extend_high_u16x8(a), 16),
+            u32x4_shl(u32x4_extend_low_u16x8(b), 16),
+            u32x4_shl(u32x4_extend_high_u16x8(b), 16),
+        ])
+    }
+    #[inline(always)]
+    fn load_f32(self, x: &[u8; 4 * LANES]) -> F32x16 {
+        F32x16(std::array::from_fn(
+            #[inline(always)]
+            |i| load(&x[16 * i..16 * i + 16]),
+        ))
+    }
+    #[inline(always)]
+    fn to_array(self, v: F32x16) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        for (v, out) in v.0.into_iter().zip(out.as_chunks_mut::<4>().0) {
+            store(v, out);
+        }
+        out
+    }
+    #[inline(always)]
+    fn add(self, a: F32x16, b: F32x16) -> F32x16 {
+        a.zip(
+            b,
+            #[inline(always)]
+            |a, b| f32x4_add(a, b),
+        )
+    }
+    #[inline(always)]
+    fn sub(self, a: F32x16, b: F32x16) -> F32x16 {
+        a.zip(
+            b,
+            #[inline(always)]
+            |a, b| f32x4_sub(a, b),
+        )
+    }
+    #[inline(always)]
+    fn mul(self, a: F32x16, b: F32x16) -> F32x16 {
+        a.zip(
+            b,
+            #[inline(always)]
+            |a, b| f32x4_mul(a, b),
+        )
+    }
+    #[inline(always)]
+    fn div(self, a: F32x16, b: F32x16) -> F32x16 {
+        a.zip(
+            b,
+            #[inline(always)]
+            |a, b| f32x4_div(a, b),
+        )
+    }
+    #[inline(always)]
+    fn max(self, a: F32x16, b: F32x16) -> F32x16 {
+        b.zip(
+            a,
+            #[inline(always)]
+            |a, b| f32x4_pmax(a, b),
+        ) // pmax(b, a) is b < a ? a : b
+    }
+    #[inline(always)]
+    fn min(self, a: F32x16, b: F32x16) -> F32x16 {
+        b.zip(
+            a,
+            #[inline(always)]
+            |a, b| f32x4_pmin(a, b),
+        ) // pmin(b, a) is a < b ? a : b
+    }
+    #[inline(always)]
+    fn abs(self, v: F32x16) -> F32x16 {
+        F32x16(v.0.map(
+            #[inline(always)]
+            |v| f32x4_abs(v),
+        ))
+    }
+    #[inline(always)]
+    fn pow2(self, n: F32x16) -> F32x16 {
+        let bias = f32x4_splat(8_388_735.0); // 2^23 + 127
+        F32x16(n.0.map(
+            #[inline(always)]
+            |n| u32x4_shl(f32x4_add(n, bias), 23),
+        ))
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, _at: &T) {}
+    #[inline(always)]
+    fn sum(self, v: F32x16) -> f32 {
+        let [a, b, c, d] = v.0;
+        let four = f32x4_add(f32x4_add(a, c), f32x4_add(b, d));
+        let two = f32x4_add(four, u64x2_shuffle::<1, 0>(four, four));
+        f32x4_extract_lane::<0>(two) + f32x4_extract_lane::<1>(two)
+    }
+}
+
+impl super::Kernels for Simd128 {
+    super::kernels::float_kernels!(plain);
+
+    fn ternary_matmul(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        crate::ternary::matmul_tiles::<_, 1, 4>(self, w, x, out);
+    }
+
+    #[inline]
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[Block]; R],
+        x: [TokenRow<'_>; T],
+    ) -> [[i32; T]; R] {
+        w.map(|row| super::simd128_ternary::row(row, x.map(|token| token.wide)))
+    }
+
+    #[inline]
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
+        super::simd128_dense::q8_0_row(w, x)
+    }
+
+    #[inline]
+    fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
+        super::simd128_dense::q6_k_row(w, x)
+    }
+}
