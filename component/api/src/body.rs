@@ -1,14 +1,19 @@
-//! Reading a request's body without ever holding more than the limit.
+//! Reading a request's body without ever holding more than the limits: of its bytes, and of what they
+//! become in memory.
 
 use crate::error::ApiError;
+use serde_json::Value;
 use std::io::Read;
 
 /// Bytes a body may have. A context of 4096 tokens is some 20 KB of text, so this leaves room for
 /// models with two hundred times that.
 pub const LIMIT_BYTES: u64 = 4 << 20;
 
-/// Bytes that are read and thrown away after a reply to a request whose body was not wanted.
-const DRAIN_LIMIT_BYTES: u64 = 256 << 20;
+/// Bytes that are read and thrown away before a reply to a request whose body was not wanted.
+const DRAIN_LIMIT_BYTES: u64 = 128 << 20;
+
+/// How much a body may weigh; see [`weight`]. Enough for a prompt of half a million token ids.
+const WEIGHT_LIMIT: usize = 1 << 19;
 
 /// The whole body. Longer than [`LIMIT_BYTES`] is refused unread if `content_length` says so, else once
 /// the limit is passed.
@@ -20,6 +25,37 @@ pub fn read(body: &mut impl Read, content_length: Option<u64>) -> Result<Vec<u8>
     let mut bytes = Vec::new();
     body.take(LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(|e| ApiError::unreadable_body(&e))?;
     if bytes.len() as u64 > LIMIT_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The body as JSON, if it does not become too large in memory.
+pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    if weight(body) > WEIGHT_LIMIT {
+        return Err(ApiError::too_many_values());
+    }
+    serde_json::from_slice(body).map_err(|e| ApiError::invalid_json(&e))
+}
+
+/// About how many times 16 bytes the values of a JSON text take once they are parsed, beyond its own length.
+///
+/// A text of 4 MiB can hold 600 000 objects of one field each, and an object takes 300 bytes whatever is in
+/// it: without this check one request could ask for 200 MB.
+fn weight(json: &[u8]) -> usize {
+    let (mut weight, mut in_string, mut escaped) = (0, false, false);
+    for &byte in json {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        weight += match byte {
+            b'{' => 20,
+            b'[' => 5,
+            b',' => 1,
+            _ => 0,
+        };
+        in_string = byte == b'"';
+    }
+    weight
 }
 
 /// Read what is left of a body and forget it. Many clients look for a reply only when they have sent
@@ -74,6 +110,21 @@ mod tests {
         }
         assert_eq!(read(&mut Broken, None).unwrap_err().status, 400);
         drain(&mut Broken);
+    }
+
+    #[test]
+    fn weight_counts_values_and_not_texts() {
+        assert_eq!(weight(br#"{"a": [1, 2], "b": "{[,\\\"{[,"}"#), 20 + 5 + 2);
+        assert_eq!(weight(br#"["\\\\", {}]"#), 5 + 1 + 20);
+    }
+
+    #[test]
+    fn many_values_are_refused_before_they_take_memory() {
+        let list = |item: &str, n: usize| format!("[{}]", vec![item; n].join(","));
+        assert_eq!(parse(list("7", 500_000).as_bytes()).unwrap().as_array().unwrap().len(), 500_000);
+        for (item, n) in [("7", 600_000), ("{}", 30_000), ("[]", 120_000), ("{\"\":0}", 30_000)] {
+            assert_eq!(parse(list(item, n).as_bytes()).unwrap_err().status, 413, "{item}");
+        }
     }
 
     #[test]

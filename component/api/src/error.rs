@@ -106,6 +106,12 @@ impl ApiError {
         Self::new(413, Some("request_too_large"), message)
     }
 
+    /// The body is short enough, but its values would take too much memory.
+    pub fn too_many_values() -> Self {
+        let message = "The body holds too many values; send fewer messages or token ids.";
+        Self::new(413, Some("request_too_large"), message)
+    }
+
     /// The body says that it is something else than JSON.
     pub fn unsupported_media_type() -> Self {
         let message = "The body must be JSON; send it with 'Content-Type: application/json'.";

@@ -102,8 +102,7 @@ fn complete<E: Engine>(
     if head.content_type.as_deref().is_some_and(|declared| !is_json(declared)) {
         return Err(ApiError::unsupported_media_type());
     }
-    let body = body::read(body, head.content_length)?;
-    let body = serde_json::from_slice(&body).map_err(|e| ApiError::invalid_json(&e))?;
+    let body = body::parse(&body::read(body, head.content_length)?)?;
     let body = Object::top(&body)?;
     let params = params::parse(&body)?;
     let prompt = match kind {

@@ -28,10 +28,12 @@ impl Guest for Component {
         let Ok(incoming) = request.consume() else { return };
         let Ok(mut stream) = incoming.stream() else { return };
         let reply = route::handle(&Imported, &head, &mut stream, stamp());
-        // A failed write means that the client is gone: there is nobody left to tell.
-        if send(reply, response).is_ok() && !expects_continue {
+        if !expects_continue {
             body::drain(&mut stream);
         }
+        // A failed write means that the client is gone: there is nobody left to tell, and dropping the
+        // reply has ended its generation.
+        let _ = send(reply, response);
     }
 }
 
@@ -103,15 +105,15 @@ fn send(reply: Reply<ImportedGeneration>, response: ResponseOutparam) -> std::io
 
 /// Let the host work: send what was written, serve others, notice that the client is gone.
 ///
-/// Nothing leaves while the guest computes, since a host runs it on the thread that also drives the
-/// connection. A timer that is due at once hands that thread over without costing time; ...
+/// What was written stays where it is while the guest computes: a host may run it on the thread that
+/// also drives the connection. A timer that is due at once gives that thread away for one turn.
 fn breathe() {
-    for _ in 0..BREATHS {
+    for _ in 0..TURNS {
         monotonic_clock::subscribe_duration(0).block();
     }
 }
 
-const BREATHS: u32 = 3;
+const TURNS: u32 = 3;
 
 /// The engine this component imports.
 struct Imported;
