@@ -190,7 +190,7 @@ fn spread(mut rates: Vec<f64>) -> Rate {
     rates.sort_unstable_by(f64::total_cmp);
     let (middle, last) = (rates.len() / 2, rates.len().saturating_sub(1));
     let at = |index: usize| rates.get(index).copied().unwrap_or(0.0);
-    let median = if rates.len() % 2 == 0 { f64::midpoint(at(middle.saturating_sub(1)), at(middle)) } else { at(middle) };
+    let median = if rates.len().is_multiple_of(2) { f64::midpoint(at(middle.saturating_sub(1)), at(middle)) } else { at(middle) };
     Rate { median, min: at(0), max: at(last) }
 }
 

@@ -139,15 +139,14 @@ impl Engine {
     /// The facts of `wit/engine.wit`'s `model-info`.
     #[must_use]
     pub fn info(&self) -> ModelInfo {
-        let weights = &self.model.weights;
-        ModelInfo {
+                ModelInfo {
             id: self.model.id.clone(),
             created: self.created,
             architecture: self.model.config.architecture.clone(),
             context_length: clamp_u32(self.limits.context),
             vocab_size: clamp_u32(self.model.config.vocab_size),
             parameters: self.model.parameters(),
-            head_type: weights.head.as_ref().unwrap_or(&weights.embedding).view().ty().name().to_string(),
+            head_type: self.model.weights.head().ty().name().to_string(),
             isa: self.options.isa.name().to_string(),
             max_sequences: clamp_u32(self.options.max_sequences),
         }
@@ -159,7 +158,7 @@ impl Engine {
     /// `InvalidRequest`, `ContextOverflow`, or `Overloaded` where the queue is full.
     pub fn submit(&mut self, request: Request) -> Result<(GenerationId, u32), EngineError> {
         let admitted = admit::admit(&self.model, &self.limits, request)?;
-        self.scheduler.submit(&self.model, admitted)
+        self.scheduler.submit(admitted)
     }
 
     /// One batch through the model: a token of every decoding sequence and at most `prefill_chunk` prompt

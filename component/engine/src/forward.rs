@@ -365,7 +365,7 @@ fn head(machine: &Machine, model: &Model, buffers: &mut Buffers, batch: &[BatchT
     if n_wanted == 0 {
         return Ok(());
     }
-    let weights: Dense<'_> = model.weights.head.as_ref().unwrap_or(&model.weights.embedding).view();
+    let weights: Dense<'_> = model.weights.head().view();
     buffers.head_input.set(isa, &buffers.normed[..n_wanted * hidden_size], hidden_size, weights.ty());
     if buffers.logits.len() < n_wanted * vocab_size {
         buffers.logits.resize(n_wanted * vocab_size, 0.0);

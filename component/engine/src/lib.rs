@@ -5,12 +5,21 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod bench;
+#[cfg(target_arch = "wasm32")]
+mod component;
 pub mod config;
 pub mod convert;
+pub mod engine;
 pub mod error;
 pub mod files;
+pub mod forward;
+pub mod kv;
 pub mod model;
 pub mod request;
+pub mod sampler;
+pub mod scheduler;
 pub mod synthetic;
+pub mod team;
 pub mod template;
 pub mod tokenizer;

@@ -17,7 +17,6 @@ use crate::engine::{EngineStats, clamp_u32};
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::KvCache;
-use crate::model::Model;
 use crate::request::{Delivery, GenerationId};
 use sequence::Sequence;
 use share::share;
@@ -53,7 +52,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// `Overloaded` where the queue is full.
-    pub fn submit(&mut self, model: &Model, admitted: Admitted) -> Result<(GenerationId, u32), EngineError> {
+    pub fn submit(&mut self, admitted: Admitted) -> Result<(GenerationId, u32), EngineError> {
         // A request that a free slot is waiting for is not held up by the queue's length.
         let free_slots = self.slots.iter().filter(|slot| slot.is_none()).count();
         if self.queue.len() >= self.limits.max_queue + free_slots {
@@ -62,7 +61,7 @@ impl Scheduler {
         let id = GenerationId(self.next_id);
         self.next_id += 1;
         let prompt_tokens = clamp_u32(admitted.tokens.len());
-        self.queue.push_back(Sequence::new(id, model, admitted));
+        self.queue.push_back(Sequence::new(id, admitted));
         Ok((id, prompt_tokens))
     }
 

@@ -1,6 +1,6 @@
 //! The reference model of `tests/fixtures` in every form, against what transformers computed.
 //!
-//! `expected.json` is transformers in f32 on packed-autobitlinear. `logits.npz` has each form's logits and the
+//! `expected.json` is transformers in f32 on packed-autobitlinear. `reference/` has each form's logits and the
 //! layers' outputs. The forms differ among themselves: `weight_scale` was rounded to bf16 once as s and once
 //! as 1/s. An int8 rounding of a near-tie may flip where two implementations differ in the last bit of a
 //! float, and then spreads; so layers are compared from the reference's own input, and flips are counted.
@@ -11,7 +11,7 @@ mod support;
 
 use sterna_engine::request::{Prompt, Request};
 use sterna_kernels::Isa;
-use support::{argmax, batch, complete, engine, fixture, forward, greedy, ids, json, load, npz};
+use support::{argmax, batch, complete, engine, forward, greedy, ids, json, load, reference};
 
 const FORMS: [&str; 4] =
     ["packed-autobitlinear", "packed-bitlinear-inverse", "master-bf16-online", "tiny-I2_S.gguf"];
@@ -46,7 +46,6 @@ fn greedy_continuations_equal_the_reference() {
 
 #[test]
 fn logits_are_near_each_forms_own() {
-    let arrays = npz::read(&fixture("logits.npz"));
     let prompt = ids(&json("expected.json")["ids"]);
     for (form, array) in [
         ("packed-autobitlinear", "packed_autobitlinear__float32"),
@@ -57,7 +56,7 @@ fn logits_are_near_each_forms_own() {
         let model = load(form);
         let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
         let logits = forward.forward(&batch(0, &prompt), &mut kv).unwrap();
-        let error = relative_error(logits, &arrays[array]);
+        let error = relative_error(logits, &reference(array));
         // Rounding flips spread over four layers; transformers and numpy differ by as much (make_fixture.py).
         assert!(error < 0.02, "{form}: {error}");
     }
@@ -89,7 +88,6 @@ fn flipped_rows(actual: &[f32], expected: &[f32], width: usize) -> usize {
 
 #[test]
 fn each_layer_equals_the_reference_from_its_own_input() {
-    let arrays = npz::read(&fixture("logits.npz"));
     let prompt = ids(&json("expected.json")["ids"]);
     for form in ["packed-autobitlinear", "tiny-I2_S.gguf"] {
         let model = load(form);
@@ -103,11 +101,11 @@ fn each_layer_equals_the_reference_from_its_own_input() {
         for layer in 0..model.config.n_layers {
             let mut hidden = input.clone();
             forward.layer(layer, &mut hidden, &batch(0, &prompt), &mut kv).unwrap();
-            let output = &arrays[&format!("layer{layer}_out")];
-            let flipped = flipped_rows(&hidden, output, width);
+            let output = reference(&format!("layer{layer}_out"));
+            let flipped = flipped_rows(&hidden, &output, width);
             println!("{form}, layer {layer}: {flipped} of {} rows with a rounding flip", prompt.len());
             flips += flipped;
-            input = output.clone();
+            input = output;
         }
         // 64 rows; numpy against transformers shows flips of this order too.
         assert!(flips <= 6, "{form}: {flips} of 64 rows differ");

@@ -63,7 +63,7 @@ fn each_field_out_of_range_is_named() {
     assert_eq!(with(|r| r.stop = vec!["x".into(), String::new()]), "stop");
     assert_eq!(with(|r| r.prompt = Prompt::Tokens(vec![])), "prompt");
     assert_eq!(with(|r| r.prompt = Prompt::Tokens(vec![1, 512])), "prompt");
-    assert_eq!(with(|r| r.prompt = Prompt::Messages(vec![])), "prompt");
+    assert_eq!(with(|r| r.prompt = Prompt::Messages(vec![])), "messages");
 }
 
 #[test]

@@ -102,11 +102,8 @@ pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitte
 /// `InvalidRequest` for the field `prompt`; what template and tokenizer say.
 pub fn prompt_tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>, EngineError> {
     let tokens = match prompt {
-        Prompt::Messages(messages) if messages.is_empty() => {
-            return Err(invalid("prompt", "has no messages, must have at least one"));
-        }
         // The template writes the beginning-of-sequence token itself where the model wants one.
-        Prompt::Messages(messages) => model.tokenize(&model.apply_template(&messages)?, false)?,
+        Prompt::Messages(messages) => model.template.encode(&model.tokenizer, &messages)?,
         Prompt::Text(text) => model.tokenize(&text, true)?,
         Prompt::Tokens(tokens) => tokens,
     };

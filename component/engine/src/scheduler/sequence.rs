@@ -32,7 +32,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(id: GenerationId, model: &Model, admitted: Admitted) -> Self {
+    pub(super) fn new(id: GenerationId, admitted: Admitted) -> Self {
         Sequence {
             id,
             kv_blocks: admitted.kv_blocks(),
@@ -42,8 +42,8 @@ impl Sequence {
             generated: 0,
             max_new: admitted.max_new,
             sampler: Sampler::new(admitted.sampling, &admitted.tokens),
-            text: TextStream::new(model.tokenizer.clone()),
-            stop: StopMatcher::new(admitted.stop),
+            text: TextStream::new(),
+            stop: StopMatcher::new(&admitted.stop),
             prompt: admitted.tokens,
         }
     }
@@ -75,19 +75,20 @@ impl Sequence {
         let is_eos = model.config.eos_tokens.contains(&token);
         let is_full = self.generated == self.max_new;
         let mut text = String::new();
+        let mut stopped = false;
         // An end-of-sequence token has no text of its own.
         if !is_eos {
-            text += &self.stop.push(&self.text.push(&model.tokenizer, token));
+            let step = self.stop.push(&self.text.push(&model.tokenizer, token));
+            (text, stopped) = (step.text, step.stopped);
         }
-        if is_eos || is_full {
-            text += &self.stop.push(&self.text.finish());
+        if (is_eos || is_full) && !stopped {
+            let step = self.stop.push(&self.text.finish());
+            stopped = step.stopped;
+            text += &step.text;
             text += &self.stop.finish();
         }
-        let reason = if is_eos || self.stop.stopped() {
-            Some(FinishReason::Stop)
-        } else {
-            is_full.then_some(FinishReason::Length)
-        };
+        let reason =
+            if is_eos || stopped { Some(FinishReason::Stop) } else { is_full.then_some(FinishReason::Length) };
         let finish = reason.map(|reason| Finish { reason, usage: self.usage() });
         Ok(Event { text, tokens: vec![token], finish })
     }

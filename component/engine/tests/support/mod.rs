@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod naive;
-pub mod npz;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +29,12 @@ pub fn load(name: &str) -> Arc<Model> {
 
 pub fn json(name: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
+
+/// An array of `logits.npz`, little-endian f32 in C order.
+pub fn reference(name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(fixture("reference").join(name).with_extension("f32")).unwrap();
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// A JSON array of token ids.
