@@ -117,9 +117,9 @@ pub fn ternary_matmul(isa: Isa, w: Ternary<'_>, x: &QuantizedActivations, mut ou
     isa.ternary_matmul(w, x, &mut out);
 }
 
-/// Walks rows and tokens in tiles of R x T; every ISA's matmul is this loop around its own `ternary_tile`.
+/// Walks rows and tokens in tiles of R x T around an ISA's `ternary_tile`; single tokens take R1 rows at once.
 #[inline(always)]
-pub(crate) fn matmul_tiles<S: Kernels, const R: usize, const T: usize>(
+pub(crate) fn matmul_tiles<S: Kernels, const R1: usize, const R: usize, const T: usize>(
     s: S,
     w: Ternary<'_>,
     x: &QuantizedActivations,
@@ -133,9 +133,9 @@ pub(crate) fn matmul_tiles<S: Kernels, const R: usize, const T: usize>(
             // What is left over after the tiles of T goes by fours, twos and ones.
             t += match x.n_tokens() - t {
                 left if left >= T => row_tiles::<S, R, T>(s, w, x, out, start..end, t),
-                left if left >= 4 => row_tiles::<S, R, 4>(s, w, x, out, start..end, t),
+                left if T > 4 && left >= 4 => row_tiles::<S, R, 4>(s, w, x, out, start..end, t),
                 left if left >= 2 => row_tiles::<S, R, 2>(s, w, x, out, start..end, t),
-                _ => row_tiles::<S, 4, 1>(s, w, x, out, start..end, t),
+                _ => row_tiles::<S, R1, 1>(s, w, x, out, start..end, t),
             };
         }
     }
@@ -165,7 +165,7 @@ fn row_tiles<S: Kernels, const R: usize, const T: usize>(
     T
 }
 
-/// Turns sums of code * q into outputs: a weight is code - 1, so sum(q) comes off.
+/// Writes a tile's results.
 #[inline(always)]
 fn write<const T: usize>(
     w: Ternary<'_>,
@@ -175,13 +175,24 @@ fn write<const T: usize>(
     t: usize,
     sums: &[[i32; T]],
 ) {
+    for (r, sums) in sums.iter().enumerate() {
+        write_row(w, x, out, row + r, t, sums);
+    }
+}
+
+/// Turns sums of code * q, one for each token from `t` on, into outputs: a weight is code - 1, so sum(q) comes off.
+#[inline(always)]
+pub(crate) fn write_row(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+    row: usize,
+    t: usize,
+    sums: &[i32],
+) {
     let at = row - out.range().start;
-    for i in 0..T {
-        let (sum_q, scale) = (x.sum(t + i), x.scale(t + i));
-        let line = out.token(t + i);
-        for (r, sums) in sums.iter().enumerate() {
-            line[at + r] = (sums[i] - sum_q) as f32 / scale * w.scale;
-        }
+    for (t, sum) in (t..).zip(sums) {
+        out.token(t)[at] = (sum - x.sum(t)) as f32 / x.scale(t) * w.scale;
     }
 }
 

@@ -180,7 +180,11 @@ impl super::Kernels for Avx2 {
         x: &crate::QuantizedActivations,
         out: &mut crate::OutputRows<'_>,
     ) {
-        crate::ternary::matmul_tiles::<_, 2, 4>(self, w, x, out);
+        if x.n_tokens() < super::avx2_gemm::MIN_TOKENS {
+            crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
+        } else {
+            with_token!(super::avx2_gemm::matmul(w, x, out));
+        }
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! The ternary inner loop in AVX2: `vpmaddubsw` multiplies unsigned codes 0..=3 by int8 activations and adds neighbours.
+//! The ternary inner loop for one to three tokens in AVX2: `vpmaddubsw` multiplies unsigned codes 0..=3 by int8 activations and adds neighbours.
 
 use std::arch::x86_64::*;
 
@@ -7,7 +7,7 @@ use crate::ternary::{Block, TokenRow};
 
 /// Blocks summed in i16 before widening: a block adds at most 4 groups * 2 neighbours * 3 * 127 = 3048, and 10 of them
 /// 30480 < 32768, even where every code is the unused 3.
-const BLOCKS_PER_WIDENING: usize = 10;
+pub(super) const BLOCKS_PER_WIDENING: usize = 10;
 
 /// sums[r][t] = sum of code * q. All slices have as many blocks as `w[0]`.
 #[inline]
@@ -59,7 +59,7 @@ pub(super) fn tile<const R: usize, const T: usize>(
 /// The four groups of 32 codes in a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn unpack(block: __m256i) -> [__m256i; 4] {
+pub(super) fn unpack(block: __m256i) -> [__m256i; 4] {
     let mask = _mm256_set1_epi8(3);
     [
         _mm256_and_si256(_mm256_srli_epi16::<6>(block), mask),

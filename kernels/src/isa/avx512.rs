@@ -132,7 +132,7 @@ impl super::Kernels for Avx512 {
         x: &crate::QuantizedActivations,
         out: &mut crate::OutputRows<'_>,
     ) {
-        crate::ternary::matmul_tiles::<_, 4, 8>(self, w, x, out);
+        crate::ternary::matmul_tiles::<_, 1, 4, 8>(self, w, x, out);
     }
 
     #[inline]

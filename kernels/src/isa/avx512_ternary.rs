@@ -38,8 +38,8 @@ pub(super) fn tile<const R: usize, const T: usize>(
 fn one_token<const R: usize>(w: [&[Block]; R], x: &[Activations]) -> [i32; R] {
     let n = x.len();
     let w = w.map(|row| &row[..n]);
-    // Two chains for each row: four dependent additions a step would wait for each other.
-    let mut acc = [[_mm512_setzero_si512(); 2]; R];
+    // A chain for each group: dependent additions would wait for each other.
+    let mut acc = [[_mm512_setzero_si512(); 4]; R];
     let mut b = 0;
     while b + 2 <= n {
         let mut q = [_mm512_setzero_si512(); 4];
@@ -50,7 +50,7 @@ fn one_token<const R: usize>(w: [&[Block]; R], x: &[Activations]) -> [i32; R] {
             prefetch(&w[r][b]);
             let codes = unpack(load_two(&w[r][b..b + 2]));
             for g in 0..4 {
-                acc[r][g % 2] = _mm512_dpbusd_epi32(acc[r][g % 2], codes[g], q[g]);
+                acc[r][g] = _mm512_dpbusd_epi32(acc[r][g], codes[g], q[g]);
             }
         }
         b += 2;
@@ -59,8 +59,8 @@ fn one_token<const R: usize>(w: [&[Block]; R], x: &[Activations]) -> [i32; R] {
         for r in 0..R {
             let codes = unpack(_mm512_zextsi256_si512(load(&w[r][b])));
             for g in 0..4 {
-                acc[r][g % 2] = _mm512_dpbusd_epi32(
-                    acc[r][g % 2],
+                acc[r][g] = _mm512_dpbusd_epi32(
+                    acc[r][g],
                     codes[g],
                     _mm512_zextsi256_si512(group(&x[b], g)),
                 );
@@ -69,7 +69,9 @@ fn one_token<const R: usize>(w: [&[Block]; R], x: &[Activations]) -> [i32; R] {
     }
     let mut sums = [0; R];
     for r in 0..R {
-        sums[r] = _mm512_reduce_add_epi32(_mm512_add_epi32(acc[r][0], acc[r][1]));
+        let [a, b, c, d] = acc[r];
+        let total = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+        sums[r] = _mm512_reduce_add_epi32(total);
     }
     sums
 }

@@ -89,7 +89,7 @@ impl Kernels for Scalar {
         x: &crate::QuantizedActivations,
         out: &mut crate::OutputRows<'_>,
     ) {
-        crate::ternary::matmul_tiles::<_, 1, 4>(self, w, x, out);
+        crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
     }
 
     fn ternary_tile<const R: usize, const T: usize>(

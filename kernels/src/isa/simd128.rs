@@ -190,7 +190,7 @@ impl super::Kernels for Simd128 {
         x: &crate::QuantizedActivations,
         out: &mut crate::OutputRows<'_>,
     ) {
-        crate::ternary::matmul_tiles::<_, 1, 4>(self, w, x, out);
+        crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
     }
 
     #[inline]

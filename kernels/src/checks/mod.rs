@@ -4,6 +4,8 @@
 //! `kernel_checks`, feature `checks`). `PROPTEST_CASES` sets the number of cases of each check; a failure names its
 //! shape, and the seed is fixed, so it repeats.
 
+mod golden;
+
 use crate::rng::Rng;
 use crate::self_test::{self, Codes, Fill};
 use crate::{DenseType, Isa, SelfTestError};
@@ -17,7 +19,7 @@ pub struct Check {
 }
 
 /// All of them.
-pub const ALL: [Check; 6] = [
+pub const ALL: [Check; 7] = [
     Check {
         name: "ternary_shapes",
         run: ternary_shapes,
@@ -41,6 +43,10 @@ pub const ALL: [Check; 6] = [
     Check {
         name: "self_test",
         run: |isa, _| self_test::self_test(isa),
+    },
+    Check {
+        name: "golden",
+        run: golden::golden,
     },
 ];
 
@@ -188,8 +194,8 @@ macro_rules! isa_tests {
 
 #[cfg(test)]
 isa_tests! {
-    scalar: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
-    avx2: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
-    avx512vnni: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
-    simd128: ternary_shapes ternary_limits dense_shapes float_ops attention self_test;
+    scalar: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    avx2: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    avx512vnni: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    simd128: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
 }

@@ -1,0 +1,117 @@
+//! One number for all results: equal to scalar is not enough if scalar itself differs between targets.
+
+use crate::rng::Rng;
+use crate::self_test::Fill;
+use crate::{
+    Dense, DenseInput, DenseType, Isa, OutputRows, QuantizedActivations, SelfTestError, Ternary,
+    attention_mix, attention_scores, dense_matmul, encode_dense_row, exp_f32, ln_f32, relu2_mul,
+    rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax, ternary_matmul,
+};
+
+/// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a kernel's definition
+/// changes, and then every model's output does too: say so in the commit.
+const GOLDEN: u64 = 0x76c3_4cd4_26e4_be65;
+
+/// FNV-1a, 64 bits.
+struct Digest(u64);
+
+impl Digest {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn floats(&mut self, values: &[f32]) {
+        for value in values {
+            self.bytes(&value.to_bits().to_le_bytes());
+        }
+    }
+}
+
+/// Runs a small model's worth of steps and compares the digest with [`GOLDEN`].
+pub(super) fn golden(isa: Isa, _cases: usize) -> Result<(), SelfTestError> {
+    let fail = |detail: String| SelfTestError {
+        isa: isa.name(),
+        kernel: "golden",
+        detail,
+    };
+    let mut rng = Rng::new(2026);
+    let mut digest = Digest(0xcbf2_9ce4_8422_2325);
+    for fill in [Fill::Uniform, Fill::Mixed, Fill::Limits] {
+        matmuls(isa, &mut rng, fill, &mut digest).map_err(|e| fail(e.to_string()))?;
+        floats(isa, &mut rng, fill, &mut digest);
+    }
+    if digest.0 == GOLDEN {
+        Ok(())
+    } else {
+        Err(fail(format!(
+            "digest {:#018x}, expected {GOLDEN:#018x}",
+            digest.0
+        )))
+    }
+}
+
+fn matmuls(
+    isa: Isa,
+    rng: &mut Rng,
+    fill: Fill,
+    digest: &mut Digest,
+) -> Result<(), crate::ShapeError> {
+    let (rows, cols) = (7, 512);
+    let packed: Vec<u8> = (0..rows * Ternary::row_bytes(cols))
+        .map(|_| rng.next() as u8)
+        .collect();
+    let dense_rows: Vec<f32> = Fill::Uniform.values(rng, rows * cols);
+    for n_tokens in [1, 3, 20] {
+        let x = fill.values(rng, n_tokens * cols);
+        let mut out = vec![0.0; n_tokens * rows];
+        let mut q = QuantizedActivations::with_capacity(n_tokens, cols);
+        q.quantize(isa, &x, cols);
+        let w = Ternary::new(rows, cols, &packed, 0.37)?;
+        ternary_matmul(isa, w, &q, OutputRows::new(&mut out, n_tokens, rows)?);
+        digest.floats(&out);
+        for ty in [
+            DenseType::F32,
+            DenseType::F16,
+            DenseType::Bf16,
+            DenseType::Q8_0,
+            DenseType::Q6K,
+        ] {
+            let mut bytes = vec![0; rows * ty.row_bytes(cols).unwrap_or(0)];
+            encode_dense_row(ty, &dense_rows, &mut bytes);
+            digest.bytes(&bytes);
+            let mut input = DenseInput::with_capacity(n_tokens, cols);
+            input.set(isa, &x, cols, ty);
+            let w = Dense::new(ty, rows, cols, &bytes)?;
+            dense_matmul(isa, w, &input, OutputRows::new(&mut out, n_tokens, rows)?);
+            digest.floats(&out);
+        }
+    }
+    Ok(())
+}
+
+fn floats(isa: Isa, rng: &mut Rng, fill: Fill, digest: &mut Digest) {
+    let n = 150;
+    let (mut x, y) = (fill.values(rng, n), Fill::Uniform.values(rng, n));
+    let (mut cos, mut sin, mut out) = (vec![0.0; n / 2], vec![0.0; n / 2], vec![0.0; n]);
+    for (theta, position) in [(10_000.0, 1), (500_000.0, 4095), (1_000_042.0, 32_767)] {
+        rope_angles(theta, n, position, &mut cos, &mut sin);
+        rope_rotate_half(isa, &mut x, &cos, &sin);
+        digest.floats(&x);
+    }
+    rms_norm(isa, &x, &y, 1e-5, &mut out);
+    digest.floats(&out);
+    relu2_mul(isa, &x, &y, &mut out);
+    digest.floats(&out);
+    silu_mul(isa, &x, &y, &mut out);
+    digest.floats(&out);
+    let mut scores = vec![0.0; 5];
+    attention_scores(isa, &y[..30], &x, 0.18, &mut scores);
+    softmax(isa, &mut scores);
+    digest.floats(&scores);
+    attention_mix(isa, &scores, &x, &mut out[..30]);
+    digest.floats(&out);
+    digest.floats(&y.iter().map(|v| exp_f32(v * 80.0)).collect::<Vec<_>>());
+    digest.floats(&y.iter().map(|v| ln_f32(v.abs())).collect::<Vec<_>>());
+}
