@@ -109,7 +109,9 @@ impl From<Usage> for UsageDocument {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             total_tokens: u64::from(usage.prompt_tokens) + u64::from(usage.completion_tokens),
-            prompt_tokens_details: PromptTokensDetails { cached_tokens: usage.cached_tokens },
+            prompt_tokens_details: PromptTokensDetails {
+                cached_tokens: usage.cached_tokens,
+            },
         }
     }
 }
@@ -122,15 +124,28 @@ impl Answer {
             Kind::Text => "cmpl",
         };
         let id = format!("{prefix}-{:032x}", stamp.id);
-        Answer { kind, id, created: stamp.created, model, include_usage }
+        Answer {
+            kind,
+            id,
+            created: stamp.created,
+            model,
+            include_usage,
+        }
     }
 
     /// The whole answer.
     pub fn whole(&self, text: &str, finish: Finish) -> Vec<u8> {
-        let mut choice = Choice { finish_reason: Some(reason(finish.reason)), ..Choice::default() };
+        let mut choice = Choice {
+            finish_reason: Some(reason(finish.reason)),
+            ..Choice::default()
+        };
         let object = match self.kind {
             Kind::Chat => {
-                choice.message = Some(MessageDocument { role: "assistant", content: text, refusal: () });
+                choice.message = Some(MessageDocument {
+                    role: "assistant",
+                    content: text,
+                    refusal: (),
+                });
                 "chat.completion"
             }
             Kind::Text => {
@@ -143,25 +158,41 @@ impl Answer {
 
     /// The chunk that opens a chat and names the speaker; a completion has none.
     pub fn opening_chunk(&self) -> Option<Vec<u8>> {
-        let delta = Delta { role: Some("assistant"), content: Some("") };
-        let choice = Choice { delta: Some(delta), ..Choice::default() };
+        let delta = Delta {
+            role: Some("assistant"),
+            content: Some(""),
+        };
+        let choice = Choice {
+            delta: Some(delta),
+            ..Choice::default()
+        };
         (self.kind == Kind::Chat).then(|| self.chunk(&[choice], None))
     }
 
     /// A piece of text.
     pub fn text_chunk(&self, text: &str) -> Vec<u8> {
         let choice = match self.kind {
-            Kind::Chat => {
-                Choice { delta: Some(Delta { role: None, content: Some(text) }), ..Choice::default() }
-            }
-            Kind::Text => Choice { text: Some(text), ..Choice::default() },
+            Kind::Chat => Choice {
+                delta: Some(Delta {
+                    role: None,
+                    content: Some(text),
+                }),
+                ..Choice::default()
+            },
+            Kind::Text => Choice {
+                text: Some(text),
+                ..Choice::default()
+            },
         };
         self.chunk(&[choice], None)
     }
 
     /// Why the answer ended.
     pub fn finish_chunk(&self, why: FinishReason) -> Vec<u8> {
-        let mut choice = Choice { finish_reason: Some(reason(why)), ..Choice::default() };
+        let mut choice = Choice {
+            finish_reason: Some(reason(why)),
+            ..Choice::default()
+        };
         match self.kind {
             Kind::Chat => choice.delta = Some(Delta::default()),
             Kind::Text => choice.text = Some(""),
@@ -171,7 +202,8 @@ impl Answer {
 
     /// What the answer cost, if the client asked for it.
     pub fn usage_chunk(&self, usage: Usage) -> Option<Vec<u8>> {
-        self.include_usage.then(|| self.chunk(&[], Some(usage.into())))
+        self.include_usage
+            .then(|| self.chunk(&[], Some(usage.into())))
     }
 
     fn chunk(&self, choices: &[Choice<'_>], usage: Option<UsageDocument>) -> Vec<u8> {

@@ -23,8 +23,14 @@ pub fn read(body: &mut impl Read, content_length: Option<u64>) -> Result<Vec<u8>
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    body.take(LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(|e| ApiError::unreadable_body(&e))?;
-    if bytes.len() as u64 > LIMIT_BYTES { Err(too_large()) } else { Ok(bytes) }
+    body.take(LIMIT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| ApiError::unreadable_body(&e))?;
+    if bytes.len() as u64 > LIMIT_BYTES {
+        Err(too_large())
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// The body as JSON, if it does not become too large in memory.
@@ -91,13 +97,22 @@ mod tests {
         let mut body = Endless(0);
         assert_eq!(read(&mut body, None).unwrap_err().status, 413);
         assert_eq!(body.0, LIMIT_BYTES + 1);
-        assert_eq!(read(&mut Endless(0), Some(10)).unwrap_err().status, 413, "a length that lies");
+        assert_eq!(
+            read(&mut Endless(0), Some(10)).unwrap_err().status,
+            413,
+            "a length that lies"
+        );
     }
 
     #[test]
     fn the_limit_itself_fits() {
         let bytes = vec![b' '; LIMIT_BYTES as usize];
-        assert_eq!(read(&mut bytes.as_slice(), Some(LIMIT_BYTES)).unwrap().len() as u64, LIMIT_BYTES);
+        assert_eq!(
+            read(&mut bytes.as_slice(), Some(LIMIT_BYTES))
+                .unwrap()
+                .len() as u64,
+            LIMIT_BYTES
+        );
     }
 
     #[test]
@@ -121,9 +136,25 @@ mod tests {
     #[test]
     fn many_values_are_refused_before_they_take_memory() {
         let list = |item: &str, n: usize| format!("[{}]", vec![item; n].join(","));
-        assert_eq!(parse(list("7", 500_000).as_bytes()).unwrap().as_array().unwrap().len(), 500_000);
-        for (item, n) in [("7", 600_000), ("{}", 30_000), ("[]", 120_000), ("{\"\":0}", 30_000)] {
-            assert_eq!(parse(list(item, n).as_bytes()).unwrap_err().status, 413, "{item}");
+        assert_eq!(
+            parse(list("7", 500_000).as_bytes())
+                .unwrap()
+                .as_array()
+                .unwrap()
+                .len(),
+            500_000
+        );
+        for (item, n) in [
+            ("7", 600_000),
+            ("{}", 30_000),
+            ("[]", 120_000),
+            ("{\"\":0}", 30_000),
+        ] {
+            assert_eq!(
+                parse(list(item, n).as_bytes()).unwrap_err().status,
+                413,
+                "{item}"
+            );
         }
     }
 

@@ -4,7 +4,11 @@
 //! The traits have two implementors: the component's imports (`wasi.rs`) and the scripted engine of
 //! the native tests (`testing.rs`).
 
-#[allow(missing_docs, unreachable_pub, reason = "generated; the documentation is in wit/engine.wit")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "generated; the documentation is in wit/engine.wit"
+)]
 mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
@@ -15,8 +19,8 @@ mod bindings {
 
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
-    ContextOverflow, Error, Event, Finish, FinishReason, InvalidRequest, Message, ModelInfo, Prompt,
-    Request, Sampling, Usage,
+    ContextOverflow, Error, Event, Finish, FinishReason, InvalidRequest, Message, ModelInfo,
+    Prompt, Request, Sampling, Usage,
 };
 
 /// Something that holds models and answers requests.

@@ -39,33 +39,55 @@ struct Body<'a> {
 
 impl ApiError {
     fn new(status: u16, code: Option<&'static str>, message: impl Into<String>) -> Self {
-        ApiError { status, message: message.into(), param: None, code, header: None }
+        ApiError {
+            status,
+            message: message.into(),
+            param: None,
+            code,
+            header: None,
+        }
     }
 
     fn field(code: &'static str, param: String, message: String) -> Self {
-        ApiError { param: Some(param), ..Self::new(400, Some(code), message) }
+        ApiError {
+            param: Some(param),
+            ..Self::new(400, Some(code), message)
+        }
     }
 
     /// The body is no JSON.
     pub fn invalid_json(error: &serde_json::Error) -> Self {
-        Self::new(400, Some("invalid_json"), format!("The body is not valid JSON: {error}."))
+        Self::new(
+            400,
+            Some("invalid_json"),
+            format!("The body is not valid JSON: {error}."),
+        )
     }
 
     /// The body ended before its end, or could not be read.
     pub fn unreadable_body(error: &std::io::Error) -> Self {
-        Self::new(400, Some("unreadable_body"), format!("The body could not be read: {error}."))
+        Self::new(
+            400,
+            Some("unreadable_body"),
+            format!("The body could not be read: {error}."),
+        )
     }
 
     /// The body is JSON, but no object, so that no field can be looked for.
     pub fn not_an_object(got: &Value) -> Self {
-        let message = format!("The body must be a JSON object, but it is {}.", name_of_type(got));
+        let message = format!(
+            "The body must be a JSON object, but it is {}.",
+            name_of_type(got)
+        );
         Self::new(422, Some("invalid_type"), message)
     }
 
     /// A field has the wrong type.
     pub fn invalid_type(param: String, expected: &str, got: &Value) -> Self {
-        let message =
-            format!("Invalid type for '{param}': expected {expected}, but got {} instead.", name_of_type(got));
+        let message = format!(
+            "Invalid type for '{param}': expected {expected}, but got {} instead.",
+            name_of_type(got)
+        );
         Self::field("invalid_type", param, message)
     }
 
@@ -95,9 +117,15 @@ impl ApiError {
 
     /// The route exists, but not with this method.
     pub fn method_not_allowed(path: &str, allow: &'static str) -> Self {
-        let message = format!("Method not allowed on '{}'; allowed: {allow}.", shorten(path));
+        let message = format!(
+            "Method not allowed on '{}'; allowed: {allow}.",
+            shorten(path)
+        );
         let header = Some(Header::text("allow", allow));
-        ApiError { header, ..Self::new(405, Some("method_not_allowed"), message) }
+        ApiError {
+            header,
+            ..Self::new(405, Some("method_not_allowed"), message)
+        }
     }
 
     /// The body is longer than `limit_bytes`.
@@ -120,20 +148,33 @@ impl ApiError {
 
     /// No such model.
     pub fn unknown_model(id: &str) -> Self {
-        let message = format!("The model '{}' does not exist. GET /v1/models lists the models.", shorten(id));
-        ApiError { param: Some("model".into()), ..Self::new(404, Some("model_not_found"), message) }
+        let message = format!(
+            "The model '{}' does not exist. GET /v1/models lists the models.",
+            shorten(id)
+        );
+        ApiError {
+            param: Some("model".into()),
+            ..Self::new(404, Some("model_not_found"), message)
+        }
     }
 
     /// Nothing can be served now.
     pub fn unavailable(reason: &str) -> Self {
         let header = Some(Header::number("retry-after", RETRY_AFTER_UNAVAILABLE_S));
         let message = format!("The server is not available: {reason}.");
-        ApiError { header, ..Self::new(503, Some("unavailable"), message) }
+        ApiError {
+            header,
+            ..Self::new(503, Some("unavailable"), message)
+        }
     }
 
     /// A fault that no request can avoid.
     pub fn internal(reason: &str) -> Self {
-        Self::new(500, Some("internal_error"), format!("Internal error: {reason}."))
+        Self::new(
+            500,
+            Some("internal_error"),
+            format!("Internal error: {reason}."),
+        )
     }
 
     /// The engine's errors, one to one. `kind` says under which name the client sent the prompt.
@@ -141,7 +182,10 @@ impl ApiError {
         match error {
             engine::Error::InvalidRequest(at) => {
                 let param = openai_field(&at.field, kind);
-                let message = format!("Invalid value for '{param}': {}.", at.message.trim_end_matches('.'));
+                let message = format!(
+                    "Invalid value for '{param}': {}.",
+                    at.message.trim_end_matches('.')
+                );
                 Self::field("invalid_value", param, message)
             }
             engine::Error::ContextOverflow(at) => Self::field(
@@ -159,7 +203,10 @@ impl ApiError {
                 let seconds = u64::from(retry_after_ms.div_ceil(1000).max(1));
                 let message = format!("The server is at its limit. Try again in {seconds} s.");
                 let header = Some(Header::number("retry-after", seconds));
-                ApiError { header, ..Self::new(429, Some("overloaded"), message) }
+                ApiError {
+                    header,
+                    ..Self::new(429, Some("overloaded"), message)
+                }
             }
             engine::Error::Unavailable(reason) => Self::unavailable(&reason),
             engine::Error::Internal(reason) => Self::internal(&reason),
@@ -173,7 +220,12 @@ impl ApiError {
             500.. => "server_error",
             _ => "invalid_request_error",
         };
-        let body = Body { message: &self.message, r#type, param: self.param.as_deref(), code: self.code };
+        let body = Body {
+            message: &self.message,
+            r#type,
+            param: self.param.as_deref(),
+            code: self.code,
+        };
         crate::http::to_json(&Envelope { error: body })
     }
 }
@@ -181,11 +233,16 @@ impl ApiError {
 /// A field of `wit/engine.wit`'s `request` under the name OpenAI's schema has for it: `sampling.top-p`
 /// is `top_p`, and the prompt of a chat is `messages`.
 fn openai_field(wit_field: &str, kind: Kind) -> String {
-    let field = wit_field.strip_prefix("sampling.").unwrap_or(wit_field).replace('-', "_");
+    let field = wit_field
+        .strip_prefix("sampling.")
+        .unwrap_or(wit_field)
+        .replace('-', "_");
     match field.strip_prefix("prompt") {
         // `prompt.messages[3].role` names the list itself.
         Some(rest) if rest.starts_with(".messages") => rest[1..].to_owned(),
-        Some(rest) if rest.is_empty() || rest.starts_with(['.', '[']) => format!("{}{rest}", kind.prompt_field()),
+        Some(rest) if rest.is_empty() || rest.starts_with(['.', '[']) => {
+            format!("{}{rest}", kind.prompt_field())
+        }
         _ => field,
     }
 }
@@ -219,8 +276,20 @@ mod tests {
     #[test]
     fn engine_errors_have_one_status_each() {
         let cases = [
-            (Error::InvalidRequest(InvalidRequest { field: "stop".into(), message: "empty".into() }), 400),
-            (Error::ContextOverflow(ContextOverflow { limit: 8, requested: 9 }), 400),
+            (
+                Error::InvalidRequest(InvalidRequest {
+                    field: "stop".into(),
+                    message: "empty".into(),
+                }),
+                400,
+            ),
+            (
+                Error::ContextOverflow(ContextOverflow {
+                    limit: 8,
+                    requested: 9,
+                }),
+                400,
+            ),
             (Error::UnknownModel("x".into()), 404),
             (Error::Overloaded(1), 429),
             (Error::Unavailable("draining".into()), 503),
@@ -245,7 +314,11 @@ mod tests {
             ("sampling.top-p", "top_p", "top_p"),
             ("max-tokens", "max_tokens", "max_tokens"),
             ("prompt", "messages", "prompt"),
-            ("prompt.messages[3].role", "messages[3].role", "messages[3].role"),
+            (
+                "prompt.messages[3].role",
+                "messages[3].role",
+                "messages[3].role",
+            ),
             ("prompt[1]", "messages[1]", "prompt[1]"),
             ("prompter", "prompter", "prompter"),
         ];

@@ -18,8 +18,13 @@ pub struct Object<'a> {
 impl<'a> Object<'a> {
     /// The body itself.
     pub fn top(body: &'a Value) -> Result<Self, ApiError> {
-        let fields = body.as_object().ok_or_else(|| ApiError::not_an_object(body))?;
-        Ok(Object { fields, path: String::new() })
+        let fields = body
+            .as_object()
+            .ok_or_else(|| ApiError::not_an_object(body))?;
+        Ok(Object {
+            fields,
+            path: String::new(),
+        })
     }
 
     /// A value at `path` that must be an object.
@@ -32,7 +37,11 @@ impl<'a> Object<'a> {
 
     /// A field's path within the body, for example `messages[0].role`.
     pub fn path(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     /// A field, unless it is absent or `null`.
@@ -42,7 +51,8 @@ impl<'a> Object<'a> {
 
     /// A field that must be there.
     pub fn require(&self, name: &str) -> Result<&'a Value, ApiError> {
-        self.get(name).ok_or_else(|| ApiError::missing(self.path(name)))
+        self.get(name)
+            .ok_or_else(|| ApiError::missing(self.path(name)))
     }
 
     /// A string.
@@ -52,21 +62,31 @@ impl<'a> Object<'a> {
 
     /// `true` or `false`; absent is `false`.
     pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
-        Ok(self.typed(name, "a boolean", Value::as_bool)?.unwrap_or(false))
+        Ok(self
+            .typed(name, "a boolean", Value::as_bool)?
+            .unwrap_or(false))
     }
 
     /// An object.
     pub fn object(&self, name: &str) -> Result<Option<Object<'a>>, ApiError> {
-        self.get(name).map(|value| Object::at(self.path(name), value)).transpose()
+        self.get(name)
+            .map(|value| Object::at(self.path(name), value))
+            .transpose()
     }
 
     /// An integer within `range`.
     pub fn integer(&self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         match value.as_i64() {
             Some(n) if range.contains(&n) => Ok(Some(n)),
             _ if value.is_i64() || value.is_u64() => {
-                let why = format!("expected at least {} and at most {}, but got {value}", range.start(), range.end());
+                let why = format!(
+                    "expected at least {} and at most {}, but got {value}",
+                    range.start(),
+                    range.end()
+                );
                 Err(ApiError::invalid_value(self.path(name), &why))
             }
             _ => Err(ApiError::invalid_type(self.path(name), "an integer", value)),
@@ -74,8 +94,14 @@ impl<'a> Object<'a> {
     }
 
     /// A number within `range`, as the engine takes it. JSON has no NaN; what overflows `f32` is refused.
-    pub fn number(&self, name: &str, range: (Bound<f32>, Bound<f32>)) -> Result<Option<f32>, ApiError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+    pub fn number(
+        &self,
+        name: &str,
+        range: (Bound<f32>, Bound<f32>),
+    ) -> Result<Option<f32>, ApiError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let Some(n) = value.as_f64() else {
             return Err(ApiError::invalid_type(self.path(name), "a number", value));
         };
@@ -103,7 +129,9 @@ impl<'a> Object<'a> {
         expected: &str,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ApiError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         match read(value) {
             Some(read) => Ok(Some(read)),
             None => Err(ApiError::invalid_type(self.path(name), expected, value)),
@@ -123,26 +151,50 @@ mod tests {
         assert_eq!(top.string("a").unwrap(), None);
         let inner = top.object("b").unwrap().unwrap();
         assert_eq!(inner.string("c").unwrap_err().param.as_deref(), Some("b.c"));
-        assert_eq!(inner.require("d").unwrap_err().param.as_deref(), Some("b.d"));
+        assert_eq!(
+            inner.require("d").unwrap_err().param.as_deref(),
+            Some("b.d")
+        );
     }
 
     #[test]
     fn numbers_keep_to_their_range() {
         let range = (Bound::Excluded(0.0), Bound::Included(1.0));
-        let read = |value: Value| Object::top(&json!({ "p": value })).unwrap().number("p", range);
+        let read = |value: Value| {
+            Object::top(&json!({ "p": value }))
+                .unwrap()
+                .number("p", range)
+        };
         assert_eq!(read(json!(1)).unwrap(), Some(1.0));
         assert_eq!(read(json!(0.25)).unwrap(), Some(0.25));
         // The last one is above 0 as a double, but not as the float that the engine takes.
-        for wrong in [json!(0), json!(1.001), json!(-0.5), json!(1e-60), json!("1"), json!([1]), json!(true)] {
+        for wrong in [
+            json!(0),
+            json!(1.001),
+            json!(-0.5),
+            json!(1e-60),
+            json!("1"),
+            json!([1]),
+            json!(true),
+        ] {
             assert_eq!(read(wrong.clone()).unwrap_err().status, 400, "{wrong}");
         }
         let open = (Bound::Excluded(0.0), Bound::Unbounded);
-        assert!(Object::top(&json!({"p": 1e300})).unwrap().number("p", open).is_err());
+        assert!(
+            Object::top(&json!({"p": 1e300}))
+                .unwrap()
+                .number("p", open)
+                .is_err()
+        );
     }
 
     #[test]
     fn integers_are_whole_and_in_range() {
-        let read = |value: Value| Object::top(&json!({ "n": value })).unwrap().integer("n", -1..=7);
+        let read = |value: Value| {
+            Object::top(&json!({ "n": value }))
+                .unwrap()
+                .integer("n", -1..=7)
+        };
         assert_eq!(read(json!(7)).unwrap(), Some(7));
         assert_eq!(read(json!(-1)).unwrap(), Some(-1));
         for (wrong, code) in [

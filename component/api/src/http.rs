@@ -35,12 +35,18 @@ enum Value {
 impl Header {
     /// A header with a constant value.
     pub fn text(name: &'static str, value: &'static str) -> Self {
-        Header { name, value: Value::Text(value) }
+        Header {
+            name,
+            value: Value::Text(value),
+        }
     }
 
     /// A header with a number as its value.
     pub fn number(name: &'static str, value: u64) -> Self {
-        Header { name, value: Value::Number(value) }
+        Header {
+            name,
+            value: Value::Number(value),
+        }
     }
 
     /// The value as it is sent.
@@ -80,7 +86,11 @@ impl<G> Reply<G> {
             Header::text("access-control-allow-origin", "*"),
             Header::text("access-control-expose-headers", "retry-after"),
         ];
-        Reply { status, headers, body }
+        Reply {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// A JSON document.
@@ -90,13 +100,23 @@ impl<G> Reply<G> {
 
     /// A plain text.
     pub fn text(text: &str) -> Self {
-        Self::new(200, "text/plain; charset=utf-8", Body::Whole(text.as_bytes().to_vec()))
+        Self::new(
+            200,
+            "text/plain; charset=utf-8",
+            Body::Whole(text.as_bytes().to_vec()),
+        )
     }
 
     /// A stream of server-sent events.
     pub fn events(events: EventStream<G>) -> Self {
-        let mut reply = Self::new(200, "text/event-stream; charset=utf-8", Body::Events(events));
-        reply.headers.push(Header::text("cache-control", "no-cache"));
+        let mut reply = Self::new(
+            200,
+            "text/event-stream; charset=utf-8",
+            Body::Events(events),
+        );
+        reply
+            .headers
+            .push(Header::text("cache-control", "no-cache"));
         // nginx and its relatives collect a response before they pass it on unless told not to.
         reply.headers.push(Header::text("x-accel-buffering", "no"));
         reply

@@ -44,7 +44,10 @@ impl<'a> From<&'a ModelInfo> for Model<'a> {
 
 /// All models.
 pub fn list(models: &[ModelInfo]) -> Vec<u8> {
-    to_json(&List { object: "list", data: models.iter().map(Model::from).collect() })
+    to_json(&List {
+        object: "list",
+        data: models.iter().map(Model::from).collect(),
+    })
 }
 
 /// One model.

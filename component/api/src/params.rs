@@ -38,28 +38,101 @@ struct Unsupported {
 }
 
 const UNSUPPORTED: [Unsupported; 17] = [
-    Unsupported { field: "n", harmless: is_one, accepted: "one choice is generated; leave it out or set it to 1" },
-    Unsupported { field: "best_of", harmless: is_one, accepted: "leave it out or set it to 1" },
-    Unsupported { field: "tools", harmless: is_empty, accepted: "leave it out" },
-    Unsupported { field: "tool_choice", harmless: is_free_choice, accepted: "leave it out or set it to \"none\"" },
-    Unsupported { field: "functions", harmless: is_empty, accepted: "leave it out" },
-    Unsupported { field: "function_call", harmless: is_free_choice, accepted: "leave it out or set it to \"none\"" },
-    Unsupported { field: "response_format", harmless: is_text_format, accepted: "only {\"type\": \"text\"} is" },
-    Unsupported { field: "logit_bias", harmless: is_empty, accepted: "leave it out" },
-    Unsupported { field: "logprobs", harmless: is_false, accepted: "leave it out" },
-    Unsupported { field: "top_logprobs", harmless: is_zero, accepted: "leave it out" },
-    Unsupported { field: "echo", harmless: is_false, accepted: "the prompt is not repeated; leave it out" },
-    Unsupported { field: "suffix", harmless: is_empty, accepted: "leave it out" },
-    Unsupported { field: "modalities", harmless: is_text_only, accepted: "only [\"text\"] is" },
-    Unsupported { field: "audio", harmless: |_| false, accepted: "leave it out" },
-    Unsupported { field: "web_search_options", harmless: |_| false, accepted: "leave it out" },
-    Unsupported { field: "use_beam_search", harmless: is_false, accepted: "leave it out" },
-    Unsupported { field: "grammar", harmless: is_empty, accepted: "leave it out" },
+    Unsupported {
+        field: "n",
+        harmless: is_one,
+        accepted: "one choice is generated; leave it out or set it to 1",
+    },
+    Unsupported {
+        field: "best_of",
+        harmless: is_one,
+        accepted: "leave it out or set it to 1",
+    },
+    Unsupported {
+        field: "tools",
+        harmless: is_empty,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "tool_choice",
+        harmless: is_free_choice,
+        accepted: "leave it out or set it to \"none\"",
+    },
+    Unsupported {
+        field: "functions",
+        harmless: is_empty,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "function_call",
+        harmless: is_free_choice,
+        accepted: "leave it out or set it to \"none\"",
+    },
+    Unsupported {
+        field: "response_format",
+        harmless: is_text_format,
+        accepted: "only {\"type\": \"text\"} is",
+    },
+    Unsupported {
+        field: "logit_bias",
+        harmless: is_empty,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "logprobs",
+        harmless: is_false,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "top_logprobs",
+        harmless: is_zero,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "echo",
+        harmless: is_false,
+        accepted: "the prompt is not repeated; leave it out",
+    },
+    Unsupported {
+        field: "suffix",
+        harmless: is_empty,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "modalities",
+        harmless: is_text_only,
+        accepted: "only [\"text\"] is",
+    },
+    Unsupported {
+        field: "audio",
+        harmless: |_| false,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "web_search_options",
+        harmless: |_| false,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "use_beam_search",
+        harmless: is_false,
+        accepted: "leave it out",
+    },
+    Unsupported {
+        field: "grammar",
+        harmless: is_empty,
+        accepted: "leave it out",
+    },
 ];
 
 /// Read the shared parameters of a body.
 pub fn parse(body: &Object<'_>) -> Result<Params, ApiError> {
-    for Unsupported { field, harmless, accepted } in &UNSUPPORTED {
+    for Unsupported {
+        field,
+        harmless,
+        accepted,
+    } in &UNSUPPORTED
+    {
         if body.get(field).is_some_and(|value| !harmless(value)) {
             return Err(ApiError::unsupported(body.path(field), accepted));
         }
@@ -76,7 +149,10 @@ pub fn parse(body: &Object<'_>) -> Result<Params, ApiError> {
         None => false,
     };
     Ok(Params {
-        model: body.string("model")?.filter(|id| !id.is_empty()).map(str::to_owned),
+        model: body
+            .string("model")?
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned),
         max_tokens: max_tokens(body)?,
         stop: stop(body)?,
         sampling: sampling(body)?,
@@ -106,15 +182,31 @@ fn stop(body: &Object<'_>) -> Result<Vec<String>, ApiError> {
         None => return Ok(Vec::new()),
         Some(text @ Value::String(_)) => std::slice::from_ref(text),
         Some(Value::Array(texts)) => texts,
-        Some(other) => return Err(ApiError::invalid_type(path, "a string or an array of strings", other)),
+        Some(other) => {
+            return Err(ApiError::invalid_type(
+                path,
+                "a string or an array of strings",
+                other,
+            ));
+        }
     };
     if texts.len() > MAX_STOPS {
-        return Err(ApiError::invalid_value(path, &format!("at most {MAX_STOPS} texts, but got {}", texts.len())));
+        return Err(ApiError::invalid_value(
+            path,
+            &format!("at most {MAX_STOPS} texts, but got {}", texts.len()),
+        ));
     }
     let one = |(i, text): (usize, &Value)| match text.as_str() {
-        Some("") => Err(ApiError::invalid_value(format!("{path}[{i}]"), "it is empty, which would stop at once")),
+        Some("") => Err(ApiError::invalid_value(
+            format!("{path}[{i}]"),
+            "it is empty, which would stop at once",
+        )),
         Some(text) => Ok(text.to_owned()),
-        None => Err(ApiError::invalid_type(format!("{path}[{i}]"), "a string", text)),
+        None => Err(ApiError::invalid_type(
+            format!("{path}[{i}]"),
+            "a string",
+            text,
+        )),
     };
     texts.iter().enumerate().map(one).collect()
 }
@@ -123,7 +215,9 @@ fn sampling(body: &Object<'_>) -> Result<Sampling, ApiError> {
     Ok(Sampling {
         temperature: body.number("temperature", (Included(0.0), Included(2.0)))?,
         // Some clients say -1 where the engine says 0: keep all.
-        top_k: body.integer("top_k", -1..=i64::from(u32::MAX))?.map(|k| k.max(0) as u32),
+        top_k: body
+            .integer("top_k", -1..=i64::from(u32::MAX))?
+            .map(|k| k.max(0) as u32),
         top_p: body.number("top_p", (Excluded(0.0), Included(1.0)))?,
         min_p: body.number("min_p", (Included(0.0), Included(1.0)))?,
         repetition_penalty: body.number("repetition_penalty", (Excluded(0.0), Unbounded))?,
@@ -137,7 +231,9 @@ fn sampling(body: &Object<'_>) -> Result<Sampling, ApiError> {
 fn seed(body: &Object<'_>) -> Result<Option<u64>, ApiError> {
     match body.get("seed") {
         Some(value) if value.is_u64() => Ok(value.as_u64()),
-        _ => Ok(body.integer("seed", i64::MIN..=i64::MAX)?.map(i64::cast_unsigned)),
+        _ => Ok(body
+            .integer("seed", i64::MIN..=i64::MAX)?
+            .map(i64::cast_unsigned)),
     }
 }
 
@@ -172,7 +268,9 @@ fn is_text_format(value: &Value) -> bool {
 }
 
 fn is_text_only(value: &Value) -> bool {
-    value.as_array().is_some_and(|items| items.iter().all(|item| item == "text"))
+    value
+        .as_array()
+        .is_some_and(|items| items.iter().all(|item| item == "text"))
 }
 
 #[cfg(test)]
@@ -187,7 +285,11 @@ mod tests {
     #[track_caller]
     fn refused(body: Value, param: &str) {
         let error = read(body.clone()).unwrap_err();
-        assert_eq!((error.status, error.param.as_deref()), (400, Some(param)), "{body}");
+        assert_eq!(
+            (error.status, error.param.as_deref()),
+            (400, Some(param)),
+            "{body}"
+        );
     }
 
     #[test]
@@ -223,8 +325,12 @@ mod tests {
 
     #[test]
     fn nothing_at_all_leaves_every_default_to_the_engine() {
-        let params = read(json!({"model": "", "temperature": null, "stop": null, "stream": null})).unwrap();
-        assert_eq!((params.model, params.max_tokens, params.stop.len()), (None, None, 0));
+        let params =
+            read(json!({"model": "", "temperature": null, "stop": null, "stream": null})).unwrap();
+        assert_eq!(
+            (params.model, params.max_tokens, params.stop.len()),
+            (None, None, 0)
+        );
         assert_eq!(params.sampling.temperature, None);
         assert!(!params.stream && !params.include_usage);
     }
@@ -302,15 +408,30 @@ mod tests {
         refused(json!({"stop": ["a", ""]}), "stop[1]");
         refused(json!({"stop": ["a", 2]}), "stop[1]");
         refused(json!({"stop": ""}), "stop[0]");
-        refused(json!({"max_tokens": 4, "max_completion_tokens": 5}), "max_completion_tokens");
-        refused(json!({"stream": true, "stream_options": []}), "stream_options");
-        refused(json!({"stream": true, "stream_options": {"include_usage": 1}}), "stream_options.include_usage");
+        refused(
+            json!({"max_tokens": 4, "max_completion_tokens": 5}),
+            "max_completion_tokens",
+        );
+        refused(
+            json!({"stream": true, "stream_options": []}),
+            "stream_options",
+        );
+        refused(
+            json!({"stream": true, "stream_options": {"include_usage": 1}}),
+            "stream_options.include_usage",
+        );
     }
 
     #[test]
     fn signed_seeds_and_open_top_k() {
-        assert_eq!(read(json!({"seed": -1})).unwrap().sampling.seed, Some(u64::MAX));
-        assert_eq!(read(json!({"seed": u64::MAX})).unwrap().sampling.seed, Some(u64::MAX));
+        assert_eq!(
+            read(json!({"seed": -1})).unwrap().sampling.seed,
+            Some(u64::MAX)
+        );
+        assert_eq!(
+            read(json!({"seed": u64::MAX})).unwrap().sampling.seed,
+            Some(u64::MAX)
+        );
         assert_eq!(read(json!({"top_k": -1})).unwrap().sampling.top_k, Some(0));
         assert_eq!(read(json!({"stop": "x"})).unwrap().stop, ["x"]);
     }

@@ -18,13 +18,22 @@ pub fn chat(body: &Object<'_>) -> Result<Prompt, ApiError> {
         return Err(ApiError::invalid_type(path, "an array of messages", value));
     };
     if messages.is_empty() {
-        return Err(ApiError::invalid_value(path, "expected at least one message"));
+        return Err(ApiError::invalid_value(
+            path,
+            "expected at least one message",
+        ));
     }
     if messages.len() > MAX_MESSAGES {
-        let why = format!("at most {MAX_MESSAGES} messages, but got {}", messages.len());
+        let why = format!(
+            "at most {MAX_MESSAGES} messages, but got {}",
+            messages.len()
+        );
         return Err(ApiError::invalid_value(path, &why));
     }
-    let messages = messages.iter().enumerate().map(|(i, value)| message(Object::at(format!("{path}[{i}]"), value)?));
+    let messages = messages
+        .iter()
+        .enumerate()
+        .map(|(i, value)| message(Object::at(format!("{path}[{i}]"), value)?));
     Ok(Prompt::Messages(messages.collect::<Result<_, _>>()?))
 }
 
@@ -43,11 +52,20 @@ fn message(message: Object<'_>) -> Result<Message, ApiError> {
         None => return Err(ApiError::missing(message.path("role"))),
     };
     for call in ["tool_calls", "function_call", "audio"] {
-        if message.get(call).is_some_and(|value| value.as_array().is_none_or(|calls| !calls.is_empty())) {
-            return Err(ApiError::unsupported(message.path(call), "a message is text; leave it out"));
+        if message
+            .get(call)
+            .is_some_and(|value| value.as_array().is_none_or(|calls| !calls.is_empty()))
+        {
+            return Err(ApiError::unsupported(
+                message.path(call),
+                "a message is text; leave it out",
+            ));
         }
     }
-    Ok(Message { role: role.to_owned(), content: content(&message)? })
+    Ok(Message {
+        role: role.to_owned(),
+        content: content(&message)?,
+    })
 }
 
 /// A text, or a list of parts that are all text.
@@ -57,18 +75,31 @@ fn content(message: &Object<'_>) -> Result<String, ApiError> {
         Value::String(text) => Ok(text.clone()),
         Value::Array(parts) => {
             let part = |(i, value)| text_part(Object::at(format!("{path}[{i}]"), value)?);
-            let parts: Vec<&str> = parts.iter().enumerate().map(part).collect::<Result<_, _>>()?;
+            let parts: Vec<&str> = parts
+                .iter()
+                .enumerate()
+                .map(part)
+                .collect::<Result<_, _>>()?;
             // A line each, as other servers join them.
             Ok(parts.join("\n"))
         }
-        other => Err(ApiError::invalid_type(path, "a string or an array of text parts", other)),
+        other => Err(ApiError::invalid_type(
+            path,
+            "a string or an array of text parts",
+            other,
+        )),
     }
 }
 
 fn text_part<'a>(part: Object<'a>) -> Result<&'a str, ApiError> {
     match part.string("type")? {
-        Some("text") => part.string("text")?.ok_or_else(|| ApiError::missing(part.path("text"))),
-        Some(_) => Err(ApiError::unsupported(part.path("type"), "only parts of type 'text' are")),
+        Some("text") => part
+            .string("text")?
+            .ok_or_else(|| ApiError::missing(part.path("text"))),
+        Some(_) => Err(ApiError::unsupported(
+            part.path("type"),
+            "only parts of type 'text' are",
+        )),
         None => Err(ApiError::missing(part.path("type"))),
     }
 }
@@ -81,13 +112,18 @@ pub fn text(body: &Object<'_>) -> Result<Prompt, ApiError> {
         Value::Array(items) => match items.as_slice() {
             [Value::String(text)] => Ok(Prompt::Text(text.clone())),
             [Value::Array(ids)] => tokens(&format!("{path}[0]"), ids),
-            [Value::String(_) | Value::Array(_), _, ..] => {
-                Err(ApiError::unsupported(path, "one prompt per request; send the others separately"))
-            }
+            [Value::String(_) | Value::Array(_), _, ..] => Err(ApiError::unsupported(
+                path,
+                "one prompt per request; send the others separately",
+            )),
             ids => tokens(&path, ids),
         },
         Value::String(text) => Ok(Prompt::Text(text.clone())),
-        other => Err(ApiError::invalid_type(path, "a string or an array of token ids", other)),
+        other => Err(ApiError::invalid_type(
+            path,
+            "a string or an array of token ids",
+            other,
+        )),
     }
 }
 
@@ -104,7 +140,9 @@ fn tokens(path: &str, ids: &[Value]) -> Result<Prompt, ApiError> {
             _ => ApiError::invalid_type(format!("{path}[{i}]"), "a token id", value),
         })
     };
-    Ok(Prompt::Tokens(ids.iter().enumerate().map(id).collect::<Result<_, _>>()?))
+    Ok(Prompt::Tokens(
+        ids.iter().enumerate().map(id).collect::<Result<_, _>>()?,
+    ))
 }
 
 #[cfg(test)]
@@ -133,9 +171,17 @@ mod tests {
             {"role": "tool", "content": "", "tool_call_id": "1"},
         ]))
         .unwrap();
-        let read: Vec<_> = read.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect();
-        let expected =
-            [("system", "be brief"), ("system", "be kind"), ("user", "a\nb"), ("assistant", "c"), ("tool", "")];
+        let read: Vec<_> = read
+            .iter()
+            .map(|m| (m.role.as_str(), m.content.as_str()))
+            .collect();
+        let expected = [
+            ("system", "be brief"),
+            ("system", "be kind"),
+            ("user", "a\nb"),
+            ("assistant", "c"),
+            ("tool", ""),
+        ];
         assert_eq!(read, expected);
     }
 
@@ -148,20 +194,51 @@ mod tests {
             (json!(vec![0; MAX_MESSAGES + 1]), "messages"),
             (json!(["hi"]), "messages[0]"),
             (json!([{"content": "x"}]), "messages[0].role"),
-            (json!([{"role": "user", "content": "x"}, {"role": "wizard", "content": "x"}]), "messages[1].role"),
+            (
+                json!([{"role": "user", "content": "x"}, {"role": "wizard", "content": "x"}]),
+                "messages[1].role",
+            ),
             (json!([{"role": 1, "content": "x"}]), "messages[0].role"),
             (json!([{"role": "user"}]), "messages[0].content"),
-            (json!([{"role": "user", "content": null}]), "messages[0].content"),
-            (json!([{"role": "user", "content": 5}]), "messages[0].content"),
-            (json!([{"role": "user", "content": ["x"]}]), "messages[0].content[0]"),
-            (json!([{"role": "user", "content": [{"text": "x"}]}]), "messages[0].content[0].type"),
-            (json!([{"role": "user", "content": [{"type": "text"}]}]), "messages[0].content[0].text"),
-            (json!([{"role": "user", "content": [{"type": "image_url"}]}]), "messages[0].content[0].type"),
-            (json!([{"role": "assistant", "content": "", "tool_calls": [{}]}]), "messages[0].tool_calls"),
-            (json!([{"role": "assistant", "content": "", "function_call": {}}]), "messages[0].function_call"),
+            (
+                json!([{"role": "user", "content": null}]),
+                "messages[0].content",
+            ),
+            (
+                json!([{"role": "user", "content": 5}]),
+                "messages[0].content",
+            ),
+            (
+                json!([{"role": "user", "content": ["x"]}]),
+                "messages[0].content[0]",
+            ),
+            (
+                json!([{"role": "user", "content": [{"text": "x"}]}]),
+                "messages[0].content[0].type",
+            ),
+            (
+                json!([{"role": "user", "content": [{"type": "text"}]}]),
+                "messages[0].content[0].text",
+            ),
+            (
+                json!([{"role": "user", "content": [{"type": "image_url"}]}]),
+                "messages[0].content[0].type",
+            ),
+            (
+                json!([{"role": "assistant", "content": "", "tool_calls": [{}]}]),
+                "messages[0].tool_calls",
+            ),
+            (
+                json!([{"role": "assistant", "content": "", "function_call": {}}]),
+                "messages[0].function_call",
+            ),
         ] {
             let error = messages(value.clone()).unwrap_err();
-            assert_eq!((error.status, error.param.as_deref()), (400, Some(param)), "{value}");
+            assert_eq!(
+                (error.status, error.param.as_deref()),
+                (400, Some(param)),
+                "{value}"
+            );
         }
     }
 
@@ -189,7 +266,11 @@ mod tests {
             (json!([[1, 4_294_967_296_u64]]), "prompt[0][1]"),
         ] {
             let error = prompt(value.clone()).unwrap_err();
-            assert_eq!((error.status, error.param.as_deref()), (400, Some(param)), "{value}");
+            assert_eq!(
+                (error.status, error.param.as_deref()),
+                (400, Some(param)),
+                "{value}"
+            );
         }
     }
 }

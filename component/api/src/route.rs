@@ -47,7 +47,10 @@ impl<'a> Route<'a> {
             "/v1/chat/completions" => Route::Complete(Kind::Chat),
             "/v1/completions" => Route::Complete(Kind::Text),
             // Published names hold slashes, so the id is all of the rest.
-            _ => Route::Model(path.strip_prefix("/v1/models/").filter(|id| !id.is_empty())?),
+            _ => Route::Model(
+                path.strip_prefix("/v1/models/")
+                    .filter(|id| !id.is_empty())?,
+            ),
         })
     }
 
@@ -60,7 +63,12 @@ impl<'a> Route<'a> {
 }
 
 /// Answer one request.
-pub fn handle<E: Engine>(engine: &E, head: &Head, body: &mut impl Read, stamp: Stamp) -> Reply<E::Generation> {
+pub fn handle<E: Engine>(
+    engine: &E,
+    head: &Head,
+    body: &mut impl Read,
+    stamp: Stamp,
+) -> Reply<E::Generation> {
     let mut reply = respond(engine, head, body, stamp).unwrap_or_else(Reply::from);
     if head.method == "HEAD" {
         reply.body = Body::Whole(Vec::new());
@@ -85,7 +93,10 @@ fn respond<E: Engine>(
         ("GET" | "HEAD", Route::Model(id)) => {
             let id = percent_decode_str(id).decode_utf8_lossy();
             let models = engine.models();
-            let model = models.iter().find(|model| model.id == id).ok_or_else(|| ApiError::unknown_model(&id))?;
+            let model = models
+                .iter()
+                .find(|model| model.id == id)
+                .ok_or_else(|| ApiError::unknown_model(&id))?;
             Ok(Reply::json(200, models::one(model)))
         }
         _ => Err(ApiError::method_not_allowed(path, route.allow())),
@@ -99,7 +110,11 @@ fn complete<E: Engine>(
     body: &mut impl Read,
     stamp: Stamp,
 ) -> Result<Reply<E::Generation>, ApiError> {
-    if head.content_type.as_deref().is_some_and(|declared| !is_json(declared)) {
+    if head
+        .content_type
+        .as_deref()
+        .is_some_and(|declared| !is_json(declared))
+    {
         return Err(ApiError::unsupported_media_type());
     }
     let body = body::parse(&body::read(body, head.content_length)?)?;
@@ -113,9 +128,16 @@ fn complete<E: Engine>(
         Some(id) => id,
         None => default_model(engine)?,
     };
-    let request =
-        Request { model, prompt, max_tokens: params.max_tokens, stop: params.stop, sampling: params.sampling };
-    let generation = engine.generate(&request).map_err(|e| ApiError::from_engine(e, kind))?;
+    let request = Request {
+        model,
+        prompt,
+        max_tokens: params.max_tokens,
+        stop: params.stop,
+        sampling: params.sampling,
+    };
+    let generation = engine
+        .generate(&request)
+        .map_err(|e| ApiError::from_engine(e, kind))?;
     let answer = Answer::new(kind, stamp, request.model, params.include_usage);
     if params.stream {
         return Ok(Reply::events(EventStream::new(kind, answer, generation)));
@@ -138,12 +160,19 @@ fn collect(mut generation: impl Generation, answer: &Answer) -> Result<Option<Ve
 
 fn default_model(engine: &impl Engine) -> Result<String, ApiError> {
     let first = engine.models().into_iter().next();
-    first.map(|model| model.id).ok_or_else(|| ApiError::unavailable("no model is loaded"))
+    first
+        .map(|model| model.id)
+        .ok_or_else(|| ApiError::unavailable("no model is loaded"))
 }
 
 /// `application/json`, with or without parameters, or one of its `+json` relatives.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     essence == "application/json" || essence.ends_with("+json")
 }
 

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
 const TEXT: &str = "/v1/completions";
-const STAMP: Stamp = Stamp { id: 1, created: 1_700_000_000 };
+const STAMP: Stamp = Stamp {
+    id: 1,
+    created: 1_700_000_000,
+};
 
 fn story() -> ScriptedEngine {
     ScriptedEngine::new(Ok(vec![text("Once"), text(""), end(" upon")]))
@@ -29,7 +32,10 @@ impl Got {
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Status, `code` and `param` of an error, after checking its shape.
@@ -41,7 +47,11 @@ impl Got {
         assert!(!error["message"].as_str().unwrap().is_empty());
         assert!(error["type"].as_str().unwrap().ends_with("_error"));
         assert_eq!(self.header("content-type"), Some("application/json"));
-        (self.status, error["code"].as_str().unwrap().to_owned(), error["param"].as_str().map(str::to_owned))
+        (
+            self.status,
+            error["code"].as_str().unwrap().to_owned(),
+            error["param"].as_str().map(str::to_owned),
+        )
     }
 }
 
@@ -49,7 +59,11 @@ fn ask(engine: &ScriptedEngine, head: &Head, mut body: &[u8]) -> Got {
     let reply = handle(engine, head, &mut body, STAMP);
     Got {
         status: reply.status,
-        headers: reply.headers.iter().map(|header| (header.name, header.value())).collect(),
+        headers: reply
+            .headers
+            .iter()
+            .map(|header| (header.name, header.value()))
+            .collect(),
         body: match reply.body {
             Body::Whole(bytes) => bytes,
             Body::Events(events) => events.flatten().collect(),
@@ -59,7 +73,12 @@ fn ask(engine: &ScriptedEngine, head: &Head, mut body: &[u8]) -> Got {
 
 fn send(engine: &ScriptedEngine, method: &str, path: &str, body: &[u8]) -> Got {
     let content_type = (!body.is_empty()).then(|| "application/json; charset=utf-8".to_owned());
-    let head = Head { method: method.into(), path: path.into(), content_type, content_length: None };
+    let head = Head {
+        method: method.into(),
+        path: path.into(),
+        content_type,
+        content_length: None,
+    };
     ask(engine, &head, body)
 }
 
@@ -75,7 +94,10 @@ fn hello() -> Value {
 fn a_chat_is_answered_whole() {
     let engine = story();
     let got = post(&engine, CHAT, &hello());
-    assert_eq!((got.status, got.header("content-type")), (200, Some("application/json")));
+    assert_eq!(
+        (got.status, got.header("content-type")),
+        (200, Some("application/json"))
+    );
     assert_eq!(
         got.json(),
         json!({
@@ -100,14 +122,18 @@ fn a_chat_is_answered_whole() {
     );
     let asked = engine.asked.borrow();
     assert_eq!(asked[0].model, "org/demo", "the first model is the default");
-    let turn = Message { role: "user".into(), content: "Hello".into() };
+    let turn = Message {
+        role: "user".into(),
+        content: "Hello".into(),
+    };
     assert_eq!(asked[0].prompt, Prompt::Messages(vec![turn]));
 }
 
 #[test]
 fn a_completion_is_answered_whole() {
     let engine = story();
-    let body = json!({"model": "org/demo", "prompt": [1, 2], "max_tokens": 2, "stop": "x", "seed": 1});
+    let body =
+        json!({"model": "org/demo", "prompt": [1, 2], "max_tokens": 2, "stop": "x", "seed": 1});
     let document = post(&engine, TEXT, &body).json();
     assert_eq!(document["object"], "text_completion");
     assert_eq!(
@@ -116,7 +142,10 @@ fn a_completion_is_answered_whole() {
     );
     let asked = engine.asked.borrow();
     assert_eq!(asked[0].prompt, Prompt::Tokens(vec![1, 2]));
-    assert_eq!((asked[0].max_tokens, asked[0].sampling.seed), (Some(2), Some(1)));
+    assert_eq!(
+        (asked[0].max_tokens, asked[0].sampling.seed),
+        (Some(2), Some(1))
+    );
     assert_eq!(asked[0].stop, ["x"]);
 }
 
@@ -125,11 +154,18 @@ fn streams_are_events() {
     let mut body = hello();
     body["stream"] = json!(true);
     let got = post(&story(), CHAT, &body);
-    assert_eq!(got.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert_eq!(
+        got.header("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
     assert_eq!(got.header("cache-control"), Some("no-cache"));
     let sent = String::from_utf8(got.body).unwrap();
     assert!(sent.ends_with("data: [DONE]\n\n"));
-    assert_eq!(sent.matches("data: ").count(), 5, "role, two texts, finish, end: {sent}");
+    assert_eq!(
+        sent.matches("data: ").count(),
+        5,
+        "role, two texts, finish, end: {sent}"
+    );
 }
 
 #[test]
@@ -154,31 +190,64 @@ fn models_and_their_facts() {
 #[test]
 fn health_index_head_and_preflight() {
     let engine = story();
-    assert_eq!(send(&engine, "GET", "/health", b"").json(), json!({"status": "ok"}));
+    assert_eq!(
+        send(&engine, "GET", "/health", b"").json(),
+        json!({"status": "ok"})
+    );
     let head = send(&engine, "HEAD", "/health", b"");
     assert_eq!((head.status, head.body.len()), (200, 0));
     let index = send(&engine, "GET", "/", b"");
-    assert_eq!(index.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(
+        index.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
     let index = String::from_utf8(index.body).unwrap();
-    assert!(index.contains("POST /v1/chat/completions") && index.contains("curl "), "{index}");
+    assert!(
+        index.contains("POST /v1/chat/completions") && index.contains("curl "),
+        "{index}"
+    );
     let preflight = send(&engine, "OPTIONS", CHAT, b"");
     assert_eq!((preflight.status, preflight.body.len()), (204, 0));
-    assert_eq!(preflight.header("access-control-allow-methods"), Some("POST, OPTIONS"));
-    assert_eq!(preflight.header("access-control-allow-headers"), Some("authorization, *"));
+    assert_eq!(
+        preflight.header("access-control-allow-methods"),
+        Some("POST, OPTIONS")
+    );
+    assert_eq!(
+        preflight.header("access-control-allow-headers"),
+        Some("authorization, *")
+    );
 }
 
 #[test]
 fn every_reply_allows_every_origin() {
     let engine = story();
-    for (method, path) in [("GET", "/"), ("GET", "/v1/models"), ("POST", CHAT), ("GET", "/nowhere"), ("OPTIONS", "/")] {
-        assert_eq!(send(&engine, method, path, b"").header("access-control-allow-origin"), Some("*"), "{path}");
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/v1/models"),
+        ("POST", CHAT),
+        ("GET", "/nowhere"),
+        ("OPTIONS", "/"),
+    ] {
+        assert_eq!(
+            send(&engine, method, path, b"").header("access-control-allow-origin"),
+            Some("*"),
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn unknown_routes_and_wrong_methods() {
     let engine = story();
-    for path in ["/v1", "/v2/models", "/v1/models/", "//", "", "*", "/v1/chat/completions/"] {
+    for path in [
+        "/v1",
+        "/v2/models",
+        "/v1/models/",
+        "//",
+        "",
+        "*",
+        "/v1/chat/completions/",
+    ] {
         let (status, code, _) = send(&engine, "GET", path, b"").error();
         assert_eq!((status, code.as_str()), (404, "unknown_url"), "{path}");
     }
@@ -190,7 +259,11 @@ fn unknown_routes_and_wrong_methods() {
         ("get", "/", "GET, HEAD, OPTIONS"),
     ] {
         let got = send(&engine, method, path, b"");
-        assert_eq!((got.error().0, got.header("allow")), (405, Some(allow)), "{method} {path}");
+        assert_eq!(
+            (got.error().0, got.header("allow")),
+            (405, Some(allow)),
+            "{method} {path}"
+        );
     }
     let head = send(&engine, "HEAD", CHAT, b"");
     assert_eq!((head.status, head.body.len()), (405, 0));
@@ -213,7 +286,12 @@ fn bodies_that_are_no_request() {
         ("{}", 400, "missing_required_parameter"),
     ] {
         let (got_status, got_code, _) = send(&engine, "POST", CHAT, body.as_bytes()).error();
-        assert_eq!((got_status, got_code.as_str()), (status, code), "{}", &body[..body.len().min(40)]);
+        assert_eq!(
+            (got_status, got_code.as_str()),
+            (status, code),
+            "{}",
+            &body[..body.len().min(40)]
+        );
     }
     let (status, ..) = send(&engine, "POST", CHAT, b"{\"messages\": \"\xff\"}").error();
     assert_eq!(status, 400);
@@ -248,8 +326,18 @@ fn content_types() {
         (Some(""), 415),
     ] {
         let content_type = content_type.map(str::to_owned);
-        let head = Head { method: "POST".into(), path: CHAT.into(), content_type, content_length: None };
-        assert_eq!(ask(&engine, &head, body.as_bytes()).status, status, "{:?}", head.content_type);
+        let head = Head {
+            method: "POST".into(),
+            path: CHAT.into(),
+            content_type,
+            content_length: None,
+        };
+        assert_eq!(
+            ask(&engine, &head, body.as_bytes()).status,
+            status,
+            "{:?}",
+            head.content_type
+        );
     }
 }
 
@@ -260,7 +348,12 @@ fn fields_are_named() {
         (CHAT, "temperature", json!(-1), "temperature"),
         (CHAT, "max_tokens", json!(0), "max_tokens"),
         (CHAT, "n", json!(2), "n"),
-        (CHAT, "messages", json!([{"role": "wizard", "content": "x"}]), "messages[0].role"),
+        (
+            CHAT,
+            "messages",
+            json!([{"role": "wizard", "content": "x"}]),
+            "messages[0].role",
+        ),
         (TEXT, "logprobs", json!(5), "logprobs"),
         (TEXT, "prompt", json!(["a", "b"]), "prompt"),
     ] {
@@ -274,26 +367,60 @@ fn fields_are_named() {
 
 #[test]
 fn the_engines_refusals() {
-    let invalid = InvalidRequest { field: "sampling.top-k".into(), message: "too large".into() };
+    let invalid = InvalidRequest {
+        field: "sampling.top-k".into(),
+        message: "too large".into(),
+    };
     for (error, status, code, param, retry_after) in [
-        (Error::InvalidRequest(invalid), 400, "invalid_value", Some("top_k"), None),
         (
-            Error::ContextOverflow(ContextOverflow { limit: 512, requested: 600 }),
+            Error::InvalidRequest(invalid),
+            400,
+            "invalid_value",
+            Some("top_k"),
+            None,
+        ),
+        (
+            Error::ContextOverflow(ContextOverflow {
+                limit: 512,
+                requested: 600,
+            }),
             400,
             "context_length_exceeded",
             Some("messages"),
             None,
         ),
-        (Error::UnknownModel("org/demo".into()), 404, "model_not_found", Some("model"), None),
+        (
+            Error::UnknownModel("org/demo".into()),
+            404,
+            "model_not_found",
+            Some("model"),
+            None,
+        ),
         (Error::Overloaded(2500), 429, "overloaded", None, Some("3")),
-        (Error::Unavailable("draining".into()), 503, "unavailable", None, Some("1")),
-        (Error::Internal("NaN".into()), 500, "internal_error", None, None),
+        (
+            Error::Unavailable("draining".into()),
+            503,
+            "unavailable",
+            None,
+            Some("1"),
+        ),
+        (
+            Error::Internal("NaN".into()),
+            500,
+            "internal_error",
+            None,
+            None,
+        ),
     ] {
         for stream in [false, true] {
             let mut body = hello();
             body["stream"] = json!(stream);
             let got = post(&ScriptedEngine::new(Err(error.clone())), CHAT, &body);
-            assert_eq!(got.error(), (status, code.into(), param.map(str::to_owned)), "stream: {stream}");
+            assert_eq!(
+                got.error(),
+                (status, code.into(), param.map(str::to_owned)),
+                "stream: {stream}"
+            );
             assert_eq!(got.header("retry-after"), retry_after);
         }
     }
@@ -312,7 +439,10 @@ fn models_by_name() {
     let mut body = hello();
     body["model"] = json!("gpt-4\r\nx: y");
     let (status, code, param) = post(&story(), CHAT, &body).error();
-    assert_eq!((status, code.as_str(), param.as_deref()), (404, "model_not_found", Some("model")));
+    assert_eq!(
+        (status, code.as_str(), param.as_deref()),
+        (404, "model_not_found", Some("model"))
+    );
     let mut none = story();
     none.models.clear();
     assert_eq!(post(&none, CHAT, &hello()).error().0, 503);
@@ -330,9 +460,32 @@ fn any_json() -> impl Strategy<Value = Value> {
         prop::sample::select(vec!["user", "system", "text", "none", ""]).prop_map(Value::from),
     ];
     let names = vec![
-        "model", "messages", "prompt", "role", "content", "type", "text", "stop", "stream", "stream_options",
-        "include_usage", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed",
-        "repetition_penalty", "n", "tools", "response_format", "logprobs", "logit_bias", "tool_calls", "x",
+        "model",
+        "messages",
+        "prompt",
+        "role",
+        "content",
+        "type",
+        "text",
+        "stop",
+        "stream",
+        "stream_options",
+        "include_usage",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "seed",
+        "repetition_penalty",
+        "n",
+        "tools",
+        "response_format",
+        "logprobs",
+        "logit_bias",
+        "tool_calls",
+        "x",
     ];
     leaf.prop_recursive(4, 48, 6, move |inner| {
         prop_oneof![

@@ -28,7 +28,11 @@ enum State<G> {
 impl<G: Generation> EventStream<G> {
     /// The events of `generation`, which `answer` describes.
     pub fn new(kind: Kind, answer: Answer, generation: G) -> Self {
-        EventStream { kind, answer, state: State::Opening(generation) }
+        EventStream {
+            kind,
+            answer,
+            state: State::Opening(generation),
+        }
     }
 
     /// The bytes an engine event is sent as; empty where it has no text and is not the last.
@@ -107,12 +111,17 @@ mod tests {
         testing::{Script, end, text},
     };
 
-    const STAMP: Stamp = Stamp { id: 0xab, created: 1_700_000_000 };
+    const STAMP: Stamp = Stamp {
+        id: 0xab,
+        created: 1_700_000_000,
+    };
 
     fn stream(kind: Kind, include_usage: bool, script: Vec<Result<Event, Error>>) -> Vec<String> {
         let answer = Answer::new(kind, STAMP, "demo".into(), include_usage);
         let items = EventStream::new(kind, answer, Script::new(script));
-        items.map(|bytes| String::from_utf8(bytes).unwrap()).collect()
+        items
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+            .collect()
     }
 
     fn chunk(kind: Kind, rest: &str) -> String {
@@ -128,7 +137,12 @@ mod tests {
     }
 
     fn choice(kind: Kind, piece: &str, reason: &str) -> String {
-        chunk(kind, &format!(r#""choices":[{{"index":0,{piece},"logprobs":null,"finish_reason":{reason}}}]"#))
+        chunk(
+            kind,
+            &format!(
+                r#""choices":[{{"index":0,{piece},"logprobs":null,"finish_reason":{reason}}}]"#
+            ),
+        )
     }
 
     const DONE: &str = "data: [DONE]\n\n";
@@ -136,7 +150,11 @@ mod tests {
     #[test]
     fn a_chat_opens_with_the_role_and_ends_with_done() {
         let kind = Kind::Chat;
-        let sent = stream(kind, false, vec![text("Hi"), text(""), text(" \"you\"\n"), end("!")]);
+        let sent = stream(
+            kind,
+            false,
+            vec![text("Hi"), text(""), text(" \"you\"\n"), end("!")],
+        );
         assert_eq!(
             sent,
             [
@@ -156,7 +174,10 @@ mod tests {
         let sent = stream(kind, false, vec![text("a"), end("")]);
         assert_eq!(
             sent,
-            [choice(kind, r#""text":"a""#, "null"), choice(kind, r#""text":"""#, "\"length\"") + DONE]
+            [
+                choice(kind, r#""text":"a""#, "null"),
+                choice(kind, r#""text":"""#, "\"length\"") + DONE
+            ]
         );
     }
 
@@ -164,15 +185,29 @@ mod tests {
     fn usage_comes_last_and_is_null_before() {
         let sent = stream(Kind::Text, true, vec![text("a"), end("")]);
         let null = r#""logprobs":null,"finish_reason":null}],"usage":null"#;
-        assert_eq!(sent[0], chunk(Kind::Text, &format!(r#""choices":[{{"index":0,"text":"a",{null}"#)));
+        assert_eq!(
+            sent[0],
+            chunk(
+                Kind::Text,
+                &format!(r#""choices":[{{"index":0,"text":"a",{null}"#)
+            )
+        );
         let usage = r#""choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":1}}"#;
-        assert!(sent[1].ends_with(&(chunk(Kind::Text, usage) + DONE)), "{}", sent[1]);
+        assert!(
+            sent[1].ends_with(&(chunk(Kind::Text, usage) + DONE)),
+            "{}",
+            sent[1]
+        );
         assert_eq!(sent.len(), 2);
     }
 
     #[test]
     fn a_fault_midway_is_told_and_ends_the_stream() {
-        let sent = stream(Kind::Text, true, vec![text("a"), Err(Error::Internal("NaN in layer 3".into()))]);
+        let sent = stream(
+            Kind::Text,
+            true,
+            vec![text("a"), Err(Error::Internal("NaN in layer 3".into()))],
+        );
         let error = r#"{"error":{"message":"Internal error: NaN in layer 3.","type":"server_error","param":null,"code":"internal_error"}}"#;
         assert_eq!(sent.last().unwrap(), &format!("data: {error}\n\n"));
         assert_eq!(sent.len(), 2);
@@ -181,7 +216,11 @@ mod tests {
     #[test]
     fn an_end_without_reason_is_a_fault() {
         let sent = stream(Kind::Text, false, vec![text("a")]);
-        assert!(sent[1].contains("without a reason") && !sent[1].contains("[DONE]"), "{}", sent[1]);
+        assert!(
+            sent[1].contains("without a reason") && !sent[1].contains("[DONE]"),
+            "{}",
+            sent[1]
+        );
     }
 
     #[test]

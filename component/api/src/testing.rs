@@ -1,6 +1,8 @@
 //! An engine for tests: it plays a script and remembers what it was asked.
 
-use crate::engine::{Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage};
+use crate::engine::{
+    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage,
+};
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -9,14 +11,29 @@ use std::{
 
 /// A piece of text.
 pub(crate) fn text(text: &str) -> Result<Event, Error> {
-    Ok(Event { text: text.into(), tokens: vec![1], finish: None })
+    Ok(Event {
+        text: text.into(),
+        tokens: vec![1],
+        finish: None,
+    })
 }
 
 /// The last piece, after 3 prompt tokens (1 of them cached) and 2 others.
 pub(crate) fn end(text: &str) -> Result<Event, Error> {
-    let usage = Usage { prompt_tokens: 3, completion_tokens: 2, cached_tokens: 1 };
-    let finish = Some(Finish { reason: FinishReason::Length, usage });
-    Ok(Event { text: text.into(), tokens: vec![2], finish })
+    let usage = Usage {
+        prompt_tokens: 3,
+        completion_tokens: 2,
+        cached_tokens: 1,
+    };
+    let finish = Some(Finish {
+        reason: FinishReason::Length,
+        usage,
+    });
+    Ok(Event {
+        text: text.into(),
+        tokens: vec![2],
+        finish,
+    })
 }
 
 /// A generation that plays its events.
@@ -28,7 +45,10 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(events: Vec<Result<Event, Error>>) -> Self {
-        Script { events: events.into(), alive: Rc::new(()) }
+        Script {
+            events: events.into(),
+            alive: Rc::new(()),
+        }
     }
 
     /// Tells whether this generation still exists.
@@ -63,7 +83,11 @@ impl ScriptedEngine {
             isa: "scalar".into(),
             max_sequences: 4,
         };
-        ScriptedEngine { answer, models: vec![demo], asked: RefCell::default() }
+        ScriptedEngine {
+            answer,
+            models: vec![demo],
+            asked: RefCell::default(),
+        }
     }
 }
 

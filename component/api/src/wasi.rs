@@ -13,7 +13,9 @@ use std::io::Write;
 use wasip2::{
     clocks::{monotonic_clock, wall_clock},
     exports::http::incoming_handler::Guest,
-    http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam},
+    http::types::{
+        Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
+    },
     random::random::get_random_u64,
 };
 
@@ -25,8 +27,12 @@ impl Guest for Component {
     fn handle(request: IncomingRequest, response: ResponseOutparam) {
         let (head, expects_continue) = head(&request);
         // A fresh request's body and its stream can each be taken once, so neither is absent here.
-        let Ok(incoming) = request.consume() else { return };
-        let Ok(mut stream) = incoming.stream() else { return };
+        let Ok(incoming) = request.consume() else {
+            return;
+        };
+        let Ok(mut stream) = incoming.stream() else {
+            return;
+        };
         let reply = route::handle(&Imported, &head, &mut stream, stamp());
         if !expects_continue {
             body::drain(&mut stream);
@@ -67,24 +73,31 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
 
 fn stamp() -> Stamp {
     let id = u128::from(get_random_u64()) << 64 | u128::from(get_random_u64());
-    Stamp { id, created: wall_clock::now().seconds }
+    Stamp {
+        id,
+        created: wall_clock::now().seconds,
+    }
 }
 
 fn send(reply: Reply<ImportedGeneration>, response: ResponseOutparam) -> std::io::Result<()> {
     let headers = Fields::new();
-    let mut header = |name: &str, value: String| {
+    let header = |name: &str, value: String| {
         // Names and values are constants and numbers; a host that forbids one of them does without it.
         let _ = headers.append(name, value.as_bytes());
     };
     for sent in &reply.headers {
         header(sent.name, sent.value());
     }
-    if let Body::Whole(bytes) = &reply.body && !bytes.is_empty() {
+    if let Body::Whole(bytes) = &reply.body
+        && !bytes.is_empty()
+    {
         header("content-length", bytes.len().to_string());
     }
     let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
     let outgoing = OutgoingResponse::new(headers);
-    outgoing.set_status_code(reply.status).map_err(|()| gone())?;
+    outgoing
+        .set_status_code(reply.status)
+        .map_err(|()| gone())?;
     let body = outgoing.body().map_err(|()| gone())?;
     ResponseOutparam::set(response, Ok(outgoing));
     let mut out = body.write().map_err(|()| gone())?;
