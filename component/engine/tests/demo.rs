@@ -4,17 +4,8 @@
 
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
-
-use sterna_engine::model::{LoadOptions, Model};
 use sterna_engine::request::{Message, Prompt, Request};
-use support::{complete, engine, greedy, ids, json};
-
-fn demo() -> Arc<Model> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.gguf");
-    Arc::new(Model::load(&path, &LoadOptions::default(), &mut |_, _| {}).unwrap())
-}
+use support::{complete, demo, engine, greedy, ids, json};
 
 #[test]
 fn stories_equal_the_reference() {

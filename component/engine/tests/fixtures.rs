@@ -13,26 +13,42 @@ use sterna_engine::request::{Prompt, Request};
 use sterna_kernels::Isa;
 use support::{argmax, batch, complete, engine, forward, greedy, ids, json, load, reference};
 
-const FORMS: [&str; 4] =
-    ["packed-autobitlinear", "packed-bitlinear-inverse", "master-bf16-online", "tiny-I2_S.gguf"];
+/// Each form with its own reference logits.
+const FORMS: [(&str, &str); 4] = [
+    ("packed-autobitlinear", "packed_autobitlinear__float32"),
+    ("packed-bitlinear-inverse", "packed_bitlinear_inverse__float32"),
+    ("master-bf16-online", "master_bf16_online__float32"),
+    ("tiny-I2_S.gguf", "packed_autobitlinear__float32"),
+];
 
 #[test]
 fn every_position_predicts_what_the_reference_predicts() {
     let expected = json("expected.json");
     let prompt = ids(&expected["ids"]);
-    for form in FORMS {
+    for (form, array) in FORMS {
         let model = load(form);
+        let vocab_size = model.config.vocab_size;
         let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
         let logits = forward.forward(&batch(0, &prompt), &mut kv).unwrap();
-        let best: Vec<u32> = logits.chunks_exact(model.config.vocab_size).map(argmax).collect();
-        assert_eq!(best, ids(&expected["argmax"]), "{form}");
+        let reference = reference(array);
+        let error = relative_error(logits, &reference);
+        println!("{form}: logits differ by {error:.5} of their size");
+        // Rounding flips spread over four layers; transformers and the integer reference differ by 0.017.
+        assert!(error < 0.04, "{form}: {error}");
+        let best = |logits: &[f32]| logits.chunks_exact(vocab_size).map(argmax).collect::<Vec<u32>>();
+        assert_eq!(best(logits), best(&reference), "{form}");
+        if array == "packed_autobitlinear__float32" {
+            assert_eq!(best(logits), ids(&expected["argmax"]), "{form}");
+        }
     }
 }
 
+/// The other two forms have no reference of their own for this: in transformers, too, they predict other
+/// tokens than packed-autobitlinear at three and at two of the prompt's positions.
 #[test]
 fn greedy_continuations_equal_the_reference() {
     let expected = json("expected.json");
-    for form in FORMS {
+    for form in ["packed-autobitlinear", "tiny-I2_S.gguf"] {
         let model = load(form);
         let request = Request {
             max_tokens: Some(16),
@@ -41,24 +57,6 @@ fn greedy_continuations_equal_the_reference() {
         };
         let completion = complete(&mut engine(&model, |_| {}), request).unwrap();
         assert_eq!(completion.tokens, ids(&expected["greedy16"]), "{form}");
-    }
-}
-
-#[test]
-fn logits_are_near_each_forms_own() {
-    let prompt = ids(&json("expected.json")["ids"]);
-    for (form, array) in [
-        ("packed-autobitlinear", "packed_autobitlinear__float32"),
-        ("packed-bitlinear-inverse", "packed_bitlinear_inverse__float32"),
-        ("master-bf16-online", "master_bf16_online__float32"),
-        ("tiny-I2_S.gguf", "packed_autobitlinear__float32"),
-    ] {
-        let model = load(form);
-        let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
-        let logits = forward.forward(&batch(0, &prompt), &mut kv).unwrap();
-        let error = relative_error(logits, &reference(array));
-        // Rounding flips spread over four layers; transformers and numpy differ by as much (make_fixture.py).
-        assert!(error < 0.02, "{form}: {error}");
     }
 }
 
@@ -86,28 +84,30 @@ fn flipped_rows(actual: &[f32], expected: &[f32], width: usize) -> usize {
         .count()
 }
 
+/// `layer` is an integer implementation in numpy, `hf_layer` transformers in f32, which kept three layers.
 #[test]
 fn each_layer_equals_the_reference_from_its_own_input() {
     let prompt = ids(&json("expected.json")["ids"]);
     for form in ["packed-autobitlinear", "tiny-I2_S.gguf"] {
-        let model = load(form);
-        let width = model.config.hidden_size;
-        let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
-        let mut input = vec![0.0; prompt.len() * width];
-        for (token, row) in prompt.iter().zip(input.chunks_exact_mut(width)) {
-            model.weights.embedding.view().dequantize_row(*token as usize, row);
+        for (prefix, n_layers) in [("layer", 4), ("hf_layer", 3)] {
+            let model = load(form);
+            let width = model.config.hidden_size;
+            let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
+            let mut input = vec![0.0; prompt.len() * width];
+            for (token, row) in prompt.iter().zip(input.chunks_exact_mut(width)) {
+                model.weights.embedding.view().dequantize_row(*token as usize, row);
+            }
+            let mut flips = 0;
+            for layer in 0..n_layers {
+                let mut hidden = input.clone();
+                forward.layer(layer, &mut hidden, &batch(0, &prompt), &mut kv).unwrap();
+                let output = reference(&format!("{prefix}{layer}_out"));
+                let flipped = flipped_rows(&hidden, &output, width);
+                println!("{form}, {prefix}{layer}: {flipped} of {} rows with a rounding flip", prompt.len());
+                flips += flipped;
+                input = output;
+            }
+            assert!(flips <= 4, "{form}: {flips} of {} rows differ from {prefix}", n_layers * prompt.len());
         }
-        let mut flips = 0;
-        for layer in 0..model.config.n_layers {
-            let mut hidden = input.clone();
-            forward.layer(layer, &mut hidden, &batch(0, &prompt), &mut kv).unwrap();
-            let output = reference(&format!("layer{layer}_out"));
-            let flipped = flipped_rows(&hidden, &output, width);
-            println!("{form}, layer {layer}: {flipped} of {} rows with a rounding flip", prompt.len());
-            flips += flipped;
-            input = output;
-        }
-        // 64 rows; numpy against transformers shows flips of this order too.
-        assert!(flips <= 6, "{form}: {flips} of 64 rows differ");
     }
 }

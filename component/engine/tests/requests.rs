@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
 use sterna_engine::request::{FinishReason, Prompt, Request, Sampling};
-use support::{complete, engine, greedy, load};
+use support::{complete, demo, engine, fixture, greedy, load, open};
 
 static TINY: LazyLock<Arc<Model>> = LazyLock::new(|| load("packed-autobitlinear"));
 
@@ -90,9 +90,10 @@ fn the_edges_of_the_ranges_are_allowed() {
 
 #[test]
 fn an_empty_text_is_the_beginning_of_a_sequence() {
-    let mut engine = engine(&TINY, |_| {});
-    let (_, prompt_tokens) = engine.submit(Request::new(Prompt::Text(String::new()))).unwrap();
+    let (_, prompt_tokens) = engine(&demo(), |_| {}).submit(Request::new(Prompt::Text(String::new()))).unwrap();
     assert_eq!(prompt_tokens, 1);
+    // This tokenizer puts nothing before a text.
+    assert_eq!(blamed(Request::new(Prompt::Text(String::new()))), "prompt");
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn stop_texts_end_the_completion_before_them() {
 fn an_end_of_sequence_token_ends_it_without_text() {
     let request = Request { max_tokens: Some(24), sampling: greedy(), ..Request::new(prompt()) };
     let whole = complete(&mut engine(&TINY, |_| {}), request.clone()).unwrap();
-    let mut model = Model::load(&support::fixture("packed-autobitlinear"), &Default::default(), &mut |_, _| {}).unwrap();
+    let mut model = open(&fixture("packed-autobitlinear"));
     let eos = whole.tokens[5];
     let place = whole.tokens.iter().position(|token| *token == eos).unwrap();
     model.config.eos_tokens = vec![eos];
@@ -141,7 +142,7 @@ fn an_end_of_sequence_token_ends_it_without_text() {
 
 #[test]
 fn damaged_weights_end_the_generation_and_not_the_engine() {
-    let mut model = Model::load(&support::fixture("packed-autobitlinear"), &Default::default(), &mut |_, _| {}).unwrap();
+    let mut model = open(&fixture("packed-autobitlinear"));
     model.weights.output_norm[3] = f32::NAN;
     let mut engine = engine(&Arc::new(model), |_| {});
     for _ in 0..2 {

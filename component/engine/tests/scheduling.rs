@@ -58,7 +58,7 @@ fn step(engine: &mut Engine, runs: &mut HashMap<GenerationId, Run>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn interleaving_changes_no_token_and_leaves_nothing_behind(

@@ -182,7 +182,7 @@ fn every_layer_equals_the_naive_one() {
             }
         }
         println!("{case:?}: {flipped} of {} rows with a rounding flip", 2 * TOKENS);
-        assert!(flipped <= 14, "{case:?}: {flipped} of {} rows differ", 2 * TOKENS);
+        assert!(flipped <= 4, "{case:?}: {flipped} of {} rows differ", 2 * TOKENS);
 
         // The head, from the engine's own last layer.
         forward.run_layers(&batch(0, &tokens), &mut kv).unwrap();

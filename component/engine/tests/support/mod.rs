@@ -21,10 +21,19 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
 }
 
+/// A model of `tests/fixtures`.
 pub fn load(name: &str) -> Arc<Model> {
-    let path = fixture(name);
-    let model = Model::load(&path, &LoadOptions::default(), &mut |_, _| {});
-    Arc::new(model.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    Arc::new(open(&fixture(name)))
+}
+
+/// The trained model that ships with the engine.
+pub fn demo() -> Arc<Model> {
+    Arc::new(open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.gguf")))
+}
+
+pub fn open(path: &Path) -> Model {
+    let model = Model::load(path, &LoadOptions::default(), &mut |_, _| {});
+    model.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 pub fn json(name: &str) -> serde_json::Value {
