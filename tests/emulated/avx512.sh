@@ -4,14 +4,16 @@
 #
 #   tests/emulated/avx512.sh PROGRAM [ARGUMENT...]
 #
-# PROGRAM is a static x86-64 Linux executable without threads or files (firmware.c lists its system calls):
-#   RUSTFLAGS='-C target-feature=+crt-static' cargo build --target x86_64-unknown-linux-gnu ...
+# PROGRAM is a static x86-64 Linux executable without threads or files (firmware.c lists its system calls), such as
+#   RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile ci --target x86_64-unknown-linux-gnu \
+#       -p sterna-kernels --features checks --example kernel_checks
 # Exit code: the program's; 1 if it never ended. Variables PROPTEST_* and RUST_* are passed on. If EXPECT is set, the output
 # must contain it: `EXPECT=avx512` fails a run that, for whatever reason, had nothing with AVX-512 to test.
 # TIMEOUT (seconds, default 1800) ends a hung run.
 #
 # There is no BIOS and no kernel to boot: boot.S and firmware.c are a 64 KiB ROM that loads the program from the emulated
-# disk and answers its system calls, so a run starts at once. About 40 million instructions a second.
+# disk and answers its system calls, so a run starts within a second or two. Then it is about 40 million instructions a
+# second: kernel_checks with its 200 cases takes a minute of CPU time.
 set -eu
 
 fail() { echo "avx512.sh: $*" >&2; exit 1; }
