@@ -21,8 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Some(("name", name)) => options.name = Some(name.into()),
             Some(("license", license)) => options.license = Some(license.into()),
             Some(("template", "story")) => options.chat_template = Some(STORY.into()),
-            Some(("template", path)) => options.chat_template = Some(std::fs::read_to_string(path)?),
-            _ => return Err(format!("{argument}: not one of head, name, license, template").into()),
+            Some(("template", path)) => {
+                options.chat_template = Some(std::fs::read_to_string(path)?)
+            }
+            _ => {
+                return Err(format!("{argument}: not one of head, name, license, template").into());
+            }
         }
     }
     let report = convert(Path::new(&from), Path::new(&to), &options, &mut |_, _| {})?;
@@ -34,6 +38,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn head_type(name: &str) -> Result<DenseType, String> {
-    let types = [DenseType::F16, DenseType::F32, DenseType::Q8_0, DenseType::Q6K];
-    types.into_iter().find(|ty| ty.name() == name).ok_or(format!("head={name}: not f16, f32, q8_0 or q6_k"))
+    let types = [
+        DenseType::F16,
+        DenseType::F32,
+        DenseType::Q8_0,
+        DenseType::Q6K,
+    ];
+    types
+        .into_iter()
+        .find(|ty| ty.name() == name)
+        .ok_or(format!("head={name}: not f16, f32, q8_0 or q6_k"))
 }

@@ -110,23 +110,38 @@ impl ModelConfig {
         if self.q_size() > MAX_WIDTH {
             return Err(bad(
                 "head_dim",
-                format!("{} heads of {} are wider than {MAX_WIDTH}", self.n_heads, self.head_dim),
+                format!(
+                    "{} heads of {} are wider than {MAX_WIDTH}",
+                    self.n_heads, self.head_dim
+                ),
             ));
         }
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return Err(bad(
                 "num_key_value_heads",
-                format!("{} does not divide the {} attention heads", self.n_kv_heads, self.n_heads),
+                format!(
+                    "{} does not divide the {} attention heads",
+                    self.n_kv_heads, self.n_heads
+                ),
             ));
         }
         if !self.head_dim.is_multiple_of(2) {
-            return Err(bad("head_dim", format!("is {}, rotary embedding needs an even one", self.head_dim)));
+            return Err(bad(
+                "head_dim",
+                format!("is {}, rotary embedding needs an even one", self.head_dim),
+            ));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta >= 1.0) {
-            return Err(bad("rope_theta", format!("is {}, must be finite and at least 1", self.rope_theta)));
+            return Err(bad(
+                "rope_theta",
+                format!("is {}, must be finite and at least 1", self.rope_theta),
+            ));
         }
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
-            return Err(bad("rms_norm_eps", format!("is {}, must be between 0 and 1", self.rms_norm_eps)));
+            return Err(bad(
+                "rms_norm_eps",
+                format!("is {}, must be between 0 and 1", self.rms_norm_eps),
+            ));
         }
         for (key, token) in self
             .bos_token
@@ -135,7 +150,10 @@ impl ModelConfig {
             .chain(self.eos_tokens.iter().map(|&token| ("eos_token_id", token)))
         {
             if usize::try_from(token).is_ok_and(|id| id >= self.vocab_size) {
-                return Err(bad(key, format!("is {token}, the vocabulary has {} tokens", self.vocab_size)));
+                return Err(bad(
+                    key,
+                    format!("is {token}, the vocabulary has {} tokens", self.vocab_size),
+                ));
             }
         }
         Ok(())
@@ -151,7 +169,10 @@ impl ModelConfig {
 
 /// A `LoadError::Config` for `key`.
 pub(crate) fn bad(key: &str, reason: impl Into<String>) -> LoadError {
-    LoadError::Config { key: key.to_owned(), reason: reason.into() }
+    LoadError::Config {
+        key: key.to_owned(),
+        reason: reason.into(),
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use sterna_kernels::DenseType;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::files::gguf_write::{GgufWriter, TensorPlan};
-use crate::files::{self, OpenModel, PARTS, TensorId, WeightSource, ggml_id, linear_shape, norm_len, to_i2s};
+use crate::files::{
+    self, OpenModel, PARTS, TensorId, WeightSource, ggml_id, linear_shape, norm_len, to_i2s,
+};
 use crate::model::{DenseWeights, Linear, LoadOptions, Model};
 
 /// Weights of one I2_S block.
@@ -109,9 +111,17 @@ struct Step {
 }
 
 enum Kind {
-    Norm { len: usize },
-    Linear { rows: usize, cols: usize },
-    Dense { weights: DenseWeights, ty: DenseType },
+    Norm {
+        len: usize,
+    },
+    Linear {
+        rows: usize,
+        cols: usize,
+    },
+    Dense {
+        weights: DenseWeights,
+        ty: DenseType,
+    },
 }
 
 fn write(
@@ -126,7 +136,10 @@ fn write(
     let total: u64 = tensors.iter().map(|tensor| tensor.n_bytes as u64).sum();
 
     let partial = Partial::beside(to);
-    let failed = |source| ConvertError::Write { path: partial.path.clone(), source };
+    let failed = |source| ConvertError::Write {
+        path: partial.path.clone(),
+        source,
+    };
     let file = std::fs::File::create(&partial.path).map_err(failed)?;
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = GgufWriter::new(out, &metadata, &tensors).map_err(failed)?;
@@ -140,7 +153,8 @@ fn write(
                 writer.append(&bytes).map_err(failed)?;
             }
             Kind::Linear { rows, cols } => {
-                write_linear(&mut writer, &model.source.linear(step.id, *rows, *cols)?).map_err(failed)?;
+                write_linear(&mut writer, &model.source.linear(step.id, *rows, *cols)?)
+                    .map_err(failed)?;
             }
             Kind::Dense { weights, ty } => {
                 let loss = head::write(&mut writer, weights, *ty).map_err(failed)?;
@@ -155,22 +169,38 @@ fn write(
     let n_bytes = out.get_ref().metadata().map_err(failed)?.len();
     out.get_ref().sync_all().map_err(failed)?;
     drop(out);
-    partial.rename(to).map_err(|source| ConvertError::Write { path: to.to_owned(), source })?;
+    partial.rename(to).map_err(|source| ConvertError::Write {
+        path: to.to_owned(),
+        source,
+    })?;
     progress(total, total);
     Ok(ConvertReport { n_bytes, notes })
 }
 
 fn steps(model: &OpenModel, head: Option<DenseType>) -> Result<Vec<Step>, ConvertError> {
     let OpenModel { config, source, .. } = model;
-    let mut steps = vec![dense_step(source.as_ref(), config, TensorId::Embedding, head)?];
+    let mut steps = vec![dense_step(
+        source.as_ref(),
+        config,
+        TensorId::Embedding,
+        head,
+    )?];
     for index in 0..config.n_layers {
         for part in PARTS {
             let linear = linear_shape(config, part).map(|(rows, cols)| Kind::Linear { rows, cols });
             let norm = norm_len(config, part).map(|len| Kind::Norm { len });
-            steps.extend(linear.or(norm).map(|kind| Step { id: TensorId::Block(index, part), kind }));
+            steps.extend(linear.or(norm).map(|kind| Step {
+                id: TensorId::Block(index, part),
+                kind,
+            }));
         }
     }
-    steps.push(Step { id: TensorId::OutputNorm, kind: Kind::Norm { len: config.hidden_size } });
+    steps.push(Step {
+        id: TensorId::OutputNorm,
+        kind: Kind::Norm {
+            len: config.hidden_size,
+        },
+    });
     if !model.tied {
         steps.push(dense_step(source.as_ref(), config, TensorId::Head, head)?);
     }
@@ -195,7 +225,10 @@ fn dense_step(
             config.hidden_size
         )));
     }
-    Ok(Step { id, kind: Kind::Dense { weights, ty } })
+    Ok(Step {
+        id,
+        kind: Kind::Dense { weights, ty },
+    })
 }
 
 impl Step {
@@ -213,10 +246,19 @@ impl Step {
             }
             Kind::Dense { weights, ty } => {
                 let row_bytes = ty.row_bytes(weights.cols()).unwrap_or_default();
-                (vec![weights.rows(), weights.cols()], head::ggml_type(*ty), weights.rows() * row_bytes)
+                (
+                    vec![weights.rows(), weights.cols()],
+                    head::ggml_type(*ty),
+                    weights.rows() * row_bytes,
+                )
             }
         };
-        TensorPlan { name: self.id.gguf(), shape, ty, n_bytes }
+        TensorPlan {
+            name: self.id.gguf(),
+            shape,
+            ty,
+            n_bytes,
+        }
     }
 }
 
@@ -235,8 +277,10 @@ fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> std::io
     let mut trits = vec![0i8; cols];
     for row in packed.chunks_exact(packed.len() / rows) {
         sterna_kernels::pack::unpack_row(row, cols, &mut trits);
-        let floats: Vec<u8> =
-            trits.iter().flat_map(|&trit| (f32::from(trit) * linear.scale()).to_le_bytes()).collect();
+        let floats: Vec<u8> = trits
+            .iter()
+            .flat_map(|&trit| (f32::from(trit) * linear.scale()).to_le_bytes())
+            .collect();
         writer.append(&floats)?;
     }
     Ok(())
@@ -251,7 +295,9 @@ impl Partial {
     fn beside(to: &Path) -> Self {
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(format!(".partial-{}", process_id()));
-        Partial { path: to.with_file_name(name) }
+        Partial {
+            path: to.with_file_name(name),
+        }
     }
 
     fn rename(self, to: &Path) -> std::io::Result<()> {
@@ -268,5 +314,9 @@ impl Drop for Partial {
 
 fn process_id() -> u32 {
     // wasm has no processes, and panics when asked.
-    if cfg!(target_family = "wasm") { 0 } else { std::process::id() }
+    if cfg!(target_family = "wasm") {
+        0
+    } else {
+        std::process::id()
+    }
 }

@@ -33,12 +33,18 @@ impl Linear {
             return Err(format!("its scale is {scale}"));
         }
         Ternary::new(rows, cols, &packed, scale).map_err(|error| error.to_string())?;
-        Ok(Linear { rows, cols, scale, packed })
+        Ok(Linear {
+            rows,
+            cols,
+            scale,
+            packed,
+        })
     }
 
     /// The matrix as the kernels take it.
     pub fn view(&self) -> Ternary<'_> {
-        Ternary::new(self.rows, self.cols, &self.packed, self.scale).expect("checked by Linear::new")
+        Ternary::new(self.rows, self.cols, &self.packed, self.scale)
+            .expect("checked by Linear::new")
     }
 
     /// Output size.
@@ -78,12 +84,18 @@ impl DenseWeights {
     /// A sentence for `LoadError::Tensor` where the sizes differ or `cols` is no multiple of the block.
     pub fn new(ty: DenseType, rows: usize, cols: usize, bytes: Bytes) -> Result<Self, String> {
         Dense::new(ty, rows, cols, &bytes).map_err(|error| error.to_string())?;
-        Ok(DenseWeights { ty, rows, cols, bytes })
+        Ok(DenseWeights {
+            ty,
+            rows,
+            cols,
+            bytes,
+        })
     }
 
     /// The table as the kernels take it.
     pub fn view(&self) -> Dense<'_> {
-        Dense::new(self.ty, self.rows, self.cols, &self.bytes).expect("checked by DenseWeights::new")
+        Dense::new(self.ty, self.rows, self.cols, &self.bytes)
+            .expect("checked by DenseWeights::new")
     }
 
     /// How it is stored.
@@ -165,7 +177,7 @@ pub struct LoadOptions {
 }
 
 /// A model that is ready to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     /// The name requests select it by.
     pub id: String,
@@ -199,14 +211,22 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn from_gguf_bytes(name: &str, bytes: &'static [u8]) -> Result<Model, LoadError> {
-        files::open_gguf_bytes(name, Bytes::from_static(bytes), &LoadOptions::default())?.load(&mut |_, _| ())
+        files::open_gguf_bytes(name, Bytes::from_static(bytes), &LoadOptions::default())?
+            .load(&mut |_, _| ())
     }
 
     /// Number of weights, embeddings and norms included; a tied head counts once.
     pub fn parameters(&self) -> u64 {
         let c = &self.config;
-        let [vocab, hidden, ffn, q, kv, layers] =
-            [c.vocab_size, c.hidden_size, c.ffn_size, c.q_size(), c.kv_size(), c.n_layers].map(|n| n as u64);
+        let [vocab, hidden, ffn, q, kv, layers] = [
+            c.vocab_size,
+            c.hidden_size,
+            c.ffn_size,
+            c.q_size(),
+            c.kv_size(),
+            c.n_layers,
+        ]
+        .map(|n| n as u64);
         let tables = if self.weights.head.is_some() { 2 } else { 1 };
         let sub_norms = if c.sub_norms { q + ffn } else { 0 };
         let layer = 2 * hidden * q + 2 * hidden * kv + 3 * hidden * ffn + 2 * hidden + sub_norms;
@@ -219,7 +239,12 @@ impl Model {
     /// # Errors
     /// `EngineError` where the tokenizer fails.
     pub fn tokenize(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EngineError> {
-        let mut ids: Vec<u32> = self.config.prompt_bos().filter(|_| add_special).into_iter().collect();
+        let mut ids: Vec<u32> = self
+            .config
+            .prompt_bos()
+            .filter(|_| add_special)
+            .into_iter()
+            .collect();
         ids.extend(self.tokenizer.encode(text, true)?);
         Ok(ids)
     }

@@ -13,20 +13,51 @@ use crate::template::{ChatTemplate, STORY};
 use crate::tokenizer::{GgufTokenizer, Tokenizer};
 
 /// The shapes that can be made, by name.
-pub const SHAPES: [&str; 5] = ["bitnet-2b-4t", "bitnet-0.7b", "bitnet-3b", "llama3-8b-1.58", "tiny"];
+pub const SHAPES: [&str; 5] = [
+    "bitnet-2b-4t",
+    "bitnet-0.7b",
+    "bitnet-3b",
+    "llama3-8b-1.58",
+    "tiny",
+];
 
 /// The configuration of a named shape: the published one, save that the tokenizer is bytes.
 pub fn shape(name: &str) -> Option<ModelConfig> {
     // vocabulary, hidden, ffn, layers, heads, kv heads, head_dim, context, theta
     let (sizes, theta, architecture) = match name {
-        "bitnet-2b-4t" => ([128_256, 2560, 6912, 30, 20, 5, 128, 4096], 500_000.0, "bitnet-b1.58"),
-        "bitnet-0.7b" => ([32_002, 1536, 4096, 24, 16, 16, 96, 2048], 10_000.0, "bitnet"),
-        "bitnet-3b" => ([32_002, 3200, 8640, 26, 32, 32, 100, 2048], 10_000.0, "bitnet"),
-        "llama3-8b-1.58" => ([128_256, 4096, 14_336, 32, 32, 8, 128, 8192], 500_000.0, "llama"),
+        "bitnet-2b-4t" => (
+            [128_256, 2560, 6912, 30, 20, 5, 128, 4096],
+            500_000.0,
+            "bitnet-b1.58",
+        ),
+        "bitnet-0.7b" => (
+            [32_002, 1536, 4096, 24, 16, 16, 96, 2048],
+            10_000.0,
+            "bitnet",
+        ),
+        "bitnet-3b" => (
+            [32_002, 3200, 8640, 26, 32, 32, 100, 2048],
+            10_000.0,
+            "bitnet",
+        ),
+        "llama3-8b-1.58" => (
+            [128_256, 4096, 14_336, 32, 32, 8, 128, 8192],
+            500_000.0,
+            "llama",
+        ),
         "tiny" => ([512, 256, 640, 4, 8, 2, 32, 256], 10_000.0, "bitnet-b1.58"),
         _ => return None,
     };
-    let [vocab_size, hidden_size, ffn_size, n_layers, n_heads, n_kv_heads, head_dim, context_length] = sizes;
+    let [
+        vocab_size,
+        hidden_size,
+        ffn_size,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        context_length,
+    ] = sizes;
     Some(ModelConfig {
         architecture: architecture.into(),
         vocab_size,
@@ -39,7 +70,11 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
         context_length,
         rope_theta: theta,
         rms_norm_eps: 1e-5,
-        activation: if architecture == "bitnet-b1.58" { Activation::Relu2 } else { Activation::Silu },
+        activation: if architecture == "bitnet-b1.58" {
+            Activation::Relu2
+        } else {
+            Activation::Silu
+        },
         sub_norms: architecture != "llama",
         bos_token: Some(BOS),
         add_bos: true,
@@ -56,8 +91,12 @@ const BOS: u32 = 256;
 /// # Errors
 /// `LoadError::Config` for an unknown name; else as [`from_config`].
 pub fn model(name: &str, head: DenseType) -> Result<Model, LoadError> {
-    let config = shape(name)
-        .ok_or_else(|| bad("shape", format!("`{name}` is unknown; known are {}", SHAPES.join(", "))))?;
+    let config = shape(name).ok_or_else(|| {
+        bad(
+            "shape",
+            format!("`{name}` is unknown; known are {}", SHAPES.join(", ")),
+        )
+    })?;
     let tied = config.sub_norms;
     from_config(name, config, tied, head, 0)
 }
@@ -80,11 +119,29 @@ pub fn from_config(
     let template = ChatTemplate::new(Some(STORY), "<s>", "")?;
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let embedding = random.dense(TensorId::Embedding, head, vocab, hidden)?;
-    let head = if tied { None } else { Some(random.dense(TensorId::Head, head, vocab, hidden)?) };
-    let layers = (0..config.n_layers).map(|_| random.layer(&config)).collect::<Result<_, _>>()?;
-    let weights = Weights { embedding, head, output_norm: vec![1.0; hidden], layers };
+    let head = if tied {
+        None
+    } else {
+        Some(random.dense(TensorId::Head, head, vocab, hidden)?)
+    };
+    let layers = (0..config.n_layers)
+        .map(|_| random.layer(&config))
+        .collect::<Result<_, _>>()?;
+    let weights = Weights {
+        embedding,
+        head,
+        output_norm: vec![1.0; hidden],
+        layers,
+    };
     let defaults = SamplingDefaults::default();
-    Ok(Model { id: id.to_owned(), config, weights, tokenizer, template, defaults })
+    Ok(Model {
+        id: id.to_owned(),
+        config,
+        weights,
+        tokenizer,
+        template,
+        defaults,
+    })
 }
 
 /// One token for each byte, in GPT-2's characters for them, and a beginning-of-sequence token.
@@ -143,11 +200,17 @@ impl Random {
         // Places past a row's end meet activations that are zero, so their codes need no care.
         #[allow(clippy::cast_precision_loss, reason = "a scale")]
         let scale = (1.5 / cols as f32).sqrt();
-        Linear::new(rows, cols, packed.into(), scale).map_err(|reason| tensor_error("synthetic", reason))
+        Linear::new(rows, cols, packed.into(), scale)
+            .map_err(|reason| tensor_error("synthetic", reason))
     }
 
     fn layer(&mut self, config: &ModelConfig) -> Result<Layer, LoadError> {
-        let (hidden, ffn, q, kv) = (config.hidden_size, config.ffn_size, config.q_size(), config.kv_size());
+        let (hidden, ffn, q, kv) = (
+            config.hidden_size,
+            config.ffn_size,
+            config.q_size(),
+            config.kv_size(),
+        );
         Ok(Layer {
             attn_norm: vec![1.0; hidden],
             q: self.linear(q, hidden)?,
@@ -164,20 +227,38 @@ impl Random {
     }
 
     /// Random bits in each type's own layout, with exponents and scales held to weights of about 0.02.
-    fn dense(&mut self, id: TensorId, ty: DenseType, rows: usize, cols: usize) -> Result<DenseWeights, LoadError> {
+    fn dense(
+        &mut self,
+        id: TensorId,
+        ty: DenseType,
+        rows: usize,
+        cols: usize,
+    ) -> Result<DenseWeights, LoadError> {
         let fail = |reason| tensor_error(&id.gguf(), reason);
-        let row_bytes =
-            ty.row_bytes(cols).ok_or_else(|| fail(format!("rows of {cols} are no whole blocks of {}", ty.name())))?;
+        let row_bytes = ty.row_bytes(cols).ok_or_else(|| {
+            fail(format!(
+                "rows of {cols} are no whole blocks of {}",
+                ty.name()
+            ))
+        })?;
         let mut bytes = self.bytes(rows * row_bytes);
         match ty {
             // sign, then the exponent of 2^-6, then a random mantissa
-            DenseType::F32 => bytes.as_chunks_mut::<4>().0.iter_mut().for_each(|[.., b, a]| {
-                (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
-            }),
+            DenseType::F32 => bytes
+                .as_chunks_mut::<4>()
+                .0
+                .iter_mut()
+                .for_each(|[.., b, a]| {
+                    (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
+                }),
             DenseType::Bf16 => bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|[b, a]| {
                 (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
             }),
-            DenseType::F16 => bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|[_, a]| *a = *a & 0x83 | 0x24),
+            DenseType::F16 => bytes
+                .as_chunks_mut::<2>()
+                .0
+                .iter_mut()
+                .for_each(|[_, a]| *a = *a & 0x83 | 0x24),
             DenseType::Q8_0 => {
                 let scale = half::f16::from_f32(0.03 / 127.0).to_le_bytes();
                 for block in bytes.chunks_exact_mut(34) {
@@ -222,30 +303,59 @@ mod tests {
         let config = shape("bitnet-2b-4t").unwrap();
         let linears = config.n_layers * (2 * 2560 * 2560 + 2 * 640 * 2560 + 3 * 6912 * 2560);
         assert_eq!(linears, 2_084_044_800);
-        assert!(model("bitnet-9b", DenseType::F16).unwrap_err().to_string().contains("bitnet-2b-4t"));
+        assert!(
+            model("bitnet-9b", DenseType::F16)
+                .unwrap_err()
+                .to_string()
+                .contains("bitnet-2b-4t")
+        );
     }
 
     #[test]
     fn the_same_every_time_and_all_codes_are_trits() {
         let make = || model("tiny", DenseType::Q8_0).unwrap();
         let (a, b) = (make(), make());
-        assert_eq!(a.weights.layers[3].down.packed()[..], b.weights.layers[3].down.packed()[..]);
-        assert_eq!(a.weights.embedding.bytes()[..], b.weights.embedding.bytes()[..]);
+        assert_eq!(
+            a.weights.layers[3].down.packed()[..],
+            b.weights.layers[3].down.packed()[..]
+        );
+        assert_eq!(
+            a.weights.embedding.bytes()[..],
+            b.weights.embedding.bytes()[..]
+        );
         let q = &a.weights.layers[0].q;
-        assert!(q.packed().iter().all(|byte| byte & (byte >> 1) & 0x55 == 0), "no code is 3");
-        assert_eq!(a.tokenizer.decode(&a.tokenize("hé\n", true).unwrap()), "hé\n");
-        assert_eq!(a.tokenize("a", true).unwrap(), [BOS, a.tokenize("a", false).unwrap()[0]]);
+        assert!(
+            q.packed().iter().all(|byte| byte & (byte >> 1) & 0x55 == 0),
+            "no code is 3"
+        );
+        assert_eq!(
+            a.tokenizer.decode(&a.tokenize("hé\n", true).unwrap()),
+            "hé\n"
+        );
+        assert_eq!(
+            a.tokenize("a", true).unwrap(),
+            [BOS, a.tokenize("a", false).unwrap()[0]]
+        );
     }
 
     #[test]
     fn every_head_type_has_sane_weights() {
-        for ty in [DenseType::F32, DenseType::F16, DenseType::Bf16, DenseType::Q8_0, DenseType::Q6K] {
+        for ty in [
+            DenseType::F32,
+            DenseType::F16,
+            DenseType::Bf16,
+            DenseType::Q8_0,
+            DenseType::Q6K,
+        ] {
             let model = model("tiny", ty).unwrap();
             let mut row = vec![0.0; 256];
             model.weights.embedding.view().dequantize_row(7, &mut row);
             let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
             assert!((0.01..0.05).contains(&largest), "{ty:?}: {largest}");
-            assert!(row.iter().any(|&x| x > 0.0) && row.iter().any(|&x| x < 0.0), "{ty:?}");
+            assert!(
+                row.iter().any(|&x| x > 0.0) && row.iter().any(|&x| x < 0.0),
+                "{ty:?}"
+            );
         }
     }
 }

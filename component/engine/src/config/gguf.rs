@@ -42,7 +42,10 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
     };
     for key in ["rope.dimension_count", "attention.value_length"] {
         if let Some(other) = keys.optional_size(key)?.filter(|&other| other != head_dim) {
-            return Err(bad(&keys.full(key), format!("is {other}, must equal the head's width {head_dim}")));
+            return Err(bad(
+                &keys.full(key),
+                format!("is {other}, must equal the head's width {head_dim}"),
+            ));
         }
     }
     let vocab_size = match keys.optional_size("vocab_size")? {
@@ -51,7 +54,12 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
             .get("tokenizer.ggml.tokens")
             .and_then(Value::as_array)
             .map(|tokens| tokens.len())
-            .ok_or_else(|| bad(&keys.full("vocab_size"), "is absent, and so is the vocabulary"))?,
+            .ok_or_else(|| {
+                bad(
+                    &keys.full("vocab_size"),
+                    "is absent, and so is the vocabulary",
+                )
+            })?,
     };
     let bos_token = keys.token("tokenizer.ggml.bos_token_id")?;
     let mut config = ModelConfig {
@@ -61,15 +69,22 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         ffn_size: keys.size("feed_forward_length")?,
         n_layers: keys.size("block_count")?,
         n_heads,
-        n_kv_heads: keys.optional_size("attention.head_count_kv")?.unwrap_or(n_heads),
+        n_kv_heads: keys
+            .optional_size("attention.head_count_kv")?
+            .unwrap_or(n_heads),
         head_dim,
         context_length: keys.size("context_length")?,
         rope_theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
-        rms_norm_eps: keys.float("attention.layer_norm_rms_epsilon")?.map_or(1e-5, narrow),
+        rms_norm_eps: keys
+            .float("attention.layer_norm_rms_epsilon")?
+            .map_or(1e-5, narrow),
         activation,
         sub_norms: true,
         bos_token,
-        add_bos: gguf.get("tokenizer.ggml.add_bos_token").and_then(Value::as_bool).unwrap_or(true),
+        add_bos: gguf
+            .get("tokenizer.ggml.add_bos_token")
+            .and_then(Value::as_bool)
+            .unwrap_or(true),
         eos_tokens: Vec::new(),
     };
     for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
@@ -77,8 +92,14 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
             config.add_eos(token);
         }
     }
-    for id in gguf.get(GGUF_EOS_TOKENS).and_then(Value::as_array).and_then(Array::integers).unwrap_or_default() {
-        let token = u32::try_from(id).map_err(|_| bad(GGUF_EOS_TOKENS, format!("holds {id}, which is no token id")))?;
+    for id in gguf
+        .get(GGUF_EOS_TOKENS)
+        .and_then(Value::as_array)
+        .and_then(Array::integers)
+        .unwrap_or_default()
+    {
+        let token = u32::try_from(id)
+            .map_err(|_| bad(GGUF_EOS_TOKENS, format!("holds {id}, which is no token id")))?;
         config.add_eos(token);
     }
     Ok(config)
@@ -98,26 +119,37 @@ impl Keys<'_> {
     /// An integer, or an array (one a layer) of one and the same integer.
     fn optional_size(&self, key: &str) -> Result<Option<usize>, LoadError> {
         let full = self.full(key);
-        let Some(value) = self.gguf.get(&full) else { return Ok(None) };
+        let Some(value) = self.gguf.get(&full) else {
+            return Ok(None);
+        };
         if let Some(array) = value.as_array() {
             let sizes = array.integers().unwrap_or_default();
             return match sizes.split_first() {
-                Some((first, rest)) if rest.iter().all(|size| size == first) => usize::try_from(*first)
-                    .map(Some)
-                    .map_err(|_| bad(&full, format!("is {first}, must not be negative"))),
+                Some((first, rest)) if rest.iter().all(|size| size == first) => {
+                    usize::try_from(*first)
+                        .map(Some)
+                        .map_err(|_| bad(&full, format!("is {first}, must not be negative")))
+                }
                 _ => Err(bad(&full, "differs between layers, which is not supported")),
             };
         }
-        value.as_usize().map(Some).ok_or_else(|| bad(&full, "is not a whole number, or negative"))
+        value
+            .as_usize()
+            .map(Some)
+            .ok_or_else(|| bad(&full, "is not a whole number, or negative"))
     }
 
     fn size(&self, key: &str) -> Result<usize, LoadError> {
-        self.optional_size(key)?.ok_or_else(|| bad(&self.full(key), "is absent"))
+        self.optional_size(key)?
+            .ok_or_else(|| bad(&self.full(key), "is absent"))
     }
 
     fn float(&self, key: &str) -> Result<Option<f64>, LoadError> {
         let full = self.full(key);
-        let value = self.gguf.get(&full).map(|value| value.as_f64().ok_or_else(|| bad(&full, "is not a number")));
+        let value = self
+            .gguf
+            .get(&full)
+            .map(|value| value.as_f64().ok_or_else(|| bad(&full, "is not a number")));
         value.transpose()
     }
 
@@ -126,21 +158,30 @@ impl Keys<'_> {
             None | Some(Some(-1)) => Ok(None),
             // Converters write -1 as an unsigned number too.
             Some(Some(id)) if id == i64::from(u32::MAX) => Ok(None),
-            Some(Some(id)) => {
-                u32::try_from(id).map(Some).map_err(|_| bad(key, format!("is {id}, which is no token id")))
-            }
+            Some(Some(id)) => u32::try_from(id)
+                .map(Some)
+                .map_err(|_| bad(key, format!("is {id}, which is no token id"))),
             Some(None) => Err(bad(key, "is not a whole number")),
         }
     }
 
     fn refuse_scaling(&self) -> Result<(), LoadError> {
         let full = self.full("rope.scaling.type");
-        let kind = self.gguf.get(&full).and_then(Value::as_str).unwrap_or("none");
+        let kind = self
+            .gguf
+            .get(&full)
+            .and_then(Value::as_str)
+            .unwrap_or("none");
         let factor = self.float("rope.scaling.factor")?.unwrap_or(1.0);
         match kind {
             "none" => Ok(()),
             "linear" if factor == 1.0 => Ok(()),
-            _ => Err(bad(&full, format!("`{kind}` with factor {factor} is not supported; only unscaled positions are"))),
+            _ => Err(bad(
+                &full,
+                format!(
+                    "`{kind}` with factor {factor} is not supported; only unscaled positions are"
+                ),
+            )),
         }
     }
 }

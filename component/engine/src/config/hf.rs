@@ -32,7 +32,10 @@ impl HfConfig {
     pub(crate) fn from_json(json: &Json) -> Result<HfConfig, LoadError> {
         let object = Object(json);
         let model_type = object.text("model_type")?.unwrap_or_default();
-        let class = json.pointer("/architectures/0").and_then(Json::as_str).unwrap_or_default();
+        let class = json
+            .pointer("/architectures/0")
+            .and_then(Json::as_str)
+            .unwrap_or_default();
         // 1bitLLM's files say `BitnetForCausalLM` and keep Llama's `model_type`.
         let bitnet = model_type == "bitnet" || class.eq_ignore_ascii_case("BitNetForCausalLM");
         let llama = !bitnet && (model_type == "llama" || class == "LlamaForCausalLM");
@@ -61,17 +64,26 @@ impl HfConfig {
             None if bitnet => Activation::Relu2,
             None => Activation::Silu,
             Some(other) => {
-                return Err(bad("hidden_act", format!("`{other}` is not supported; `relu2` and `silu` are")));
+                return Err(bad(
+                    "hidden_act",
+                    format!("`{other}` is not supported; `relu2` and `silu` are"),
+                ));
             }
         };
         let model = ModelConfig {
-            architecture: if bitnet { "bitnet".into() } else { "llama".into() },
+            architecture: if bitnet {
+                "bitnet".into()
+            } else {
+                "llama".into()
+            },
             vocab_size: object.size("vocab_size")?,
             hidden_size,
             ffn_size: object.size("intermediate_size")?,
             n_layers: object.size("num_hidden_layers")?,
             n_heads,
-            n_kv_heads: object.optional_size("num_key_value_heads")?.unwrap_or(n_heads),
+            n_kv_heads: object
+                .optional_size("num_key_value_heads")?
+                .unwrap_or(n_heads),
             head_dim,
             context_length: object.size("max_position_embeddings")?,
             rope_theta: rope_theta(&object)?,
@@ -83,11 +95,18 @@ impl HfConfig {
             eos_tokens: object.tokens("eos_token_id")?,
         };
         let tied = object.flag("tie_word_embeddings")?;
-        Ok(HfConfig { model, scale_rule, tied })
+        Ok(HfConfig {
+            model,
+            scale_rule,
+            tied,
+        })
     }
 
     /// Take the end tokens and sampling of a parsed `generation_config.json`.
-    pub(crate) fn add_generation_config(&mut self, json: &Json) -> Result<SamplingDefaults, LoadError> {
+    pub(crate) fn add_generation_config(
+        &mut self,
+        json: &Json,
+    ) -> Result<SamplingDefaults, LoadError> {
         for token in Object(json).tokens("eos_token_id")? {
             self.model.add_eos(token);
         }
@@ -96,10 +115,19 @@ impl HfConfig {
 }
 
 /// The width of a head where the file names only the number of heads.
-pub(super) fn split_heads(hidden_size: usize, n_heads: usize, key: &str) -> Result<usize, LoadError> {
+pub(super) fn split_heads(
+    hidden_size: usize,
+    n_heads: usize,
+    key: &str,
+) -> Result<usize, LoadError> {
     match hidden_size.checked_div(n_heads) {
         Some(head_dim) if head_dim * n_heads == hidden_size => Ok(head_dim),
-        _ => Err(bad(key, format!("{n_heads} does not divide the hidden size {hidden_size}, and no head_dim is given"))),
+        _ => Err(bad(
+            key,
+            format!(
+                "{n_heads} does not divide the hidden size {hidden_size}, and no head_dim is given"
+            ),
+        )),
     }
 }
 
@@ -107,7 +135,10 @@ fn read_quantization(quantization: &Object<'_>, llama: bool) -> Result<ScaleRule
     match quantization.text("quant_method")?.as_deref() {
         Some("bitnet") => {}
         Some(other) => {
-            return Err(bad("quantization_config.quant_method", format!("`{other}` is not supported; `bitnet` is")));
+            return Err(bad(
+                "quantization_config.quant_method",
+                format!("`{other}` is not supported; `bitnet` is"),
+            ));
         }
         None if llama => {
             return Err(bad(
@@ -123,12 +154,17 @@ fn read_quantization(quantization: &Object<'_>, llama: bool) -> Result<ScaleRule
             "a norm inside every linear is not supported; it must be false",
         ));
     }
-    let kept_float = quantization.0.get("modules_to_not_convert").and_then(Json::as_array);
+    let kept_float = quantization
+        .0
+        .get("modules_to_not_convert")
+        .and_then(Json::as_array);
     for module in kept_float.into_iter().flatten().filter_map(Json::as_str) {
         if module.contains("_proj") || module.contains("layers") {
             return Err(bad(
                 "quantization_config.modules_to_not_convert",
-                format!("`{module}` is kept in float; every linear inside the blocks must be ternary"),
+                format!(
+                    "`{module}` is kept in float; every linear inside the blocks must be ternary"
+                ),
             ));
         }
     }
@@ -148,8 +184,14 @@ fn refuse_unsupported(object: &Object<'_>) -> Result<(), LoadError> {
             return Err(bad(key, "linears with a bias are not supported"));
         }
     }
-    if object.number("partial_rotary_factor")?.is_some_and(|factor| factor != 1.0) {
-        return Err(bad("partial_rotary_factor", "only a rotary embedding over the whole head is supported"));
+    if object
+        .number("partial_rotary_factor")?
+        .is_some_and(|factor| factor != 1.0)
+    {
+        return Err(bad(
+            "partial_rotary_factor",
+            "only a rotary embedding over the whole head is supported",
+        ));
     }
     for key in ["rope_scaling", "rope_parameters"] {
         let scaling = Object(object.0.get(key).unwrap_or(&Json::Null));
@@ -161,7 +203,9 @@ fn refuse_unsupported(object: &Object<'_>) -> Result<(), LoadError> {
             Some(kind) => {
                 return Err(bad(
                     key,
-                    format!("`{kind}` with factor {factor} is not supported; only unscaled positions are"),
+                    format!(
+                        "`{kind}` with factor {factor} is not supported; only unscaled positions are"
+                    ),
                 ));
             }
         }
@@ -172,14 +216,20 @@ fn refuse_unsupported(object: &Object<'_>) -> Result<(), LoadError> {
 /// transformers 5 moved it into `rope_parameters`; BitNet's class default is 500000, Llama's 10000.
 fn rope_theta(object: &Object<'_>) -> Result<f64, LoadError> {
     let parameters = Object(object.0.get("rope_parameters").unwrap_or(&Json::Null));
-    if let Some(theta) = parameters.number("rope_theta")?.or(object.number("rope_theta")?) {
+    if let Some(theta) = parameters
+        .number("rope_theta")?
+        .or(object.number("rope_theta")?)
+    {
         return Ok(theta);
     }
     let native = object.text("model_type")?.as_deref() == Some("bitnet");
     Ok(if native { 500_000.0 } else { 10_000.0 })
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "rounding to the working precision")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "rounding to the working precision"
+)]
 pub(super) fn narrow(x: f64) -> f32 {
     x as f32
 }
@@ -192,7 +242,12 @@ impl Object<'_> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn read<T>(&self, key: &str, kind: &str, read: impl Fn(&Json) -> Option<T>) -> Result<Option<T>, LoadError> {
+    fn read<T>(
+        &self,
+        key: &str,
+        kind: &str,
+        read: impl Fn(&Json) -> Option<T>,
+    ) -> Result<Option<T>, LoadError> {
         let value = self.get(key).map(|value| {
             read(value).ok_or_else(|| {
                 let mut shown = value.to_string();
@@ -222,7 +277,8 @@ impl Object<'_> {
     }
 
     fn size(&self, key: &str) -> Result<usize, LoadError> {
-        self.optional_size(key)?.ok_or_else(|| bad(key, "is absent from config.json"))
+        self.optional_size(key)?
+            .ok_or_else(|| bad(key, "is absent from config.json"))
     }
 
     /// One token id or a list of them; empty where absent. Some files write -1 for none.
@@ -273,7 +329,10 @@ mod tests {
         assert_eq!(config.tied, Some(true));
         assert_eq!(config.model.head_dim, 128);
         assert_eq!(config.model.eos_tokens, [128_001]);
-        assert_eq!((config.model.activation, config.model.sub_norms), (Activation::Relu2, true));
+        assert_eq!(
+            (config.model.activation, config.model.sub_norms),
+            (Activation::Relu2, true)
+        );
     }
 
     #[test]
@@ -288,20 +347,44 @@ mod tests {
         let config = HfConfig::from_json(&json).unwrap();
         assert_eq!(config.scale_rule, ScaleRule::Divide);
         assert_eq!((config.model.head_dim, config.model.q_size()), (256, 5120));
-        assert_eq!((config.model.activation, config.model.sub_norms), (Activation::Silu, false));
+        assert_eq!(
+            (config.model.activation, config.model.sub_norms),
+            (Activation::Silu, false)
+        );
         assert_eq!(config.model.eos_tokens, [1, 2]);
         json["quantization_config"] = Json::Null;
-        assert!(HfConfig::from_json(&json).unwrap_err().to_string().contains("not a ternary model"));
+        assert!(
+            HfConfig::from_json(&json)
+                .unwrap_err()
+                .to_string()
+                .contains("not a ternary model")
+        );
     }
 
     #[test]
     fn takes_theta_from_where_transformers_5_writes_it() {
-        let config = with("rope_parameters", json!({"rope_type": "default", "rope_theta": 7.0})).unwrap();
+        let config = with(
+            "rope_parameters",
+            json!({"rope_type": "default", "rope_theta": 7.0}),
+        )
+        .unwrap();
         assert!((config.model.rope_theta - 7.0).abs() < f64::EPSILON);
         assert!(with("rope_scaling", json!({"type": "linear", "factor": 1.0})).is_ok());
-        let error = refused("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}));
-        assert!(error.contains("rope_scaling") && error.contains("llama3"), "{error}");
-        assert!(refused("rope_parameters", json!({"rope_type": "linear", "factor": 2})).contains("factor 2"));
+        let error = refused(
+            "rope_scaling",
+            json!({"rope_type": "llama3", "factor": 8.0}),
+        );
+        assert!(
+            error.contains("rope_scaling") && error.contains("llama3"),
+            "{error}"
+        );
+        assert!(
+            refused(
+                "rope_parameters",
+                json!({"rope_type": "linear", "factor": 2})
+            )
+            .contains("factor 2")
+        );
     }
 
     #[test]
@@ -318,9 +401,12 @@ mod tests {
         assert!(refused("quantization_config", gptq).contains("gptq"));
         let norms = json!({"quant_method": "bitnet", "use_rms_norm": true});
         assert!(refused("quantization_config", norms).contains("use_rms_norm"));
-        let float = json!({"quant_method": "bitnet", "modules_to_not_convert": ["model.layers.0.mlp"]});
+        let float =
+            json!({"quant_method": "bitnet", "modules_to_not_convert": ["model.layers.0.mlp"]});
         assert!(refused("quantization_config", float).contains("layers.0"));
-        let other = HfConfig::from_json(&json!({"model_type": "qwen3"})).unwrap_err().to_string();
+        let other = HfConfig::from_json(&json!({"model_type": "qwen3"}))
+            .unwrap_err()
+            .to_string();
         assert!(other.contains("qwen3"), "{other}");
         assert!(HfConfig::from_json(&json!([1])).is_err());
     }
@@ -328,11 +414,18 @@ mod tests {
     #[test]
     fn generation_config_adds_end_tokens_and_sampling() {
         let mut config = HfConfig::from_json(&two_b()).unwrap();
-        let generation = json!({"eos_token_id": [128_001, 128_009], "temperature": 0.6, "top_k": 40});
+        let generation =
+            json!({"eos_token_id": [128_001, 128_009], "temperature": 0.6, "top_k": 40});
         let defaults = config.add_generation_config(&generation).unwrap();
         assert_eq!(config.model.eos_tokens, [128_001, 128_009]);
-        assert_eq!((defaults.temperature, defaults.top_k, defaults.top_p), (Some(0.6), Some(40), None));
-        let error = config.add_generation_config(&json!({"temperature": -1})).unwrap_err().to_string();
+        assert_eq!(
+            (defaults.temperature, defaults.top_k, defaults.top_p),
+            (Some(0.6), Some(40), None)
+        );
+        let error = config
+            .add_generation_config(&json!({"temperature": -1}))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("temperature"), "{error}");
     }
 }

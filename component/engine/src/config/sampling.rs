@@ -22,10 +22,20 @@ impl SamplingDefaults {
     pub(super) fn from_json(json: &Json) -> Result<Self, LoadError> {
         let number = |key: &str| match json.get(key) {
             None | Some(Json::Null) => Ok(None),
-            Some(value) => value.as_f64().map(Some).ok_or_else(|| bad(key, "is not a number")),
+            Some(value) => value
+                .as_f64()
+                .map(Some)
+                .ok_or_else(|| bad(key, "is not a number")),
         };
         Self::from_numbers(
-            ["temperature", "top_k", "top_p", "min_p", "repetition_penalty"].map(|key| (key, number(key))),
+            [
+                "temperature",
+                "top_k",
+                "top_p",
+                "min_p",
+                "repetition_penalty",
+            ]
+            .map(|key| (key, number(key))),
         )
     }
 
@@ -35,16 +45,25 @@ impl SamplingDefaults {
             let number = gguf.get(key).map(|value| {
                 #[allow(clippy::cast_precision_loss, reason = "checked against its range next")]
                 let integer = || value.as_i64().map(|n| n as f64);
-                value.as_f64().or_else(integer).ok_or_else(|| bad(key, "is not a number"))
+                value
+                    .as_f64()
+                    .or_else(integer)
+                    .ok_or_else(|| bad(key, "is not a number"))
             });
             (key, number.transpose())
         }))
     }
 
-    fn from_numbers(numbers: [(&str, Result<Option<f64>, LoadError>); 5]) -> Result<Self, LoadError> {
+    fn from_numbers(
+        numbers: [(&str, Result<Option<f64>, LoadError>); 5],
+    ) -> Result<Self, LoadError> {
         let [temperature, top_k, top_p, min_p, repetition] = numbers;
         let top_k = in_range(top_k, 0.0, f64::from(u32::MAX))?;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in_range checked it")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "in_range checked it"
+        )]
         Ok(SamplingDefaults {
             temperature: in_range(temperature, 0.0, 2.0)?.map(|x| x as f32),
             top_k: top_k.map(|k| k as u32),

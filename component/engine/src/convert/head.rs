@@ -5,8 +5,8 @@ use std::io::{Result, Write};
 use sterna_kernels::{DenseType, encode_dense_row};
 
 use super::ConvertError;
-use crate::files::gguf_write::GgufWriter;
 use crate::files::ggml_id;
+use crate::files::gguf_write::GgufWriter;
 use crate::model::DenseWeights;
 
 /// ggml's id of a storage type.
@@ -61,7 +61,11 @@ impl Loss {
 }
 
 /// Write `weights` as `ty`. Bytes are copied where they are of that type already.
-pub(super) fn write(writer: &mut GgufWriter<impl Write>, weights: &DenseWeights, ty: DenseType) -> Result<Loss> {
+pub(super) fn write(
+    writer: &mut GgufWriter<impl Write>,
+    weights: &DenseWeights,
+    ty: DenseType,
+) -> Result<Loss> {
     let mut loss = Loss::default();
     if weights.ty() == ty {
         writer.append(weights.bytes())?;

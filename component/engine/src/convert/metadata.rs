@@ -1,10 +1,13 @@
 //! The metadata of a converted file: the keys llama.cpp-style readers want, and a few of our own.
 
 use super::{ConvertError, ConvertOptions};
-use crate::config::{Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig, SamplingDefaults};
+use crate::config::{
+    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig,
+    SamplingDefaults,
+};
+use crate::files::OpenModel;
 use crate::files::gguf_tokenizer;
 use crate::files::gguf_write::Entry;
-use crate::files::OpenModel;
 use crate::tokenizer::GgufTokenizer;
 
 /// bitnet.cpp's number for files of I2_S.
@@ -18,18 +21,31 @@ pub(super) fn entries(
 ) -> Result<Vec<(String, Entry)>, ConvertError> {
     let config = &model.config;
     let architecture = architecture(config)?;
-    let mut entries = vec![(GENERAL_ARCHITECTURE.to_owned(), Entry::String(architecture.into()))];
+    let mut entries = vec![(
+        GENERAL_ARCHITECTURE.to_owned(),
+        Entry::String(architecture.into()),
+    )];
 
     let mut general = model.general.clone();
-    for (key, value) in [("general.name", &options.name), ("general.license", &options.license)] {
+    for (key, value) in [
+        ("general.name", &options.name),
+        ("general.license", &options.license),
+    ] {
         if let Some(value) = value {
             general.retain(|(other, _)| other != key);
             general.push((key.into(), value.clone()));
         }
     }
-    entries.extend(general.into_iter().map(|(key, value)| (key, Entry::String(value))));
+    entries.extend(
+        general
+            .into_iter()
+            .map(|(key, value)| (key, Entry::String(value))),
+    );
     entries.push(("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S)));
-    entries.push(("general.quantization_version".into(), Entry::U32(QUANTIZATION_VERSION)));
+    entries.push((
+        "general.quantization_version".into(),
+        Entry::U32(QUANTIZATION_VERSION),
+    ));
     entries.extend(sampling(&model.defaults));
     entries.extend(shape(config, architecture)?);
 
@@ -42,11 +58,18 @@ pub(super) fn entries(
     entries.extend(gguf_tokenizer::entries(tokenizer));
     if let [_, second, ..] = config.eos_tokens[..] {
         entries.push(("tokenizer.ggml.eot_token_id".into(), Entry::U32(second)));
-        let all = config.eos_tokens.iter().filter_map(|&id| i32::try_from(id).ok()).collect();
+        let all = config
+            .eos_tokens
+            .iter()
+            .filter_map(|&id| i32::try_from(id).ok())
+            .collect();
         entries.push((GGUF_EOS_TOKENS.into(), Entry::I32s(all)));
     }
     if let Some(template) = options.chat_template.as_deref().or(model.template.source()) {
-        entries.push((gguf_tokenizer::CHAT_TEMPLATE.into(), Entry::String(template.into())));
+        entries.push((
+            gguf_tokenizer::CHAT_TEMPLATE.into(),
+            Entry::String(template.into()),
+        ));
     }
     Ok(entries)
 }
@@ -76,7 +99,8 @@ fn shape(config: &ModelConfig, architecture: &str) -> Result<Vec<(String, Entry)
     ];
     let mut entries = Vec::new();
     for (key, size) in sizes {
-        let size = u32::try_from(size).map_err(|_| ConvertError::Unsupported(format!("{key} is {size}")))?;
+        let size = u32::try_from(size)
+            .map_err(|_| ConvertError::Unsupported(format!("{key} is {size}")))?;
         entries.push((format!("{architecture}.{key}"), Entry::U32(size)));
     }
     #[allow(clippy::cast_possible_truncation, reason = "GGUF stores it as f32")]
@@ -94,7 +118,13 @@ fn shape(config: &ModelConfig, architecture: &str) -> Result<Vec<(String, Entry)
 }
 
 fn sampling(defaults: &SamplingDefaults) -> Vec<(String, Entry)> {
-    let SamplingDefaults { temperature, top_k, top_p, min_p, repetition_penalty } = *defaults;
+    let SamplingDefaults {
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        repetition_penalty,
+    } = *defaults;
     let top_k = top_k.map(|k| Entry::I32(i32::try_from(k).unwrap_or(i32::MAX)));
     let values = [
         temperature.map(Entry::F32),
@@ -103,5 +133,9 @@ fn sampling(defaults: &SamplingDefaults) -> Vec<(String, Entry)> {
         min_p.map(Entry::F32),
         repetition_penalty.map(Entry::F32),
     ];
-    GGUF_SAMPLING_KEYS.iter().zip(values).filter_map(|(key, value)| Some(((*key).to_owned(), value?))).collect()
+    GGUF_SAMPLING_KEYS
+        .iter()
+        .zip(values)
+        .filter_map(|(key, value)| Some(((*key).to_owned(), value?)))
+        .collect()
 }

@@ -26,12 +26,18 @@ impl Bytes {
     #[cfg(feature = "native")]
     pub(super) fn mapped(map: memmap2::Mmap) -> Self {
         let range = 0..map.len();
-        Bytes { source: Source::Mapped(Arc::new(map)), range }
+        Bytes {
+            source: Source::Mapped(Arc::new(map)),
+            range,
+        }
     }
 
     /// Bytes that are part of the program.
     pub fn from_static(bytes: &'static [u8]) -> Self {
-        Bytes { source: Source::Static(bytes), range: 0..bytes.len() }
+        Bytes {
+            source: Source::Static(bytes),
+            range: 0..bytes.len(),
+        }
     }
 
     /// A part of these bytes, sharing them. `None` where it reaches past the end.
@@ -40,7 +46,10 @@ impl Bytes {
             return None;
         }
         let start = self.range.start + range.start;
-        Some(Bytes { source: self.source.clone(), range: start..start + range.len() })
+        Some(Bytes {
+            source: self.source.clone(),
+            range: start..start + range.len(),
+        })
     }
 
     /// Whether these bytes live in the process's own memory rather than in a file or the program.
@@ -52,7 +61,10 @@ impl Bytes {
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
-        Bytes { source: Source::Owned(Arc::new(bytes)), range }
+        Bytes {
+            source: Source::Owned(Arc::new(bytes)),
+            range,
+        }
     }
 }
 

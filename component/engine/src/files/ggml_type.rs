@@ -63,7 +63,9 @@ pub(crate) fn refuse_linear(ty: u32) -> String {
         2 | 3 | 6..=15 | 16..=23 | 29 => {
             "it is no ternary type. Use the I2_S form of this model, or its safetensors directory"
         }
-        _ => "use the I2_S form of this model, or its safetensors directory (`sterna convert` makes I2_S from it)",
+        _ => {
+            "use the I2_S form of this model, or its safetensors directory (`sterna convert` makes I2_S from it)"
+        }
     };
     format!("type {name} (id {ty}) is not supported for a linear: {remedy}")
 }
@@ -71,7 +73,9 @@ pub(crate) fn refuse_linear(ty: u32) -> String {
 /// Why an embedding or head of this type cannot be read, and what to do.
 pub(crate) fn refuse_dense(ty: u32) -> String {
     let name = name(ty);
-    format!("type {name} (id {ty}) is not supported here; F32, F16, BF16, Q8_0 and Q6_K are. Requantise it to one of them")
+    format!(
+        "type {name} (id {ty}) is not supported here; F32, F16, BF16, Q8_0 and Q6_K are. Requantise it to one of them"
+    )
 }
 
 /// Why a norm of this type cannot be read.

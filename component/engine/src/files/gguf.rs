@@ -60,18 +60,31 @@ impl Gguf {
     /// # Errors
     /// A sentence that says where the header is wrong, for `LoadError::Damaged`.
     pub fn parse(bytes: Bytes) -> Result<Gguf, String> {
-        let mut reader = Reader { bytes: &bytes, at: 0 };
+        let mut reader = Reader {
+            bytes: &bytes,
+            at: 0,
+        };
         if reader.take(4, "the magic")? != MAGIC {
             return Err("it does not begin with `GGUF`".into());
         }
         let version = reader.u32("the version")?;
         match version {
             2 | 3 => {}
-            1 => return Err("GGUF version 1 is not supported; convert it anew with a current tool".into()),
-            _ if (1..=3).contains(&version.swap_bytes()) => {
-                return Err("a big-endian GGUF is not supported; convert it to little-endian".into());
+            1 => {
+                return Err(
+                    "GGUF version 1 is not supported; convert it anew with a current tool".into(),
+                );
             }
-            _ => return Err(format!("GGUF version {version} is not supported; versions 2 and 3 are")),
+            _ if (1..=3).contains(&version.swap_bytes()) => {
+                return Err(
+                    "a big-endian GGUF is not supported; convert it to little-endian".into(),
+                );
+            }
+            _ => {
+                return Err(format!(
+                    "GGUF version {version} is not supported; versions 2 and 3 are"
+                ));
+            }
         }
         let n_tensors = reader.count(MIN_TENSOR_BYTES, "the number of tensors")?;
         let n_entries = reader.count(MIN_ENTRY_BYTES, "the number of metadata entries")?;
@@ -96,7 +109,10 @@ impl Gguf {
         for index in 0..n_tensors {
             tensors.push(reader.tensor(index)?);
         }
-        let data_start = reader.at.checked_next_multiple_of(alignment).ok_or("the header is too long")?;
+        let data_start = reader
+            .at
+            .checked_next_multiple_of(alignment)
+            .ok_or("the header is too long")?;
         let mut by_name = HashMap::with_capacity(tensors.len());
         for (index, tensor) in tensors.iter_mut().enumerate() {
             // `start` still counts from the beginning of the data section.
@@ -104,15 +120,25 @@ impl Gguf {
             tensor.start = data_start
                 .checked_add(offset)
                 .filter(|&start| start <= bytes.len())
-                .ok_or_else(|| format!("tensor `{}` begins past the end of the file", tensor.name))?;
+                .ok_or_else(|| {
+                    format!("tensor `{}` begins past the end of the file", tensor.name)
+                })?;
             if !offset.is_multiple_of(alignment) {
-                return Err(format!("tensor `{}` is not aligned to {alignment} bytes", tensor.name));
+                return Err(format!(
+                    "tensor `{}` is not aligned to {alignment} bytes",
+                    tensor.name
+                ));
             }
             if by_name.insert(tensor.name.clone(), index).is_some() {
                 return Err(format!("tensor `{}` occurs twice", tensor.name));
             }
         }
-        Ok(Gguf { bytes, metadata, tensors, by_name })
+        Ok(Gguf {
+            bytes,
+            metadata,
+            tensors,
+            by_name,
+        })
     }
 
     /// The value of a metadata key.
@@ -122,7 +148,9 @@ impl Gguf {
 
     /// Every metadata entry, in no particular order.
     pub fn metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.metadata.iter().map(|(key, value)| (key.as_str(), value))
+        self.metadata
+            .iter()
+            .map(|(key, value)| (key.as_str(), value))
     }
 
     /// The tensors in the file's order.
@@ -132,12 +160,15 @@ impl Gguf {
 
     /// A tensor by name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.by_name.get(name).and_then(|&index| self.tensors.get(index))
+        self.by_name
+            .get(name)
+            .and_then(|&index| self.tensors.get(index))
     }
 
     /// The first `n_bytes` of a tensor's data, or `None` where the file ends before.
     pub fn data(&self, tensor: &TensorInfo, n_bytes: usize) -> Option<Bytes> {
-        self.bytes.slice(tensor.start..tensor.start.checked_add(n_bytes)?)
+        self.bytes
+            .slice(tensor.start..tensor.start.checked_add(n_bytes)?)
     }
 }
 
@@ -153,8 +184,12 @@ impl<'a> Reader<'a> {
     }
 
     fn skip(&mut self, n: usize, what: &str) -> Result<Range<usize>, String> {
-        let end = self.at.checked_add(n).filter(|&end| end <= self.bytes.len());
-        let end = end.ok_or_else(|| format!("the file ends in {what}, at byte {}", self.bytes.len()))?;
+        let end = self
+            .at
+            .checked_add(n)
+            .filter(|&end| end <= self.bytes.len());
+        let end =
+            end.ok_or_else(|| format!("the file ends in {what}, at byte {}", self.bytes.len()))?;
         let range = self.at..end;
         self.at = end;
         Ok(range)
@@ -167,7 +202,9 @@ impl<'a> Reader<'a> {
 
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
         let bytes = self.take(N, what)?;
-        bytes.try_into().map_err(|_| format!("the file ends in {what}"))
+        bytes
+            .try_into()
+            .map_err(|_| format!("the file ends in {what}"))
     }
 
     fn u32(&mut self, what: &str) -> Result<u32, String> {
@@ -191,7 +228,9 @@ impl<'a> Reader<'a> {
     fn string(&mut self, limit: usize, what: &str) -> Result<&'a str, String> {
         let length = self.count(1, &format!("the length of {what}"))?;
         if length > limit {
-            return Err(format!("{what} is {length} bytes long, the limit is {limit}"));
+            return Err(format!(
+                "{what} is {length} bytes long, the limit is {limit}"
+            ));
         }
         std::str::from_utf8(self.take(length, what)?).map_err(|_| format!("{what} is not UTF-8"))
     }
@@ -202,7 +241,8 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, file: &Bytes, key: &str) -> Result<Value, String> {
         let what = format!("metadata key `{key}`");
-        let ty = ValueType::from_id(self.u32(&what)?).ok_or_else(|| format!("{what} has an unknown type"))?;
+        let ty = ValueType::from_id(self.u32(&what)?)
+            .ok_or_else(|| format!("{what} has an unknown type"))?;
         match ty {
             ValueType::String => Ok(Value::String(self.string(usize::MAX, &what)?.to_owned())),
             ValueType::Array => {
@@ -220,11 +260,15 @@ impl<'a> Reader<'a> {
                         }
                     }
                 }
-                let data = file.slice(start..self.at).ok_or_else(|| format!("the file ends in {what}"))?;
+                let data = file
+                    .slice(start..self.at)
+                    .ok_or_else(|| format!("the file ends in {what}"))?;
                 Ok(Value::Array(Array::new(element, len, data)))
             }
             _ => {
-                let size = ty.fixed_bytes().ok_or_else(|| format!("{what} has an unknown type"))?;
+                let size = ty
+                    .fixed_bytes()
+                    .ok_or_else(|| format!("{what} has an unknown type"))?;
                 let bytes = self.take(size, &what)?;
                 Value::scalar(ty, bytes).ok_or_else(|| format!("{what} is damaged"))
             }
@@ -236,7 +280,9 @@ impl<'a> Reader<'a> {
         let what = format!("tensor `{name}`");
         let dims = usize::try_from(self.u32(&what)?).unwrap_or(usize::MAX);
         if dims == 0 || dims > MAX_DIMS {
-            return Err(format!("{what} has {dims} dimensions, 1 to {MAX_DIMS} are allowed"));
+            return Err(format!(
+                "{what} has {dims} dimensions, 1 to {MAX_DIMS} are allowed"
+            ));
         }
         let mut ne = Vec::with_capacity(dims);
         let mut elements = 1u64;
@@ -250,7 +296,13 @@ impl<'a> Reader<'a> {
         }
         let ty = self.u32(&what)?;
         let offset = self.u64(&what)?;
-        let start = usize::try_from(offset).map_err(|_| format!("{what} begins past the end of the file"))?;
-        Ok(TensorInfo { name, ne, ty, start })
+        let start = usize::try_from(offset)
+            .map_err(|_| format!("{what} begins past the end of the file"))?;
+        Ok(TensorInfo {
+            name,
+            ne,
+            ty,
+            start,
+        })
     }
 }

@@ -23,22 +23,38 @@ const NFC: &str = "sterna.tokenizer.nfc";
 pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
     let array = |key: &str| gguf.get(key).and_then(Value::as_array);
     let text = |key: &str| gguf.get(key).and_then(Value::as_str).map(str::to_owned);
-    let id = |key: &str| gguf.get(key).and_then(Value::as_i64).and_then(|id| u32::try_from(id).ok());
+    let id = |key: &str| {
+        gguf.get(key)
+            .and_then(Value::as_i64)
+            .and_then(|id| u32::try_from(id).ok())
+    };
     let flag = |key: &str| gguf.get(key).and_then(Value::as_bool);
     let tokens = array(TOKENS)
         .and_then(|tokens| tokens.strings())
-        .ok_or_else(|| bad(TOKENS, "is absent or no array of texts: this GGUF carries no tokenizer"))?;
+        .ok_or_else(|| {
+            bad(
+                TOKENS,
+                "is absent or no array of texts: this GGUF carries no tokenizer",
+            )
+        })?;
     let token_types = match array(TOKEN_TYPE) {
         None => Vec::new(),
         Some(types) => types
             .integers()
-            .and_then(|types| types.into_iter().map(|ty| i32::try_from(ty).ok()).collect::<Option<Vec<_>>>())
+            .and_then(|types| {
+                types
+                    .into_iter()
+                    .map(|ty| i32::try_from(ty).ok())
+                    .collect::<Option<Vec<_>>>()
+            })
             .filter(|types| types.len() == tokens.len())
             .ok_or_else(|| bad(TOKEN_TYPE, "is no array of one small number for each token"))?,
     };
     let merges = match array(MERGES) {
         None => Vec::new(),
-        Some(merges) => merges.strings().ok_or_else(|| bad(MERGES, "is no array of texts"))?,
+        Some(merges) => merges
+            .strings()
+            .ok_or_else(|| bad(MERGES, "is no array of texts"))?,
     };
     Ok(GgufTokenizer {
         model: text(MODEL).ok_or_else(|| bad(MODEL, "is absent"))?,
@@ -56,8 +72,18 @@ pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
 
 /// The keys [`read`] reads.
 pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
-    let GgufTokenizer { model, pre, tokens, token_types, merges, bos_id, eos_id, add_bos, ignore_merges, nfc } =
-        tokenizer;
+    let GgufTokenizer {
+        model,
+        pre,
+        tokens,
+        token_types,
+        merges,
+        bos_id,
+        eos_id,
+        add_bos,
+        ignore_merges,
+        nfc,
+    } = tokenizer;
     let optional = [
         (PRE, pre.map(Entry::String)),
         (BOS, bos_id.map(Entry::U32)),
@@ -72,6 +98,12 @@ pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
         (TOKEN_TYPE, Entry::I32s(token_types)),
         (MERGES, Entry::Strings(merges)),
     ];
-    let optional = optional.into_iter().filter_map(|(key, entry)| Some((key, entry?)));
-    required.into_iter().chain(optional).map(|(key, entry)| (key.to_owned(), entry)).collect()
+    let optional = optional
+        .into_iter()
+        .filter_map(|(key, entry)| Some((key, entry?)));
+    required
+        .into_iter()
+        .chain(optional)
+        .map(|(key, entry)| (key.to_owned(), entry))
+        .collect()
 }

@@ -28,7 +28,9 @@ impl ValueType {
     /// The type of an id.
     pub fn from_id(id: u32) -> Option<Self> {
         use ValueType::{Array, Bool, F32, F64, I8, I16, I32, I64, String, U8, U16, U32, U64};
-        const ALL: [ValueType; 13] = [U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64];
+        const ALL: [ValueType; 13] = [
+            U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64,
+        ];
         ALL.get(usize::try_from(id).ok()?).copied()
     }
 
@@ -169,7 +171,8 @@ impl Array {
         let mut strings = Vec::with_capacity(self.len);
         for _ in 0..self.len {
             let (length, after) = rest.split_first_chunk::<8>()?;
-            let (text, after) = after.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+            let (text, after) =
+                after.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
             strings.push(std::str::from_utf8(text).ok()?.to_owned());
             rest = after;
         }
@@ -179,7 +182,10 @@ impl Array {
     /// Its elements, if they are scalars.
     pub fn scalars(&self) -> Option<Vec<Value>> {
         let size = self.element.fixed_bytes()?;
-        self.data.chunks_exact(size).map(|bytes| Value::scalar(self.element, bytes)).collect()
+        self.data
+            .chunks_exact(size)
+            .map(|bytes| Value::scalar(self.element, bytes))
+            .collect()
     }
 
     /// Its elements, if they are integers.

@@ -36,18 +36,25 @@ impl WeightSource for GgufWeights {
         let (base, name) = (id.gguf_base(), id.gguf());
         let tensor = self.find(&name, &[rows, cols])?;
         for companion in ["bias", "lora_a", "norm_in.weight"] {
-            let separator = if companion.starts_with("norm") { '_' } else { '.' };
+            let separator = if companion.starts_with("norm") {
+                '_'
+            } else {
+                '.'
+            };
             let companion = format!("{base}{separator}{companion}");
             if self.gguf.tensor(&companion).is_some() {
-                return Err(tensor_error(&companion, "linears with a bias, adapter or norm of their own are not supported"));
+                return Err(tensor_error(
+                    &companion,
+                    "linears with a bias, adapter or norm of their own are not supported",
+                ));
             }
         }
         let (packed, mut scale) = if tensor.ty == ty::I2_S {
             self.i2_s(tensor, rows, cols)?
         } else if let Some(float) = float_type(tensor.ty) {
             let weights = self.floats(tensor, float, rows * cols)?;
-            let (packed, scale) =
-                ternary::quantize_or_recover(&weights, rows, cols).map_err(|reason| tensor_error(&name, reason))?;
+            let (packed, scale) = ternary::quantize_or_recover(&weights, rows, cols)
+                .map_err(|reason| tensor_error(&name, reason))?;
             (packed.into(), scale)
         } else {
             return Err(tensor_error(&name, ggml_type::refuse_linear(tensor.ty)));
@@ -72,7 +79,13 @@ impl WeightSource for GgufWeights {
             other => return Err(tensor_error(&name, ggml_type::refuse_dense(other))),
         };
         let row_bytes = dense.row_bytes(cols).ok_or_else(|| {
-            tensor_error(&name, format!("rows of {cols} do not divide into whole blocks of {}", dense.name()))
+            tensor_error(
+                &name,
+                format!(
+                    "rows of {cols} do not divide into whole blocks of {}",
+                    dense.name()
+                ),
+            )
         })?;
         let bytes = self.data(tensor, rows.checked_mul(row_bytes))?;
         DenseWeights::new(dense, rows, cols, bytes).map_err(|reason| tensor_error(&name, reason))
@@ -82,7 +95,10 @@ impl WeightSource for GgufWeights {
 impl GgufWeights {
     /// The tensor `name`, if its shape is `[out, in]` (or `[n]`) as expected.
     fn find(&self, name: &str, expected: &[usize]) -> Result<&TensorInfo, LoadError> {
-        let tensor = self.gguf.tensor(name).ok_or_else(|| tensor_error(name, "is absent"))?;
+        let tensor = self
+            .gguf
+            .tensor(name)
+            .ok_or_else(|| tensor_error(name, "is absent"))?;
         // Trailing sizes of 1 mean nothing in ggml.
         let mut found = tensor.ne.clone();
         while found.len() > expected.len() && found.last() == Some(&1) {
@@ -102,43 +118,66 @@ impl GgufWeights {
     }
 
     fn data(&self, tensor: &TensorInfo, n_bytes: Option<usize>) -> Result<Bytes, LoadError> {
-        n_bytes.and_then(|n| self.gguf.data(tensor, n)).ok_or_else(|| {
-            tensor_error(&tensor.name, "reaches past the end of the file: the file is truncated, download it anew")
-        })
+        n_bytes
+            .and_then(|n| self.gguf.data(tensor, n))
+            .ok_or_else(|| {
+                tensor_error(
+                    &tensor.name,
+                    "reaches past the end of the file: the file is truncated, download it anew",
+                )
+            })
     }
 
     fn floats(&self, tensor: &TensorInfo, ty: FloatType, len: usize) -> Result<Floats, LoadError> {
-        Ok(Floats { ty, bytes: self.data(tensor, len.checked_mul(ty.bytes()))? })
+        Ok(Floats {
+            ty,
+            bytes: self.data(tensor, len.checked_mul(ty.bytes()))?,
+        })
     }
 
     /// A vector of floats.
     pub(crate) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
         let tensor = self.find(name, &[len])?;
-        let float = float_type(tensor.ty).ok_or_else(|| tensor_error(name, ggml_type::refuse_float(tensor.ty)))?;
+        let float = float_type(tensor.ty)
+            .ok_or_else(|| tensor_error(name, ggml_type::refuse_float(tensor.ty)))?;
         Ok(self.floats(tensor, float, len)?.to_vec())
     }
 
     /// Factors on the rotary frequencies (Llama 3.1's long context) must all be 1.
     pub(crate) fn check_rope_freqs(&self, len: usize) -> Result<(), LoadError> {
         const NAME: &str = "rope_freqs.weight";
-        if self.gguf.tensor(NAME).is_some() && self.vector(NAME, len)?.iter().any(|&factor| factor != 1.0) {
-            return Err(tensor_error(NAME, "scaled rotary frequencies are not supported"));
+        if self.gguf.tensor(NAME).is_some()
+            && self.vector(NAME, len)?.iter().any(|&factor| factor != 1.0)
+        {
+            return Err(tensor_error(
+                NAME,
+                "scaled rotary frequencies are not supported",
+            ));
         }
         Ok(())
     }
 
-    fn i2_s(&self, tensor: &TensorInfo, rows: usize, cols: usize) -> Result<(Bytes, f32), LoadError> {
+    fn i2_s(
+        &self,
+        tensor: &TensorInfo,
+        rows: usize,
+        cols: usize,
+    ) -> Result<(Bytes, f32), LoadError> {
         let n = rows * cols;
         if !n.is_multiple_of(I2_S_BLOCK) {
             return Err(tensor_error(
                 &tensor.name,
-                format!("{n} weights are no whole number of I2_S blocks ({I2_S_BLOCK}); store it as F32 or F16"),
+                format!(
+                    "{n} weights are no whole number of I2_S blocks ({I2_S_BLOCK}); store it as F32 or F16"
+                ),
             ));
         }
         let data_bytes = n / 4;
         let all = self.data(tensor, data_bytes.checked_add(I2_S_TAIL_BYTES))?;
         let (data, tail) = all.split_at(data_bytes);
-        let scale = tail.first_chunk::<4>().map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes));
+        let scale = tail
+            .first_chunk::<4>()
+            .map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes));
         let in_place = self.i2s_form == I2sForm::Interleave128 && cols.is_multiple_of(I2_S_BLOCK);
         let packed = match all.slice(0..data_bytes) {
             Some(packed) if in_place => packed,

@@ -87,7 +87,8 @@ impl<W: Write> GgufWriter<W> {
     /// Those of the output.
     pub fn pad(&mut self) -> Result<()> {
         let padded = self.written.next_multiple_of(ALIGNMENT);
-        self.out.write_all(&[0; ALIGNMENT][..padded - self.written])?;
+        self.out
+            .write_all(&[0; ALIGNMENT][..padded - self.written])?;
         self.written = padded;
         Ok(())
     }
@@ -166,7 +167,10 @@ mod tests {
         let metadata = [
             ("a".to_owned(), Entry::U32(7)),
             ("b".to_owned(), Entry::String("text".into())),
-            ("c".to_owned(), Entry::Strings(vec!["x".into(), String::new(), "é".into()])),
+            (
+                "c".to_owned(),
+                Entry::Strings(vec!["x".into(), String::new(), "é".into()]),
+            ),
             ("d".to_owned(), Entry::I32s(vec![-1, 2])),
             ("e".to_owned(), Entry::F32(0.5)),
             ("f".to_owned(), Entry::Bool(true)),
@@ -190,14 +194,33 @@ mod tests {
         assert_eq!(gguf.metadata().count(), metadata.len());
         assert_eq!(gguf.get("a").and_then(Value::as_usize), Some(7));
         assert_eq!(gguf.get("b").and_then(Value::as_str), Some("text"));
-        assert_eq!(gguf.get("c").unwrap().as_array().unwrap().strings().unwrap(), ["x", "", "é"]);
-        assert_eq!(gguf.get("d").unwrap().as_array().unwrap().integers().unwrap(), [-1, 2]);
+        assert_eq!(
+            gguf.get("c")
+                .unwrap()
+                .as_array()
+                .unwrap()
+                .strings()
+                .unwrap(),
+            ["x", "", "é"]
+        );
+        assert_eq!(
+            gguf.get("d")
+                .unwrap()
+                .as_array()
+                .unwrap()
+                .integers()
+                .unwrap(),
+            [-1, 2]
+        );
         assert_eq!(gguf.get("e").and_then(Value::as_f64), Some(0.5));
         assert_eq!(gguf.get("f").and_then(Value::as_bool), Some(true));
         assert_eq!(gguf.get("g").and_then(Value::as_i64), Some(-3));
         let first = gguf.tensor("first").unwrap();
         assert_eq!(first.ne, [5, 3]);
         assert_eq!(gguf.data(first, 30).unwrap()[9..11], [1, 2]);
-        assert_eq!(&*gguf.data(gguf.tensor("second").unwrap(), 8).unwrap(), [3; 8]);
+        assert_eq!(
+            &*gguf.data(gguf.tensor("second").unwrap(), 8).unwrap(),
+            [3; 8]
+        );
     }
 }

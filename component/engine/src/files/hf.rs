@@ -8,7 +8,7 @@ use super::floats::{FloatType, Floats};
 use super::names::TensorId;
 use super::safetensors::{Tensor, TensorFiles};
 use super::source::WeightSource;
-use super::{ternary, tensor_error};
+use super::{tensor_error, ternary};
 use crate::config::ScaleRule;
 use crate::error::LoadError;
 use crate::model::{DenseWeights, Linear};
@@ -47,7 +47,10 @@ impl WeightSource for HfWeights {
         for companion in UNSUPPORTED_COMPANIONS {
             let companion = format!("{base}.{companion}");
             if self.files.get(&companion).is_some() {
-                return Err(tensor_error(&companion, "a linear with a bias or a norm of its own is not supported"));
+                return Err(tensor_error(
+                    &companion,
+                    "a linear with a bias or a norm of its own is not supported",
+                ));
             }
         }
         let (packed, scale) = if tensor.dtype == Dtype::U8 {
@@ -72,30 +75,39 @@ impl WeightSource for HfWeights {
             FloatType::F16 => DenseType::F16,
             FloatType::Bf16 => DenseType::Bf16,
         };
-        DenseWeights::new(ty, rows, cols, weights.bytes).map_err(|reason| tensor_error(&name, reason))
+        DenseWeights::new(ty, rows, cols, weights.bytes)
+            .map_err(|reason| tensor_error(&name, reason))
     }
 }
 
 impl HfWeights {
     fn get(&self, name: &str) -> Result<&Tensor, LoadError> {
-        self.files.get(name).ok_or_else(|| tensor_error(name, "is absent"))
+        self.files
+            .get(name)
+            .ok_or_else(|| tensor_error(name, "is absent"))
     }
 
     /// The factor of every trit, whichever way the file states it.
     fn scale(&self, name: &str) -> Result<f32, LoadError> {
-        let tensor = self
-            .files
-            .get(name)
-            .ok_or_else(|| tensor_error(name, "is absent, but the linear it belongs to is packed"))?;
+        let tensor = self.files.get(name).ok_or_else(|| {
+            tensor_error(name, "is absent, but the linear it belongs to is packed")
+        })?;
         let values = floats(name, tensor)?.to_vec();
         let &[stored] = values.as_slice() else {
-            return Err(tensor_error(name, format!("has shape {:?}, must be one number", tensor.shape)));
+            return Err(tensor_error(
+                name,
+                format!("has shape {:?}, must be one number", tensor.shape),
+            ));
         };
         let scale = match self.scale_rule {
             ScaleRule::Multiply => stored,
             ScaleRule::Divide => 1.0 / stored,
         };
-        if scale.is_finite() { Ok(scale) } else { Err(tensor_error(name, format!("is {stored}"))) }
+        if scale.is_finite() {
+            Ok(scale)
+        } else {
+            Err(tensor_error(name, format!("is {stored}")))
+        }
     }
 }
 
@@ -105,7 +117,10 @@ fn check_shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<(), Lo
     }
     Err(tensor_error(
         name,
-        format!("has shape {:?}, the configuration makes it {expected:?} (dtype {:?})", tensor.shape, tensor.dtype),
+        format!(
+            "has shape {:?}, the configuration makes it {expected:?} (dtype {:?})",
+            tensor.shape, tensor.dtype
+        ),
     ))
 }
 
@@ -117,9 +132,14 @@ fn floats(name: &str, tensor: &Tensor) -> Result<Floats, LoadError> {
         other => {
             return Err(tensor_error(
                 name,
-                format!("dtype {other:?} is not supported here; F32, F16 and BF16 are (packed linears: U8)"),
+                format!(
+                    "dtype {other:?} is not supported here; F32, F16 and BF16 are (packed linears: U8)"
+                ),
             ));
         }
     };
-    Ok(Floats { ty, bytes: tensor.bytes.clone() })
+    Ok(Floats {
+        ty,
+        bytes: tensor.bytes.clone(),
+    })
 }

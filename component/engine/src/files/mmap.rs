@@ -12,14 +12,20 @@ use crate::error::LoadError;
 /// # Errors
 /// `LoadError::Io` where it cannot be opened or mapped.
 pub(super) fn open(path: &Path) -> Result<Bytes, LoadError> {
-    open_inner(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })
+    open_inner(path).map_err(|source| LoadError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(feature = "native")]
 fn open_inner(path: &Path) -> std::io::Result<Bytes> {
     let file = std::fs::File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
     }
     // SAFETY: the map is private and read-only, and only ever seen as `&[u8]`. What Rust cannot rule
     // out is another process changing the file meanwhile: a model file is replaced by renaming (as

@@ -9,8 +9,8 @@ mod ggml_type;
 pub mod gguf;
 pub(crate) mod gguf_tokenizer;
 pub mod gguf_value;
-pub mod gguf_write;
 mod gguf_weights;
+pub mod gguf_write;
 mod hf;
 mod mmap;
 mod names;
@@ -22,8 +22,8 @@ mod ternary;
 use std::path::Path;
 
 pub use bytes::Bytes;
-pub use gguf::Gguf;
 pub(crate) use ggml_type::id as ggml_id;
+pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};
 pub(crate) use names::TensorId;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};
@@ -34,16 +34,25 @@ use crate::error::LoadError;
 
 /// A `LoadError::Damaged` for `path`.
 pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> LoadError {
-    LoadError::Damaged { path: path.to_owned(), reason: reason.into() }
+    LoadError::Damaged {
+        path: path.to_owned(),
+        reason: reason.into(),
+    }
 }
 
 /// A `LoadError::Tensor` for `tensor`.
 pub(crate) fn tensor_error(tensor: &str, reason: impl Into<String>) -> LoadError {
-    LoadError::Tensor { tensor: tensor.to_owned(), reason: reason.into() }
+    LoadError::Tensor {
+        tensor: tensor.to_owned(),
+        reason: reason.into(),
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| LoadError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A parsed JSON file.
@@ -53,5 +62,12 @@ fn read_json(path: &Path) -> Result<serde_json::Value, LoadError> {
 
 /// A parsed JSON file, or `None` where there is none.
 fn read_optional_json(path: &Path) -> Result<Option<serde_json::Value>, LoadError> {
-    if path.is_file() { read_json(path).map(Some) } else { Ok(None) }
+    if path.is_file() {
+        read_json(path).map(Some)
+    } else {
+        Ok(None)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,9 @@ impl TensorId {
             TensorId::Block(index, Part::AttnSubNorm) => {
                 Some(format!("model.layers.{index}.self_attn.inner_attn_ln"))
             }
-            TensorId::Block(index, Part::FfnSubNorm) => Some(format!("model.layers.{index}.mlp.ffn_layernorm")),
+            TensorId::Block(index, Part::FfnSubNorm) => {
+                Some(format!("model.layers.{index}.mlp.ffn_layernorm"))
+            }
             _ => None,
         }
     }

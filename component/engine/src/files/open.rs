@@ -10,7 +10,10 @@ use super::names::TensorId;
 use super::safetensors::TensorFiles;
 use super::source::{WeightSource, load_weights};
 use super::ternary::I2sForm;
-use super::{Bytes, Gguf, Value, damaged, gguf_tokenizer, mmap, read_file, read_json, read_optional_json, tensor_error};
+use super::{
+    Bytes, Gguf, Value, damaged, gguf_tokenizer, mmap, read_file, read_json, read_optional_json,
+    tensor_error,
+};
 use crate::config::{GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefaults, read_gguf};
 use crate::error::LoadError;
 use crate::model::{LoadOptions, Model};
@@ -51,7 +54,10 @@ impl OpenModel {
 
 /// Open a GGUF file or a Hugging Face directory.
 pub(crate) fn open(path: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
-    let metadata = std::fs::metadata(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+    let metadata = std::fs::metadata(path).map_err(|source| LoadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     if metadata.is_dir() {
         return open_hf(path, options);
     }
@@ -68,11 +74,20 @@ pub(crate) fn open(path: &Path, options: &LoadOptions) -> Result<OpenModel, Load
 }
 
 /// Open a GGUF that is in memory already.
-pub(crate) fn open_gguf_bytes(name: &str, bytes: Bytes, options: &LoadOptions) -> Result<OpenModel, LoadError> {
+pub(crate) fn open_gguf_bytes(
+    name: &str,
+    bytes: Bytes,
+    options: &LoadOptions,
+) -> Result<OpenModel, LoadError> {
     open_gguf(Path::new(name), name, bytes, options)
 }
 
-fn open_gguf(path: &Path, name: &str, bytes: Bytes, options: &LoadOptions) -> Result<OpenModel, LoadError> {
+fn open_gguf(
+    path: &Path,
+    name: &str,
+    bytes: Bytes,
+    options: &LoadOptions,
+) -> Result<OpenModel, LoadError> {
     let gguf = Gguf::parse(bytes).map_err(|reason| damaged(path, reason))?;
     let mut config = read_gguf(&gguf)?;
     let defaults = SamplingDefaults::from_gguf(&gguf)?;
@@ -80,7 +95,9 @@ fn open_gguf(path: &Path, name: &str, bytes: Bytes, options: &LoadOptions) -> Re
     finish_config(&mut config, &tokenizer)?;
 
     // The template inside 2B-4T's own GGUF ("BITNETAssistant") is a converter's mistake.
-    let own = gguf.get(gguf_tokenizer::CHAT_TEMPLATE).and_then(Value::as_str);
+    let own = gguf
+        .get(gguf_tokenizer::CHAT_TEMPLATE)
+        .and_then(Value::as_str);
     let relu2 = config.architecture != "bitnet";
     let template = match own {
         Some(text) if relu2 && text.contains("BITNETAssistant") => Some(BITNET_2B_4T),
@@ -96,12 +113,28 @@ fn open_gguf(path: &Path, name: &str, bytes: Bytes, options: &LoadOptions) -> Re
         .collect();
     general.sort();
 
-    let form = if options.i2s_arm { I2sForm::Interleave64 } else { I2sForm::Interleave128 };
-    let source = GgufWeights { gguf, i2s_form: form };
+    let form = if options.i2s_arm {
+        I2sForm::Interleave64
+    } else {
+        I2sForm::Interleave128
+    };
+    let source = GgufWeights {
+        gguf,
+        i2s_form: form,
+    };
     source.check_rope_freqs(config.head_dim / 2)?;
     let tied = !source.has(TensorId::Head);
     let id = options.id.clone().unwrap_or_else(|| name.to_owned());
-    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, general, source: Box::new(source) })
+    Ok(OpenModel {
+        id,
+        config,
+        tied,
+        tokenizer,
+        template,
+        defaults,
+        general,
+        source: Box::new(source),
+    })
 }
 
 fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
@@ -109,7 +142,9 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     if !config_path.is_file() {
         return Err(LoadError::NotAModel {
             path: dir.to_owned(),
-            reason: "it has no config.json. Give a GGUF file, or the directory of a Hugging Face model".into(),
+            reason:
+                "it has no config.json. Give a GGUF file, or the directory of a Hugging Face model"
+                    .into(),
         });
     }
     let mut hf = HfConfig::from_json(&read_json(&config_path)?)?;
@@ -117,7 +152,11 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         Some(json) => hf.add_generation_config(&json)?,
         None => SamplingDefaults::default(),
     };
-    let HfConfig { model: mut config, scale_rule, tied } = hf;
+    let HfConfig {
+        model: mut config,
+        scale_rule,
+        tied,
+    } = hf;
     let tokenizer = Tokenizer::from_json(&read_file(&dir.join("tokenizer.json"))?)?;
     let beside = read_optional_json(&dir.join("tokenizer_config.json"))?.unwrap_or(Json::Null);
     finish_config(&mut config, &tokenizer)?;
@@ -136,17 +175,32 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     let eos = token_text(&beside, "eos_token");
     let template = build_template(own.as_deref(), &config, &tokenizer, bos, eos)?;
 
-    let source = HfWeights { files: TensorFiles::open(dir)?, scale_rule };
+    let source = HfWeights {
+        files: TensorFiles::open(dir)?,
+        scale_rule,
+    };
     let has_head = source.has(TensorId::Head);
     if tied == Some(false) && !has_head {
-        return Err(tensor_error("lm_head.weight", "is absent, but config.json says `tie_word_embeddings: false`"));
+        return Err(tensor_error(
+            "lm_head.weight",
+            "is absent, but config.json says `tie_word_embeddings: false`",
+        ));
     }
     let tied = tied.unwrap_or(!has_head);
     let name = stem(dir);
     let mut general = vec![("general.name".to_owned(), name.clone())];
     general.extend(card_license(dir).map(|license| ("general.license".to_owned(), license)));
     let id = options.id.clone().unwrap_or(name);
-    Ok(OpenModel { id, config, tied, tokenizer, template, defaults, general, source: Box::new(source) })
+    Ok(OpenModel {
+        id,
+        config,
+        tied,
+        tokenizer,
+        template,
+        defaults,
+        general,
+        source: Box::new(source),
+    })
 }
 
 /// What needs the tokenizer: what it puts before a text, its end-of-turn token, and that its ids fit the
@@ -189,7 +243,10 @@ fn build_template(
 fn chat_template(tokenizer_config: &Json) -> Option<String> {
     let template = tokenizer_config.get("chat_template")?;
     let default = || {
-        let named = template.as_array()?.iter().find(|entry| entry.get("name").is_some_and(|name| name == "default"));
+        let named = template
+            .as_array()?
+            .iter()
+            .find(|entry| entry.get("name").is_some_and(|name| name == "default"));
         named?.get("template")?.as_str()
     };
     template.as_str().or_else(default).map(str::to_owned)
@@ -198,14 +255,20 @@ fn chat_template(tokenizer_config: &Json) -> Option<String> {
 /// A special token of `tokenizer_config.json`: a text, or an object with the text as `content`.
 fn token_text(tokenizer_config: &Json, key: &str) -> Option<String> {
     let token = tokenizer_config.get(key)?;
-    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+    token
+        .as_str()
+        .or_else(|| token.get("content")?.as_str())
+        .map(str::to_owned)
 }
 
 /// The licence in the front matter of the model card.
 fn card_license(dir: &Path) -> Option<String> {
     let card = std::fs::read_to_string(dir.join("README.md")).ok()?;
     let front = card.strip_prefix("---")?.split("\n---").next()?;
-    let license = front.lines().find_map(|line| line.strip_prefix("license:"))?.trim();
+    let license = front
+        .lines()
+        .find_map(|line| line.strip_prefix("license:"))?
+        .trim();
     (!license.is_empty()).then(|| license.to_owned())
 }
 
@@ -213,6 +276,13 @@ fn card_license(dir: &Path) -> Option<String> {
 fn stem(path: &Path) -> String {
     // `.` and `..` have a name only once they are resolved.
     let full = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let name = if full.is_dir() { full.file_name() } else { full.file_stem() };
-    name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+    let name = if full.is_dir() {
+        full.file_name()
+    } else {
+        full.file_stem()
+    };
+    name.map_or_else(
+        || "model".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }

@@ -30,7 +30,9 @@ pub(crate) struct TensorFiles {
 impl TensorFiles {
     /// Map the files and read their headers. Weights are not touched.
     pub(crate) fn open(dir: &Path) -> Result<Self, LoadError> {
-        let mut files = TensorFiles { tensors: HashMap::new() };
+        let mut files = TensorFiles {
+            tensors: HashMap::new(),
+        };
         let single = dir.join(SINGLE);
         let index = dir.join(INDEX);
         if single.is_file() {
@@ -54,8 +56,8 @@ impl TensorFiles {
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
         let file = mmap::open(path)?;
-        let (header, metadata) =
-            SafeTensors::read_metadata(&file).map_err(|error| damaged(path, format!("safetensors header: {error}")))?;
+        let (header, metadata) = SafeTensors::read_metadata(&file)
+            .map_err(|error| damaged(path, format!("safetensors header: {error}")))?;
         let data = header + size_of::<u64>();
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
@@ -63,10 +65,22 @@ impl TensorFiles {
                 .checked_add(start)
                 .zip(data.checked_add(end))
                 .and_then(|(start, end)| file.slice(start..end))
-                .ok_or_else(|| damaged(path, format!("tensor `{name}` reaches past the end of the file")))?;
-            let tensor = Tensor { dtype: info.dtype, shape: info.shape.clone(), bytes };
+                .ok_or_else(|| {
+                    damaged(
+                        path,
+                        format!("tensor `{name}` reaches past the end of the file"),
+                    )
+                })?;
+            let tensor = Tensor {
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes,
+            };
             if self.tensors.insert(name.clone(), tensor).is_some() {
-                return Err(damaged(path, format!("tensor `{name}` is in another shard too")));
+                return Err(damaged(
+                    path,
+                    format!("tensor `{name}` is in another shard too"),
+                ));
             }
         }
         Ok(())
@@ -82,8 +96,16 @@ fn shard_names(index: &Path) -> Result<BTreeSet<PathBuf>, LoadError> {
         .ok_or_else(|| damaged(index, "it has no `weight_map`"))?;
     let mut names = BTreeSet::new();
     for (tensor, file) in map {
-        let name = file.as_str().map(Path::new).filter(|name| name.file_name() == Some(name.as_os_str()));
-        let name = name.ok_or_else(|| damaged(index, format!("tensor `{tensor}`: `{file}` is no file name")))?;
+        let name = file
+            .as_str()
+            .map(Path::new)
+            .filter(|name| name.file_name() == Some(name.as_os_str()));
+        let name = name.ok_or_else(|| {
+            damaged(
+                index,
+                format!("tensor `{tensor}`: `{file}` is no file name"),
+            )
+        })?;
         names.insert(name.to_owned());
     }
     Ok(names)

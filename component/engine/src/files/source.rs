@@ -37,11 +37,14 @@ impl WeightSource for Weights {
             }),
             TensorId::Embedding | TensorId::Head => None,
         };
-        norm.cloned().ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+        norm.cloned()
+            .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
     }
 
     fn linear(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<Linear, LoadError> {
-        let TensorId::Block(index, part) = id else { return Err(tensor_error(&id.gguf(), "is no linear")) };
+        let TensorId::Block(index, part) = id else {
+            return Err(tensor_error(&id.gguf(), "is no linear"));
+        };
         let linear = self.layers.get(index).and_then(|layer| match part {
             Q => Some(&layer.q),
             K => Some(&layer.k),
@@ -52,7 +55,9 @@ impl WeightSource for Weights {
             Down => Some(&layer.down),
             AttnNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
         });
-        linear.cloned().ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+        linear
+            .cloned()
+            .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
     }
 
     fn dense(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<DenseWeights, LoadError> {
@@ -61,7 +66,9 @@ impl WeightSource for Weights {
             TensorId::Head => self.head.as_ref(),
             TensorId::OutputNorm | TensorId::Block(..) => None,
         };
-        dense.cloned().ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+        dense
+            .cloned()
+            .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
     }
 }
 
@@ -89,7 +96,19 @@ pub(crate) fn norm_len(config: &ModelConfig, part: Part) -> Option<usize> {
 }
 
 /// Every tensor of a block, in the order of the computation.
-pub(crate) const PARTS: [Part; 11] = [AttnNorm, Q, K, V, AttnSubNorm, O, FfnNorm, Gate, Up, FfnSubNorm, Down];
+pub(crate) const PARTS: [Part; 11] = [
+    AttnNorm,
+    Q,
+    K,
+    V,
+    AttnSubNorm,
+    O,
+    FfnNorm,
+    Gate,
+    Up,
+    FfnSubNorm,
+    Down,
+];
 
 /// Load every weight. `progress` gets (bytes done, bytes in all), of packed weights and tables.
 pub(crate) fn load_weights(
@@ -100,7 +119,11 @@ pub(crate) fn load_weights(
 ) -> Result<Weights, LoadError> {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let embedding = source.dense(TensorId::Embedding, vocab, hidden)?;
-    let head = if tied { None } else { Some(source.dense(TensorId::Head, vocab, hidden)?) };
+    let head = if tied {
+        None
+    } else {
+        Some(source.dense(TensorId::Head, vocab, hidden)?)
+    };
     let output_norm = source.norm(TensorId::OutputNorm, hidden)?;
 
     let layer_bytes: u64 = PARTS
@@ -108,7 +131,11 @@ pub(crate) fn load_weights(
         .filter_map(|&part| linear_shape(config, part))
         .map(|(rows, cols)| (rows as u64 * cols as u64) / 4)
         .sum();
-    let mut done = [Some(&embedding), head.as_ref()].into_iter().flatten().map(|t| t.bytes().len() as u64).sum();
+    let mut done = [Some(&embedding), head.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|t| t.bytes().len() as u64)
+        .sum();
     let total = done + layer_bytes * config.n_layers as u64;
     progress(done, total);
 
@@ -118,16 +145,28 @@ pub(crate) fn load_weights(
         done += layer_bytes;
         progress(done, total);
     }
-    Ok(Weights { embedding, head, output_norm, layers })
+    Ok(Weights {
+        embedding,
+        head,
+        output_norm,
+        layers,
+    })
 }
 
-fn load_layer(source: &dyn WeightSource, config: &ModelConfig, index: usize) -> Result<Layer, LoadError> {
+fn load_layer(
+    source: &dyn WeightSource,
+    config: &ModelConfig,
+    index: usize,
+) -> Result<Layer, LoadError> {
     let linear = |part| {
         let (rows, cols) = linear_shape(config, part).unwrap_or_default();
         source.linear(TensorId::Block(index, part), rows, cols)
     };
-    let sub_norm =
-        |part| norm_len(config, part).map(|len| source.norm(TensorId::Block(index, part), len)).transpose();
+    let sub_norm = |part| {
+        norm_len(config, part)
+            .map(|len| source.norm(TensorId::Block(index, part), len))
+            .transpose()
+    };
     let norm = |part| source.norm(TensorId::Block(index, part), config.hidden_size);
     Ok(Layer {
         attn_norm: norm(AttnNorm)?,

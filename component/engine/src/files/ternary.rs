@@ -56,7 +56,10 @@ pub(crate) fn from_i2s(data: &[u8], rows: usize, cols: usize, form: I2sForm) -> 
 /// The padded rows as flat I2_S, `rows * cols / 4` bytes; `rows * cols` is a multiple of 128.
 pub(crate) fn to_i2s(packed: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     let mut trits = vec![0i8; rows * cols];
-    for (row, trits) in packed.chunks_exact(Ternary::row_bytes(cols)).zip(trits.chunks_exact_mut(cols)) {
+    for (row, trits) in packed
+        .chunks_exact(Ternary::row_bytes(cols))
+        .zip(trits.chunks_exact_mut(cols))
+    {
         unpack_row(row, cols, trits);
     }
     let codes: Vec<u8> = trits.into_iter().map(code_of).collect();
@@ -73,7 +76,11 @@ pub(crate) fn to_i2s(packed: &[u8], rows: usize, cols: usize) -> Vec<u8> {
 ///
 /// # Errors
 /// A sentence where a weight is not finite.
-pub(crate) fn quantize(weights: &Floats, rows: usize, cols: usize) -> Result<(Vec<u8>, f32), String> {
+pub(crate) fn quantize(
+    weights: &Floats,
+    rows: usize,
+    cols: usize,
+) -> Result<(Vec<u8>, f32), String> {
     let stats = Stats::of(weights, rows, cols)?;
     let scale = stats.mean_abs.max(1e-5);
     let inverse = 1.0 / scale;
@@ -91,7 +98,12 @@ pub(crate) fn quantize_or_recover(
 ) -> Result<(Vec<u8>, f32), String> {
     let stats = Stats::of(weights, rows, cols)?;
     match stats.grid {
-        Some(scale) => Ok((pack_floats(weights, rows, cols, |w| if w == 0.0 { 0 } else { round_trit(w.signum()) }), scale)),
+        Some(scale) => Ok((
+            pack_floats(weights, rows, cols, |w| {
+                if w == 0.0 { 0 } else { round_trit(w.signum()) }
+            }),
+            scale,
+        )),
         None => quantize(weights, rows, cols),
     }
 }
@@ -121,9 +133,16 @@ impl Stats {
         if !sum.is_finite() {
             return Err("it holds a weight that is infinite or not a number".into());
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a mean, to f32")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "a mean, to f32"
+        )]
         let mean_abs = (sum / (rows as f64 * cols as f64)) as f32;
-        Ok(Stats { mean_abs, grid: (on_grid && magnitude > 0.0).then_some(magnitude) })
+        Ok(Stats {
+            mean_abs,
+            grid: (on_grid && magnitude > 0.0).then_some(magnitude),
+        })
     }
 }
 
@@ -162,7 +181,12 @@ fn build(rows: usize, cols: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Ve
 /// Whole blocks of codes to bytes. As `sterna_kernels::pack::pack_row`, but without tails and clamping,
 /// so that it vectorises: a 2B model's weights pass through here while a user waits.
 fn pack_codes(codes: &[u8], out: &mut [u8]) {
-    for (codes, out) in codes.as_chunks::<BLOCK>().0.iter().zip(out.as_chunks_mut::<BLOCK_BYTES>().0) {
+    for (codes, out) in codes
+        .as_chunks::<BLOCK>()
+        .0
+        .iter()
+        .zip(out.as_chunks_mut::<BLOCK_BYTES>().0)
+    {
         for (p, byte) in out.iter_mut().enumerate() {
             *byte = codes[p] << 6 | codes[32 + p] << 4 | codes[64 + p] << 2 | codes[96 + p];
         }
