@@ -9,9 +9,6 @@ use std::io::Read;
 /// models with two hundred times that.
 pub const LIMIT_BYTES: u64 = 4 << 20;
 
-/// Bytes that are read and thrown away before a reply to a request whose body was not wanted.
-const DRAIN_LIMIT_BYTES: u64 = 128 << 20;
-
 /// How much a body may weigh; see [`weight`]. Enough for a prompt of half a million token ids.
 const WEIGHT_LIMIT: usize = 1 << 19;
 
@@ -62,13 +59,6 @@ fn weight(json: &[u8]) -> usize {
         in_string = byte == b'"';
     }
     weight
-}
-
-/// Read what is left of a body and forget it. Many clients look for a reply only when they have sent
-/// everything; closing on them earlier resets the connection, and they never see why.
-pub fn drain(body: &mut impl Read) {
-    // A body that breaks off is as good as one that ends.
-    let _ = std::io::copy(&mut body.take(DRAIN_LIMIT_BYTES), &mut std::io::sink());
 }
 
 #[cfg(test)]
@@ -124,7 +114,6 @@ mod tests {
             }
         }
         assert_eq!(read(&mut Broken, None).unwrap_err().status, 400);
-        drain(&mut Broken);
     }
 
     #[test]
@@ -156,12 +145,5 @@ mod tests {
                 "{item}"
             );
         }
-    }
-
-    #[test]
-    fn draining_ends() {
-        let mut body = Endless(0);
-        drain(&mut body);
-        assert_eq!(body.0, DRAIN_LIMIT_BYTES);
     }
 }

@@ -4,7 +4,6 @@
 
 use crate::{
     answer::Stamp,
-    body,
     engine::{Engine, Error, Event, Generation, ModelInfo, Request, wit},
     http::{Body, Head, Reply},
     route,
@@ -16,6 +15,7 @@ use wasip2::{
     http::types::{
         Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
     },
+    io::{poll::poll, streams::InputStream},
     random::random::get_random_u64,
 };
 
@@ -35,13 +35,40 @@ impl Guest for Component {
         };
         let reply = route::handle(&Imported, &head, &mut stream, stamp());
         if !expects_continue {
-            body::drain(&mut stream);
+            linger(&stream);
         }
         // A failed write means that the client is gone: there is nobody left to tell, and dropping the
         // reply has ended its generation.
         let _ = send(reply, response);
     }
 }
+
+/// Read what is left of a body nobody wants, until it ends or pauses.
+///
+/// Many clients look for a reply only when they have sent everything; closing on them earlier resets the
+/// connection, and they never see why. One that pauses is taken to wait for the reply.
+fn linger(body: &InputStream) {
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        let (more, pause) = (
+            body.subscribe(),
+            monotonic_clock::subscribe_duration(LINGER_PAUSE_NS),
+        );
+        if !poll(&[&more, &pause]).contains(&0) {
+            return;
+        }
+        match body.skip(left.min(LINGER_STEP_BYTES)) {
+            Ok(skipped) => left -= skipped,
+            // It ended or broke off, which is the same here.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Thirty times the limit of a body that is wanted.
+const LINGER_BYTES: u64 = 128 << 20;
+const LINGER_STEP_BYTES: u64 = 64 << 10;
+const LINGER_PAUSE_NS: u64 = 1_000_000_000;
 
 /// The head, and whether the client waits for a go-ahead before it sends the body.
 fn head(request: &IncomingRequest) -> (Head, bool) {
