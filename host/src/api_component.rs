@@ -1,0 +1,218 @@
+//! Runs the HTTP component: a fresh instance for each request, dropped when the request is over.
+//!
+//! A guest that waits in `generation.next` sees no disconnect. So the task that runs it is tied to
+//! the answer: when the client leaves, hyper drops the answer (or the future that waits for it), the
+//! task is aborted, its store dropped, and with it the guest's generations, which cancels them.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use hyper::body::{Body, Bytes};
+use hyper::{Request, Response};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::{
+    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use crate::bindings::engine;
+use crate::engine_actor::EngineHandle;
+use crate::engine_import::{EngineImport, HasEngine, TokenCount};
+use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
+
+/// The HTTP component, linked and ready to be instantiated.
+#[derive(Clone)]
+pub struct ApiComponent {
+    pre: ProxyPre<InstanceState>,
+    engine: EngineHandle,
+}
+
+impl ApiComponent {
+    /// Link the component to WASI and to `engine`. Takes the code compiled ahead of time where it
+    /// fits this wasmtime and this CPU, else compiles `wasm`.
+    ///
+    /// # Errors
+    /// The component needs an import the host does not have.
+    pub fn new(
+        wasmtime: &Engine,
+        wasm: &[u8],
+        cwasm: &[u8],
+        engine: EngineHandle,
+    ) -> anyhow::Result<Self> {
+        // SAFETY: `cwasm` comes from this program's own build (embedded.rs), by `Engine::precompile_component`.
+        let component = match unsafe { Component::deserialize(wasmtime, cwasm) } {
+            Ok(component) => component,
+            Err(error) => {
+                tracing::warn!(%error, "the precompiled component does not fit; compiling it now");
+                Component::new(wasmtime, wasm)
+                    .map_err(anyhow::Error::from)
+                    .context("api.wasm")?
+            }
+        };
+        let mut linker = Linker::new(wasmtime);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        engine::add_to_linker::<_, HasEngine>(&mut linker, InstanceState::engine)?;
+        let pre = ProxyPre::new(linker.instantiate_pre(&component)?)
+            .map_err(anyhow::Error::from)
+            .context("api.wasm does not fit this host")?;
+        advance_epochs(wasmtime)?;
+        Ok(ApiComponent { pre, engine })
+    }
+
+    /// The engine behind the component.
+    #[must_use]
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// Answer one request. The guest runs until the returned [`GuestTask`] is dropped, and that is the
+    /// caller's duty: after the answer's last byte, or when the client has left.
+    ///
+    /// # Errors
+    /// The instance could not be made, the guest trapped, or it ended without an answer.
+    pub async fn handle<B>(
+        &self,
+        request: Request<B>,
+        tokens: Arc<TokenCount>,
+    ) -> anyhow::Result<(Response<HyperOutgoingBody>, GuestTask)>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let mut store = Store::new(
+            self.pre.engine(),
+            InstanceState::new(self.engine.clone(), tokens),
+        );
+        store.limiter(|state| &mut state.limits);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        let (answer, answered) = oneshot::channel();
+        let request = store
+            .data_mut()
+            .http()
+            .new_incoming_request(Scheme::Http, request)?;
+        let out = store.data_mut().http().new_response_outparam(answer)?;
+        let pre = self.pre.clone();
+        let mut task = GuestTask(tokio::spawn(async move {
+            let proxy: Proxy = pre.instantiate_async(&mut store).await?;
+            proxy
+                .wasi_http_incoming_handler()
+                .call_handle(store, request, out)
+                .await
+        }));
+        match answered.await {
+            Ok(Ok(response)) => Ok((response, task)),
+            Ok(Err(code)) => Err(anyhow!("the component refused to answer: {code:?}")),
+            // The sender went with the store, so the task has ended or is about to.
+            Err(_) => match (&mut task.0).await? {
+                Ok(()) => Err(anyhow!("the component ended without an answer")),
+                Err(trap) => Err(anyhow::Error::from(trap).context("the component failed")),
+            },
+        }
+    }
+}
+
+/// The task in which a guest runs; dropping it ends the guest and frees all it holds.
+pub struct GuestTask(JoinHandle<wasmtime::Result<()>>);
+
+impl Drop for GuestTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Let guests yield every [`EPOCH`], so that a busy one cannot keep a thread from the others.
+fn advance_epochs(wasmtime: &Engine) -> anyhow::Result<()> {
+    let engine = wasmtime.weak();
+    std::thread::Builder::new()
+        .name("epochs".into())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(EPOCH);
+            }
+        })?;
+    Ok(())
+}
+
+/// What one instance may touch: its streams, its memory, the engine. No files, no sockets, no
+/// environment.
+struct InstanceState {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: NoOutgoingRequests,
+    limits: StoreLimits,
+    engine: EngineHandle,
+    tokens: Arc<TokenCount>,
+}
+
+impl InstanceState {
+    fn new(engine: EngineHandle, tokens: Arc<TokenCount>) -> Self {
+        InstanceState {
+            table: ResourceTable::new(),
+            // A panic message of the guest belongs in the host's log.
+            wasi: WasiCtx::builder().inherit_stderr().build(),
+            http: WasiHttpCtx::new(),
+            hooks: NoOutgoingRequests,
+            limits: StoreLimitsBuilder::new()
+                .memory_size(INSTANCE_MEMORY_BYTES)
+                .build(),
+            engine,
+            tokens,
+        }
+    }
+
+    fn engine(&mut self) -> EngineImport<'_> {
+        EngineImport {
+            table: &mut self.table,
+            engine: &self.engine,
+            tokens: &self.tokens,
+        }
+    }
+}
+
+impl WasiView for InstanceState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for InstanceState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+/// The HTTP component answers requests; it sends none.
+struct NoOutgoingRequests;
+
+type Io = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+
+impl WasiHttpHooks for NoOutgoingRequests {
+    fn send_request(
+        &mut self,
+        _request: Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _sent: Io,
+    ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<(Response<WasiBody>, Io)>> + Send> {
+        Box::new(std::future::ready(Err(
+            wasmtime_wasi_http::Error::HttpRequestDenied,
+        )))
+    }
+}

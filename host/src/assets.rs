@@ -1,0 +1,16 @@
+//! What the binary carries inside itself. The library only names it (see build.rs).
+
+/// Files embedded in the binary.
+#[derive(Clone, Copy, Debug)]
+pub struct Assets {
+    /// The HTTP component.
+    pub api_wasm: &'static [u8],
+    /// The same, compiled ahead of time for the baseline CPU of this architecture.
+    pub api_cwasm: &'static [u8],
+    /// The engine as a component, for `sterna compose`.
+    pub engine_wasm: &'static [u8],
+    /// The benchmark as a WASI command, for `sterna bench --isa simd128`.
+    pub bench_wasm: &'static [u8],
+    /// The model served where none is named.
+    pub demo_model: &'static [u8],
+}

@@ -1,0 +1,46 @@
+//! The command line: every command and option, with help that is enough to use them.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::assets::Assets;
+use crate::commands::{bench, compose, convert, run, serve};
+
+/// Serve ternary (1.58-bit) language models on ordinary CPUs.
+///
+/// `sterna serve` without a model serves a small demo model at http://127.0.0.1:8080.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Run(run::Args),
+    Bench(bench::Args),
+    Convert(convert::Args),
+    Compose(compose::Args),
+}
+
+/// Do what the command line asks. Errors go to stderr as one chain: what failed, why, what to do.
+#[must_use]
+pub fn run(assets: &'static Assets) -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::main(&args, assets),
+        Command::Run(args) => run::main(&args, assets),
+        Command::Bench(args) => bench::main(&args, assets),
+        Command::Convert(args) => convert::main(&args),
+        Command::Compose(args) => compose::main(&args, assets),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `sterna convert`: a model in any format we read, as a GGUF that loads in milliseconds.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use sterna_engine::convert::{ConvertOptions, convert};
+use sterna_engine::model::LoadOptions;
+
+use crate::head_type::HeadType;
+use crate::model_source::byte_bar;
+
+/// Write a model as a GGUF file
+///
+/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A GGUF file or a Hugging Face directory
+    model: PathBuf,
+
+    /// The file to write
+    #[arg(short, long, value_name = "PATH")]
+    output: PathBuf,
+
+    /// How embedding and output head are stored [default: as the source has them, else f16]
+    #[arg(long, value_enum)]
+    head: Option<HeadType>,
+
+    /// `general.name` of the file [default: the source's]
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+
+    /// `general.license` of the file [default: the source's]
+    #[arg(long, value_name = "TEXT")]
+    license: Option<String>,
+
+    /// A file with the chat template (Jinja) [default: the source's]
+    #[arg(long, value_name = "PATH")]
+    chat_template: Option<PathBuf>,
+
+    /// The source is an I2_S file that llama-quantize wrote on ARM (the file itself does not say)
+    #[arg(long)]
+    i2s_arm: bool,
+}
+
+/// Convert.
+///
+/// # Errors
+/// The source cannot be read, or the file not written; what was there before is then still there.
+pub fn main(args: &Args) -> anyhow::Result<()> {
+    let chat_template = args
+        .chat_template
+        .as_ref()
+        .map(|path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        })
+        .transpose()?;
+    let options = ConvertOptions {
+        head: args.head.map(Into::into),
+        name: args.name.clone(),
+        license: args.license.clone(),
+        chat_template,
+        load: LoadOptions {
+            i2s_arm: args.i2s_arm,
+            ..LoadOptions::default()
+        },
+    };
+    let bar = byte_bar("converting");
+    let report = convert(&args.model, &args.output, &options, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = report.with_context(|| format!("cannot convert {}", args.model.display()))?;
+    for note in report.notes {
+        eprintln!("note: {note}");
+    }
+    println!(
+        "{}: {:.1} MB",
+        args.output.display(),
+        report.n_bytes as f64 / 1e6
+    );
+    Ok(())
+}

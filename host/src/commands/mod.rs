@@ -1,0 +1,7 @@
+//! What each command does. `cli` lists them.
+
+pub mod bench;
+pub mod compose;
+pub mod convert;
+pub mod run;
+pub mod serve;

@@ -1,0 +1,36 @@
+//! The files inside the binary: the components, built by `make components`, and the demo model.
+
+use sterna::assets::Assets;
+
+#[cfg(components_missing)]
+compile_error!(
+    "the WebAssembly components are not built: run `make components` first (it fills target/components, or $STERNA_COMPONENTS_DIR)"
+);
+#[cfg(components_stale)]
+compile_error!("api.cwasm is older than api.wasm: run `make components`");
+
+macro_rules! component {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("STERNA_COMPONENTS_DIR"), "/", $name))
+    };
+}
+
+/// Everything the commands take from the binary itself.
+#[cfg(not(components_missing))]
+pub(crate) static ASSETS: Assets = Assets {
+    api_wasm: component!("api.wasm"),
+    api_cwasm: component!("api.cwasm"),
+    engine_wasm: component!("engine.wasm"),
+    bench_wasm: component!("bench.wasm"),
+    demo_model: include_bytes!("../../component/engine/models/demo.gguf"),
+};
+
+/// Keeps the compiler to the one message above.
+#[cfg(components_missing)]
+pub(crate) static ASSETS: Assets = Assets {
+    api_wasm: &[],
+    api_cwasm: &[],
+    engine_wasm: &[],
+    bench_wasm: &[],
+    demo_model: &[],
+};

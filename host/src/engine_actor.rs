@@ -1,0 +1,345 @@
+//! The thread that owns the engine, and the handles through which requests reach it.
+//!
+//! The engine is a plain step function: the thread takes what has been asked, runs one batch, hands
+//! out the tokens, and again; it sleeps while there is no work. Each generation has its own channel
+//! out. Those need no bound of their own: a generation has at most as many events as the context has
+//! positions, so a client that reads slowly holds that many small texts and never the engine.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+
+use sterna_engine::engine::{Engine, EngineOptions, ModelInfo};
+use sterna_engine::error::EngineError;
+use sterna_engine::model::Model;
+use sterna_engine::request::{Event, FinishReason, GenerationId, Prompt, Request};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::Metrics;
+
+type Events = mpsc::UnboundedSender<Result<Event, EngineError>>;
+type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+
+enum Command {
+    Submit {
+        request: Box<Request>,
+        events: Events,
+        reply: Reply<(GenerationId, u32)>,
+    },
+    Cancel(GenerationId),
+    Embed {
+        input: Prompt,
+        reply: Reply<(Vec<f32>, u32)>,
+    },
+}
+
+/// A way to ask the engine; clones ask the same one. The thread ends with the last of them.
+#[derive(Clone)]
+pub struct EngineHandle {
+    commands: Sender<Command>,
+    model: Arc<Model>,
+    info: Arc<ModelInfo>,
+    metrics: Arc<Metrics>,
+    running: Arc<AtomicBool>,
+}
+
+impl EngineHandle {
+    /// Check the kernels, reserve the caches and start the thread.
+    ///
+    /// # Errors
+    /// The engine does not accept the model or the options, or the system gives no thread.
+    pub fn start(model: Arc<Model>, options: EngineOptions) -> anyhow::Result<EngineHandle> {
+        let engine = Engine::new(Arc::clone(&model), options.clone())?;
+        let info = Arc::new(engine.info());
+        let metrics = Arc::new(Metrics::new(&info, options.threads));
+        let running = Arc::new(AtomicBool::new(true));
+        let (commands, inbox) = channel();
+        let actor = Actor {
+            engine,
+            model: Arc::clone(&model),
+            options,
+            inbox,
+            open: HashMap::new(),
+            metrics: Arc::clone(&metrics),
+            running: Arc::clone(&running),
+        };
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || actor.run())?;
+        Ok(EngineHandle {
+            commands,
+            model,
+            info,
+            metrics,
+            running,
+        })
+    }
+
+    /// The facts about the model.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The model itself: tokenizer and template need no engine.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether the engine's thread is there; once it is not, only a new process helps.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.load(Relaxed)
+    }
+
+    /// Start a generation. Dropping what comes back cancels it.
+    ///
+    /// # Errors
+    /// As the engine's `submit`: a field is wrong, the prompt is too long, the queue is full.
+    pub async fn generate(&self, request: Request) -> Result<Generation, EngineError> {
+        let (events, inbox) = mpsc::unbounded_channel();
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Submit {
+            request: Box::new(request),
+            events,
+            reply,
+        })?;
+        let (id, prompt_tokens) = answer.await.map_err(|_| stopped())??;
+        Ok(Generation {
+            id,
+            prompt_tokens,
+            events: inbox,
+            commands: self.commands.clone(),
+            ended: false,
+        })
+    }
+
+    /// The meaning of one input as a vector, and the input's length in tokens.
+    ///
+    /// # Errors
+    /// As the engine's `embed`.
+    pub async fn embed(&self, input: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Embed { input, reply })?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    fn ask(&self, command: Command) -> Result<(), EngineError> {
+        self.commands.send(command).map_err(|_| stopped())
+    }
+}
+
+/// A running generation.
+pub struct Generation {
+    id: GenerationId,
+    prompt_tokens: u32,
+    events: mpsc::UnboundedReceiver<Result<Event, EngineError>>,
+    commands: Sender<Command>,
+    ended: bool,
+}
+
+impl Generation {
+    /// Tokens of the rendered prompt.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u32 {
+        self.prompt_tokens
+    }
+
+    /// The next piece; `None` after the one that carries `finish`.
+    ///
+    /// # Errors
+    /// The engine failed; the generation is over.
+    pub async fn next(&mut self) -> Result<Option<Event>, EngineError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let event = self.events.recv().await.unwrap_or_else(|| Err(stopped()));
+        self.ended = event.as_ref().map_or(true, |event| event.finish.is_some());
+        event.map(Some)
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Where the thread is gone, so is the generation.
+            let _ = self.commands.send(Command::Cancel(self.id));
+        }
+    }
+}
+
+/// One generation as the thread sees it.
+struct Open {
+    events: Events,
+    tokens: usize,
+}
+
+struct Actor {
+    engine: Engine,
+    model: Arc<Model>,
+    options: EngineOptions,
+    inbox: Receiver<Command>,
+    open: HashMap<GenerationId, Open>,
+    metrics: Arc<Metrics>,
+    running: Arc<AtomicBool>,
+}
+
+impl Actor {
+    fn run(mut self) {
+        let mut busy = false;
+        while self.take_commands(busy) {
+            // A panic in the engine ends the generations it served, not the server.
+            busy = match catch_unwind(AssertUnwindSafe(|| self.step())) {
+                Ok(busy) => busy,
+                Err(panic) if self.restart(&*panic) => false,
+                Err(_) => return,
+            };
+            self.metrics.engine(&self.engine.stats());
+        }
+    }
+
+    /// Everything asked so far; waits for the first where there is nothing else to do.
+    /// False when nobody is left to ask.
+    fn take_commands(&mut self, busy: bool) -> bool {
+        if !busy {
+            let Ok(command) = self.inbox.recv() else {
+                return false;
+            };
+            self.obey(command);
+        }
+        loop {
+            match self.inbox.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Submit {
+                request,
+                events,
+                reply,
+            } => {
+                let accepted = self.engine.submit(*request);
+                if let Ok((id, prompt_tokens)) = accepted {
+                    self.metrics.generations_started.inc();
+                    self.metrics.prompt_tokens.inc_by(u64::from(prompt_tokens));
+                    self.open.insert(id, Open { events, tokens: 0 });
+                    if reply.send(Ok((id, prompt_tokens))).is_err() {
+                        self.cancel(id);
+                    }
+                } else {
+                    // Where nobody waits for the refusal, nothing is lost.
+                    let _ = reply.send(accepted);
+                }
+            }
+            Command::Cancel(id) => self.cancel(id),
+            Command::Embed { input, reply } => {
+                if !reply.is_closed() {
+                    let _ = reply.send(self.engine.embed(input));
+                }
+            }
+        }
+    }
+
+    fn cancel(&mut self, id: GenerationId) {
+        let alive = self.engine.cancel(id);
+        // Absent: it ended while the cancellation was on its way.
+        if let Some(open) = self.open.remove(&id)
+            && alive
+        {
+            self.metrics.generations_cancelled.inc();
+            tracing::info!(
+                generation = id.0,
+                tokens = open.tokens,
+                "generation cancelled"
+            );
+        }
+    }
+
+    fn step(&mut self) -> bool {
+        let Actor {
+            engine,
+            open,
+            metrics,
+            ..
+        } = self;
+        engine.step(&mut |(id, result)| {
+            let Some(generation) = open.get_mut(&id) else {
+                return;
+            };
+            let end = match &result {
+                Ok(event) => {
+                    generation.tokens += event.tokens.len();
+                    metrics.generated_tokens.inc_by(event.tokens.len() as u64);
+                    event.finish.map(|finish| match finish.reason {
+                        FinishReason::Stop => "stop",
+                        FinishReason::Length => "length",
+                    })
+                }
+                Err(error) => {
+                    tracing::error!(generation = id.0, %error, "generation failed");
+                    Some("error")
+                }
+            };
+            // A closed channel means that a cancellation is on its way.
+            let _ = generation.events.send(result);
+            if let Some(reason) = end {
+                metrics.finished(reason);
+                open.remove(&id);
+            }
+        })
+    }
+
+    /// After a panic the engine's state is unknown: tell the clients, and build it anew.
+    fn restart(&mut self, panic: &(dyn Any + Send)) -> bool {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let reason = text
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic");
+        tracing::error!(
+            reason,
+            generations = self.open.len(),
+            "the engine failed and is restarted"
+        );
+        for (_, open) in self.open.drain() {
+            self.metrics.finished("error");
+            let _ = open.events.send(Err(EngineError::Internal(
+                "the engine failed; see the server's log".into(),
+            )));
+        }
+        match Engine::new(Arc::clone(&self.model), self.options.clone()) {
+            Ok(engine) => {
+                self.engine = engine;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the engine does not start again");
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.running.store(false, Relaxed);
+    }
+}
+
+fn stopped() -> EngineError {
+    EngineError::Unavailable("the engine has stopped".into())
+}

@@ -1,0 +1,20 @@
+//! The native host: runs the HTTP component in wasmtime and the engine beside it.
+//!
+//! The path of a request: `server` (accept, limits) -> `api_component` (one wasm instance per request)
+//! -> `engine_import` (the component's `engine` import) -> `engine_actor` (the thread that owns the engine).
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod api_component;
+pub mod assets;
+pub mod bindings;
+pub mod cli;
+pub mod commands;
+pub mod engine_actor;
+pub mod engine_import;
+pub mod head_type;
+pub mod logging;
+pub mod metrics;
+pub mod model_source;
+pub mod server;
+pub mod wasm_config;

@@ -1,0 +1,116 @@
+//! Finds and loads the model a command was given, or the one inside the binary.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use sterna_engine::engine::EngineOptions;
+use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::team;
+use sterna_kernels::Isa;
+
+use crate::assets::Assets;
+
+/// The name of the embedded model.
+pub const DEMO: &str = "demo";
+
+/// Which model, and what it may use: shared by the commands that generate.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelArgs {
+    /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this program
+    #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
+    pub model: Option<PathBuf>,
+
+    /// The name clients select the model by [default: the file's name without its ending]
+    #[arg(long, env = "STERNA_MODEL_NAME", value_name = "ID")]
+    pub model_name: Option<String>,
+
+    /// Threads that compute [default: the CPUs this process may use]
+    #[arg(short, long, env = "STERNA_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+
+    /// Positions a prompt and its completion may fill [default: as the model says]
+    #[arg(short, long, env = "STERNA_CONTEXT", value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub context: Option<u32>,
+
+    /// Instruction set of the kernels [default: the best this machine has]
+    #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
+    pub isa: Option<String>,
+}
+
+impl ModelArgs {
+    /// Load the model.
+    ///
+    /// # Errors
+    /// The path is no model, or a damaged one; the chain of messages says where and what to do.
+    pub fn load(&self, assets: &Assets) -> anyhow::Result<Model> {
+        match &self.model {
+            Some(path) => load(path, self.model_name.clone()),
+            None => Model::from_gguf_bytes(
+                self.model_name.as_deref().unwrap_or(DEMO),
+                assets.demo_model,
+            )
+            .context("cannot load the embedded demo model"),
+        }
+    }
+
+    /// The engine's options for so many sequences at a time and so many waiting.
+    ///
+    /// # Errors
+    /// The machine does not support the instruction set.
+    pub fn engine_options(
+        &self,
+        max_sequences: usize,
+        max_queue: usize,
+    ) -> anyhow::Result<EngineOptions> {
+        Ok(EngineOptions {
+            max_sequences,
+            max_queue,
+            max_context: self.context.map(|positions| positions as usize),
+            threads: self.threads(),
+            ..EngineOptions::new(self.isa()?)
+        })
+    }
+
+    /// Threads asked for, else what the process may use: affinity and cgroup quota, not the cores in sight.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(team::default_threads, usize::from)
+    }
+
+    fn isa(&self) -> anyhow::Result<Isa> {
+        match &self.isa {
+            Some(name) => Isa::from_name(name).context("--isa (or STERNA_ISA)"),
+            None => Ok(Isa::detect()),
+        }
+    }
+}
+
+/// Load a model from files, with a progress bar where a person watches.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn load(path: &Path, id: Option<String>) -> anyhow::Result<Model> {
+    let bar = byte_bar("loading");
+    let options = LoadOptions {
+        id,
+        ..LoadOptions::default()
+    };
+    let model = Model::load(path, &options, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    model.with_context(|| format!("cannot load the model {}", path.display()))
+}
+
+/// A progress bar over bytes; it hides itself where stderr is no terminal.
+#[must_use]
+pub fn byte_bar(verb: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:32} {bytes}/{total_bytes} {eta}");
+    let bar = ProgressBar::new(0).with_message(verb);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

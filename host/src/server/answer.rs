@@ -1,0 +1,126 @@
+//! Answers: those the host gives itself, and the body that ties a guest's answer to its life.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::request_log::RequestLog;
+use crate::api_component::GuestTask;
+
+/// A whole text.
+pub(super) fn text(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<HyperOutgoingBody> {
+    let body = Full::new(Bytes::from(body))
+        .map_err(|never| match never {})
+        .boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// An error in OpenAI's shape, as the component gives them.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<HyperOutgoingBody> {
+    let kind = if status.is_server_error() {
+        "server_error"
+    } else {
+        "invalid_request_error"
+    };
+    let body = serde_json::json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
+    text(status, "application/json", body.to_string())
+}
+
+/// The refusal of a request that comes while the server stops.
+pub(super) fn stopping() -> Response<HyperOutgoingBody> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = error(
+        status,
+        "unavailable",
+        "the server is stopping; send the request to another one",
+    );
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A body that keeps its guest running and its log line open until hyper drops it: after the last
+/// byte, or when the client has left.
+pub(super) struct Answer {
+    body: HyperOutgoingBody,
+    sent: u64,
+    /// By `Content-Length`, beyond which hyper asks for no more.
+    length: Option<u64>,
+    log: RequestLog,
+    _guest: Option<GuestTask>,
+}
+
+impl Answer {
+    pub(super) fn new(
+        response: Response<HyperOutgoingBody>,
+        guest: Option<GuestTask>,
+        mut log: RequestLog,
+    ) -> Response<Answer> {
+        log.answered(response.status());
+        let declared = response.headers().get(hyper::header::CONTENT_LENGTH);
+        let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
+        response.map(|body| {
+            let length = declared.or_else(|| body.size_hint().exact());
+            let mut answer = Answer {
+                body,
+                sent: 0,
+                length,
+                log,
+                _guest: guest,
+            };
+            answer.note_end();
+            answer
+        })
+    }
+
+    fn note_end(&mut self) {
+        if self.length.is_some_and(|length| self.sent >= length) || self.body.is_end_stream() {
+            self.log.completed();
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.note_end();
+            }
+            Some(Err(_)) => {}
+            None => self.log.completed(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,105 @@
+//! One log line and one count per request, written when its answer is over, however it ended.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use hyper::{Method, Request, StatusCode};
+
+use super::lifecycle::InFlight;
+use crate::engine_import::TokenCount;
+use crate::metrics::{Metrics, RequestLabels};
+
+/// Paths that get a label of their own in the metrics.
+const ROUTES: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/models",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/metrics",
+];
+
+/// nginx's status for a client that left before it was answered.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Lives as long as its request; its drop writes the line.
+pub(super) struct RequestLog {
+    method: Method,
+    path: String,
+    route: &'static str,
+    started: Instant,
+    status: Option<StatusCode>,
+    complete: bool,
+    tokens: Arc<TokenCount>,
+    metrics: Arc<Metrics>,
+    _in_flight: InFlight,
+}
+
+impl RequestLog {
+    pub(super) fn new<B>(request: &Request<B>, metrics: Arc<Metrics>, in_flight: InFlight) -> Self {
+        let path = request.uri().path();
+        metrics.in_flight.inc();
+        RequestLog {
+            method: request.method().clone(),
+            route: ROUTES
+                .into_iter()
+                .find(|route| *route == path)
+                .unwrap_or("other"),
+            // A hostile path may be long; a log line need not.
+            path: path.chars().take(128).collect(),
+            started: Instant::now(),
+            status: None,
+            complete: false,
+            tokens: Arc::default(),
+            metrics,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// Where the request's tokens are counted.
+    pub(super) fn tokens(&self) -> Arc<TokenCount> {
+        Arc::clone(&self.tokens)
+    }
+
+    /// The status is decided.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// The answer's last byte was handed over.
+    pub(super) fn completed(&mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for RequestLog {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        let elapsed = self.started.elapsed();
+        let status = self
+            .status
+            .map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        self.metrics.request(
+            RequestLabels {
+                route: self.route,
+                status,
+            },
+            elapsed.as_secs_f64(),
+        );
+        let ms = elapsed.as_millis();
+        let prompt_tokens = self.tokens.prompt.load(Relaxed);
+        let completion_tokens = self.tokens.completion.load(Relaxed);
+        let (method, path) = (&self.method, &self.path);
+        if !self.complete {
+            tracing::info!(%method, path, status, ms, prompt_tokens, completion_tokens, "request cut short");
+        } else if matches!(self.route, "/livez" | "/readyz" | "/health" | "/metrics") {
+            // Probes come every few seconds, from every node.
+            tracing::debug!(%method, path, status, ms, "request");
+        } else {
+            tracing::info!(%method, path, status, ms, prompt_tokens, completion_tokens, "request");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How wasmtime is set up, in one place: code compiled ahead of time only loads into an engine
+//! with the same settings.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Linear memory one instance of the HTTP component may use.
+pub const INSTANCE_MEMORY_BYTES: usize = 64 << 20;
+
+/// How long a busy guest keeps its thread before others get a turn.
+pub const EPOCH: Duration = Duration::from_millis(5);
+
+/// Compile a component for the oldest CPU of this architecture, so that the result runs on all of them.
+///
+/// # Errors
+/// Bytes that are no component.
+pub fn precompile(component: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut config = base();
+    config
+        .target(env!("STERNA_TARGET"))
+        .map_err(anyhow::Error::from)?;
+    Ok(Engine::new(&config)?.precompile_component(component)?)
+}
+
+/// An engine for at most `instances` HTTP components at a time. Pages of finished instances are reused.
+///
+/// # Errors
+/// The machine gives no address space or no executable memory.
+pub fn serving_engine(instances: u32) -> anyhow::Result<Engine> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(CORES_PER_COMPONENT))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(CORES_PER_COMPONENT))
+        .total_stacks(instances)
+        .max_memory_size(INSTANCE_MEMORY_BYTES)
+        .max_unused_warm_slots(instances.min(64))
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(16 << 10);
+    let mut config = base();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    match Engine::new(&config) {
+        Ok(engine) => Ok(engine),
+        // A pool reserves 4 GiB of address space per instance; `ulimit -v` and some sandboxes forbid that.
+        Err(error) => {
+            tracing::warn!(%error, "no pooling allocator; instances are allocated one by one");
+            Engine::new(&base())
+                .map_err(anyhow::Error::from)
+                .context("cannot start wasmtime")
+        }
+    }
+}
+
+/// An engine for a command that runs once and as fast as this machine can: no pool, no interruption.
+///
+/// # Errors
+/// The machine gives no executable memory.
+pub fn command_engine() -> anyhow::Result<Engine> {
+    let mut config = base();
+    config.epoch_interruption(false);
+    Ok(Engine::new(&config)?)
+}
+
+/// A component built from Rust is three core modules: itself, and two shims of its imports.
+const CORES_PER_COMPONENT: u32 = 4;
+
+fn base() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true).epoch_interruption(true);
+    config
+}

@@ -1,0 +1,18 @@
+//! End-to-end tests: the real binary, real sockets, the demo model. One file per topic.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that fails says where"
+)]
+
+mod answers;
+mod bad_models;
+mod bad_requests;
+mod composed;
+mod concurrency;
+mod disconnect;
+mod same_tokens;
+mod shutdown;
+mod support;
+mod terminal;

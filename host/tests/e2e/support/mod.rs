@@ -1,0 +1,42 @@
+//! What the tests share: a server process, an HTTP client, and waiting with a deadline.
+
+pub(crate) mod http;
+pub(crate) mod server;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// For anything that should happen soon; generous, since machines that test are busy.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A prompt the demo model knows, with its greedy continuation (48 tokens) by the reference
+/// implementation (transformers, in f32).
+pub(crate) const LILY: &str = "Once upon a time, there was a little girl named Lily.";
+pub(crate) const LILY_GREEDY: &str = " She loved to play with her toys and make a big tower. One day, she found a small \
+    box in her room. She was very happy and wanted to open it.\n\nLily opened the box and found a big, shiny box. She";
+
+/// Look until `condition` holds; fails the test, naming `what`, when the deadline passes.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < DEADLINE,
+            "waited {DEADLINE:?} for: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A greedy completion request.
+pub(crate) fn greedy(prompt: &str, max_tokens: u32, stream: bool) -> Value {
+    json!({ "model": "demo", "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "stream": stream })
+}
+
+/// A request that samples, so that each seed gives another text.
+pub(crate) fn sampled(prompt: &str, seed: u64, max_tokens: u32, stream: bool) -> Value {
+    json!({
+        "model": "demo", "prompt": prompt, "max_tokens": max_tokens, "stream": stream,
+        "temperature": 0.8, "top_p": 0.95, "seed": seed,
+    })
+}

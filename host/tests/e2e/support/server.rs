@@ -1,0 +1,183 @@
+//! `sterna serve` as a process, on a port the system chose; killed when the test is over.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::http::{Answer, Client};
+use super::{DEADLINE, wait_until};
+
+/// The binary under test, without configuration from the tester's environment.
+pub(crate) fn sterna() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STERNA_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serve the demo model.
+    pub(crate) fn start(options: &[&str]) -> Server {
+        let mut child = sterna()
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let reader = std::thread::spawn({
+            let (log, stderr) = (Arc::clone(&log), child.stderr.take().unwrap());
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    let mut log = log.lock().unwrap();
+                    log.push_str(&line);
+                    log.push('\n');
+                }
+            }
+        });
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut first)
+            .unwrap();
+        let address = first
+            .trim()
+            .rsplit("http://")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let server = Server {
+            child,
+            address,
+            log,
+            reader: Some(reader),
+        };
+        assert!(
+            server.address.starts_with("127.0.0.1:"),
+            "no start line: {first:?}; log: {}",
+            server.log()
+        );
+        server
+    }
+
+    /// A new connection.
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(&self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.connect().request("GET", path, &[], b"")
+    }
+
+    /// One JSON request on a connection of its own.
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> Answer {
+        self.connect().post(path, body)
+    }
+
+    /// The value of a metric line, labels included in `name`; 0 where it is not shown yet.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").text();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
+    }
+
+    /// Wait until a metric has this value.
+    pub(crate) fn wait_metric(&self, name: &str, value: f64) {
+        wait_until(&format!("{name} = {value}; log: {}", self.log()), || {
+            self.metric(name) == value
+        });
+    }
+
+    /// What it has written to stderr.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Send a signal, by the name `kill` takes.
+    pub(crate) fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &script])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Wait for the end; the log is complete then.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let status = wait_for_exit(&mut self.child);
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        status
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Run to the end: exit status, stdout, stderr.
+pub(crate) fn run(command: &mut Command) -> (ExitStatus, String, String) {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let out = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    let mut stderr = child.stderr.take().unwrap();
+    let err = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).map(|_| text)
+    });
+    let status = wait_for_exit(&mut child);
+    (
+        status,
+        out.join().unwrap().unwrap(),
+        err.join().unwrap().unwrap(),
+    )
+}
+
+fn wait_for_exit(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > DEADLINE {
+            child.kill().unwrap();
+            panic!(
+                "process {} was still running after {DEADLINE:?}",
+                child.id()
+            );
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
