@@ -35,7 +35,15 @@ impl BenchOptions {
     /// pp128 and tg32 of one sequence, three times, on one thread.
     #[must_use]
     pub fn new(isa: Isa) -> Self {
-        BenchOptions { prompt: 128, generate: 32, batch: 1, prefill_chunk: 64, reps: 3, threads: 1, isa }
+        BenchOptions {
+            prompt: 128,
+            generate: 32,
+            batch: 1,
+            prefill_chunk: 64,
+            reps: 3,
+            threads: 1,
+            isa,
+        }
     }
 }
 
@@ -99,9 +107,7 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
     }
     let bytes_per_token = bytes_per_token(model);
     let decode = (options.generate > 0).then(|| spread(decode));
-    #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
     let steps_per_s = decode.map(|rate| rate.median / options.batch as f64);
-    #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
     let decode_gb_per_s = steps_per_s.map(|steps| steps * bytes_per_token as f64 / 1e9);
     Ok(BenchReport {
         model: model.id.clone(),
@@ -156,7 +162,12 @@ fn repetition(
     let start = Instant::now();
     for position in (options.prompt..).take(options.generate) {
         let step: Vec<BatchToken> = (last.iter().enumerate())
-            .map(|(slot, &token)| BatchToken { slot, position, token, wants_logits: true })
+            .map(|(slot, &token)| BatchToken {
+                slot,
+                position,
+                token,
+                wants_logits: true,
+            })
             .collect();
         let logits = forward.forward(&step, kv)?;
         for (last, logits) in last.iter_mut().zip(logits.chunks_exact_mut(vocab_size)) {
@@ -169,18 +180,28 @@ fn repetition(
 /// The most likely token.
 fn choose(isa: Isa, logits: &mut [f32]) -> Result<u32, EngineError> {
     let mut sampler = Sampler::new(Params::GREEDY, &[]);
-    sampler.sample(isa, logits).map_err(|error| EngineError::Internal(error.to_string()))
+    sampler
+        .sample(isa, logits)
+        .map_err(|error| EngineError::Internal(error.to_string()))
 }
 
 /// Packed weights of all layers and the head; the norms are below a thousandth, an embedding is one row.
 fn bytes_per_token(model: &Model) -> u64 {
     let linears = model.weights.layers.iter().flat_map(|layer| {
-        [&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down].map(|linear| linear.packed().len())
+        [
+            &layer.q,
+            &layer.k,
+            &layer.v,
+            &layer.o,
+            &layer.gate,
+            &layer.up,
+            &layer.down,
+        ]
+        .map(|linear| linear.packed().len())
     });
     (linears.sum::<usize>() + model.weights.head().bytes().len()) as u64
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a figure for people")]
 fn rate(tokens: usize, seconds: f64) -> f64 {
     tokens as f64 / seconds.max(1e-9)
 }
@@ -190,8 +211,16 @@ fn spread(mut rates: Vec<f64>) -> Rate {
     rates.sort_unstable_by(f64::total_cmp);
     let (middle, last) = (rates.len() / 2, rates.len().saturating_sub(1));
     let at = |index: usize| rates.get(index).copied().unwrap_or(0.0);
-    let median = if rates.len().is_multiple_of(2) { f64::midpoint(at(middle.saturating_sub(1)), at(middle)) } else { at(middle) };
-    Rate { median, min: at(0), max: at(last) }
+    let median = if rates.len().is_multiple_of(2) {
+        f64::midpoint(at(middle.saturating_sub(1)), at(middle))
+    } else {
+        at(middle)
+    };
+    Rate {
+        median,
+        min: at(0),
+        max: at(last),
+    }
 }
 
 #[cfg(test)]
@@ -200,8 +229,29 @@ mod tests {
 
     #[test]
     fn spread_is_median_and_extremes() {
-        assert_eq!(spread(vec![3.0, 1.0, 2.0]), Rate { median: 2.0, min: 1.0, max: 3.0 });
-        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), Rate { median: 2.5, min: 1.0, max: 4.0 });
-        assert_eq!(spread(vec![5.0]), Rate { median: 5.0, min: 5.0, max: 5.0 });
+        assert_eq!(
+            spread(vec![3.0, 1.0, 2.0]),
+            Rate {
+                median: 2.0,
+                min: 1.0,
+                max: 3.0
+            }
+        );
+        assert_eq!(
+            spread(vec![4.0, 1.0, 2.0, 3.0]),
+            Rate {
+                median: 2.5,
+                min: 1.0,
+                max: 4.0
+            }
+        );
+        assert_eq!(
+            spread(vec![5.0]),
+            Rate {
+                median: 5.0,
+                min: 5.0,
+                max: 5.0
+            }
+        );
     }
 }

@@ -5,7 +5,10 @@
 //! the engine but its callers: `next` steps it until the caller's own generation has an event, and keeps
 //! what the step brought the others.
 
-#![allow(missing_docs, reason = "the generated exports are documented in wit/engine.wit")]
+#![allow(
+    missing_docs,
+    reason = "the generated exports are documented in wit/engine.wit"
+)]
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -38,15 +41,22 @@ thread_local! {
 }
 
 /// Run `call` on the instance, loading it first if need be.
-fn with_instance<R>(call: impl FnOnce(&mut Instance) -> Result<R, wit::Error>) -> Result<R, wit::Error> {
-    INSTANCE.with(|instance| match instance.get_or_init(|| load().map(RefCell::new)) {
-        Ok(instance) => call(&mut instance.borrow_mut()),
-        Err(reason) => Err(wit::Error::Unavailable(reason.clone())),
-    })
+fn with_instance<R>(
+    call: impl FnOnce(&mut Instance) -> Result<R, wit::Error>,
+) -> Result<R, wit::Error> {
+    INSTANCE.with(
+        |instance| match instance.get_or_init(|| load().map(RefCell::new)) {
+            Ok(instance) => call(&mut instance.borrow_mut()),
+            Err(reason) => Err(wit::Error::Unavailable(reason.clone())),
+        },
+    )
 }
 
 /// As `with_instance`, for a call that names a model.
-fn with_model<R>(name: &str, call: impl FnOnce(&mut Instance) -> Result<R, EngineError>) -> Result<R, wit::Error> {
+fn with_model<R>(
+    name: &str,
+    call: impl FnOnce(&mut Instance) -> Result<R, EngineError>,
+) -> Result<R, wit::Error> {
     with_instance(|instance| {
         if instance.engine.model().id != name {
             return Err(wit::Error::UnknownModel(name.to_string()));
@@ -60,10 +70,15 @@ fn load() -> Result<Instance, String> {
         Some(path) => PathBuf::from(path),
         None => find_model(Path::new(MODEL_DIRECTORY))?,
     };
-    let model = Model::load(&path, &LoadOptions::default(), &mut |_, _| {}).map_err(|error| error.to_string())?;
+    let model = Model::load(&path, &LoadOptions::default(), &mut |_, _| {})
+        .map_err(|error| error.to_string())?;
     let isa = Isa::from_env().map_err(|error| error.to_string())?;
-    let engine = Engine::new(Arc::new(model), EngineOptions::new(isa)).map_err(|error| error.to_string())?;
-    Ok(Instance { engine, events: HashMap::new() })
+    let engine =
+        Engine::new(Arc::new(model), EngineOptions::new(isa)).map_err(|error| error.to_string())?;
+    Ok(Instance {
+        engine,
+        events: HashMap::new(),
+    })
 }
 
 /// The directory itself, if it is a Hugging Face directory, else the first model in it by name.
@@ -72,13 +87,19 @@ fn find_model(directory: &Path) -> Result<PathBuf, String> {
     if directory.join("config.json").is_file() {
         return Ok(directory.to_path_buf());
     }
-    let entries = std::fs::read_dir(directory).map_err(|error| format!("no {}: {error}; {remedy}", directory.display()))?;
+    let entries = std::fs::read_dir(directory)
+        .map_err(|error| format!("no {}: {error}; {remedy}", directory.display()))?;
     let mut models: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|end| end == "gguf") || path.join("config.json").is_file())
+        .filter(|path| {
+            path.extension().is_some_and(|end| end == "gguf") || path.join("config.json").is_file()
+        })
         .collect();
     models.sort();
-    models.into_iter().next().ok_or_else(|| format!("no model in {}; {remedy}", directory.display()))
+    models
+        .into_iter()
+        .next()
+        .ok_or_else(|| format!("no model in {}; {remedy}", directory.display()))
 }
 
 struct Component;
@@ -107,28 +128,41 @@ impl wit::Guest for Component {
                 sampling: sampling(&request.sampling),
             })?;
             instance.events.insert(id, VecDeque::new());
-            Ok(wit::Generation::new(Generation { id, prompt_tokens, finished: Cell::new(false) }))
+            Ok(wit::Generation::new(Generation {
+                id,
+                prompt_tokens,
+                finished: Cell::new(false),
+            }))
         })
     }
 
     fn embed(model: String, input: wit::Prompt) -> Result<wit::Embedding, wit::Error> {
         with_model(&model, |instance| {
             let (vector, prompt_tokens) = instance.engine.embed(prompt(input))?;
-            Ok(wit::Embedding { vector, prompt_tokens })
+            Ok(wit::Embedding {
+                vector,
+                prompt_tokens,
+            })
         })
     }
 
     fn tokenize(model: String, text: String, add_special: bool) -> Result<Vec<u32>, wit::Error> {
-        with_model(&model, |instance| instance.engine.model().tokenize(&text, add_special))
+        with_model(&model, |instance| {
+            instance.engine.model().tokenize(&text, add_special)
+        })
     }
 
     fn detokenize(model: String, tokens: Vec<u32>) -> Result<String, wit::Error> {
-        with_model(&model, |instance| Ok(instance.engine.model().detokenize(&tokens)))
+        with_model(&model, |instance| {
+            Ok(instance.engine.model().detokenize(&tokens))
+        })
     }
 
     fn apply_template(model: String, messages: Vec<wit::Message>) -> Result<String, wit::Error> {
         let messages: Vec<_> = messages.into_iter().map(message).collect();
-        with_model(&model, |instance| instance.engine.model().apply_template(&messages))
+        with_model(&model, |instance| {
+            instance.engine.model().apply_template(&messages)
+        })
     }
 }
 
@@ -142,7 +176,10 @@ impl wit::GuestGeneration for Generation {
             return Ok(None);
         }
         let event = with_instance(|instance| instance.next(self.id).map_err(error));
-        self.finished.set(!matches!(&event, Ok(Some(request::Event { finish: None, .. }))));
+        self.finished.set(!matches!(
+            &event,
+            Ok(Some(request::Event { finish: None, .. }))
+        ));
         Ok(event?.map(|event| wit::Event {
             text: event.text,
             tokens: event.tokens,
@@ -198,14 +235,19 @@ fn info(info: crate::engine::ModelInfo) -> wit::ModelInfo {
 
 fn prompt(prompt: wit::Prompt) -> request::Prompt {
     match prompt {
-        wit::Prompt::Messages(messages) => request::Prompt::Messages(messages.into_iter().map(message).collect()),
+        wit::Prompt::Messages(messages) => {
+            request::Prompt::Messages(messages.into_iter().map(message).collect())
+        }
         wit::Prompt::Text(text) => request::Prompt::Text(text),
         wit::Prompt::Tokens(tokens) => request::Prompt::Tokens(tokens),
     }
 }
 
 fn message(message: wit::Message) -> request::Message {
-    request::Message { role: message.role, content: message.content }
+    request::Message {
+        role: message.role,
+        content: message.content,
+    }
 }
 
 fn sampling(sampling: &wit::Sampling) -> Sampling {

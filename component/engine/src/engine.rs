@@ -112,9 +112,13 @@ impl Engine {
     /// threads cannot be started.
     pub fn new(model: Arc<Model>, options: EngineOptions) -> Result<Engine, EngineError> {
         check_options(&options)?;
-        sterna_kernels::self_test(options.isa).map_err(|error| EngineError::Unavailable(error.to_string()))?;
+        sterna_kernels::self_test(options.isa)
+            .map_err(|error| EngineError::Unavailable(error.to_string()))?;
         let shape = KvShape::of(&model.config);
-        let context = options.max_context.unwrap_or(usize::MAX).min(model.config.context_length);
+        let context = options
+            .max_context
+            .unwrap_or(usize::MAX)
+            .min(model.config.context_length);
         let limits = Limits::new(&options, shape, context)?;
         let max_tokens = options.max_sequences + options.prefill_chunk;
         let team = Team::new(options.threads)?;
@@ -123,7 +127,9 @@ impl Engine {
             // One slot more than the scheduler's: `embed` runs in it.
             kv: KvCache::new(shape, options.max_sequences + 1),
             scheduler: Scheduler::new(limits),
-            created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs()),
+            created: SystemTime::UNIX_EPOCH
+                .elapsed()
+                .map_or(0, |now| now.as_secs()),
             model,
             options,
             limits,
@@ -139,7 +145,7 @@ impl Engine {
     /// The facts of `wit/engine.wit`'s `model-info`.
     #[must_use]
     pub fn info(&self) -> ModelInfo {
-                ModelInfo {
+        ModelInfo {
             id: self.model.id.clone(),
             created: self.created,
             architecture: self.model.config.architecture.clone(),
@@ -164,7 +170,8 @@ impl Engine {
     /// One batch through the model: a token of every decoding sequence and at most `prefill_chunk` prompt
     /// tokens. Every event goes to `deliver`. False when there was nothing to do.
     pub fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> bool {
-        self.scheduler.step(&mut self.forward, &mut self.kv, deliver)
+        self.scheduler
+            .step(&mut self.forward, &mut self.kv, deliver)
     }
 
     /// End a generation in the queue, in prefill or in decode, and free its slot and cache at once.
@@ -200,11 +207,19 @@ impl Engine {
         let batch: Vec<BatchToken> = tokens
             .iter()
             .enumerate()
-            .map(|(position, &token)| BatchToken { slot, position, token, wants_logits: false })
+            .map(|(position, &token)| BatchToken {
+                slot,
+                position,
+                token,
+                wants_logits: false,
+            })
             .collect();
         let mut state = Ok(Vec::new());
         for chunk in batch.chunks(self.options.prefill_chunk) {
-            state = self.forward.run_layers(chunk, &mut self.kv).map(|()| self.forward.final_state(chunk.len() - 1));
+            state = self
+                .forward
+                .run_layers(chunk, &mut self.kv)
+                .map(|()| self.forward.final_state(chunk.len() - 1));
             if state.is_err() {
                 break;
             }
@@ -216,13 +231,19 @@ impl Engine {
 
 /// `x / |x|`, summed in f64 in order.
 fn normalised(mut x: Vec<f32>) -> Result<Vec<f32>, EngineError> {
-    let norm = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    let norm = x
+        .iter()
+        .map(|&v| f64::from(v) * f64::from(v))
+        .sum::<f64>()
+        .sqrt();
     if !norm.is_finite() {
-        return Err(EngineError::Internal("the model's last hidden state is not finite".into()));
+        return Err(EngineError::Internal(
+            "the model's last hidden state is not finite".into(),
+        ));
     }
     if norm > 0.0 {
-        #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
-        x.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        x.iter_mut()
+            .for_each(|v| *v = (f64::from(*v) / norm) as f32);
     }
     Ok(x)
 }
@@ -235,7 +256,9 @@ fn check_options(options: &EngineOptions) -> Result<(), EngineError> {
         ("threads", options.threads),
     ] {
         if value == 0 {
-            return Err(EngineError::Unavailable(format!("engine option {name} must be at least 1")));
+            return Err(EngineError::Unavailable(format!(
+                "engine option {name} must be at least 1"
+            )));
         }
     }
     Ok(())

@@ -5,19 +5,21 @@
 //! each float reduction has one fixed shape (see sterna-kernels), so neither the rest of the batch nor the
 //! number of threads nor the instruction set can change it.
 
-use std::cell::RefCell;
+mod attention;
+
 use std::sync::Arc;
 
 use sterna_kernels::{
-    Dense, DenseInput, Isa, OutputRows, QuantizedActivations, ShapeError, add_assign, attention_mix, attention_scores,
-    dense_matmul, relu2_mul, rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax, ternary_matmul,
+    Dense, DenseInput, Isa, OutputRows, QuantizedActivations, ShapeError, add_assign, dense_matmul,
+    relu2_mul, rms_norm, rope_angles, rope_rotate_half, silu_mul, ternary_matmul,
 };
 
 use crate::config::{Activation, ModelConfig};
 use crate::error::EngineError;
-use crate::kv::{BLOCK, KvCache};
+use crate::kv::KvCache;
 use crate::model::{Layer, Linear, Model};
 use crate::team::Team;
+use attention::attention;
 
 /// One token to take in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,20 +51,20 @@ struct Machine {
 struct Buffers {
     max_tokens: usize,
     hidden: Vec<f32>,                // [n_tokens, hidden_size], the residual stream
-    normed: Vec<f32>,                // [n_tokens, hidden_size | q_size | ffn_size], a linear's input
-    q: Vec<f32>,                     // [n_tokens, n_heads, head_dim]
-    k: Vec<f32>,                     // [n_tokens, n_kv_heads, head_dim]
-    v: Vec<f32>,                     // [n_tokens, n_kv_heads, head_dim]
-    attention: Vec<f32>,             // [n_tokens, n_heads, head_dim]
-    gate: Vec<f32>,                  // [n_tokens, ffn_size]
-    up: Vec<f32>,                    // [n_tokens, ffn_size]
-    activated: Vec<f32>,             // [n_tokens, ffn_size]
-    projected: Vec<f32>,             // [n_tokens, hidden_size], what o and down add to the stream
-    cos: Vec<f32>,                   // [n_tokens, head_dim / 2]
-    sin: Vec<f32>,                   // [n_tokens, head_dim / 2]
+    normed: Vec<f32>, // [n_tokens, hidden_size | q_size | ffn_size], a linear's input
+    q: Vec<f32>,      // [n_tokens, n_heads, head_dim]
+    k: Vec<f32>,      // [n_tokens, n_kv_heads, head_dim]
+    v: Vec<f32>,      // [n_tokens, n_kv_heads, head_dim]
+    attention: Vec<f32>, // [n_tokens, n_heads, head_dim]
+    gate: Vec<f32>,   // [n_tokens, ffn_size]
+    up: Vec<f32>,     // [n_tokens, ffn_size]
+    activated: Vec<f32>, // [n_tokens, ffn_size]
+    projected: Vec<f32>, // [n_tokens, hidden_size], what o and down add to the stream
+    cos: Vec<f32>,    // [n_tokens, head_dim / 2]
+    sin: Vec<f32>,    // [n_tokens, head_dim / 2]
     quantized: QuantizedActivations, // a linear's input in int8
-    head_input: DenseInput,          // [n_wanted, hidden_size]
-    logits: Vec<f32>,                // [n_wanted, vocab_size]; grown to the most that was ever wanted
+    head_input: DenseInput, // [n_wanted, hidden_size]
+    logits: Vec<f32>, // [n_wanted, vocab_size]; grown to the most that was ever wanted
 }
 
 impl Forward {
@@ -70,7 +72,11 @@ impl Forward {
     #[must_use]
     pub fn new(model: Arc<Model>, isa: Isa, team: Team, max_tokens: usize) -> Self {
         let buffers = Buffers::new(&model.config, max_tokens);
-        Forward { model, machine: Machine { isa, team }, buffers }
+        Forward {
+            model,
+            machine: Machine { isa, team },
+            buffers,
+        }
     }
 
     /// The model.
@@ -89,9 +95,17 @@ impl Forward {
     ///
     /// # Errors
     /// `Internal` where the batch does not fit the buffers, the cache or the vocabulary.
-    pub fn forward(&mut self, batch: &[BatchToken], kv: &mut KvCache) -> Result<&mut [f32], EngineError> {
+    pub fn forward(
+        &mut self,
+        batch: &[BatchToken],
+        kv: &mut KvCache,
+    ) -> Result<&mut [f32], EngineError> {
         self.check(batch, kv)?;
-        let Forward { model, machine, buffers } = self;
+        let Forward {
+            model,
+            machine,
+            buffers,
+        } = self;
         machine
             .team
             .run(|| -> Result<(), ShapeError> {
@@ -107,19 +121,40 @@ impl Forward {
     ///
     /// # Errors
     /// As `forward`.
-    pub fn run_layers(&mut self, batch: &[BatchToken], kv: &mut KvCache) -> Result<(), EngineError> {
+    pub fn run_layers(
+        &mut self,
+        batch: &[BatchToken],
+        kv: &mut KvCache,
+    ) -> Result<(), EngineError> {
         self.check(batch, kv)?;
-        let Forward { model, machine, buffers } = self;
-        machine.team.run(|| run_layers(machine, model, buffers, batch, kv)).map_err(internal)
+        let Forward {
+            model,
+            machine,
+            buffers,
+        } = self;
+        machine
+            .team
+            .run(|| run_layers(machine, model, buffers, batch, kv))
+            .map_err(internal)
     }
 
     /// The state of the last batch's token `index` after the output norm, `[hidden_size]`.
     #[must_use]
     pub fn final_state(&self, index: usize) -> Vec<f32> {
-        let ModelConfig { hidden_size, rms_norm_eps, .. } = self.model.config;
+        let ModelConfig {
+            hidden_size,
+            rms_norm_eps,
+            ..
+        } = self.model.config;
         let mut state = vec![0.0; hidden_size];
         let hidden = &self.buffers.hidden[index * hidden_size..][..hidden_size];
-        rms_norm(self.machine.isa, hidden, &self.model.weights.output_norm, rms_norm_eps, &mut state);
+        rms_norm(
+            self.machine.isa,
+            hidden,
+            &self.model.weights.output_norm,
+            rms_norm_eps,
+            &mut state,
+        );
         state
     }
 
@@ -136,9 +171,17 @@ impl Forward {
         kv: &mut KvCache,
     ) -> Result<(), EngineError> {
         self.check(batch, kv)?;
-        let Forward { model, machine, buffers } = self;
-        if hidden.len() != batch.len() * model.config.hidden_size || layer >= model.weights.layers.len() {
-            return Err(EngineError::Internal("layer: no such layer, or hidden is not [n_tokens, hidden_size]".into()));
+        let Forward {
+            model,
+            machine,
+            buffers,
+        } = self;
+        if hidden.len() != batch.len() * model.config.hidden_size
+            || layer >= model.weights.layers.len()
+        {
+            return Err(EngineError::Internal(
+                "layer: no such layer, or hidden is not [n_tokens, hidden_size]".into(),
+            ));
         }
         buffers.hidden[..hidden.len()].copy_from_slice(hidden);
         machine
@@ -156,11 +199,16 @@ impl Forward {
     fn check(&self, batch: &[BatchToken], kv: &mut KvCache) -> Result<(), EngineError> {
         if batch.len() > self.buffers.max_tokens {
             let max_tokens = self.buffers.max_tokens;
-            return Err(EngineError::Internal(format!("a batch of {} tokens, at most {max_tokens}", batch.len())));
+            return Err(EngineError::Internal(format!(
+                "a batch of {} tokens, at most {max_tokens}",
+                batch.len()
+            )));
         }
         for token in batch {
             if token.token as usize >= self.model.config.vocab_size || token.slot >= kv.n_slots() {
-                return Err(EngineError::Internal(format!("no such token or slot: {token:?}")));
+                return Err(EngineError::Internal(format!(
+                    "no such token or slot: {token:?}"
+                )));
             }
             kv.reserve(token.slot, token.position + 1);
         }
@@ -170,7 +218,14 @@ impl Forward {
 
 impl Buffers {
     fn new(config: &ModelConfig, max_tokens: usize) -> Self {
-        let ModelConfig { hidden_size, ffn_size, n_heads, n_kv_heads, head_dim, .. } = *config;
+        let ModelConfig {
+            hidden_size,
+            ffn_size,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            ..
+        } = *config;
         let widest = hidden_size.max(ffn_size).max(n_heads * head_dim);
         let floats = |width: usize| vec![0.0; max_tokens * width];
         Buffers {
@@ -203,17 +258,24 @@ fn run_layers(
     kv: &mut KvCache,
 ) -> Result<(), ShapeError> {
     let embedding = model.weights.embedding.view();
-    for (token, hidden) in batch.iter().zip(buffers.hidden.chunks_exact_mut(model.config.hidden_size)) {
+    for (token, hidden) in batch
+        .iter()
+        .zip(buffers.hidden.chunks_exact_mut(model.config.hidden_size))
+    {
         embedding.dequantize_row(token.token as usize, hidden);
     }
     angles(&model.config, buffers, batch);
-    (0..model.weights.layers.len()).try_for_each(|index| layer(machine, model, index, buffers, batch, kv))
+    (0..model.weights.layers.len())
+        .try_for_each(|index| layer(machine, model, index, buffers, batch, kv))
 }
 
 /// RoPE's angles of every token's position; the same in all layers.
 fn angles(config: &ModelConfig, buffers: &mut Buffers, batch: &[BatchToken]) {
     let half = config.head_dim / 2;
-    let rows = buffers.cos.chunks_exact_mut(half).zip(buffers.sin.chunks_exact_mut(half));
+    let rows = buffers
+        .cos
+        .chunks_exact_mut(half)
+        .zip(buffers.sin.chunks_exact_mut(half));
     for (token, (cos, sin)) in batch.iter().zip(rows) {
         rope_angles(config.rope_theta, config.head_dim, token.position, cos, sin);
     }
@@ -228,31 +290,77 @@ fn layer(
     batch: &[BatchToken],
     kv: &mut KvCache,
 ) -> Result<(), ShapeError> {
-    let ModelConfig { hidden_size, ffn_size, n_heads, n_kv_heads, head_dim, rms_norm_eps, .. } = model.config;
+    let ModelConfig {
+        hidden_size,
+        ffn_size,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        rms_norm_eps,
+        ..
+    } = model.config;
     let Machine { isa, .. } = *machine;
     let layer: &Layer = &model.weights.layers[index];
     let n = batch.len();
     let (q_size, kv_size) = (n_heads * head_dim, n_kv_heads * head_dim);
     let b = buffers;
-    let (hidden, normed, projected) =
-        (&mut b.hidden[..n * hidden_size], &mut b.normed, &mut b.projected[..n * hidden_size]);
+    let (hidden, normed, projected) = (
+        &mut b.hidden[..n * hidden_size],
+        &mut b.normed,
+        &mut b.projected[..n * hidden_size],
+    );
 
     // Attention. q, k and v share one quantised input.
     norm_rows(isa, hidden, &layer.attn_norm, rms_norm_eps, normed);
-    b.quantized.quantize(isa, &normed[..n * hidden_size], hidden_size);
-    let (q, k, v) = (&mut b.q[..n * q_size], &mut b.k[..n * kv_size], &mut b.v[..n * kv_size]);
-    linears(machine, &b.quantized, [(&layer.q, &mut *q), (&layer.k, &mut *k), (&layer.v, &mut *v)])?;
+    b.quantized
+        .quantize(isa, &normed[..n * hidden_size], hidden_size);
+    let (q, k, v) = (
+        &mut b.q[..n * q_size],
+        &mut b.k[..n * kv_size],
+        &mut b.v[..n * kv_size],
+    );
+    linears(
+        machine,
+        &b.quantized,
+        [
+            (&layer.q, &mut *q),
+            (&layer.k, &mut *k),
+            (&layer.v, &mut *v),
+        ],
+    )?;
     for (t, token) in batch.iter().enumerate() {
         let half = head_dim / 2;
         let (cos, sin) = (&b.cos[t * half..][..half], &b.sin[t * half..][..half]);
         let keys = &mut k[t * kv_size..][..kv_size];
-        let heads = q[t * q_size..][..q_size].chunks_exact_mut(head_dim).chain(keys.chunks_exact_mut(head_dim));
+        let heads = q[t * q_size..][..q_size]
+            .chunks_exact_mut(head_dim)
+            .chain(keys.chunks_exact_mut(head_dim));
         heads.for_each(|head| rope_rotate_half(isa, head, cos, sin));
-        kv.write(token.slot, index, token.position, keys, &v[t * kv_size..][..kv_size]);
+        kv.write(
+            token.slot,
+            index,
+            token.position,
+            keys,
+            &v[t * kv_size..][..kv_size],
+        );
     }
-    attention(machine, &model.config, index, batch, q, kv, &mut b.attention[..n * q_size]);
+    attention(
+        machine,
+        &model.config,
+        index,
+        batch,
+        q,
+        kv,
+        &mut b.attention[..n * q_size],
+    );
     let attended = match &layer.attn_sub_norm {
-        Some(weight) => norm_rows(isa, &b.attention[..n * q_size], weight, rms_norm_eps, normed),
+        Some(weight) => norm_rows(
+            isa,
+            &b.attention[..n * q_size],
+            weight,
+            rms_norm_eps,
+            normed,
+        ),
         None => &b.attention[..n * q_size],
     };
     b.quantized.quantize(isa, attended, q_size);
@@ -261,9 +369,14 @@ fn layer(
 
     // Feed-forward. gate and up share one quantised input.
     norm_rows(isa, hidden, &layer.ffn_norm, rms_norm_eps, normed);
-    b.quantized.quantize(isa, &normed[..n * hidden_size], hidden_size);
+    b.quantized
+        .quantize(isa, &normed[..n * hidden_size], hidden_size);
     let (gate, up) = (&mut b.gate[..n * ffn_size], &mut b.up[..n * ffn_size]);
-    linears(machine, &b.quantized, [(&layer.gate, &mut *gate), (&layer.up, &mut *up)])?;
+    linears(
+        machine,
+        &b.quantized,
+        [(&layer.gate, &mut *gate), (&layer.up, &mut *up)],
+    )?;
     let activated = &mut b.activated[..n * ffn_size];
     match model.config.activation {
         Activation::Relu2 => relu2_mul(isa, gate, up, activated),
@@ -302,71 +415,53 @@ fn linears<const N: usize>(
         let rows = machine.team.rows_per_task(weights.rows(), work);
         tasks.extend(out.chunks(rows).into_iter().map(|part| (weights, part)));
     }
-    machine.team.for_each(tasks, work, |(weights, part)| ternary_matmul(machine.isa, weights, x, part));
+    machine.team.for_each(tasks, work, |(weights, part)| {
+        ternary_matmul(machine.isa, weights, x, part)
+    });
     Ok(())
 }
 
-thread_local! {
-    /// Attention scores of one head, kept for the next: `[positions]`.
-    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Causal attention of every token over its sequence's cache: `q` and `out` `[n_tokens, n_heads, head_dim]`.
-/// Query head `h` reads kv head `h / (n_heads / n_kv_heads)`.
-fn attention(
-    machine: &Machine,
-    config: &ModelConfig,
-    layer: usize,
-    batch: &[BatchToken],
-    q: &[f32],
-    kv: &KvCache,
-    out: &mut [f32],
-) {
-    let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = *config;
-    let isa = machine.isa;
-    // 1/sqrt(head_dim); the square root is exact in IEEE, so the same everywhere.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "rounding to f32 is meant")]
-    let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
-    // A task is a token and a kv head, with the query heads that share it: [heads_per_kv, head_dim].
-    let group = n_heads / n_kv_heads * head_dim;
-    let tasks: Vec<_> = q.chunks_exact(group).zip(out.chunks_exact_mut(group)).enumerate().collect();
-    let work = batch.iter().map(|token| (token.position + 1) * n_heads * head_dim * 2).sum();
-    machine.team.for_each(tasks, work, |(index, (queries, out))| {
-        let (token, kv_head) = (batch[index / n_kv_heads], index % n_kv_heads);
-        let n = token.position + 1;
-        let blocks = kv.read(token.slot, layer, kv_head, n);
-        SCORES.with_borrow_mut(|scores| {
-            scores.resize(n, 0.0);
-            for (query, out) in queries.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)) {
-                for ((keys, _), scores) in blocks.clone().zip(scores.chunks_mut(BLOCK)) {
-                    attention_scores(isa, query, keys, scale, scores);
-                }
-                softmax(isa, scores);
-                out.fill(0.0);
-                for ((_, values), scores) in blocks.clone().zip(scores.chunks(BLOCK)) {
-                    attention_mix(isa, scores, values, out);
-                }
-            }
-        });
-    });
-}
-
 /// Output norm and head of the tokens whose logits are wanted.
-fn head(machine: &Machine, model: &Model, buffers: &mut Buffers, batch: &[BatchToken]) -> Result<(), ShapeError> {
-    let ModelConfig { hidden_size, vocab_size, rms_norm_eps, .. } = model.config;
+fn head(
+    machine: &Machine,
+    model: &Model,
+    buffers: &mut Buffers,
+    batch: &[BatchToken],
+) -> Result<(), ShapeError> {
+    let ModelConfig {
+        hidden_size,
+        vocab_size,
+        rms_norm_eps,
+        ..
+    } = model.config;
     let isa = machine.isa;
     let mut n_wanted = 0;
-    for (t, _) in batch.iter().enumerate().filter(|(_, token)| token.wants_logits) {
+    for (t, _) in batch
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| token.wants_logits)
+    {
         let hidden = &buffers.hidden[t * hidden_size..][..hidden_size];
         let normed = &mut buffers.normed[n_wanted * hidden_size..][..hidden_size];
-        rms_norm(isa, hidden, &model.weights.output_norm, rms_norm_eps, normed);
+        rms_norm(
+            isa,
+            hidden,
+            &model.weights.output_norm,
+            rms_norm_eps,
+            normed,
+        );
         n_wanted += 1;
     }
     if n_wanted == 0 {
         return Ok(());
     }
     let weights: Dense<'_> = model.weights.head().view();
-    buffers.head_input.set(isa, &buffers.normed[..n_wanted * hidden_size], hidden_size, weights.ty());
+    buffers.head_input.set(
+        isa,
+        &buffers.normed[..n_wanted * hidden_size],
+        hidden_size,
+        weights.ty(),
+    );
     if buffers.logits.len() < n_wanted * vocab_size {
         buffers.logits.resize(n_wanted * vocab_size, 0.0);
     }
@@ -375,7 +470,9 @@ fn head(machine: &Machine, model: &Model, buffers: &mut Buffers, batch: &[BatchT
     let rows = machine.team.rows_per_task(vocab_size, work);
     let tasks = OutputRows::new(logits, n_wanted, vocab_size)?.chunks(rows);
     let input = &buffers.head_input;
-    machine.team.for_each(tasks, work, |part| dense_matmul(isa, weights, input, part));
+    machine
+        .team
+        .for_each(tasks, work, |part| dense_matmul(isa, weights, input, part));
     Ok(())
 }
 

@@ -23,7 +23,11 @@ impl KvShape {
     /// The shape a model asks for.
     #[must_use]
     pub fn of(config: &ModelConfig) -> Self {
-        KvShape { n_layers: config.n_layers, n_kv_heads: config.n_kv_heads, head_dim: config.head_dim }
+        KvShape {
+            n_layers: config.n_layers,
+            n_kv_heads: config.n_kv_heads,
+            head_dim: config.head_dim,
+        }
     }
 
     /// Numbers of a block.
@@ -62,7 +66,11 @@ impl KvCache {
     /// An empty cache for `n_slots` sequences.
     #[must_use]
     pub fn new(shape: KvShape, n_slots: usize) -> Self {
-        KvCache { shape, slots: (0..n_slots).map(|_| Vec::new()).collect(), free: Vec::new() }
+        KvCache {
+            shape,
+            slots: (0..n_slots).map(|_| Vec::new()).collect(),
+            free: Vec::new(),
+        }
     }
 
     /// Slots, used or not.
@@ -87,10 +95,19 @@ impl KvCache {
     }
 
     /// Store a position's keys and values, each `[n_kv_heads, head_dim]`. The position must be reserved.
-    pub fn write(&mut self, slot: usize, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+    pub fn write(
+        &mut self,
+        slot: usize,
+        layer: usize,
+        position: usize,
+        keys: &[f32],
+        values: &[f32],
+    ) {
         let KvShape { head_dim, .. } = self.shape;
         let block = &mut self.slots[slot][position / BLOCK];
-        let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        let heads = keys
+            .chunks_exact(head_dim)
+            .zip(values.chunks_exact(head_dim));
         for (kv_head, (key, value)) in heads.enumerate() {
             let at = self.shape.offset(layer, kv_head) + position % BLOCK * head_dim;
             block[at..at + head_dim].copy_from_slice(key);
@@ -111,10 +128,17 @@ impl KvCache {
         let KvShape { head_dim, .. } = self.shape;
         let keys_at = self.shape.offset(layer, kv_head);
         let values_at = keys_at + self.shape.to_values();
-        self.slots[slot].iter().take(n.div_ceil(BLOCK)).enumerate().map(move |(index, block)| {
-            let len = (n - index * BLOCK).min(BLOCK) * head_dim;
-            (&block[keys_at..keys_at + len], &block[values_at..values_at + len])
-        })
+        self.slots[slot]
+            .iter()
+            .take(n.div_ceil(BLOCK))
+            .enumerate()
+            .map(move |(index, block)| {
+                let len = (n - index * BLOCK).min(BLOCK) * head_dim;
+                (
+                    &block[keys_at..keys_at + len],
+                    &block[values_at..values_at + len],
+                )
+            })
     }
 
     /// Bytes of the blocks that sequences hold.
@@ -134,11 +158,18 @@ impl KvCache {
 mod tests {
     use super::*;
 
-    const SHAPE: KvShape = KvShape { n_layers: 2, n_kv_heads: 3, head_dim: 5 };
+    const SHAPE: KvShape = KvShape {
+        n_layers: 2,
+        n_kv_heads: 3,
+        head_dim: 5,
+    };
 
     fn row(position: usize, layer: usize) -> (Vec<f32>, Vec<f32>) {
         let value = |i: usize| (position * 1000 + layer * 100 + i) as f32;
-        ((0..15).map(value).collect(), (0..15).map(|i| -value(i)).collect())
+        (
+            (0..15).map(value).collect(),
+            (0..15).map(|i| -value(i)).collect(),
+        )
     }
 
     #[test]
@@ -153,8 +184,14 @@ mod tests {
         }
         for layer in 0..2 {
             for kv_head in 0..3 {
-                let keys: Vec<f32> = kv.read(1, layer, kv_head, 131).flat_map(|(k, _)| k.to_vec()).collect();
-                let values: Vec<f32> = kv.read(1, layer, kv_head, 131).flat_map(|(_, v)| v.to_vec()).collect();
+                let keys: Vec<f32> = kv
+                    .read(1, layer, kv_head, 131)
+                    .flat_map(|(k, _)| k.to_vec())
+                    .collect();
+                let values: Vec<f32> = kv
+                    .read(1, layer, kv_head, 131)
+                    .flat_map(|(_, v)| v.to_vec())
+                    .collect();
                 assert_eq!(keys.len(), 131 * 5);
                 for position in 0..131 {
                     let (want_keys, want_values) = row(position, layer);
@@ -180,6 +217,9 @@ mod tests {
         kv.reserve(1, 192);
         assert_eq!(kv.allocated_bytes(), 3 * SHAPE.block_bytes());
         kv.free(1);
-        assert_eq!((kv.used_bytes(), kv.allocated_bytes()), (0, 3 * SHAPE.block_bytes()));
+        assert_eq!(
+            (kv.used_bytes(), kv.allocated_bytes()),
+            (0, 3 * SHAPE.block_bytes())
+        );
     }
 }

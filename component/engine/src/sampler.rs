@@ -54,7 +54,9 @@ impl Params {
 
 /// A logit is a NaN or an infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the model's logits are not finite (token {token}); its weights are damaged, or its scales wrong")]
+#[error(
+    "the model's logits are not finite (token {token}); its weights are damaged, or its scales wrong"
+)]
 pub struct NotFinite {
     /// The first such token.
     pub token: usize,
@@ -74,8 +76,16 @@ impl Sampler {
     #[must_use]
     pub fn new(params: Params, prompt: &[u32]) -> Self {
         let remembers = params.repetition_penalty != 1.0;
-        let seen = prompt.iter().filter(|_| remembers).map(|&token| (token, 0)).collect();
-        Sampler { params, rng: SplitMix64(params.seed), seen }
+        let seen = prompt
+            .iter()
+            .filter(|_| remembers)
+            .map(|&token| (token, 0))
+            .collect();
+        Sampler {
+            params,
+            rng: SplitMix64(params.seed),
+            seen,
+        }
     }
 
     /// Choose a token from its logits, `[vocab_size]`, which are overwritten, and remember it.
@@ -84,24 +94,44 @@ impl Sampler {
     /// `NotFinite` where a logit is a NaN or an infinity.
     pub fn sample(&mut self, isa: Isa, logits: &mut [f32]) -> Result<u32, NotFinite> {
         // Two passes, because the first has no branch and so runs in vectors.
-        if logits.iter().fold(false, |bad, logit| bad | !logit.is_finite()) {
-            let token = logits.iter().position(|logit| !logit.is_finite()).unwrap_or(0);
+        if logits
+            .iter()
+            .fold(false, |bad, logit| bad | !logit.is_finite())
+        {
+            let token = logits
+                .iter()
+                .position(|logit| !logit.is_finite())
+                .unwrap_or(0);
             return Err(NotFinite { token });
         }
         self.penalise(logits);
-        let token = if self.params.temperature == 0.0 { argmax(logits) } else { self.draw(isa, logits) };
+        let token = if self.params.temperature == 0.0 {
+            argmax(logits)
+        } else {
+            self.draw(isa, logits)
+        };
         *self.seen.entry(token).or_default() += 1;
         Ok(token)
     }
 
     /// Step 1.
     fn penalise(&self, logits: &mut [f32]) {
-        let Params { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.params;
+        let Params {
+            repetition_penalty,
+            presence_penalty,
+            frequency_penalty,
+            ..
+        } = self.params;
         for (&token, &count) in &self.seen {
-            let Some(logit) = logits.get_mut(token as usize) else { continue };
-            let mut value = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+            let Some(logit) = logits.get_mut(token as usize) else {
+                continue;
+            };
+            let mut value = if *logit > 0.0 {
+                *logit / repetition_penalty
+            } else {
+                *logit * repetition_penalty
+            };
             if count > 0 {
-                #[allow(clippy::cast_precision_loss, reason = "counts are below 2^24")]
                 let times = count as f32;
                 value -= presence_penalty + frequency_penalty * times;
             }
@@ -112,10 +142,18 @@ impl Sampler {
 
     /// Steps 2 to 6.
     fn draw(&mut self, isa: Isa, logits: &mut [f32]) -> u32 {
-        let Params { temperature, top_k, top_p, min_p, .. } = self.params;
+        let Params {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.params;
         // Shifting the largest to 0 first keeps a tiny temperature from overflowing: 0 stays 0.
         let largest = logits[argmax(logits) as usize];
-        logits.iter_mut().for_each(|logit| *logit = ((*logit - largest) / temperature).max(f32::MIN));
+        logits
+            .iter_mut()
+            .for_each(|logit| *logit = ((*logit - largest) / temperature).max(f32::MIN));
         // Ids in ascending order from here on, each with its logit, then its probability.
         let mut ids: Vec<u32> = (0..u32::try_from(logits.len()).unwrap_or(u32::MAX)).collect();
         if top_k > 0 && top_k < ids.len() {
@@ -130,7 +168,9 @@ impl Sampler {
         }
         if min_p > 0.0 {
             let least = probabilities.iter().copied().fold(0.0, f32::max) * min_p;
-            keep(&mut ids, &mut probabilities, |_, probability| probability >= least);
+            keep(&mut ids, &mut probabilities, |_, probability| {
+                probability >= least
+            });
         }
         let total: f64 = probabilities.iter().copied().map(f64::from).sum();
         let mut left = self.rng.next_f64() * total;
@@ -141,14 +181,18 @@ impl Sampler {
             }
         }
         // Rounding may leave a sliver: it belongs to the last token that can be drawn.
-        let last = probabilities.iter().rposition(|&probability| probability > 0.0);
+        let last = probabilities
+            .iter()
+            .rposition(|&probability| probability > 0.0);
         last.map_or_else(|| argmax(logits), |index| ids[index])
     }
 }
 
 /// Best first: the larger value, then the lower id.
 fn rank(values: &[f32], a: u32, b: u32) -> Ordering {
-    values[b as usize].total_cmp(&values[a as usize]).then(a.cmp(&b))
+    values[b as usize]
+        .total_cmp(&values[a as usize])
+        .then(a.cmp(&b))
 }
 
 /// The largest value's index, the lower of equals. `values` is finite and not empty.
@@ -180,7 +224,9 @@ fn keep_top_p(ids: &mut Vec<u32>, probabilities: &mut Vec<f32>, top_p: f32) {
             sum += f64::from(probabilities[place as usize]);
             if sum >= wanted {
                 let least = probabilities[place as usize];
-                keep(ids, probabilities, |at, probability| probability > least || (probability == least && at <= place));
+                keep(ids, probabilities, |at, probability| {
+                    probability > least || (probability == least && at <= place)
+                });
                 return;
             }
         }
@@ -216,7 +262,6 @@ impl SplitMix64 {
     }
 
     /// At least 0 and below 1, a multiple of 2^-53.
-    #[allow(clippy::cast_precision_loss, reason = "53 bits are exact")]
     fn next_f64(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }

@@ -56,7 +56,9 @@ impl Scheduler {
         // A request that a free slot is waiting for is not held up by the queue's length.
         let free_slots = self.slots.iter().filter(|slot| slot.is_none()).count();
         if self.queue.len() >= self.limits.max_queue + free_slots {
-            return Err(EngineError::Overloaded { retry_after_ms: self.retry_after_ms() });
+            return Err(EngineError::Overloaded {
+                retry_after_ms: self.retry_after_ms(),
+            });
         }
         let id = GenerationId(self.next_id);
         self.next_id += 1;
@@ -66,7 +68,12 @@ impl Scheduler {
     }
 
     /// One batch. False when there was nothing to do.
-    pub fn step(&mut self, forward: &mut Forward, kv: &mut KvCache, deliver: &mut dyn FnMut(Delivery)) -> bool {
+    pub fn step(
+        &mut self,
+        forward: &mut Forward,
+        kv: &mut KvCache,
+        deliver: &mut dyn FnMut(Delivery),
+    ) -> bool {
         self.fill_slots();
         self.plan();
         if self.batch.is_empty() {
@@ -82,9 +89,15 @@ impl Scheduler {
                 return true;
             }
         };
-        let wanting = self.batch.iter().filter(|token| token.wants_logits).map(|token| token.slot);
+        let wanting = self
+            .batch
+            .iter()
+            .filter(|token| token.wants_logits)
+            .map(|token| token.slot);
         for (slot, logits) in wanting.zip(logits.chunks_exact_mut(model.config.vocab_size)) {
-            let Some(sequence) = &mut self.slots[slot] else { continue };
+            let Some(sequence) = &mut self.slots[slot] else {
+                continue;
+            };
             let id = sequence.id;
             let result = sequence.next(isa, &model, logits);
             match &result {
@@ -108,7 +121,10 @@ impl Scheduler {
 
     /// End a generation wherever it is. Returns whether it was alive.
     pub fn cancel(&mut self, id: GenerationId, kv: &mut KvCache) -> bool {
-        let running = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|sequence| sequence.id == id));
+        let running = self
+            .slots
+            .iter()
+            .position(|slot| slot.as_ref().is_some_and(|sequence| sequence.id == id));
         if let Some(slot) = running {
             self.slots[slot] = None;
             kv.free(slot);
@@ -124,15 +140,26 @@ impl Scheduler {
     /// Counts; the cache's bytes are not known here.
     #[must_use]
     pub fn stats(&self) -> EngineStats {
-        EngineStats { queued: self.queue.len(), running: self.slots.iter().flatten().count(), ..self.stats }
+        EngineStats {
+            queued: self.queue.len(),
+            running: self.slots.iter().flatten().count(),
+            ..self.stats
+        }
     }
 
     /// Move waiting requests into free slots, first come first served, while the cache may hold all they
     /// may need.
     fn fill_slots(&mut self) {
-        let mut reserved: usize = self.slots.iter().flatten().map(|sequence| sequence.kv_blocks).sum();
+        let mut reserved: usize = self
+            .slots
+            .iter()
+            .flatten()
+            .map(|sequence| sequence.kv_blocks)
+            .sum();
         for slot in self.slots.iter_mut().filter(|slot| slot.is_none()) {
-            let Some(next) = self.queue.front() else { return };
+            let Some(next) = self.queue.front() else {
+                return;
+            };
             if reserved + next.kv_blocks > self.limits.kv_blocks {
                 return;
             }
@@ -147,8 +174,11 @@ impl Scheduler {
     /// Put the next batch together.
     fn plan(&mut self) {
         self.batch.clear();
-        let mut waiting: Vec<usize> =
-            self.slots.iter().map(|slot| slot.as_ref().map_or(0, Sequence::prompt_left)).collect();
+        let mut waiting: Vec<usize> = self
+            .slots
+            .iter()
+            .map(|slot| slot.as_ref().map_or(0, Sequence::prompt_left))
+            .collect();
         // Another slot goes first each time, so that a budget below the number of prompts reaches all.
         let first = usize::try_from(self.stats.steps % waiting.len() as u64).unwrap_or(0);
         share(self.limits.prefill_chunk, first, &mut waiting);
@@ -158,13 +188,23 @@ impl Scheduler {
                 self.stats.prompt_tokens += prefill as u64;
             }
             sequence.feed(prefill, |position, token, wants_logits| {
-                self.batch.push(BatchToken { slot, position, token, wants_logits });
+                self.batch.push(BatchToken {
+                    slot,
+                    position,
+                    token,
+                    wants_logits,
+                });
             });
         }
     }
 
     /// The pass itself failed: nobody in it can go on.
-    fn fail_batch(&mut self, error: &EngineError, kv: &mut KvCache, deliver: &mut dyn FnMut(Delivery)) {
+    fn fail_batch(
+        &mut self,
+        error: &EngineError,
+        kv: &mut KvCache,
+        deliver: &mut dyn FnMut(Delivery),
+    ) {
         for slot in 0..self.slots.len() {
             if self.batch.iter().any(|token| token.slot == slot)
                 && let Some(sequence) = self.slots[slot].take()
@@ -179,6 +219,8 @@ impl Scheduler {
     /// When a place in the queue is likely to be free: the time between two generations' ends.
     fn retry_after_ms(&self) -> u32 {
         let between = self.hold_time / u32::try_from(self.limits.max_sequences).unwrap_or(u32::MAX);
-        u32::try_from(between.as_millis()).unwrap_or(u32::MAX).clamp(100, 60_000)
+        u32::try_from(between.as_millis())
+            .unwrap_or(u32::MAX)
+            .clamp(100, 60_000)
     }
 }

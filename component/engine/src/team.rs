@@ -33,12 +33,17 @@ impl Team {
                 .num_threads(threads)
                 .thread_name(|index| format!("sterna-compute-{index}"))
                 .build()
-                .map_err(|error| EngineError::Unavailable(format!("cannot start {threads} threads: {error}")))?;
+                .map_err(|error| {
+                    EngineError::Unavailable(format!("cannot start {threads} threads: {error}"))
+                })?;
             Some(pool)
         } else {
             None
         };
-        Ok(Team { pool, threads: threads.max(1) })
+        Ok(Team {
+            pool,
+            threads: threads.max(1),
+        })
     }
 
     /// A team of the caller alone, whatever is asked: no threads here.
@@ -77,7 +82,8 @@ impl Team {
         if !self.shares(work) {
             return rows.max(1);
         }
-        rows.div_ceil(self.threads * TASKS_PER_THREAD).next_multiple_of(ROW_MULTIPLE)
+        rows.div_ceil(self.threads * TASKS_PER_THREAD)
+            .next_multiple_of(ROW_MULTIPLE)
     }
 
     /// Do every task, on all threads where `work` multiply-adds are worth it. Tasks must not depend on each other.

@@ -21,12 +21,26 @@ fn stories_equal_the_reference() {
         };
         let completion = complete(&mut engine, request.clone()).unwrap();
         assert_eq!(completion.tokens, expected, "{opening}");
-        assert_eq!(completion.text, story["text"].as_str().unwrap(), "{opening}");
+        assert_eq!(
+            completion.text,
+            story["text"].as_str().unwrap(),
+            "{opening}"
+        );
 
         // The chat template takes the user's words as the story's opening.
-        let message = Message { role: "user".into(), content: opening.into() };
-        let chat = Request { prompt: Prompt::Messages(vec![message]), ..request };
-        assert_eq!(complete(&mut engine, chat).unwrap(), completion, "{opening}");
+        let message = Message {
+            role: "user".into(),
+            content: opening.into(),
+        };
+        let chat = Request {
+            prompt: Prompt::Messages(vec![message]),
+            ..request
+        };
+        assert_eq!(
+            complete(&mut engine, chat).unwrap(),
+            completion,
+            "{opening}"
+        );
     }
 }
 
@@ -35,7 +49,11 @@ fn embeddings_are_unit_vectors_that_depend_on_the_text() {
     let model = demo();
     let mut engine = engine(&model, |_| {});
     let mut embed = |text: &str| engine.embed(Prompt::Text(text.into())).unwrap().0;
-    let (cat, same, dog) = (embed("The cat sat."), embed("The cat sat."), embed("A dog ran away from Tom."));
+    let (cat, same, dog) = (
+        embed("The cat sat."),
+        embed("The cat sat."),
+        embed("A dog ran away from Tom."),
+    );
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     assert_eq!(cat.len(), model.config.hidden_size);
     assert!((dot(&cat, &cat) - 1.0).abs() < 1e-5);

@@ -16,7 +16,10 @@ use support::{argmax, batch, complete, engine, forward, greedy, ids, json, load,
 /// Each form with its own reference logits.
 const FORMS: [(&str, &str); 4] = [
     ("packed-autobitlinear", "packed_autobitlinear__float32"),
-    ("packed-bitlinear-inverse", "packed_bitlinear_inverse__float32"),
+    (
+        "packed-bitlinear-inverse",
+        "packed_bitlinear_inverse__float32",
+    ),
     ("master-bf16-online", "master_bf16_online__float32"),
     ("tiny-I2_S.gguf", "packed_autobitlinear__float32"),
 ];
@@ -35,7 +38,12 @@ fn every_position_predicts_what_the_reference_predicts() {
         println!("{form}: logits differ by {error:.5} of their size");
         // Rounding flips spread over four layers; transformers and the integer reference differ by 0.017.
         assert!(error < 0.04, "{form}: {error}");
-        let best = |logits: &[f32]| logits.chunks_exact(vocab_size).map(argmax).collect::<Vec<u32>>();
+        let best = |logits: &[f32]| {
+            logits
+                .chunks_exact(vocab_size)
+                .map(argmax)
+                .collect::<Vec<u32>>()
+        };
         assert_eq!(best(logits), best(&reference), "{form}");
         if array == "packed_autobitlinear__float32" {
             assert_eq!(best(logits), ids(&expected["argmax"]), "{form}");
@@ -63,7 +71,8 @@ fn greedy_continuations_equal_the_reference() {
 /// The root mean square of the difference, as a share of the reference's.
 fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(actual.len(), expected.len());
-    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
+    let squares =
+        |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
     let difference = squares(&mut actual.iter().zip(expected).map(|(a, e)| f64::from(a - e)));
     (difference / squares(&mut expected.iter().map(|e| f64::from(*e)))).sqrt()
 }
@@ -73,12 +82,21 @@ fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
 fn flipped_rows(actual: &[f32], expected: &[f32], width: usize) -> usize {
     let rows = actual.chunks_exact(width).zip(expected.chunks_exact(width));
     let errors = rows.map(|(actual, expected)| {
-        let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-        actual.iter().zip(expected).fold(0f32, |worst, (a, e)| worst.max((a - e).abs())) / largest
+        let largest = expected
+            .iter()
+            .fold(0f32, |largest, value| largest.max(value.abs()));
+        actual
+            .iter()
+            .zip(expected)
+            .fold(0f32, |worst, (a, e)| worst.max((a - e).abs()))
+            / largest
     });
     errors
         .filter(|error| {
-            assert!(*error < 0.02, "{error} of the largest value is no rounding flip");
+            assert!(
+                *error < 0.02,
+                "{error} of the largest value is no rounding flip"
+            );
             *error > 1e-4
         })
         .count()
@@ -95,19 +113,32 @@ fn each_layer_equals_the_reference_from_its_own_input() {
             let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
             let mut input = vec![0.0; prompt.len() * width];
             for (token, row) in prompt.iter().zip(input.chunks_exact_mut(width)) {
-                model.weights.embedding.view().dequantize_row(*token as usize, row);
+                model
+                    .weights
+                    .embedding
+                    .view()
+                    .dequantize_row(*token as usize, row);
             }
             let mut flips = 0;
             for layer in 0..n_layers {
                 let mut hidden = input.clone();
-                forward.layer(layer, &mut hidden, &batch(0, &prompt), &mut kv).unwrap();
+                forward
+                    .layer(layer, &mut hidden, &batch(0, &prompt), &mut kv)
+                    .unwrap();
                 let output = reference(&format!("{prefix}{layer}_out"));
                 let flipped = flipped_rows(&hidden, &output, width);
-                println!("{form}, {prefix}{layer}: {flipped} of {} rows with a rounding flip", prompt.len());
+                println!(
+                    "{form}, {prefix}{layer}: {flipped} of {} rows with a rounding flip",
+                    prompt.len()
+                );
                 flips += flipped;
                 input = output;
             }
-            assert!(flips <= 4, "{form}: {flips} of {} rows differ from {prefix}", n_layers * prompt.len());
+            assert!(
+                flips <= 4,
+                "{form}: {flips} of {} rows differ from {prefix}",
+                n_layers * prompt.len()
+            );
         }
     }
 }

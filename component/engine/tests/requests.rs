@@ -40,7 +40,13 @@ fn each_field_out_of_range_is_named() {
         blamed(request)
     };
     for bad in [Some(-0.1), Some(2.1), Some(f32::NAN), Some(f32::INFINITY)] {
-        let request = Request { sampling: Sampling { temperature: bad, ..Sampling::default() }, ..Request::new(prompt()) };
+        let request = Request {
+            sampling: Sampling {
+                temperature: bad,
+                ..Sampling::default()
+            },
+            ..Request::new(prompt())
+        };
         assert_eq!(blamed(request), "sampling.temperature", "{bad:?}");
     }
     assert_eq!(sampling(|s| s.top_p = Some(0.0)), "sampling.top-p");
@@ -48,10 +54,22 @@ fn each_field_out_of_range_is_named() {
     assert_eq!(sampling(|s| s.top_p = Some(f32::NAN)), "sampling.top-p");
     assert_eq!(sampling(|s| s.min_p = Some(-0.1)), "sampling.min-p");
     assert_eq!(sampling(|s| s.min_p = Some(1.1)), "sampling.min-p");
-    assert_eq!(sampling(|s| s.repetition_penalty = Some(0.0)), "sampling.repetition-penalty");
-    assert_eq!(sampling(|s| s.repetition_penalty = Some(f32::INFINITY)), "sampling.repetition-penalty");
-    assert_eq!(sampling(|s| s.presence_penalty = Some(2.5)), "sampling.presence-penalty");
-    assert_eq!(sampling(|s| s.frequency_penalty = Some(-2.5)), "sampling.frequency-penalty");
+    assert_eq!(
+        sampling(|s| s.repetition_penalty = Some(0.0)),
+        "sampling.repetition-penalty"
+    );
+    assert_eq!(
+        sampling(|s| s.repetition_penalty = Some(f32::INFINITY)),
+        "sampling.repetition-penalty"
+    );
+    assert_eq!(
+        sampling(|s| s.presence_penalty = Some(2.5)),
+        "sampling.presence-penalty"
+    );
+    assert_eq!(
+        sampling(|s| s.frequency_penalty = Some(-2.5)),
+        "sampling.frequency-penalty"
+    );
 
     let with = |change: fn(&mut Request)| {
         let mut request = Request::new(prompt());
@@ -90,7 +108,9 @@ fn the_edges_of_the_ranges_are_allowed() {
 
 #[test]
 fn an_empty_text_is_the_beginning_of_a_sequence() {
-    let (_, prompt_tokens) = engine(&demo(), |_| {}).submit(Request::new(Prompt::Text(String::new()))).unwrap();
+    let (_, prompt_tokens) = engine(&demo(), |_| {})
+        .submit(Request::new(Prompt::Text(String::new())))
+        .unwrap();
     assert_eq!(prompt_tokens, 1);
     // This tokenizer puts nothing before a text.
     assert_eq!(blamed(Request::new(Prompt::Text(String::new()))), "prompt");
@@ -103,30 +123,62 @@ fn a_prompt_longer_than_the_context_overflows_it() {
     for length in [limit, limit + 1, 10 * limit] {
         let request = Request::new(Prompt::Tokens(vec![3; length as usize]));
         let error = engine.submit(request).unwrap_err();
-        assert_eq!(error, EngineError::ContextOverflow { limit, requested: length + 1 });
+        assert_eq!(
+            error,
+            EngineError::ContextOverflow {
+                limit,
+                requested: length + 1
+            }
+        );
     }
-    let request = Request { max_tokens: Some(1), ..Request::new(Prompt::Tokens(vec![3; limit as usize - 1])) };
+    let request = Request {
+        max_tokens: Some(1),
+        ..Request::new(Prompt::Tokens(vec![3; limit as usize - 1]))
+    };
     assert_eq!(complete(&mut engine, request).unwrap().tokens.len(), 1);
 }
 
 #[test]
 fn stop_texts_end_the_completion_before_them() {
     let mut engine = engine(&TINY, |_| {});
-    let request = Request { max_tokens: Some(24), sampling: greedy(), ..Request::new(prompt()) };
+    let request = Request {
+        max_tokens: Some(24),
+        sampling: greedy(),
+        ..Request::new(prompt())
+    };
     let whole = complete(&mut engine, request.clone()).unwrap();
     // Any text of the completion that starts behind its first half, two characters long.
-    let middle = whole.text.char_indices().nth(whole.text.chars().count() / 2).unwrap().0;
+    let middle = whole
+        .text
+        .char_indices()
+        .nth(whole.text.chars().count() / 2)
+        .unwrap()
+        .0;
     let stop: String = whole.text[middle..].chars().take(2).collect();
     let first = whole.text.find(&stop).unwrap();
-    let stopped = complete(&mut engine, Request { stop: vec!["not there".into(), stop], ..request }).unwrap();
+    let stopped = complete(
+        &mut engine,
+        Request {
+            stop: vec!["not there".into(), stop],
+            ..request
+        },
+    )
+    .unwrap();
     assert_eq!(stopped.text, whole.text[..first]);
     assert!(whole.tokens.starts_with(&stopped.tokens) && stopped.tokens.len() < whole.tokens.len());
-    assert_eq!(stopped.last.unwrap().finish.unwrap().reason, FinishReason::Stop);
+    assert_eq!(
+        stopped.last.unwrap().finish.unwrap().reason,
+        FinishReason::Stop
+    );
 }
 
 #[test]
 fn an_end_of_sequence_token_ends_it_without_text() {
-    let request = Request { max_tokens: Some(24), sampling: greedy(), ..Request::new(prompt()) };
+    let request = Request {
+        max_tokens: Some(24),
+        sampling: greedy(),
+        ..Request::new(prompt())
+    };
     let whole = complete(&mut engine(&TINY, |_| {}), request.clone()).unwrap();
     let mut model = open(&fixture("packed-autobitlinear"));
     let eos = whole.tokens[5];
@@ -134,7 +186,11 @@ fn an_end_of_sequence_token_ends_it_without_text() {
     model.config.eos_tokens = vec![eos];
     let ended = complete(&mut engine(&Arc::new(model), |_| {}), request).unwrap();
     assert_eq!(ended.tokens, whole.tokens[..=place]);
-    assert!(whole.text.starts_with(ended.text.trim_end_matches('\u{fffd}')));
+    assert!(
+        whole
+            .text
+            .starts_with(ended.text.trim_end_matches('\u{fffd}'))
+    );
     let finish = ended.last.unwrap().finish.unwrap();
     assert_eq!(finish.reason, FinishReason::Stop);
     assert_eq!(finish.usage.completion_tokens as usize, place + 1);
@@ -147,9 +203,15 @@ fn damaged_weights_end_the_generation_and_not_the_engine() {
     let mut engine = engine(&Arc::new(model), |_| {});
     for _ in 0..2 {
         let error = complete(&mut engine, Request::new(prompt())).unwrap_err();
-        assert!(matches!(&error, EngineError::Internal(reason) if reason.contains("not finite")), "{error:?}");
+        assert!(
+            matches!(&error, EngineError::Internal(reason) if reason.contains("not finite")),
+            "{error:?}"
+        );
         assert_eq!((engine.stats().running, engine.stats().kv_bytes), (0, 0));
     }
     assert_eq!(engine.stats().failed, 2);
-    assert!(matches!(engine.embed(prompt()), Err(EngineError::Internal(_))));
+    assert!(matches!(
+        engine.embed(prompt()),
+        Err(EngineError::Internal(_))
+    ));
 }

@@ -17,7 +17,13 @@ fn logits(model: &Arc<Model>, isa: Isa, threads: usize, chunk: usize, tokens: &[
     let (mut forward, mut kv) = forward(model, isa, threads, chunk, 1);
     let mut bits = Vec::new();
     for chunk in batch(0, tokens).chunks(chunk) {
-        bits.extend(forward.forward(chunk, &mut kv).unwrap().iter().map(|logit| logit.to_bits()));
+        bits.extend(
+            forward
+                .forward(chunk, &mut kv)
+                .unwrap()
+                .iter()
+                .map(|logit| logit.to_bits()),
+        );
     }
     bits
 }
@@ -25,7 +31,9 @@ fn logits(model: &Arc<Model>, isa: Isa, threads: usize, chunk: usize, tokens: &[
 /// 150 tokens: more than two cache blocks.
 fn prompt() -> Vec<u32> {
     let ids = ids(&json("expected.json")["ids"]);
-    (0..150).map(|i| (ids[i % ids.len()] + (i / ids.len()) as u32 * 31) % 512).collect()
+    (0..150)
+        .map(|i| (ids[i % ids.len()] + (i / ids.len()) as u32 * 31) % 512)
+        .collect()
 }
 
 #[test]
@@ -34,8 +42,16 @@ fn on_every_instruction_set() {
     let oracle = logits(&model, Isa::SCALAR, 1, 64, &prompt());
     for isa in Isa::supported() {
         println!("comparing {} with scalar", isa.name());
-        assert!(logits(&model, isa, 1, 64, &prompt()) == oracle, "{}", isa.name());
-        assert!(logits(&model, isa, 1, 1, &prompt()) == oracle, "{} a token at a time", isa.name());
+        assert!(
+            logits(&model, isa, 1, 64, &prompt()) == oracle,
+            "{}",
+            isa.name()
+        );
+        assert!(
+            logits(&model, isa, 1, 1, &prompt()) == oracle,
+            "{} a token at a time",
+            isa.name()
+        );
     }
 }
 
@@ -44,7 +60,10 @@ fn with_any_number_of_threads() {
     let model = load("packed-autobitlinear");
     let oracle = logits(&model, Isa::detect(), 1, 64, &prompt());
     for threads in [2, 3] {
-        assert!(logits(&model, Isa::detect(), threads, 64, &prompt()) == oracle, "{threads} threads");
+        assert!(
+            logits(&model, Isa::detect(), threads, 64, &prompt()) == oracle,
+            "{threads} threads"
+        );
     }
 }
 
@@ -53,15 +72,23 @@ fn in_chunks_of_any_size() {
     let model = load("packed-autobitlinear");
     let oracle = logits(&model, Isa::detect(), 1, 150, &prompt());
     for chunk in [1, 7, 64] {
-        assert!(logits(&model, Isa::detect(), 2, chunk, &prompt()) == oracle, "chunks of {chunk}");
+        assert!(
+            logits(&model, Isa::detect(), 2, chunk, &prompt()) == oracle,
+            "chunks of {chunk}"
+        );
     }
 }
 
 #[test]
 fn alone_or_among_others() {
     let model = load("packed-autobitlinear");
-    let prompts: Vec<Vec<u32>> = (0..3).map(|skip| prompt().into_iter().skip(skip * 11).collect()).collect();
-    let alone: Vec<Vec<u32>> = prompts.iter().map(|p| logits(&model, Isa::detect(), 1, 64, p)).collect();
+    let prompts: Vec<Vec<u32>> = (0..3)
+        .map(|skip| prompt().into_iter().skip(skip * 11).collect())
+        .collect();
+    let alone: Vec<Vec<u32>> = prompts
+        .iter()
+        .map(|p| logits(&model, Isa::detect(), 1, 64, p))
+        .collect();
     let (mut forward, mut kv) = forward(&model, Isa::detect(), 2, 64, 3);
     let mut together = vec![Vec::new(); 3];
     let mut next = [0; 3];
@@ -80,7 +107,10 @@ fn alone_or_among_others() {
             break;
         }
         let logits = forward.forward(&mixed, &mut kv).unwrap();
-        for (token, logits) in mixed.iter().zip(logits.chunks_exact(model.config.vocab_size)) {
+        for (token, logits) in mixed
+            .iter()
+            .zip(logits.chunks_exact(model.config.vocab_size))
+        {
             together[token.slot].extend(logits.iter().map(|logit| logit.to_bits()));
         }
     }

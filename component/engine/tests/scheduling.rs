@@ -20,20 +20,43 @@ static TINY: LazyLock<Arc<Model>> = LazyLock::new(|| load("tiny-I2_S.gguf"));
 
 /// A request whose result is fixed: everything that is drawn has a seed.
 fn request(prompt: Vec<u32>, max_tokens: u32, seed: u64) -> Request {
-    let sampling = Sampling { temperature: Some(1.0), top_k: Some(20), seed: Some(seed), ..Sampling::default() };
-    Request { max_tokens: Some(max_tokens), sampling, ..Request::new(Prompt::Tokens(prompt)) }
+    let sampling = Sampling {
+        temperature: Some(1.0),
+        top_k: Some(20),
+        seed: Some(seed),
+        ..Sampling::default()
+    };
+    Request {
+        max_tokens: Some(max_tokens),
+        sampling,
+        ..Request::new(Prompt::Tokens(prompt))
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Action {
-    Submit { prompt: Vec<u32>, max_tokens: u32, seed: u64 },
+    Submit {
+        prompt: Vec<u32>,
+        max_tokens: u32,
+        seed: u64,
+    },
     Step,
-    Cancel { which: usize },
+    Cancel {
+        which: usize,
+    },
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
-    let submit = (prop::collection::vec(3u32..512, 1..90), 1u32..12, 0u64..1000)
-        .prop_map(|(prompt, max_tokens, seed)| Action::Submit { prompt, max_tokens, seed });
+    let submit = (
+        prop::collection::vec(3u32..512, 1..90),
+        1u32..12,
+        0u64..1000,
+    )
+        .prop_map(|(prompt, max_tokens, seed)| Action::Submit {
+            prompt,
+            max_tokens,
+            seed,
+        });
     let action = prop_oneof![
         2 => submit,
         5 => Just(Action::Step),
@@ -129,10 +152,21 @@ fn a_full_queue_says_when_to_come_back() {
     let first = engine.submit(request(vec![5; 10], 4, 1)).unwrap().0;
     engine.submit(request(vec![5; 10], 4, 1)).unwrap();
     let refused = engine.submit(request(vec![5; 10], 4, 1)).unwrap_err();
-    assert!(matches!(refused, EngineError::Overloaded { retry_after_ms: 100.. }), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            EngineError::Overloaded {
+                retry_after_ms: 100..
+            }
+        ),
+        "{refused:?}"
+    );
     engine.step(&mut |_| {});
     assert_eq!((engine.stats().running, engine.stats().queued), (1, 1));
-    assert!(matches!(engine.submit(request(vec![5], 1, 1)), Err(EngineError::Overloaded { .. })));
+    assert!(matches!(
+        engine.submit(request(vec![5], 1, 1)),
+        Err(EngineError::Overloaded { .. })
+    ));
     assert!(engine.cancel(first));
     engine.submit(request(vec![5], 1, 1)).unwrap();
 }
@@ -174,7 +208,10 @@ fn a_long_prompt_never_stops_a_running_stream() {
     for _ in 0..10 {
         let mut now = Vec::new();
         engine.step(&mut |(id, _)| now.push(id));
-        assert!(now.contains(&stream), "the running stream has a token every step");
+        assert!(
+            now.contains(&stream),
+            "the running stream has a token every step"
+        );
         order.extend(now);
     }
     // Half of each step's budget is the short prompt's: in after two steps, long before the long one.
@@ -184,13 +221,22 @@ fn a_long_prompt_never_stops_a_running_stream() {
 #[test]
 fn a_full_context_ends_with_length() {
     let mut engine = engine_with(|options| options.max_context = Some(40));
-    let unlimited = Request { sampling: greedy(), ..Request::new(Prompt::Tokens(vec![3; 30])) };
+    let unlimited = Request {
+        sampling: greedy(),
+        ..Request::new(Prompt::Tokens(vec![3; 30]))
+    };
     let completion = complete(&mut engine, unlimited).unwrap();
     let finish = completion.last.unwrap().finish.unwrap();
     assert_eq!(finish.reason, FinishReason::Length);
-    assert_eq!((finish.usage.prompt_tokens, finish.usage.completion_tokens), (30, 10));
+    assert_eq!(
+        (finish.usage.prompt_tokens, finish.usage.completion_tokens),
+        (30, 10)
+    );
     assert_eq!(completion.tokens.len(), 10);
-    let fits = Request { sampling: greedy(), ..Request::new(Prompt::Tokens(vec![3; 39])) };
+    let fits = Request {
+        sampling: greedy(),
+        ..Request::new(Prompt::Tokens(vec![3; 39]))
+    };
     assert_eq!(complete(&mut engine, fits).unwrap().tokens.len(), 1);
 }
 
@@ -207,7 +253,12 @@ fn threads_and_instruction_sets_draw_the_same_tokens() {
     assert_eq!(oracle.tokens.len(), 30);
     for isa in Isa::supported() {
         for threads in [1, 2] {
-            assert_eq!(tokens(isa, threads), oracle, "{} on {threads} threads", isa.name());
+            assert_eq!(
+                tokens(isa, threads),
+                oracle,
+                "{} on {threads} threads",
+                isa.name()
+            );
         }
     }
 }

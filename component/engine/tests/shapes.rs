@@ -31,15 +31,75 @@ struct Case {
 
 const CASES: [Case; 6] = [
     // GQA 3:1; no width is a multiple of 128.
-    Case { hidden_size: 96, ffn_size: 200, n_heads: 3, n_kv_heads: 1, head_dim: 32, vocab_size: 77, silu: false, sub_norms: true, tied: true },
+    Case {
+        hidden_size: 96,
+        ffn_size: 200,
+        n_heads: 3,
+        n_kv_heads: 1,
+        head_dim: 32,
+        vocab_size: 77,
+        silu: false,
+        sub_norms: true,
+        tied: true,
+    },
     // MHA of 5 heads whose dim is no multiple of 16 and whose width is not hidden_size.
-    Case { hidden_size: 160, ffn_size: 321, n_heads: 5, n_kv_heads: 5, head_dim: 20, vocab_size: 1001, silu: true, sub_norms: true, tied: false },
+    Case {
+        hidden_size: 160,
+        ffn_size: 321,
+        n_heads: 5,
+        n_kv_heads: 5,
+        head_dim: 20,
+        vocab_size: 1001,
+        silu: true,
+        sub_norms: true,
+        tied: false,
+    },
     // As Llama: SiLU, no sub-norms; widths above one block and not whole blocks.
-    Case { hidden_size: 300, ffn_size: 513, n_heads: 6, n_kv_heads: 2, head_dim: 50, vocab_size: 33, silu: true, sub_norms: false, tied: false },
-    Case { hidden_size: 128, ffn_size: 384, n_heads: 1, n_kv_heads: 1, head_dim: 128, vocab_size: 256, silu: false, sub_norms: false, tied: true },
-    Case { hidden_size: 34, ffn_size: 7, n_heads: 7, n_kv_heads: 7, head_dim: 2, vocab_size: 3, silu: false, sub_norms: true, tied: true },
+    Case {
+        hidden_size: 300,
+        ffn_size: 513,
+        n_heads: 6,
+        n_kv_heads: 2,
+        head_dim: 50,
+        vocab_size: 33,
+        silu: true,
+        sub_norms: false,
+        tied: false,
+    },
+    Case {
+        hidden_size: 128,
+        ffn_size: 384,
+        n_heads: 1,
+        n_kv_heads: 1,
+        head_dim: 128,
+        vocab_size: 256,
+        silu: false,
+        sub_norms: false,
+        tied: true,
+    },
+    Case {
+        hidden_size: 34,
+        ffn_size: 7,
+        n_heads: 7,
+        n_kv_heads: 7,
+        head_dim: 2,
+        vocab_size: 3,
+        silu: false,
+        sub_norms: true,
+        tied: true,
+    },
     // head_dim 100, as bitnet_b1_58-3B.
-    Case { hidden_size: 200, ffn_size: 540, n_heads: 2, n_kv_heads: 2, head_dim: 100, vocab_size: 515, silu: true, sub_norms: true, tied: true },
+    Case {
+        hidden_size: 200,
+        ffn_size: 540,
+        n_heads: 2,
+        n_kv_heads: 2,
+        head_dim: 100,
+        vocab_size: 515,
+        silu: true,
+        sub_norms: true,
+        tied: true,
+    },
 ];
 
 /// Knuth's MMIX generator: plain, and enough to fill weights.
@@ -47,7 +107,10 @@ struct Random(u64);
 
 impl Random {
     fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
@@ -61,15 +124,30 @@ impl Random {
     }
 
     fn ternary(&mut self, rows: usize, cols: usize) -> Ternary {
-        let trits = (0..rows * cols).map(|_| (self.bits() % 3) as i8 - 1).collect();
-        Ternary { rows, cols, trits, scale: 0.03 + 0.02 * self.float() }
+        let trits = (0..rows * cols)
+            .map(|_| (self.bits() % 3) as i8 - 1)
+            .collect();
+        Ternary {
+            rows,
+            cols,
+            trits,
+            scale: 0.03 + 0.02 * self.float(),
+        }
     }
 }
 
 /// The same random weights for the naive transformer and for the engine.
 fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
     let mut random = Random(case.hidden_size as u64);
-    let Case { hidden_size, ffn_size, n_heads, n_kv_heads, head_dim, vocab_size, .. } = case;
+    let Case {
+        hidden_size,
+        ffn_size,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        vocab_size,
+        ..
+    } = case;
     let layers: Vec<naive::Layer> = (0..2)
         .map(|_| naive::Layer {
             attn_norm: random.norm(hidden_size),
@@ -132,7 +210,11 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         context_length: 256,
         rope_theta: 10000.0,
         rms_norm_eps: 1e-5,
-        activation: if case.silu { Activation::Silu } else { Activation::Relu2 },
+        activation: if case.silu {
+            Activation::Silu
+        } else {
+            Activation::Relu2
+        },
         sub_norms: case.sub_norms,
         bos_token: None,
         add_bos: false,
@@ -149,7 +231,14 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         template: tiny.template.clone(),
         defaults: SamplingDefaults::default(),
     };
-    let shape = Shape { n_heads, n_kv_heads, head_dim, rope_theta: 10000.0, eps: f64::from(1e-5f32), silu: case.silu };
+    let shape = Shape {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        rope_theta: 10000.0,
+        eps: f64::from(1e-5f32),
+        silu: case.silu,
+    };
     (shape, layers, Arc::new(model))
 }
 
@@ -161,28 +250,55 @@ fn every_layer_equals_the_naive_one() {
     for case in CASES {
         let (shape, layers, model) = build(case);
         let mut random = Random(99);
-        let tokens: Vec<u32> = (0..TOKENS).map(|_| (random.bits() % case.vocab_size as u64) as u32).collect();
+        let tokens: Vec<u32> = (0..TOKENS)
+            .map(|_| (random.bits() % case.vocab_size as u64) as u32)
+            .collect();
         let embedded = |token: &u32| {
             let mut row = vec![0.0; case.hidden_size];
-            model.weights.embedding.view().dequantize_row(*token as usize, &mut row);
+            model
+                .weights
+                .embedding
+                .view()
+                .dequantize_row(*token as usize, &mut row);
             row.iter().map(|value| f64::from(*value)).collect()
         };
         let mut hidden: Vec<Vec<f64>> = tokens.iter().map(embedded).collect();
         let (mut forward, mut kv) = forward(&model, Isa::detect(), 2, TOKENS, 1);
         let mut flipped = 0;
         for (index, layer) in layers.iter().enumerate() {
-            let mut actual: Vec<f32> = hidden.concat().into_iter().map(|value| value as f32).collect();
-            forward.layer(index, &mut actual, &batch(0, &tokens), &mut kv).unwrap();
+            let mut actual: Vec<f32> = hidden
+                .concat()
+                .into_iter()
+                .map(|value| value as f32)
+                .collect();
+            forward
+                .layer(index, &mut actual, &batch(0, &tokens), &mut kv)
+                .unwrap();
             hidden = naive::layer(&shape, layer, &hidden);
             for (actual, expected) in actual.chunks_exact(case.hidden_size).zip(&hidden) {
-                let largest = expected.iter().fold(0f64, |largest, value| largest.max(value.abs()));
-                let worst = actual.iter().zip(expected).fold(0f64, |worst, (a, e)| worst.max((f64::from(*a) - e).abs()));
-                assert!(worst < 0.03 * largest, "{case:?}, layer {index}: off by {worst} of {largest}");
+                let largest = expected
+                    .iter()
+                    .fold(0f64, |largest, value| largest.max(value.abs()));
+                let worst = actual
+                    .iter()
+                    .zip(expected)
+                    .fold(0f64, |worst, (a, e)| worst.max((f64::from(*a) - e).abs()));
+                assert!(
+                    worst < 0.03 * largest,
+                    "{case:?}, layer {index}: off by {worst} of {largest}"
+                );
                 flipped += usize::from(worst > 1e-4 * largest);
             }
         }
-        println!("{case:?}: {flipped} of {} rows with a rounding flip", 2 * TOKENS);
-        assert!(flipped <= 4, "{case:?}: {flipped} of {} rows differ", 2 * TOKENS);
+        println!(
+            "{case:?}: {flipped} of {} rows with a rounding flip",
+            2 * TOKENS
+        );
+        assert!(
+            flipped <= 4,
+            "{case:?}: {flipped} of {} rows differ",
+            2 * TOKENS
+        );
 
         // The head, from the engine's own last layer.
         forward.run_layers(&batch(0, &tokens), &mut kv).unwrap();
@@ -192,8 +308,15 @@ fn every_layer_equals_the_naive_one() {
         for (token, logit) in last.iter().enumerate() {
             let mut row = vec![0.0; case.hidden_size];
             model.weights.head().view().dequantize_row(token, &mut row);
-            let expected: f64 = row.iter().zip(&state).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
-            assert!((f64::from(*logit) - expected).abs() < 1e-3, "{case:?}, token {token}: {logit}, {expected}");
+            let expected: f64 = row
+                .iter()
+                .zip(&state)
+                .map(|(w, x)| f64::from(*w) * f64::from(*x))
+                .sum();
+            assert!(
+                (f64::from(*logit) - expected).abs() < 1e-3,
+                "{case:?}, token {token}: {logit}, {expected}"
+            );
         }
     }
 }
@@ -208,14 +331,24 @@ fn every_shape_gives_the_same_bits_everywhere() {
             let (mut forward, mut kv) = forward(&model, isa, threads, chunk, 1);
             let mut bits = Vec::new();
             for chunk in batch(0, &tokens).chunks(chunk) {
-                bits.extend(forward.forward(chunk, &mut kv).unwrap().iter().map(|logit| logit.to_bits()));
+                bits.extend(
+                    forward
+                        .forward(chunk, &mut kv)
+                        .unwrap()
+                        .iter()
+                        .map(|logit| logit.to_bits()),
+                );
             }
             bits
         };
         let oracle = bits(Isa::SCALAR, 1, 70);
         for isa in Isa::supported() {
             for (threads, chunk) in [(1, 70), (2, 7), (1, 1)] {
-                assert!(bits(isa, threads, chunk) == oracle, "{case:?}, {}, {threads} threads, {chunk}", isa.name());
+                assert!(
+                    bits(isa, threads, chunk) == oracle,
+                    "{case:?}, {}, {threads} threads, {chunk}",
+                    isa.name()
+                );
             }
         }
     }

@@ -32,7 +32,11 @@ fn run() -> Result<String, String> {
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or(USAGE)?;
-        let number = || value.parse::<usize>().map_err(|_| format!("{name} {value}: not a number\n{USAGE}"));
+        let number = || {
+            value
+                .parse::<usize>()
+                .map_err(|_| format!("{name} {value}: not a number\n{USAGE}"))
+        };
         let positive = || match number()? {
             0 => Err(format!("{name}: must be at least 1")),
             count => Ok(count),
@@ -56,9 +60,18 @@ fn run() -> Result<String, String> {
 }
 
 fn dense_type(name: &str) -> Result<DenseType, String> {
-    let types = [DenseType::F32, DenseType::F16, DenseType::Bf16, DenseType::Q8_0, DenseType::Q6K];
-    types.into_iter().find(|ty| ty.name() == name).ok_or_else(|| {
-        let names: Vec<&str> = types.iter().map(|ty| ty.name()).collect();
-        format!("--head {name}: one of {}", names.join(", "))
-    })
+    let types = [
+        DenseType::F32,
+        DenseType::F16,
+        DenseType::Bf16,
+        DenseType::Q8_0,
+        DenseType::Q6K,
+    ];
+    types
+        .into_iter()
+        .find(|ty| ty.name() == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = types.iter().map(|ty| ty.name()).collect();
+            format!("--head {name}: one of {}", names.join(", "))
+        })
 }

@@ -14,7 +14,9 @@ const PLAIN: Params = Params {
 };
 
 fn sample(params: Params, logits: &[f32]) -> u32 {
-    Sampler::new(params, &[]).sample(Isa::SCALAR, &mut logits.to_vec()).unwrap()
+    Sampler::new(params, &[])
+        .sample(Isa::SCALAR, &mut logits.to_vec())
+        .unwrap()
 }
 
 /// Tokens that 2000 draws give.
@@ -30,13 +32,17 @@ fn drawn(params: Params, logits: &[f32]) -> Vec<usize> {
 fn random_logits(seed: u64, n: usize) -> Vec<f32> {
     let mut rng = SplitMix64(seed);
     // Eighths, so that there are ties.
-    #[allow(clippy::cast_possible_truncation)]
-    (0..n).map(|_| ((rng.next_f64() * 64.0) as i32) as f32 / 8.0).collect()
+    (0..n)
+        .map(|_| ((rng.next_f64() * 64.0) as i32) as f32 / 8.0)
+        .collect()
 }
 
 #[test]
 fn greedy_takes_the_largest_and_the_lower_of_equals() {
-    let greedy = Params { temperature: 0.0, ..PLAIN };
+    let greedy = Params {
+        temperature: 0.0,
+        ..PLAIN
+    };
     assert_eq!(sample(greedy, &[1.0, 3.0, 3.0, -1.0]), 1);
     assert_eq!(sample(greedy, &[-5.0]), 0);
 }
@@ -51,7 +57,12 @@ fn a_nan_or_an_infinity_is_an_error_that_names_the_token() {
 
 #[test]
 fn penalties_change_the_logits_as_documented() {
-    let params = Params { repetition_penalty: 2.0, presence_penalty: 0.5, frequency_penalty: 0.25, ..PLAIN };
+    let params = Params {
+        repetition_penalty: 2.0,
+        presence_penalty: 0.5,
+        frequency_penalty: 0.25,
+        ..PLAIN
+    };
     let mut sampler = Sampler::new(params, &[0, 1, 9]);
     sampler.seen.insert(2, 3);
     let mut logits = [4.0, -4.0, 4.0, 4.0];
@@ -62,18 +73,39 @@ fn penalties_change_the_logits_as_documented() {
 
 #[test]
 fn presence_and_frequency_leave_the_prompt_alone() {
-    let params = Params { temperature: 0.0, presence_penalty: 2.0, frequency_penalty: 2.0, ..PLAIN };
+    let params = Params {
+        temperature: 0.0,
+        presence_penalty: 2.0,
+        frequency_penalty: 2.0,
+        ..PLAIN
+    };
     let mut sampler = Sampler::new(params, &[0]);
     let next = |sampler: &mut Sampler| sampler.sample(Isa::SCALAR, &mut [3.0, 2.0, -9.0]).unwrap();
-    assert_eq!([next(&mut sampler), next(&mut sampler), next(&mut sampler)], [0, 1, 0]);
+    assert_eq!(
+        [next(&mut sampler), next(&mut sampler), next(&mut sampler)],
+        [0, 1, 0]
+    );
 }
 
 #[test]
 fn a_tiny_penalty_or_temperature_makes_no_infinity() {
-    let params = Params { repetition_penalty: f32::MIN_POSITIVE, temperature: f32::MIN_POSITIVE, ..PLAIN };
+    let params = Params {
+        repetition_penalty: f32::MIN_POSITIVE,
+        temperature: f32::MIN_POSITIVE,
+        ..PLAIN
+    };
     let mut sampler = Sampler::new(params, &[1]);
     assert_eq!(sampler.sample(Isa::SCALAR, &mut [3.0, 2.0, -9.0]), Ok(1));
-    assert_eq!(sample(Params { temperature: f32::MIN_POSITIVE, ..PLAIN }, &[3.0, 2.0, -9.0]), 0);
+    assert_eq!(
+        sample(
+            Params {
+                temperature: f32::MIN_POSITIVE,
+                ..PLAIN
+            },
+            &[3.0, 2.0, -9.0]
+        ),
+        0
+    );
 }
 
 #[test]
@@ -81,7 +113,9 @@ fn the_same_seed_draws_the_same_tokens_and_another_does_not() {
     let logits = random_logits(1, 500);
     let draw = |seed| {
         let mut sampler = Sampler::new(Params { seed, ..PLAIN }, &[]);
-        (0..50).map(|_| sampler.sample(Isa::SCALAR, &mut logits.clone()).unwrap()).collect::<Vec<_>>()
+        (0..50)
+            .map(|_| sampler.sample(Isa::SCALAR, &mut logits.clone()).unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(draw(3), draw(3));
     assert_ne!(draw(3), draw(4));
@@ -92,13 +126,28 @@ fn the_same_seed_draws_the_same_tokens_and_another_does_not() {
 fn frequencies_follow_the_softmax() {
     // Probabilities 1/7, 2/7, 4/7.
     let counts = drawn(PLAIN, &[0.0, 2f32.ln(), 4f32.ln()]);
-    for (count, expected) in counts.iter().zip([2000.0 / 7.0, 4000.0 / 7.0, 8000.0 / 7.0]) {
+    for (count, expected) in counts
+        .iter()
+        .zip([2000.0 / 7.0, 4000.0 / 7.0, 8000.0 / 7.0])
+    {
         // Four standard deviations of a binomial.
-        assert!((*count as f64 - expected).abs() < 4.0 * expected.sqrt(), "{counts:?}");
+        assert!(
+            (*count as f64 - expected).abs() < 4.0 * expected.sqrt(),
+            "{counts:?}"
+        );
     }
     // Temperature 2 takes the root of the odds: 1 to 2 between the outer two.
-    let counts = drawn(Params { temperature: 2.0, ..PLAIN }, &[0.0, 2f32.ln(), 4f32.ln()]);
-    assert!((counts[2] as f64 / counts[0] as f64 - 2.0).abs() < 0.4, "{counts:?}");
+    let counts = drawn(
+        Params {
+            temperature: 2.0,
+            ..PLAIN
+        },
+        &[0.0, 2f32.ln(), 4f32.ln()],
+    );
+    assert!(
+        (counts[2] as f64 / counts[0] as f64 - 2.0).abs() < 0.4,
+        "{counts:?}"
+    );
 }
 
 #[test]
@@ -106,16 +155,52 @@ fn filters_keep_exactly_what_they_say() {
     // Probabilities about 0.64, 0.24, 0.09, 0.03.
     let logits = [0.0, 3.0, 1.0, 2.0];
     let kept = |params| -> Vec<usize> {
-        drawn(params, &logits).iter().enumerate().filter(|(_, count)| **count > 0).map(|(id, _)| id).collect()
+        drawn(params, &logits)
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .map(|(id, _)| id)
+            .collect()
     };
     assert_eq!(kept(PLAIN), [0, 1, 2, 3]);
     assert_eq!(kept(Params { top_k: 2, ..PLAIN }), [1, 3]);
-    assert_eq!(kept(Params { top_p: 0.5, ..PLAIN }), [1]);
-    assert_eq!(kept(Params { top_p: 0.7, ..PLAIN }), [1, 3]);
-    assert_eq!(kept(Params { min_p: 0.1, ..PLAIN }), [1, 2, 3]);
-    assert_eq!(kept(Params { min_p: 1.0, ..PLAIN }), [1]);
+    assert_eq!(
+        kept(Params {
+            top_p: 0.5,
+            ..PLAIN
+        }),
+        [1]
+    );
+    assert_eq!(
+        kept(Params {
+            top_p: 0.7,
+            ..PLAIN
+        }),
+        [1, 3]
+    );
+    assert_eq!(
+        kept(Params {
+            min_p: 0.1,
+            ..PLAIN
+        }),
+        [1, 2, 3]
+    );
+    assert_eq!(
+        kept(Params {
+            min_p: 1.0,
+            ..PLAIN
+        }),
+        [1]
+    );
     // Among the first two, 0.73 and 0.27: top-p works on what top-k left.
-    assert_eq!(kept(Params { top_k: 2, top_p: 0.7, ..PLAIN }), [1]);
+    assert_eq!(
+        kept(Params {
+            top_k: 2,
+            top_p: 0.7,
+            ..PLAIN
+        }),
+        [1]
+    );
 }
 
 #[test]

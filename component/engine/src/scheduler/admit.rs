@@ -30,12 +30,22 @@ impl Limits {
     ///
     /// # Errors
     /// `Unavailable` where the cache's budget does not hold one block.
-    pub fn new(options: &EngineOptions, shape: KvShape, context: usize) -> Result<Self, EngineError> {
-        let budget = options.max_kv_bytes.map(|bytes| bytes / shape.block_bytes());
-        let kv_blocks = budget.map_or(usize::MAX, |blocks| usize::try_from(blocks).unwrap_or(usize::MAX));
+    pub fn new(
+        options: &EngineOptions,
+        shape: KvShape,
+        context: usize,
+    ) -> Result<Self, EngineError> {
+        let budget = options
+            .max_kv_bytes
+            .map(|bytes| bytes / shape.block_bytes());
+        let kv_blocks = budget.map_or(usize::MAX, |blocks| {
+            usize::try_from(blocks).unwrap_or(usize::MAX)
+        });
         if kv_blocks == 0 {
             let least = shape.block_bytes();
-            return Err(EngineError::Unavailable(format!("engine option max_kv_bytes must be at least {least}")));
+            return Err(EngineError::Unavailable(format!(
+                "engine option max_kv_bytes must be at least {least}"
+            )));
         }
         Ok(Limits {
             max_sequences: options.max_sequences,
@@ -73,13 +83,21 @@ impl Admitted {
 /// # Errors
 /// `InvalidRequest` with the field as WIT names it; `ContextOverflow`; what template and tokenizer say.
 pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitted, EngineError> {
-    let Request { prompt, max_tokens, stop, sampling } = request;
+    let Request {
+        prompt,
+        max_tokens,
+        stop,
+        sampling,
+    } = request;
     let sampling = params(model, &sampling)?;
     if max_tokens == Some(0) {
         return Err(invalid("max-tokens", "is 0, must be at least 1"));
     }
     if stop.len() > MAX_STOPS {
-        return Err(invalid("stop", format!("has {} texts, at most {MAX_STOPS} are allowed", stop.len())));
+        return Err(invalid(
+            "stop",
+            format!("has {} texts, at most {MAX_STOPS} are allowed", stop.len()),
+        ));
     }
     if stop.iter().any(String::is_empty) {
         return Err(invalid("stop", "has an empty text; leave it out"));
@@ -93,7 +111,12 @@ pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitte
     }
     let room = limits.context - tokens.len();
     let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
-    Ok(Admitted { tokens, max_new, stop, sampling })
+    Ok(Admitted {
+        tokens,
+        max_new,
+        stop,
+        sampling,
+    })
 }
 
 /// A prompt's token ids: not empty, all in the vocabulary.
@@ -112,7 +135,10 @@ pub fn prompt_tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>, EngineEr
     }
     let vocab_size = model.config.vocab_size;
     if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
-        return Err(invalid("prompt", format!("has token {token}, ids must be below {vocab_size}")));
+        return Err(invalid(
+            "prompt",
+            format!("has token {token}, ids must be below {vocab_size}"),
+        ));
     }
     Ok(tokens)
 }
@@ -120,15 +146,19 @@ pub fn prompt_tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>, EngineEr
 /// Sampling with the model's defaults filled in and every range checked.
 fn params(model: &Model, sampling: &Sampling) -> Result<Params, EngineError> {
     let defaults = &model.defaults;
-    let number = |field: &str, value: Option<f32>, default: f32, ok: fn(f32) -> bool, range: &str| {
-        let value = value.unwrap_or(default);
-        // NaN and the infinities are in no range.
-        if value.is_finite() && ok(value) {
-            Ok(value)
-        } else {
-            Err(invalid(&format!("sampling.{field}"), format!("is {value}, must be {range}")))
-        }
-    };
+    let number =
+        |field: &str, value: Option<f32>, default: f32, ok: fn(f32) -> bool, range: &str| {
+            let value = value.unwrap_or(default);
+            // NaN and the infinities are in no range.
+            if value.is_finite() && ok(value) {
+                Ok(value)
+            } else {
+                Err(invalid(
+                    &format!("sampling.{field}"),
+                    format!("is {value}, must be {range}"),
+                ))
+            }
+        };
     let penalty = |value| (-2.0..=2.0).contains(&value);
     Ok(Params {
         temperature: number(
@@ -138,7 +168,8 @@ fn params(model: &Model, sampling: &Sampling) -> Result<Params, EngineError> {
             |value| (0.0..=2.0).contains(&value),
             "0 to 2",
         )?,
-        top_k: usize::try_from(sampling.top_k.or(defaults.top_k).unwrap_or(0)).unwrap_or(usize::MAX),
+        top_k: usize::try_from(sampling.top_k.or(defaults.top_k).unwrap_or(0))
+            .unwrap_or(usize::MAX),
         top_p: number(
             "top-p",
             sampling.top_p.or(defaults.top_p),
@@ -160,12 +191,27 @@ fn params(model: &Model, sampling: &Sampling) -> Result<Params, EngineError> {
             |value| value > 0.0,
             "above 0",
         )?,
-        presence_penalty: number("presence-penalty", sampling.presence_penalty, 0.0, penalty, "-2 to 2")?,
-        frequency_penalty: number("frequency-penalty", sampling.frequency_penalty, 0.0, penalty, "-2 to 2")?,
+        presence_penalty: number(
+            "presence-penalty",
+            sampling.presence_penalty,
+            0.0,
+            penalty,
+            "-2 to 2",
+        )?,
+        frequency_penalty: number(
+            "frequency-penalty",
+            sampling.frequency_penalty,
+            0.0,
+            penalty,
+            "-2 to 2",
+        )?,
         seed: sampling.seed.unwrap_or_else(fresh_seed),
     })
 }
 
 fn invalid(field: &str, message: impl Into<String>) -> EngineError {
-    EngineError::InvalidRequest { field: field.into(), message: message.into() }
+    EngineError::InvalidRequest {
+        field: field.into(),
+        message: message.into(),
+    }
 }

@@ -68,8 +68,16 @@ impl Sequence {
     }
 
     /// Choose the next token from its logits, and say what it adds to the completion.
-    pub(super) fn next(&mut self, isa: Isa, model: &Model, logits: &mut [f32]) -> Result<Event, EngineError> {
-        let token = self.sampler.sample(isa, logits).map_err(|error| EngineError::Internal(error.to_string()))?;
+    pub(super) fn next(
+        &mut self,
+        isa: Isa,
+        model: &Model,
+        logits: &mut [f32],
+    ) -> Result<Event, EngineError> {
+        let token = self
+            .sampler
+            .sample(isa, logits)
+            .map_err(|error| EngineError::Internal(error.to_string()))?;
         self.last = token;
         self.generated += 1;
         let is_eos = model.config.eos_tokens.contains(&token);
@@ -87,10 +95,20 @@ impl Sequence {
             text += &step.text;
             text += &self.stop.finish();
         }
-        let reason =
-            if is_eos || stopped { Some(FinishReason::Stop) } else { is_full.then_some(FinishReason::Length) };
-        let finish = reason.map(|reason| Finish { reason, usage: self.usage() });
-        Ok(Event { text, tokens: vec![token], finish })
+        let reason = if is_eos || stopped {
+            Some(FinishReason::Stop)
+        } else {
+            is_full.then_some(FinishReason::Length)
+        };
+        let finish = reason.map(|reason| Finish {
+            reason,
+            usage: self.usage(),
+        });
+        Ok(Event {
+            text,
+            tokens: vec![token],
+            finish,
+        })
     }
 
     fn usage(&self) -> Usage {

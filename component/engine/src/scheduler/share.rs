@@ -7,7 +7,11 @@ pub(super) fn share(budget: usize, first: usize, waiting: &mut [usize]) {
     waiting.fill(0);
     let mut left = budget.min(wanted.iter().sum());
     while left > 0 {
-        let open = wanted.iter().zip(waiting.iter()).filter(|(wanted, got)| got < wanted).count();
+        let open = wanted
+            .iter()
+            .zip(waiting.iter())
+            .filter(|(wanted, got)| got < wanted)
+            .count();
         let part = (left / open.max(1)).max(1);
         for turn in 0..wanted.len() {
             let place = (first + turn) % wanted.len();

@@ -18,7 +18,9 @@ use sterna_kernels::Isa;
 
 /// `tests/fixtures` of the repository.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures")
+        .join(name)
 }
 
 /// A model of `tests/fixtures`.
@@ -28,7 +30,9 @@ pub fn load(name: &str) -> Arc<Model> {
 
 /// The trained model that ships with the engine.
 pub fn demo() -> Arc<Model> {
-    Arc::new(open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.gguf")))
+    Arc::new(open(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.gguf"),
+    ))
 }
 
 pub fn open(path: &Path) -> Model {
@@ -43,16 +47,29 @@ pub fn json(name: &str) -> serde_json::Value {
 /// An array of `logits.npz`, little-endian f32 in C order.
 pub fn reference(name: &str) -> Vec<f32> {
     let bytes = std::fs::read(fixture("reference").join(name).with_extension("f32")).unwrap();
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect()
 }
 
 /// A JSON array of token ids.
 pub fn ids(json: &serde_json::Value) -> Vec<u32> {
-    json.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+    json.as_array()
+        .unwrap()
+        .iter()
+        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
+        .collect()
 }
 
 /// A forward pass of `model` for batches up to `max_tokens`, and a cache of `slots` slots.
-pub fn forward(model: &Arc<Model>, isa: Isa, threads: usize, max_tokens: usize, slots: usize) -> (Forward, KvCache) {
+pub fn forward(
+    model: &Arc<Model>,
+    isa: Isa,
+    threads: usize,
+    max_tokens: usize,
+    slots: usize,
+) -> (Forward, KvCache) {
     let forward = Forward::new(model.clone(), isa, Team::new(threads).unwrap(), max_tokens);
     (forward, KvCache::new(KvShape::of(&model.config), slots))
 }
@@ -62,17 +79,27 @@ pub fn batch(slot: usize, tokens: &[u32]) -> Vec<BatchToken> {
     tokens
         .iter()
         .enumerate()
-        .map(|(position, &token)| BatchToken { slot, position, token, wants_logits: true })
+        .map(|(position, &token)| BatchToken {
+            slot,
+            position,
+            token,
+            wants_logits: true,
+        })
         .collect()
 }
 
 pub fn argmax(logits: &[f32]) -> u32 {
-    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap();
+    let best = (0..logits.len())
+        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)))
+        .unwrap();
     u32::try_from(best).unwrap()
 }
 
 pub fn greedy() -> Sampling {
-    Sampling { temperature: Some(0.0), ..Sampling::default() }
+    Sampling {
+        temperature: Some(0.0),
+        ..Sampling::default()
+    }
 }
 
 pub fn engine(model: &Arc<Model>, change: impl FnOnce(&mut EngineOptions)) -> Engine {

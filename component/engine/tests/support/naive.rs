@@ -14,13 +14,22 @@ impl Ternary {
     /// Quantise `x` by its largest magnitude to int8, multiply, scale back.
     fn apply(&self, x: &[f64]) -> Vec<f64> {
         assert_eq!(x.len(), self.cols);
-        let largest = x.iter().fold(0f64, |largest, value| largest.max(value.abs()));
+        let largest = x
+            .iter()
+            .fold(0f64, |largest, value| largest.max(value.abs()));
         let scale = 127.0 / largest.max(1e-5);
-        let quantised: Vec<i64> =
-            x.iter().map(|value| (value * scale).round_ties_even().clamp(-128.0, 127.0) as i64).collect();
+        let quantised: Vec<i64> = x
+            .iter()
+            .map(|value| (value * scale).round_ties_even().clamp(-128.0, 127.0) as i64)
+            .collect();
         self.trits
             .chunks_exact(self.cols)
-            .map(|row| row.iter().zip(&quantised).map(|(trit, q)| i64::from(*trit) * q).sum::<i64>())
+            .map(|row| {
+                row.iter()
+                    .zip(&quantised)
+                    .map(|(trit, q)| i64::from(*trit) * q)
+                    .sum::<i64>()
+            })
             .map(|sum| sum as f64 / scale * f64::from(self.scale))
             .collect()
     }
@@ -51,7 +60,10 @@ pub struct Shape {
 
 pub fn norm(x: &[f64], weight: &[f32], eps: f64) -> Vec<f64> {
     let mean = x.iter().map(|value| value * value).sum::<f64>() / x.len() as f64;
-    x.iter().zip(weight).map(|(value, weight)| value / (mean + eps).sqrt() * f64::from(*weight)).collect()
+    x.iter()
+        .zip(weight)
+        .map(|(value, weight)| value / (mean + eps).sqrt() * f64::from(*weight))
+        .collect()
 }
 
 fn sub_norm(x: Vec<f64>, weight: Option<&Vec<f32>>, eps: f64) -> Vec<f64> {
@@ -73,7 +85,9 @@ fn rope(head: &mut [f64], position: usize, theta: f64) {
 pub fn layer(shape: &Shape, layer: &Layer, hidden: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let dim = shape.head_dim;
     let rotate = |mut heads: Vec<f64>, position| {
-        heads.chunks_exact_mut(dim).for_each(|head| rope(head, position, shape.rope_theta));
+        heads
+            .chunks_exact_mut(dim)
+            .for_each(|head| rope(head, position, shape.rope_theta));
         heads
     };
     let (mut queries, mut keys, mut values) = (vec![], vec![], vec![]);
@@ -91,22 +105,56 @@ pub fn layer(shape: &Shape, layer: &Layer, hidden: &[Vec<f64>]) -> Vec<Vec<f64>>
             let query = &queries[position][head * dim..][..dim];
             let scores: Vec<f64> = keys[..=position]
                 .iter()
-                .map(|key| query.iter().zip(&key[kv..]).map(|(q, k)| q * k).sum::<f64>() / (dim as f64).sqrt())
+                .map(|key| {
+                    query
+                        .iter()
+                        .zip(&key[kv..])
+                        .map(|(q, k)| q * k)
+                        .sum::<f64>()
+                        / (dim as f64).sqrt()
+                })
                 .collect();
             let largest = scores.iter().copied().fold(f64::MIN, f64::max);
             let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
             let total: f64 = weights.iter().sum();
             for d in 0..dim {
-                attended.push(weights.iter().zip(&values).map(|(w, v)| w / total * v[kv + d]).sum());
+                attended.push(
+                    weights
+                        .iter()
+                        .zip(&values)
+                        .map(|(w, v)| w / total * v[kv + d])
+                        .sum(),
+                );
             }
         }
         let attended = sub_norm(attended, layer.attn_sub_norm.as_ref(), shape.eps);
-        let h: Vec<f64> = h.iter().zip(layer.o.apply(&attended)).map(|(h, o)| h + o).collect();
+        let h: Vec<f64> = h
+            .iter()
+            .zip(layer.o.apply(&attended))
+            .map(|(h, o)| h + o)
+            .collect();
         let x = norm(&h, &layer.ffn_norm, shape.eps);
-        let activate = |gate: f64| if shape.silu { gate / (1.0 + (-gate).exp()) } else { gate.max(0.0).powi(2) };
-        let gated = layer.gate.apply(&x).into_iter().zip(layer.up.apply(&x)).map(|(g, u)| activate(g) * u).collect();
+        let activate = |gate: f64| {
+            if shape.silu {
+                gate / (1.0 + (-gate).exp())
+            } else {
+                gate.max(0.0).powi(2)
+            }
+        };
+        let gated = layer
+            .gate
+            .apply(&x)
+            .into_iter()
+            .zip(layer.up.apply(&x))
+            .map(|(g, u)| activate(g) * u)
+            .collect();
         let gated = sub_norm(gated, layer.ffn_sub_norm.as_ref(), shape.eps);
-        out.push(h.iter().zip(layer.down.apply(&gated)).map(|(h, d)| h + d).collect());
+        out.push(
+            h.iter()
+                .zip(layer.down.apply(&gated))
+                .map(|(h, d)| h + d)
+                .collect(),
+        );
     }
     out
 }

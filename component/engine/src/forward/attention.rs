@@ -1,0 +1,70 @@
+//! Attention of a mixed batch over the cache: one task for each token and kv head.
+
+use std::cell::RefCell;
+
+use sterna_kernels::{attention_mix, attention_scores, softmax};
+
+use super::{BatchToken, Machine};
+use crate::config::ModelConfig;
+use crate::kv::{BLOCK, KvCache};
+
+thread_local! {
+    /// Attention scores of one head, kept for the next: `[positions]`.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Causal attention of every token over its sequence's cache: `q` and `out` `[n_tokens, n_heads, head_dim]`.
+/// Query head `h` reads kv head `h / (n_heads / n_kv_heads)`.
+pub(super) fn attention(
+    machine: &Machine,
+    config: &ModelConfig,
+    layer: usize,
+    batch: &[BatchToken],
+    q: &[f32],
+    kv: &KvCache,
+    out: &mut [f32],
+) {
+    let ModelConfig {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        ..
+    } = *config;
+    let isa = machine.isa;
+    // 1/sqrt(head_dim); the square root is exact in IEEE, so the same everywhere.
+    let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
+    // A task is a token and a kv head, with the query heads that share it: [heads_per_kv, head_dim].
+    let group = n_heads / n_kv_heads * head_dim;
+    let tasks: Vec<_> = q
+        .chunks_exact(group)
+        .zip(out.chunks_exact_mut(group))
+        .enumerate()
+        .collect();
+    let work = batch
+        .iter()
+        .map(|token| (token.position + 1) * n_heads * head_dim * 2)
+        .sum();
+    machine
+        .team
+        .for_each(tasks, work, |(index, (queries, out))| {
+            let (token, kv_head) = (batch[index / n_kv_heads], index % n_kv_heads);
+            let n = token.position + 1;
+            let blocks = kv.read(token.slot, layer, kv_head, n);
+            SCORES.with_borrow_mut(|scores| {
+                scores.resize(n, 0.0);
+                for (query, out) in queries
+                    .chunks_exact(head_dim)
+                    .zip(out.chunks_exact_mut(head_dim))
+                {
+                    for ((keys, _), scores) in blocks.clone().zip(scores.chunks_mut(BLOCK)) {
+                        attention_scores(isa, query, keys, scale, scores);
+                    }
+                    softmax(isa, scores);
+                    out.fill(0.0);
+                    for ((_, values), scores) in blocks.clone().zip(scores.chunks(BLOCK)) {
+                        attention_mix(isa, scores, values, out);
+                    }
+                }
+            });
+        });
+}
