@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use sterna_kernels::{
     Dense, DenseInput, DenseType, Isa, OutputRows, QuantizedActivations, Ternary, attention_mix,
-    attention_scores, dense_matmul, softmax, ternary_matmul,
+    attention_scores, dense_matmul, self_test, softmax, ternary_matmul,
 };
 
 fn main() {
@@ -30,6 +30,12 @@ fn main() {
             prefill(isa, &bytes);
             heads(isa, &bytes);
             attention(isa);
+            let seconds = undisturbed(50, |_| self_test(isa).expect("the kernels are right"));
+            println!(
+                "{:<11} self_test {:8.0} us",
+                isa.name(),
+                seconds / 50.0 * 1e6
+            );
         }
     }
 }

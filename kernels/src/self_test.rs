@@ -17,7 +17,7 @@ pub(crate) enum Fill {
     Uniform,
     /// Mixed magnitudes, with zeros of both signs.
     Mixed,
-    /// All +-1: every int8 and int16 activation at its limit.
+    /// All +1, all -1 or a mixture: every int8 and int16 activation at its limit.
     Limits,
     /// Subnormals.
     #[cfg(any(test, feature = "checks"))]
@@ -42,13 +42,14 @@ impl Fill {
     ];
 
     pub(crate) fn values(self, rng: &mut Rng, n: usize) -> Vec<f32> {
+        let sign = rng.below(3);
         (0..n)
             .map(|_| {
                 let v = rng.unit();
                 match self {
                     Fill::Uniform => v,
                     Fill::Mixed => [v, 0.0, -0.0, v * 1e-20, v * 50.0, v * 1e4][rng.below(6)],
-                    Fill::Limits => 1f32.copysign(v),
+                    Fill::Limits => [1.0, -1.0, 1f32.copysign(v)][sign],
                     #[cfg(any(test, feature = "checks"))]
                     Fill::Tiny => f32::from_bits((v.abs() * 8e6) as u32).copysign(v),
                     #[cfg(any(test, feature = "checks"))]
@@ -79,7 +80,7 @@ pub(crate) enum Codes {
 /// Runs known vectors through every kernel of `isa` and through scalar; takes well under 2 ms.
 pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(2026);
-    for n_tokens in [1, 3, 9] {
+    for n_tokens in [1, 3, 18] {
         ternary(
             isa,
             &mut rng,

@@ -10,7 +10,7 @@ use crate::{
 
 /// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a kernel's definition
 /// changes, and then every model's output does too: say so in the commit.
-const GOLDEN: u64 = 0x76c3_4cd4_26e4_be65;
+const GOLDEN: u64 = 0x08a7_956d_3f03_131c;
 
 /// FNV-1a, 64 bits.
 struct Digest(u64);

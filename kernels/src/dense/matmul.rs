@@ -69,7 +69,8 @@ pub(crate) fn matmul_rows<S: Kernels>(
     }
 }
 
-/// Float types, four rows at once so that their additions overlap. B is the bytes of 16 weights.
+/// Float types. Decode takes four rows at once so that their additions overlap; more tokens take two rows by two tokens,
+/// which also halves the conversions to f32. B is the bytes of 16 weights.
 #[inline(always)]
 fn float_rows<S: Kernels, const B: usize>(
     s: S,
@@ -79,52 +80,70 @@ fn float_rows<S: Kernels, const B: usize>(
     load: impl Fn(&[u8; B]) -> S::F,
 ) {
     let range = out.range();
+    let group = if x.n_tokens() == 1 { 4 } else { 2 };
     let mut r = range.start;
-    while r + 4 <= range.end {
-        let rows = std::array::from_fn(|i| w.row(r + i));
-        for t in 0..x.n_tokens() {
-            let sums = dots::<S, B, 4>(s, rows, x.row(t), &load);
-            out.token(t)[r - range.start..][..4].copy_from_slice(&sums);
+    while r + group <= range.end {
+        let mut t = 0;
+        while t < x.n_tokens() {
+            t += match (group, x.n_tokens() - t) {
+                (4, _) => float_tile::<S, B, 4, 1>(s, w, x, out, (r, t), &load),
+                (_, 1) => float_tile::<S, B, 2, 1>(s, w, x, out, (r, t), &load),
+                _ => float_tile::<S, B, 2, 2>(s, w, x, out, (r, t), &load),
+            };
         }
-        r += 4;
+        r += group;
     }
     for r in r..range.end {
         for t in 0..x.n_tokens() {
-            out.token(t)[r - range.start] = dots::<S, B, 1>(s, [w.row(r)], x.row(t), &load)[0];
+            float_tile::<S, B, 1, 1>(s, w, x, out, (r, t), &load);
         }
     }
 }
 
-/// w . x for R rows, lane i % 16 summing element i, then the tree.
+/// Rows r..r + R for tokens t..t + T: w . x, lane i % 16 summing element i, then the tree. Returns T.
 #[inline(always)]
-fn dots<S: Kernels, const B: usize, const R: usize>(
+fn float_tile<S: Kernels, const B: usize, const R: usize, const T: usize>(
     s: S,
-    rows: [&[u8]; R],
-    x: &[f32],
+    w: Dense<'_>,
+    x: &DenseInput,
+    out: &mut OutputRows<'_>,
+    (r, t): (usize, usize),
     load: &impl Fn(&[u8; B]) -> S::F,
-) -> [f32; R] {
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    let parts = rows.map(|row| row.as_chunks::<B>());
-    let mut acc = [s.splat(0.0); R];
-    for (i, x) in chunks.iter().enumerate() {
-        let x = s.load(x);
+) -> usize {
+    let rows: [_; R] = std::array::from_fn(|i| w.row(r + i).as_chunks::<B>());
+    let tokens: [_; T] = std::array::from_fn(|i| x.row(t + i).as_chunks::<LANES>());
+    let mut acc = [[s.splat(0.0); T]; R];
+    for i in 0..tokens[0].0.len() {
+        let x: [S::F; T] = std::array::from_fn(
+            #[inline(always)]
+            |t| s.load(&tokens[t].0[i]),
+        );
         for r in 0..R {
-            s.prefetch(&parts[r].0[i]);
-            acc[r] = s.add(acc[r], s.mul(load(&parts[r].0[i]), x));
+            s.prefetch(&rows[r].0[i]);
+            let w = load(&rows[r].0[i]);
+            for t in 0..T {
+                acc[r][t] = s.add(acc[r][t], s.mul(w, x[t]));
+            }
         }
     }
-    if !tail.is_empty() {
-        let x = s.load(&padded(tail));
+    if !tokens[0].1.is_empty() {
         for r in 0..R {
             let mut bytes = [0; B];
-            bytes[..parts[r].1.len()].copy_from_slice(parts[r].1);
-            acc[r] = s.add(acc[r], s.mul(load(&bytes), x));
+            bytes[..rows[r].1.len()].copy_from_slice(rows[r].1);
+            for t in 0..T {
+                let x = s.load(&padded(tokens[t].1));
+                acc[r][t] = s.add(acc[r][t], s.mul(load(&bytes), x));
+            }
         }
     }
-    acc.map(
-        #[inline(always)]
-        |acc| s.sum(acc),
-    )
+    let at = r - out.range().start;
+    for i in 0..T {
+        let line = out.token(t + i);
+        for (r, acc) in acc.iter().enumerate() {
+            line[at + r] = s.sum(acc[i]);
+        }
+    }
+    T
 }
 
 /// Quantised types: a row at a time, one linear stream of bytes; up to four tokens share each unpacked block.

@@ -97,16 +97,16 @@ impl Isa {
 
     /// All that this machine supports, best first; scalar is always last.
     pub fn supported() -> Vec<Isa> {
-        let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            found.extend(avx512::Avx512::new().map(|token| Isa(Kind::Avx512(token))));
-            found.extend(avx2::Avx2::new().map(|token| Isa(Kind::Avx2(token))));
-        }
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        found.push(Isa(Kind::Simd128(simd128::Simd128)));
-        found.push(Self::SCALAR);
-        found
+        let candidates = [
+            #[cfg(target_arch = "x86_64")]
+            avx512::Avx512::new().map(|token| Isa(Kind::Avx512(token))),
+            #[cfg(target_arch = "x86_64")]
+            avx2::Avx2::new().map(|token| Isa(Kind::Avx2(token))),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Some(Isa(Kind::Simd128(simd128::Simd128))),
+            Some(Self::SCALAR),
+        ];
+        candidates.into_iter().flatten().collect()
     }
 
     /// The name that `from_name` takes.

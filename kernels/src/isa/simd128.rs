@@ -47,15 +47,34 @@ pub(super) fn store(v: v128, out: &mut [f32; 4]) {
     unsafe { v128_store(out.as_mut_ptr().cast(), v) }
 }
 
-/// Four f16 in the low halves of u32 lanes, as f32, exact: the exponent is rebased by a multiplication (which also turns
-/// subnormals into normals); infinity and NaN get the full exponent.
+/// Four f16 in the high halves of u32 lanes, as f32, exact. An arithmetic shift moves the magnitude into place and keeps
+/// the sign; a multiplication rebases the exponent, which also turns subnormals into normals. Infinity and NaN come out
+/// as large numbers.
 #[inline(always)]
 fn widen_f16(h: v128) -> v128 {
-    let magnitude = u32x4_shl(v128_and(h, u32x4_splat(0x7fff)), 13);
-    let value = f32x4_mul(magnitude, f32x4_splat(f32::from_bits((127 + 112) << 23)));
-    let special = u32x4_ge(magnitude, u32x4_splat(0x7c00 << 13));
-    let value = v128_or(value, v128_and(special, u32x4_splat(0x7f80_0000)));
-    v128_or(value, u32x4_shl(v128_and(h, u32x4_splat(0x8000)), 16))
+    let bits = v128_and(i32x4_shr(h, 3), u32x4_splat(0x8fff_e000));
+    f32x4_mul(bits, f32x4_splat(f32::from_bits((127 + 112) << 23)))
+}
+
+/// Eight f16 as eight f32, exact.
+#[inline(always)]
+fn widen_eight(h: v128) -> [v128; 2] {
+    let zero = u16x8_splat(0);
+    let low = i16x8_shuffle::<0, 8, 0, 9, 0, 10, 0, 11>(zero, h);
+    let high = i16x8_shuffle::<0, 12, 0, 13, 0, 14, 0, 15>(zero, h);
+    let widened = [widen_f16(low), widen_f16(high)];
+    let exponent = u16x8_splat(0x7c00);
+    let special = u16x8_eq(v128_and(h, exponent), exponent);
+    if v128_any_true(special) {
+        // Rare: give infinities and NaN the full exponent.
+        let full = u32x4_splat(0x7f80_0000);
+        [
+            v128_or(widened[0], v128_and(i32x4_extend_low_i16x8(special), full)),
+            v128_or(widened[1], v128_and(i32x4_extend_high_i16x8(special), full)),
+        ]
+    } else {
+        widened
+    }
 }
 
 impl Simd for Simd128 {
@@ -74,13 +93,8 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     fn load_f16(self, x: &[u8; 2 * LANES]) -> F32x16 {
-        let (a, b) = (load(&x[..16]), load(&x[16..]));
-        F32x16([
-            widen_f16(u32x4_extend_low_u16x8(a)),
-            widen_f16(u32x4_extend_high_u16x8(a)),
-            widen_f16(u32x4_extend_low_u16x8(b)),
-            widen_f16(u32x4_extend_high_u16x8(b)),
-        ])
+        let ([a, b], [c, d]) = (widen_eight(load(&x[..16])), widen_eight(load(&x[16..])));
+        F32x16([a, b, c, d])
     }
     #[inline(always)]
     fn load_bf16(self, x: &[u8; 2 * LANES]) -> F32x16 {

@@ -102,10 +102,7 @@ fn several<const T: usize>(w: &[Block], x: [&[WideActivations]; T]) -> [i32; T] 
             }
         }
     }
-    acc.map(
-        #[inline(always)]
-        |acc| add_lanes(acc),
-    )
+    acc.map(add_lanes)
 }
 
 #[inline(always)]
