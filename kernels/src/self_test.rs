@@ -80,7 +80,7 @@ pub(crate) enum Codes {
 /// Runs known vectors through every kernel of `isa` and through scalar; takes well under 2 ms.
 pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(2026);
-    for n_tokens in [1, 3, 18] {
+    for n_tokens in [1, 3, 33] {
         ternary(
             isa,
             &mut rng,
@@ -219,7 +219,7 @@ fn extreme_values(ty: DenseType, rng: &mut Rng, row: &mut [u8]) {
     let (from, to, block) = match ty {
         DenseType::Q8_0 => (2, 34, 34),
         DenseType::Q6K => (0, 208, 210),
-        _ => return,
+        _ => return special_values(ty, rng, row),
     };
     for block in row.chunks_exact_mut(block) {
         match rng.below(3) {
@@ -231,6 +231,35 @@ fn extreme_values(ty: DenseType, rng: &mut Rng, row: &mut [u8]) {
             _ => block[from..to]
                 .iter_mut()
                 .for_each(|b| *b = rng.next() as u8),
+        }
+    }
+}
+
+/// Subnormals of both signs here and there, and rarely an infinity, among float weights.
+fn special_values(ty: DenseType, rng: &mut Rng, row: &mut [u8]) {
+    let (size, infinity) = match ty {
+        DenseType::F16 => (2, 0x7c),
+        DenseType::Bf16 => (2, 0x7f),
+        _ => (4, 0x7f),
+    };
+    for weight in row.chunks_exact_mut(size) {
+        match rng.below(300) {
+            0 => {
+                weight.fill(0);
+                weight[size - 1] = infinity;
+                if infinity == 0x7f {
+                    weight[size - 2] = 0x80;
+                }
+            }
+            1..30 => {
+                weight.iter_mut().for_each(|b| *b = rng.next() as u8);
+                weight[size - 1] &= 0x83; // f16: exponent 0
+                if infinity == 0x7f {
+                    weight[size - 1] &= 0x80;
+                    weight[size - 2] &= 0x7f;
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -73,7 +73,7 @@ fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             128 * (1 + rng.below(12))
         };
         let n_tokens = if rng.below(8) == 0 {
-            10 + rng.below(30)
+            10 + rng.below(60)
         } else {
             1 + rng.below(9)
         };
@@ -87,7 +87,7 @@ fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
 fn ternary_limits(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(12);
     for cols in [128, 1280, 1408, 2560, 6912, 20480] {
-        for n_tokens in [1, 2, 4, 9, 17] {
+        for n_tokens in [1, 2, 4, 9, 33] {
             self_test::ternary(
                 isa,
                 &mut rng,

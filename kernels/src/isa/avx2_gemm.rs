@@ -11,7 +11,7 @@ use crate::ternary::{Activations, Block, write_row};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// With fewer tokens the codes are better kept in registers (README.md has the figures).
-pub(super) const MIN_TOKENS: usize = 16;
+pub(super) const MIN_TOKENS: usize = 32;
 
 /// Rows and tokens of a tile.
 const R: usize = 3;
