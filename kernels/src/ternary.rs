@@ -96,7 +96,7 @@ impl<'a> Ternary<'a> {
     }
 }
 
-/// out[t][r] = (sum_j q[t][j] * w[r][j]) as f32 / s_t * w.scale, for the rows of `out`.
+/// `out[t][r] = (sum_j q[t][j] * w[r][j]) as f32 / s_t * w.scale`, for the rows of `out`.
 ///
 /// One token streams the weights once (decode); several unpack each weight block once for a tile of tokens.
 ///

@@ -5,7 +5,7 @@ use crate::isa::{Kernels, tree_sum};
 use crate::ops::lanes::{LANES, padded};
 use crate::{Isa, OutputRows};
 
-/// out[t][r] = sum_j x[t][j] * w[r][j], for the rows of `out`.
+/// `out[t][r] = sum_j x[t][j] * w[r][j]`, for the rows of `out`.
 ///
 /// # Panics
 /// If `x` was set for another type or width than `w`, or `out` has other tokens than `x` or rows outside `w`: a caller's

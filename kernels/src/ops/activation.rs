@@ -4,17 +4,17 @@ use crate::Isa;
 use crate::isa::Simd;
 use crate::ops::{exp::exp, lanes};
 
-/// out[i] = max(gate[i], 0)^2 * up[i] (squared ReLU, BitNet b1.58 2B-4T). Exact zeros stay exact.
+/// `out[i] = max(gate[i], 0)^2 * up[i]` (squared ReLU, BitNet b1.58 2B-4T). Exact zeros stay exact.
 pub fn relu2_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     isa.relu2_mul(gate, up, out);
 }
 
-/// out[i] = gate[i] / (1 + exp(-gate[i])) * up[i] (SwiGLU, Llama).
+/// `out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]` (SwiGLU, Llama).
 pub fn silu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     isa.silu_mul(gate, up, out);
 }
 
-/// x[i] += y[i].
+/// `x[i] += y[i]`.
 pub fn add_assign(isa: Isa, x: &mut [f32], y: &[f32]) {
     isa.add_assign(x, y);
 }

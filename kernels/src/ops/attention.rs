@@ -4,12 +4,12 @@ use crate::Isa;
 use crate::isa::Simd;
 use crate::ops::lanes::{LANES, padded};
 
-/// out[p] = scale * (q . keys[p]) for q `[head_dim]`, keys `[n, head_dim]`, out `[n]`.
+/// `out[p] = scale * (q . keys[p])` for q `[head_dim]`, keys `[n, head_dim]`, out `[n]`.
 pub fn attention_scores(isa: Isa, q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]) {
     isa.attention_scores(q, keys, scale, out);
 }
 
-/// acc[d] += p[0] * values[0][d], then p[1] * values[1][d] and so on, for values `[n, head_dim]`, acc `[head_dim]`.
+/// `acc[d] += p[0] * values[0][d]`, then `p[1] * values[1][d]` and so on, for values `[n, head_dim]`, acc `[head_dim]`.
 ///
 /// Positions are added in order, so cutting them into several calls changes no bit.
 pub fn attention_mix(isa: Isa, p: &[f32], values: &[f32], acc: &mut [f32]) {

@@ -4,7 +4,7 @@ use crate::Isa;
 use crate::isa::Simd;
 use crate::ops::lanes;
 
-/// out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i], for one row of `k` values in each slice.
+/// `out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]`, for one row of `k` values in each slice.
 pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     isa.rms_norm(x, weight, eps, out);
 }

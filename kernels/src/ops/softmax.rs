@@ -4,7 +4,7 @@ use crate::Isa;
 use crate::isa::Simd;
 use crate::ops::{exp::exp, lanes};
 
-/// x[i] = exp(x[i] - max x) / sum, in place. -infinity masks an entry; a NaN makes the whole row NaN.
+/// `x[i] = exp(x[i] - max x) / sum`, in place. -infinity masks an entry; a NaN makes the whole row NaN.
 pub fn softmax(isa: Isa, x: &mut [f32]) {
     isa.softmax(x);
 }
