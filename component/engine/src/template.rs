@@ -50,19 +50,30 @@ impl ChatTemplate {
     /// `LoadError::Template` where the template does not compile.
     pub fn new(source: Option<&str>, bos_text: &str, eos_text: &str) -> Result<Self, LoadError> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
         environment.set_syntax(syntax.map_err(|e| LoadError::Template(e.to_string()))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", |format: &str| clock::strftime(format, clock::now()));
+        environment.add_function("strftime_now", |format: &str| {
+            clock::strftime(format, clock::now())
+        });
         environment.add_filter("tojson", to_json);
         if let Some(source) = source {
             let added = environment.add_template_owned(NAME, source.to_owned());
             added.map_err(|e| LoadError::Template(format!("does not compile: {e}")))?;
         }
-        Ok(ChatTemplate { source: source.map(str::to_owned), environment, bos_text: bos_text.into(), eos_text: eos_text.into() })
+        Ok(ChatTemplate {
+            source: source.map(str::to_owned),
+            environment,
+            bos_text: bos_text.into(),
+            eos_text: eos_text.into(),
+        })
     }
 
     /// The template as it was given, to be stored in a converted file.
@@ -77,9 +88,14 @@ impl ChatTemplate {
     /// `InvalidRequest` for the field `messages`: there are none, the template refuses them
     /// (`raise_exception`), they are too long, or there is no template. `Internal` where the template itself fails.
     pub fn render(&self, messages: &[Message]) -> Result<String, EngineError> {
-        let invalid = |message: String| EngineError::InvalidRequest { field: "messages".into(), message };
+        let invalid = |message: String| EngineError::InvalidRequest {
+            field: "messages".into(),
+            message,
+        };
         let Ok(template) = self.environment.get_template(NAME) else {
-            return Err(invalid("this model has no chat template; use /v1/completions with a prompt".into()));
+            return Err(invalid(
+                "this model has no chat template; use /v1/completions with a prompt".into(),
+            ));
         };
         if messages.is_empty() {
             return Err(invalid("there are none".into()));
@@ -93,11 +109,15 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        template.render(context).map_err(|e| match (raised(&e), e.kind()) {
-            (Some(message), _) => invalid(message.to_owned()),
-            (None, ErrorKind::OutOfFuel) => invalid("the conversation is too long for its chat template".into()),
-            _ => EngineError::Internal(format!("the model's chat template fails: {e}")),
-        })
+        template
+            .render(context)
+            .map_err(|e| match (raised(&e), e.kind()) {
+                (Some(message), _) => invalid(message.to_owned()),
+                (None, ErrorKind::OutOfFuel) => {
+                    invalid("the conversation is too long for its chat template".into())
+                }
+                _ => EngineError::Internal(format!("the model's chat template fails: {e}")),
+            })
     }
 
     /// The conversation as token ids, special tokens where the template has them. In what users wrote, a text
@@ -105,15 +125,25 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`Self::render`].
-    pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        let guard = |message: &Message| Message { role: tokenizer.guard(&message.role), content: tokenizer.guard(&message.content) };
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<Vec<u32>, EngineError> {
+        let guard = |message: &Message| Message {
+            role: tokenizer.guard(&message.role),
+            content: tokenizer.guard(&message.content),
+        };
         let guarded: Vec<Message> = messages.iter().map(guard).collect();
         tokenizer.encode_guarded(&self.render(&guarded)?)
     }
 }
 
 fn value_of(message: &Message) -> Value {
-    Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
+    Value::from_pairs([
+        ("role", message.role.as_str()),
+        ("content", message.content.as_str()),
+    ])
 }
 
 /// What a template said through `raise_exception`.
@@ -127,12 +157,16 @@ fn raise_exception(message: String) -> Result<Value, Error> {
 
 fn raised<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
     let chain = std::iter::successors(Some(error), |e| e.source());
-    chain.filter_map(|e| e.downcast_ref::<Raised>()).map(|raised| raised.0.as_str()).next()
+    chain
+        .filter_map(|e| e.downcast_ref::<Raised>())
+        .map(|raised| raised.0.as_str())
+        .next()
 }
 
 /// As `json.dumps(value, ensure_ascii=False)`, save for the spaces: minijinja's own escapes for HTML.
 fn to_json(value: &Value) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|e| Error::new(ErrorKind::BadSerialization, "no JSON value").with_source(e))
+    serde_json::to_string(value)
+        .map_err(|e| Error::new(ErrorKind::BadSerialization, "no JSON value").with_source(e))
 }
 
 #[cfg(test)]

@@ -7,25 +7,61 @@ use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const DAYS: [&str; 7] = [
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
 
 /// Seconds since 1970; 0 where the clock stands before that.
 pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Year, month (1..) and day (1..) of a day counted from 1970-01-01.
 fn date(days: u64) -> (u64, usize, u64) {
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     // Whole cycles of 400 years first, so that no clock makes the loops long.
     let (mut year, mut day) = (1970 + days / 146_097 * 400, days % 146_097);
     while day >= 365 + u64::from(is_leap(year)) {
         day -= 365 + u64::from(is_leap(year));
         year += 1;
     }
-    let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let lengths = [
+        31,
+        28 + u64::from(is_leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
     let mut month = 1;
     for length in lengths {
         if day < length {
@@ -81,9 +117,18 @@ mod tests {
     fn known_dates() {
         let long = "%A, %d %B %Y %H:%M:%S";
         assert_eq!(strftime(long, 0), "Thursday, 01 January 1970 00:00:00");
-        assert_eq!(strftime(long, 951_782_399), "Monday, 28 February 2000 23:59:59");
-        assert_eq!(strftime(long, 951_782_400), "Tuesday, 29 February 2000 00:00:00");
-        assert_eq!(strftime("%d %b %y %a %F %m %q%%", 1_795_305_600), "22 Nov 26 Sun 2026-11-22 11 %q%");
+        assert_eq!(
+            strftime(long, 951_782_399),
+            "Monday, 28 February 2000 23:59:59"
+        );
+        assert_eq!(
+            strftime(long, 951_782_400),
+            "Tuesday, 29 February 2000 00:00:00"
+        );
+        assert_eq!(
+            strftime("%d %b %y %a %F %m %q%%", 1_795_305_600),
+            "22 Nov 26 Sun 2026-11-22 11 %q%"
+        );
         assert_eq!(strftime("%F", 4_107_542_400), "2100-03-01");
         assert!(strftime("%Y%", u64::MAX).ends_with('%'));
     }

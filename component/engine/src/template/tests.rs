@@ -3,14 +3,27 @@
 use super::*;
 
 fn messages(turns: &[(&str, &str)]) -> Vec<Message> {
-    turns.iter().map(|(role, content)| Message { role: (*role).into(), content: (*content).into() }).collect()
+    turns
+        .iter()
+        .map(|(role, content)| Message {
+            role: (*role).into(),
+            content: (*content).into(),
+        })
+        .collect()
 }
 
 fn render(source: &str, turns: &[(&str, &str)]) -> Result<String, EngineError> {
-    ChatTemplate::new(Some(source), "<|begin_of_text|>", "<|end_of_text|>").unwrap().render(&messages(turns))
+    ChatTemplate::new(Some(source), "<|begin_of_text|>", "<|end_of_text|>")
+        .unwrap()
+        .render(&messages(turns))
 }
 
-const CHAT: &[(&str, &str)] = &[("system", "Be brief."), ("user", " Hi!\n"), ("assistant", "Hello."), ("user", "Who?")];
+const CHAT: &[(&str, &str)] = &[
+    ("system", "Be brief."),
+    ("user", " Hi!\n"),
+    ("assistant", "Hello."),
+    ("user", "Who?"),
+];
 
 #[test]
 fn bitnet_2b_4t() {
@@ -22,8 +35,14 @@ fn bitnet_2b_4t() {
 
 #[test]
 fn story() {
-    assert_eq!(render(STORY, &[("user", "Once.")]).unwrap(), "<|begin_of_text|>Once.");
-    assert_eq!(render(STORY, &[("system", "A"), ("user", " B ")]).unwrap(), "<|begin_of_text|>A\n\n B ");
+    assert_eq!(
+        render(STORY, &[("user", "Once.")]).unwrap(),
+        "<|begin_of_text|>Once."
+    );
+    assert_eq!(
+        render(STORY, &[("system", "A"), ("user", " B ")]).unwrap(),
+        "<|begin_of_text|>A\n\n B "
+    );
 }
 
 #[test]
@@ -37,7 +56,10 @@ fn blocks_leave_no_blank_lines_and_python_methods_work() {
 {%- set ns = namespace(n=0) %}
 {%- for m in messages if m.role == 'user' %}{% set ns.n = ns.n + 1 %}{% if ns.n > 1 %}{% break %}{% endif %}[{{ m.content | tojson }}]{% endfor -%}
 {{ eos_token }}";
-    assert_eq!(render(source, CHAT).unwrap(), "BE BRIEF.\n[\" Hi!\\n\"]<|end_of_text|>");
+    assert_eq!(
+        render(source, CHAT).unwrap(),
+        "BE BRIEF.\n[\" Hi!\\n\"]<|end_of_text|>"
+    );
 }
 
 #[test]
@@ -49,37 +71,61 @@ fn the_date_is_asked_for() {
 #[test]
 fn what_a_template_refuses_is_the_requests_fault() {
     let source = "{% if messages[0].role != 'user' %}{{ raise_exception('The first turn is the user\\'s') }}{% endif %}";
-    let Err(EngineError::InvalidRequest { field, message }) = render(source, CHAT) else { panic!("refused") };
-    assert_eq!((field.as_str(), message.as_str()), ("messages", "The first turn is the user's"));
+    let Err(EngineError::InvalidRequest { field, message }) = render(source, CHAT) else {
+        panic!("refused")
+    };
+    assert_eq!(
+        (field.as_str(), message.as_str()),
+        ("messages", "The first turn is the user's")
+    );
     assert_eq!(render(source, &[("user", "x")]).unwrap(), "");
 }
 
 #[test]
 fn no_messages_and_no_template_are_named() {
-    assert!(matches!(render(STORY, &[]), Err(EngineError::InvalidRequest { field, .. }) if field == "messages"));
+    assert!(
+        matches!(render(STORY, &[]), Err(EngineError::InvalidRequest { field, .. }) if field == "messages")
+    );
     let none = ChatTemplate::new(None, "", "").unwrap();
     let error = none.render(&messages(CHAT)).unwrap_err().to_string();
-    assert!(error.contains("no chat template") && error.contains("/v1/completions"), "{error}");
+    assert!(
+        error.contains("no chat template") && error.contains("/v1/completions"),
+        "{error}"
+    );
     assert_eq!(none.source(), None);
 }
 
 #[test]
 fn a_template_that_does_not_compile_is_named() {
-    let error = ChatTemplate::new(Some("{% for %}"), "", "").unwrap_err().to_string();
-    assert!(error.starts_with("chat template: does not compile"), "{error}");
+    let error = ChatTemplate::new(Some("{% for %}"), "", "")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("chat template: does not compile"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_template_that_fails_is_the_models_fault() {
-    assert!(matches!(render("{{ messages[0].content.nothing() }}", CHAT), Err(EngineError::Internal(_))));
+    assert!(matches!(
+        render("{{ messages[0].content.nothing() }}", CHAT),
+        Err(EngineError::Internal(_))
+    ));
 }
 
 #[test]
 fn runaway_templates_end() {
     let endless = "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
-    assert!(matches!(render(endless, CHAT), Err(EngineError::InvalidRequest { .. })));
+    assert!(matches!(
+        render(endless, CHAT),
+        Err(EngineError::InvalidRequest { .. })
+    ));
     let doubling = "{% set ns = namespace(s='xxxxxxxx') %}{% for a in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}";
-    assert!(matches!(render(doubling, CHAT), Err(EngineError::InvalidRequest { .. })));
+    assert!(matches!(
+        render(doubling, CHAT),
+        Err(EngineError::InvalidRequest { .. })
+    ));
     let recursive = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
     assert!(render(recursive, CHAT).is_err());
 }

@@ -61,13 +61,12 @@ impl AddedTokens {
         AddedTokens { tokens, first }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &AddedToken> {
-        self.tokens.iter()
-    }
-
     /// The token with exactly this text.
     pub(super) fn get(&self, text: &str) -> Option<&AddedToken> {
-        self.tokens.binary_search_by(|token| token.text.as_str().cmp(text)).ok().map(|at| &self.tokens[at])
+        self.tokens
+            .binary_search_by(|token| token.text.as_str().cmp(text))
+            .ok()
+            .map(|at| &self.tokens[at])
     }
 
     fn begins(&self, byte: u8) -> bool {
@@ -76,7 +75,10 @@ impl AddedTokens {
 
     /// The longest token at the start of `text` that satisfies `wanted`.
     fn find(&self, text: &str, wanted: impl Fn(&AddedToken) -> bool) -> Found<'_> {
-        let mut found = Found { longest: None, cut_off: false };
+        let mut found = Found {
+            longest: None,
+            cut_off: false,
+        };
         // The tokens that agree with `text` so far: a range of the sorted list.
         let mut candidates = &self.tokens[..];
         for (depth, &byte) in text.as_bytes().iter().enumerate() {
@@ -84,30 +86,45 @@ impl AddedTokens {
             let from = candidates.partition_point(|token| at(token) < Some(byte));
             let to = candidates.partition_point(|token| at(token) <= Some(byte));
             candidates = &candidates[from..to];
-            let Some(shortest) = candidates.first() else { return found };
+            let Some(shortest) = candidates.first() else {
+                return found;
+            };
             if shortest.text.len() == depth + 1 && wanted(shortest) {
                 found.longest = Some(shortest);
             }
         }
-        found.cut_off = candidates.last().is_some_and(|token| token.text.len() > text.len());
+        found.cut_off = candidates
+            .last()
+            .is_some_and(|token| token.text.len() > text.len());
         found
     }
 
     /// Cut `text` at its added tokens and hand the parts to `each` in order. Special tokens count where
     /// `special`; a character after [`GUARD`] starts none where `guarded`.
-    pub(super) fn cut<'a>(&self, text: &'a str, special: bool, guarded: bool, mut each: impl FnMut(Part<'a>)) {
+    pub(super) fn cut<'a>(
+        &self,
+        text: &'a str,
+        special: bool,
+        guarded: bool,
+        mut each: impl FnMut(Part<'a>),
+    ) {
         // Up to `done` everything was handed out.
         let (mut done, mut at) = (0, 0);
         while at < text.len() {
             let rest = &text[at..];
             let Some(c) = rest.chars().next() else { break };
             if guarded && c == GUARD {
-                at += GUARD.len_utf8() + rest[GUARD.len_utf8()..].chars().next().map_or(0, char::len_utf8);
+                at += GUARD.len_utf8()
+                    + rest[GUARD.len_utf8()..]
+                        .chars()
+                        .next()
+                        .map_or(0, char::len_utf8);
                 continue;
             }
             let found = if self.begins(rest.as_bytes()[0]) {
                 let wanted = |token: &AddedToken| {
-                    (special || !token.special) && (!token.single_word || stands_alone(text, at, at + token.text.len()))
+                    (special || !token.special)
+                        && (!token.single_word || stands_alone(text, at, at + token.text.len()))
                 };
                 self.find(rest, wanted).longest
             } else {
@@ -155,7 +172,8 @@ impl AddedTokens {
 /// Whether `text[start..end]` has no word character next to it.
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    !text[..start].chars().next_back().is_some_and(is_word) && !text[end..].chars().next().is_some_and(is_word)
+    !text[..start].chars().next_back().is_some_and(is_word)
+        && !text[end..].chars().next().is_some_and(is_word)
 }
 
 /// `text` without its guards: each stands before the character it guards.
@@ -173,7 +191,14 @@ mod tests {
     use super::*;
 
     fn token(id: u32, text: &str) -> AddedToken {
-        AddedToken { id, text: text.into(), special: true, lstrip: false, rstrip: false, single_word: false }
+        AddedToken {
+            id,
+            text: text.into(),
+            special: true,
+            lstrip: false,
+            rstrip: false,
+            single_word: false,
+        }
     }
 
     fn set() -> AddedTokens {
@@ -181,9 +206,19 @@ mod tests {
             token(1, "<s>"),
             token(2, "</s>"),
             token(3, "<s>>"),
-            AddedToken { special: false, ..token(4, "  ") },
-            AddedToken { lstrip: true, rstrip: true, ..token(5, "<m>") },
-            AddedToken { single_word: true, ..token(6, "word") },
+            AddedToken {
+                special: false,
+                ..token(4, "  ")
+            },
+            AddedToken {
+                lstrip: true,
+                rstrip: true,
+                ..token(5, "<m>")
+            },
+            AddedToken {
+                single_word: true,
+                ..token(6, "word")
+            },
             token(7, "ä"),
             token(8, ""),
         ])
@@ -216,18 +251,34 @@ mod tests {
     #[test]
     fn options_of_tokens() {
         assert_eq!(cut("a \t<m> \n b", true), ["a", "#5", "b"]);
-        assert_eq!(cut("word words a_word (word)", true), ["#6", " words a_word (", "#6", ")"]);
+        assert_eq!(
+            cut("word words a_word (word)", true),
+            ["#6", " words a_word (", "#6", ")"]
+        );
     }
 
     #[test]
     fn guarded_text_holds_no_special_token() {
-        for text in ["<s>", "a<s>></s>", "\u{FDD0}<s>", "\u{FDD0}", "x\u{FDD0}\u{FDD0}", "ä  ä", "<", "<s", "</s><", "word"] {
+        for text in [
+            "<s>",
+            "a<s>></s>",
+            "\u{FDD0}<s>",
+            "\u{FDD0}",
+            "x\u{FDD0}\u{FDD0}",
+            "ä  ä",
+            "<",
+            "<s",
+            "</s><",
+            "word",
+        ] {
             let mut guarded = String::new();
             set().guard(text, &mut guarded);
             assert_eq!(unguard(&guarded), text);
             // What follows cannot complete a token either.
             guarded.push_str("s>>/s>");
-            set().cut(&guarded, true, true, |part| assert!(matches!(part, Part::Text(_) | Part::Token(4)), "{text:?}"));
+            set().cut(&guarded, true, true, |part| {
+                assert!(matches!(part, Part::Text(_) | Part::Token(4)), "{text:?}")
+            });
         }
     }
 

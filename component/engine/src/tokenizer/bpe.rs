@@ -31,7 +31,10 @@ pub(super) struct Merges {
 impl Merges {
     /// Room for `n` rules; more than that many would make lookups slow, then endless.
     pub(super) fn with_capacity(n: usize) -> Self {
-        Merges { rules: Vec::with_capacity(n), slots: vec![0; (n * 2).next_power_of_two().max(2)] }
+        Merges {
+            rules: Vec::with_capacity(n),
+            slots: vec![0; (n * 2).next_power_of_two().max(2)],
+        }
     }
 
     /// Append the rule of the next rank. A pair given twice takes its last rank, as Hugging Face's does.
@@ -40,7 +43,11 @@ impl Merges {
             self.grow();
         }
         let slot = self.slot(left, right);
-        self.rules.push(Merge { left, right, merged });
+        self.rules.push(Merge {
+            left,
+            right,
+            merged,
+        });
         self.slots[slot] = self.rules.len() as u32;
     }
 
@@ -77,7 +84,9 @@ impl Merges {
         if self.slots.is_empty() {
             return NONE;
         }
-        self.slots[self.slot(left, right)].checked_sub(1).unwrap_or(NONE)
+        self.slots[self.slot(left, right)]
+            .checked_sub(1)
+            .unwrap_or(NONE)
     }
 
     /// Merge `symbols` as far as the rules go and append the result to `out`. `symbols` is left empty.
@@ -112,17 +121,36 @@ impl Merges {
         }
     }
 
-    fn apply_by_heap(&self, Scratch { symbols, nodes, heap, .. }: &mut Scratch, out: &mut Vec<u32>) {
+    fn apply_by_heap(
+        &self,
+        Scratch {
+            symbols,
+            nodes,
+            heap,
+            ..
+        }: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) {
         let n = symbols.len();
         nodes.clear();
-        nodes.extend(symbols.iter().enumerate().map(|(i, &symbol)| Node {
-            symbol,
-            rank: symbols.get(i + 1).map_or(NONE, |&next| self.rank(symbol, next)),
-            before: if i == 0 { NONE } else { i as u32 - 1 },
-            after: if i + 1 == n { NONE } else { i as u32 + 1 },
+        nodes.extend(symbols.iter().enumerate().map(|(i, &symbol)| {
+            Node {
+                symbol,
+                rank: symbols
+                    .get(i + 1)
+                    .map_or(NONE, |&next| self.rank(symbol, next)),
+                before: if i == 0 { NONE } else { i as u32 - 1 },
+                after: if i + 1 == n { NONE } else { i as u32 + 1 },
+            }
         }));
         heap.clear();
-        heap.extend(nodes.iter().enumerate().filter(|(_, node)| node.rank != NONE).map(|(i, node)| entry(node.rank, i as u32)));
+        heap.extend(
+            nodes
+                .iter()
+                .enumerate()
+                .filter(|(_, node)| node.rank != NONE)
+                .map(|(i, node)| entry(node.rank, i as u32)),
+        );
 
         while let Some(Reverse(top)) = heap.pop() {
             let (rank, at) = ((top >> 32) as u32, top as u32);
@@ -143,7 +171,11 @@ impl Merges {
                     continue;
                 }
                 let node = nodes[left as usize];
-                let rank = if node.after == NONE { NONE } else { self.rank(node.symbol, nodes[node.after as usize].symbol) };
+                let rank = if node.after == NONE {
+                    NONE
+                } else {
+                    self.rank(node.symbol, nodes[node.after as usize].symbol)
+                };
                 nodes[left as usize].rank = rank;
                 if rank != NONE {
                     heap.push(entry(rank, left));
@@ -201,10 +233,20 @@ mod tests {
         let mut symbols = symbols.to_vec();
         loop {
             let best = (1..symbols.len())
-                .map(|i| (merges.rules.iter().rposition(|r| (r.left, r.right) == (symbols[i - 1], symbols[i])), i))
+                .map(|i| {
+                    (
+                        merges
+                            .rules
+                            .iter()
+                            .rposition(|r| (r.left, r.right) == (symbols[i - 1], symbols[i])),
+                        i,
+                    )
+                })
                 .filter_map(|(rank, i)| Some((rank?, i)))
                 .min();
-            let Some((rank, i)) = best else { return symbols };
+            let Some((rank, i)) = best else {
+                return symbols;
+            };
             symbols[i - 1] = merges.rules[rank].merged;
             symbols.remove(i);
         }
@@ -231,7 +273,10 @@ mod tests {
     #[test]
     fn no_rules_change_nothing() {
         let mut out = Vec::new();
-        let mut scratch = Scratch { symbols: vec![3; 200], ..Scratch::default() };
+        let mut scratch = Scratch {
+            symbols: vec![3; 200],
+            ..Scratch::default()
+        };
         Merges::default().apply(&mut scratch, &mut out);
         assert_eq!(out, [3; 200]);
         assert!(scratch.symbols.is_empty());

@@ -82,7 +82,10 @@ mod tests {
 
     #[test]
     fn known_characters() {
-        assert_eq!((char_of(b' '), char_of(b'\n'), char_of(b'a'), char_of(0xAD)), ('Ġ', 'Ċ', 'a', 'Ń'));
+        assert_eq!(
+            (char_of(b' '), char_of(b'\n'), char_of(b'a'), char_of(0xAD)),
+            ('Ġ', 'Ċ', 'a', 'Ń')
+        );
         assert_eq!(byte_of('\u{144}'), None);
         assert_eq!(byte_of('▁'), None);
     }

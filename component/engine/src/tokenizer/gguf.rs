@@ -33,7 +33,14 @@ pub struct GgufTokenizer {
 }
 
 /// `tokenizer.ggml.pre` names that mean Llama 3's cut (llama.cpp, `llama-vocab.cpp`; FORMATS.md 4.4).
-const LLAMA3_NAMES: &[&str] = &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-e", "falcon_e"];
+const LLAMA3_NAMES: &[&str] = &[
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "falcon3",
+    "falcon-e",
+    "falcon_e",
+];
 const GPT2_NAMES: &[&str] = &["gpt-2", "gpt2"];
 const QWEN2_NAMES: &[&str] = &["qwen2"];
 
@@ -74,21 +81,32 @@ pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
     let added = |(id, kind): (usize, Kind)| {
         let special = kind == Kind::Control;
         let text = meta.tokens[id].clone();
-        matches!(kind, Kind::Control | Kind::UserDefined)
-            .then_some(AddedToken { id: id as u32, text, special, lstrip: false, rstrip: false, single_word: false })
+        matches!(kind, Kind::Control | Kind::UserDefined).then_some(AddedToken {
+            id: id as u32,
+            text,
+            special,
+            lstrip: false,
+            rstrip: false,
+            single_word: false,
+        })
     };
     let added = kinds.clone().enumerate().filter_map(added).collect();
     let vocab = hf::fill(meta.tokens.iter().map(String::as_str).zip(kinds))?;
     let mut merges = Merges::with_capacity(meta.merges.len());
     let mut scratch = Vec::new();
     for rule in &meta.merges {
-        let (left, right) = rule.split_once(' ').ok_or_else(|| LoadError::Tokenizer(format!("the merge `{rule}` has no space")))?;
+        let (left, right) = rule
+            .split_once(' ')
+            .ok_or_else(|| LoadError::Tokenizer(format!("the merge `{rule}` has no space")))?;
         hf::push_merge(left, right, &vocab, &mut merges, &mut scratch)?;
     }
     let llama3 = split == Split::Llama3;
     let prefix = meta.bos_id.filter(|_| meta.add_bos.unwrap_or(llama3));
     if let Some(bos) = prefix.filter(|&bos| bos as usize >= vocab.len()) {
-        return Err(LoadError::Tokenizer(format!("`tokenizer.ggml.bos_token_id` is {bos}, the vocabulary has {} tokens", vocab.len())));
+        return Err(LoadError::Tokenizer(format!(
+            "`tokenizer.ggml.bos_token_id` is {bos}, the vocabulary has {} tokens",
+            vocab.len()
+        )));
     }
     Ok(Parts {
         vocab,
@@ -123,8 +141,14 @@ pub(super) fn write(tokenizer: &Tokenizer) -> GgufTokenizer {
             Split::Qwen2 => "qwen2".into(),
         }),
         tokens: ids.clone().map(name).collect(),
-        token_types: ids.map(|id| vocab.kind(id).unwrap_or(Kind::Unused) as i32).collect(),
-        merges: tokenizer.merges.pairs().map(|(left, right)| format!("{} {}", name(left), name(right))).collect(),
+        token_types: ids
+            .map(|id| vocab.kind(id).unwrap_or(Kind::Unused) as i32)
+            .collect(),
+        merges: tokenizer
+            .merges
+            .pairs()
+            .map(|(left, right)| format!("{} {}", name(left), name(right)))
+            .collect(),
         bos_id: tokenizer.prefix.first().copied(),
         eos_id: None,
         add_bos: Some(!tokenizer.prefix.is_empty()),

@@ -88,7 +88,8 @@ struct Model<'a> {
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Parts, LoadError> {
-    let damaged = |e: serde_json::Error| error(format!("tokenizer.json is damaged or incomplete: {e}"));
+    let damaged =
+        |e: serde_json::Error| error(format!("tokenizer.json is damaged or incomplete: {e}"));
     // The kind first: another model's `vocab` has another type.
     let pipeline: Pipeline = serde_json::from_slice(bytes).map_err(damaged)?;
     let model = &pipeline.model;
@@ -106,14 +107,38 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts, LoadError> {
     let unknown = match model.unk_token.as_deref().filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => {
-            let entry = tables.model.vocab.0.iter().find(|(name, _)| name == text).map(|&(_, id)| id);
-            let added = || pipeline.added_tokens.iter().find(|token| token.content == text).map(|token| token.id);
-            Some(entry.or_else(added).ok_or_else(|| error(format!("the unknown token `{text}` is not in the vocabulary")))?)
+            let entry = tables
+                .model
+                .vocab
+                .0
+                .iter()
+                .find(|(name, _)| name == text)
+                .map(|&(_, id)| id);
+            let added = || {
+                pipeline
+                    .added_tokens
+                    .iter()
+                    .find(|token| token.content == text)
+                    .map(|token| token.id)
+            };
+            Some(entry.or_else(added).ok_or_else(|| {
+                error(format!(
+                    "the unknown token `{text}` is not in the vocabulary"
+                ))
+            })?)
         }
     };
     let prefix = template_prefix(&pipeline.post_processor, vocab.len())?;
-    let (normalized, raw) = pipeline.added_tokens.into_iter().partition::<Vec<_>, _>(|token| token.normalized);
-    let added = |tokens: Vec<Added>, nfc: bool| tokens.into_iter().map(|token| token.into_token(nfc)).collect();
+    let (normalized, raw) = pipeline
+        .added_tokens
+        .into_iter()
+        .partition::<Vec<_>, _>(|token| token.normalized);
+    let added = |tokens: Vec<Added>, nfc: bool| {
+        tokens
+            .into_iter()
+            .map(|token| token.into_token(nfc))
+            .collect()
+    };
     Ok(Parts {
         vocab,
         merges,
@@ -129,25 +154,54 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts, LoadError> {
 
 impl Added {
     fn into_token(self, nfc: bool) -> AddedToken {
-        let Added { id, content, special, lstrip, rstrip, single_word, .. } = self;
-        let text = if nfc { content.nfc().collect() } else { content };
-        AddedToken { id, text, special, lstrip, rstrip, single_word }
+        let Added {
+            id,
+            content,
+            special,
+            lstrip,
+            rstrip,
+            single_word,
+            ..
+        } = self;
+        let text = if nfc {
+            content.nfc().collect()
+        } else {
+            content
+        };
+        AddedToken {
+            id,
+            text,
+            special,
+            lstrip,
+            rstrip,
+            single_word,
+        }
     }
 }
 
 fn check_model(model: &ModelKind) -> Result<(), LoadError> {
     let kind = model.kind.as_deref().unwrap_or("BPE");
     if kind != "BPE" {
-        return Err(error(format!("tokenizer.json has a `{kind}` model; only byte-level `BPE` is supported")));
+        return Err(error(format!(
+            "tokenizer.json has a `{kind}` model; only byte-level `BPE` is supported"
+        )));
     }
     if model.byte_fallback {
-        return Err(error("tokenizer.json is sentencepiece-style BPE (`byte_fallback`); only byte-level BPE is supported"));
+        return Err(error(
+            "tokenizer.json is sentencepiece-style BPE (`byte_fallback`); only byte-level BPE is supported",
+        ));
     }
-    for (key, value) in
-        [("continuing_subword_prefix", &model.continuing_subword_prefix), ("end_of_word_suffix", &model.end_of_word_suffix)]
-    {
+    for (key, value) in [
+        (
+            "continuing_subword_prefix",
+            &model.continuing_subword_prefix,
+        ),
+        ("end_of_word_suffix", &model.end_of_word_suffix),
+    ] {
         if value.as_deref().is_some_and(|text| !text.is_empty()) {
-            return Err(error(format!("tokenizer.json's model has a `{key}`; only byte-level BPE, which has none, is supported")));
+            return Err(error(format!(
+                "tokenizer.json's model has a `{key}`; only byte-level BPE, which has none, is supported"
+            )));
         }
     }
     Ok(())
@@ -173,7 +227,9 @@ fn normalizer(part: &Value) -> Result<bool, LoadError> {
         None => Ok(!steps.is_empty()),
         Some(other) => {
             let kind = kind_of(other);
-            Err(error(format!("tokenizer.json has the normalizer `{kind}`; supported: none, `NFC`")))
+            Err(error(format!(
+                "tokenizer.json has the normalizer `{kind}`; supported: none, `NFC`"
+            )))
         }
     }
 }
@@ -188,12 +244,17 @@ fn pre_tokenizer(part: &Value) -> Result<Split, LoadError> {
     // Of a pattern that covers every text, to isolate the matches or to remove what lies between is the same.
     let isolates = |step: &Value| {
         kind_of(step) == "Split"
-            && matches!((step["behavior"].as_str(), step["invert"].as_bool()), (Some("Isolated"), _) | (Some("Removed"), Some(true)))
+            && matches!(
+                (step["behavior"].as_str(), step["invert"].as_bool()),
+                (Some("Isolated"), _) | (Some("Removed"), Some(true))
+            )
     };
     let found = match steps[..] {
         [only] if is_byte_level(only, true) => Some(Split::Gpt2),
         [split, bytes] if isolates(split) && is_byte_level(bytes, false) => {
-            split["pattern"]["Regex"].as_str().and_then(Split::from_pattern)
+            split["pattern"]["Regex"]
+                .as_str()
+                .and_then(Split::from_pattern)
         }
         _ => None,
     };
@@ -209,10 +270,19 @@ fn pre_tokenizer(part: &Value) -> Result<Split, LoadError> {
 /// The special tokens `TemplateProcessing` puts before a text.
 fn template_prefix(part: &Value, vocab_size: usize) -> Result<Vec<u32>, LoadError> {
     let mut prefix = Vec::new();
-    for step in steps(part, "processors").into_iter().filter(|step| kind_of(step) == "TemplateProcessing") {
+    for step in steps(part, "processors")
+        .into_iter()
+        .filter(|step| kind_of(step) == "TemplateProcessing")
+    {
         for piece in step["single"].as_array().into_iter().flatten() {
-            let Some(name) = piece["SpecialToken"]["id"].as_str() else { break };
-            for id in step["special_tokens"][name]["ids"].as_array().into_iter().flatten() {
+            let Some(name) = piece["SpecialToken"]["id"].as_str() else {
+                break;
+            };
+            for id in step["special_tokens"][name]["ids"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
                 let id = id.as_u64().filter(|&id| id < vocab_size as u64);
                 let id = id.ok_or_else(|| error(format!("tokenizer.json's template puts `{name}` first, whose id is not in the vocabulary")))?;
                 prefix.push(id as u32);
@@ -224,31 +294,52 @@ fn template_prefix(part: &Value, vocab_size: usize) -> Result<Vec<u32>, LoadErro
 
 /// All tokens in id order; those written in byte characters indexed.
 fn vocabulary(entries: &[(Cow<'_, str>, u32)], added: &[Added]) -> Result<Vocab, LoadError> {
-    let ids = entries.iter().map(|&(_, id)| id).chain(added.iter().map(|token| token.id));
-    let size = ids.max().map_or(0, |id| id as usize + 1);
-    if size > entries.len() + added.len() + MAX_GAPS {
-        return Err(error(format!("token ids reach {size} for {} tokens", entries.len() + added.len())));
+    let count = entries.len() + added.len();
+    let ids = entries
+        .iter()
+        .map(|&(_, id)| id)
+        .chain(added.iter().map(|token| token.id));
+    let last = ids.max().map_or(0, |id| id as usize);
+    if last >= count + MAX_GAPS {
+        return Err(error(format!(
+            "a token has the id {last}, but there are only {count} tokens"
+        )));
     }
-    let mut names: Vec<Option<(&str, Kind)>> = vec![None; size];
+    let mut names: Vec<Option<(&str, Kind)>> = vec![None; if count == 0 { 0 } else { last + 1 }];
     for (name, id) in entries {
         if let Some((other, _)) = names[*id as usize].replace((name, Kind::Normal)) {
-            return Err(error(format!("the tokens `{other}` and `{name}` both have the id {id}")));
+            return Err(error(format!(
+                "the tokens `{other}` and `{name}` both have the id {id}"
+            )));
         }
     }
     for token in added {
-        let kind = if token.special { Kind::Control } else { Kind::UserDefined };
+        let kind = if token.special {
+            Kind::Control
+        } else {
+            Kind::UserDefined
+        };
         match names[token.id as usize].replace((&token.content, kind)) {
             Some((other, _)) if other != token.content => {
-                return Err(error(format!("the tokens `{other}` and `{}` both have the id {}", token.content, token.id)));
+                return Err(error(format!(
+                    "the tokens `{other}` and `{}` both have the id {}",
+                    token.content, token.id
+                )));
             }
             _ => {}
         }
     }
-    fill(names.into_iter().map(|name| name.unwrap_or(("", Kind::Unused))))
+    fill(
+        names
+            .into_iter()
+            .map(|name| name.unwrap_or(("", Kind::Unused))),
+    )
 }
 
 /// The vocabulary of tokens given in id order, as names in byte characters (added tokens: as text).
-pub(super) fn fill<'a>(names: impl ExactSizeIterator<Item = (&'a str, Kind)>) -> Result<Vocab, LoadError> {
+pub(super) fn fill<'a>(
+    names: impl ExactSizeIterator<Item = (&'a str, Kind)>,
+) -> Result<Vocab, LoadError> {
     let mut vocab = Vocab::default();
     // Which tokens merges can make: those whose name stands for bytes.
     let mut plain = vec![false; names.len()];
@@ -267,8 +358,18 @@ pub(super) fn fill<'a>(names: impl ExactSizeIterator<Item = (&'a str, Kind)>) ->
 
 /// Append the rule that merges two tokens, given by name. A rule that would make a special token out of ordinary text is
 /// left out.
-pub(super) fn push_merge(left: &str, right: &str, vocab: &Vocab, merges: &mut Merges, scratch: &mut Vec<u8>) -> Result<(), LoadError> {
-    let absent = || error(format!("the merge `{left} {right}` names or makes a token that is not in the vocabulary"));
+pub(super) fn push_merge(
+    left: &str,
+    right: &str,
+    vocab: &Vocab,
+    merges: &mut Merges,
+    scratch: &mut Vec<u8>,
+) -> Result<(), LoadError> {
+    let absent = || {
+        error(format!(
+            "the merge `{left} {right}` names or makes a token that is not in the vocabulary"
+        ))
+    };
     scratch.clear();
     let written = byte_chars::push_bytes(left, scratch);
     let middle = scratch.len();
@@ -342,16 +443,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Rule<'a> {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("`left right` or [left, right]")
             }
-            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Rule<'de>, E> {
-                let (left, right) = text.split_once(' ').ok_or_else(|| E::custom(format!("the merge `{text}` has no space")))?;
-                Ok(Rule { left: Cow::Borrowed(left), right: Cow::Borrowed(right) })
+            fn visit_borrowed_str<E: serde::de::Error>(
+                self,
+                text: &'de str,
+            ) -> Result<Rule<'de>, E> {
+                let (left, right) = text
+                    .split_once(' ')
+                    .ok_or_else(|| E::custom(format!("the merge `{text}` has no space")))?;
+                Ok(Rule {
+                    left: Cow::Borrowed(left),
+                    right: Cow::Borrowed(right),
+                })
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Rule<'de>, E> {
-                let (left, right) = text.split_once(' ').ok_or_else(|| E::custom(format!("the merge `{text}` has no space")))?;
-                Ok(Rule { left: Cow::Owned(left.to_owned()), right: Cow::Owned(right.to_owned()) })
+                let (left, right) = text
+                    .split_once(' ')
+                    .ok_or_else(|| E::custom(format!("the merge `{text}` has no space")))?;
+                Ok(Rule {
+                    left: Cow::Owned(left.to_owned()),
+                    right: Cow::Owned(right.to_owned()),
+                })
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Rule<'de>, A::Error> {
-                match (seq.next_element()?, seq.next_element()?, seq.next_element::<Text<'_>>()?) {
+                match (
+                    seq.next_element()?,
+                    seq.next_element()?,
+                    seq.next_element::<Text<'_>>()?,
+                ) {
                     (Some(Text(left)), Some(Text(right)), None) => Ok(Rule { left, right }),
                     _ => Err(A::Error::custom("a merge is not of two tokens")),
                 }

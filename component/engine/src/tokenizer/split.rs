@@ -8,7 +8,8 @@
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// GPT-2's expression (openai/gpt-2, `encoder.py`), which `ByteLevel` with `use_regex` means.
-pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// Llama 3's expression; GGUF calls it `llama-bpe`.
 pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -99,7 +100,9 @@ fn run(text: &str, belongs: impl Fn(char) -> bool) -> usize {
 
 /// Length of `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll` or `'d` at the start of `text`, else 0.
 fn contraction(text: &str, ignore_case: bool) -> usize {
-    let Some(tail) = text.strip_prefix('\'') else { return 0 };
+    let Some(tail) = text.strip_prefix('\'') else {
+        return 0;
+    };
     let mut chars = tail.chars();
     let mut next = || {
         chars.next().map(|c| match c {
@@ -159,11 +162,16 @@ fn llama3(text: &str, max_digits: usize) -> usize {
     match class(first) {
         Class::Letter => letters(width),
         Class::Number => {
-            let digits = text.chars().take(max_digits).take_while(|&c| class(c) == Class::Number);
+            let digits = text
+                .chars()
+                .take(max_digits)
+                .take_while(|&c| class(c) == Class::Number);
             digits.map(char::len_utf8).sum()
         }
         // `[^\r\n\p{L}\p{N}]?\p{L}+`
-        Class::Space | Class::Other if second == Some(Class::Letter) && !is_newline(first) => letters(width),
+        Class::Space | Class::Other if second == Some(Class::Letter) && !is_newline(first) => {
+            letters(width)
+        }
         Class::Other => symbols(width),
         Class::Space if first == ' ' && second == Some(Class::Other) => symbols(width),
         Class::Space => {
@@ -189,7 +197,10 @@ mod tests {
     fn llama3_by_hand() {
         let cases: &[(&str, &[&str])] = &[
             ("Hello, world!", &["Hello", ",", " world", "!"]),
-            ("I'm, YOU'LL don't", &["I", "'m", ",", " YOU", "'LL", " don", "'t"]),
+            (
+                "I'm, YOU'LL don't",
+                &["I", "'m", ",", " YOU", "'LL", " don", "'t"],
+            ),
             ("12345 6", &["123", "45", " ", "6"]),
             ("a  b", &["a", " ", " b"]),
             ("a\n\n  b", &["a", "\n\n", " ", " b"]),
@@ -208,6 +219,11 @@ mod tests {
 
     #[test]
     fn gpt2_by_hand() {
-        assert_eq!(cut(Split::Gpt2, "I'm 12345,  b\n\nc'LL"), ["I", "'m", " 12345", ",", " ", " b", "\n", "\n", "c", "'", "LL"]);
+        assert_eq!(
+            cut(Split::Gpt2, "I'm 12345,  b\n\nc'LL"),
+            [
+                "I", "'m", " 12345", ",", " ", " b", "\n", "\n", "c", "'", "LL"
+            ]
+        );
     }
 }

@@ -37,7 +37,11 @@ impl Stop {
         for n in 1..text.len() {
             border[n] = extend(&text, &border, border[n - 1], text[n]);
         }
-        Stop { text, border: border.into(), matched: 0 }
+        Stop {
+            text,
+            border: border.into(),
+            matched: 0,
+        }
     }
 
     /// Take the next byte; true if the stop text is complete.
@@ -52,36 +56,66 @@ fn extend(text: &[u8], border: &[usize], mut matched: usize, byte: u8) -> usize 
     while matched > 0 && text[matched] != byte {
         matched = border[matched - 1];
     }
-    if text[matched] == byte { matched + 1 } else { 0 }
+    if text[matched] == byte {
+        matched + 1
+    } else {
+        0
+    }
 }
 
 impl StopMatcher {
     /// A matcher at the beginning of a text. Empty stop texts are ignored.
     pub fn new(stops: &[String]) -> Self {
-        let stops = stops.iter().filter(|text| !text.is_empty()).map(|text| Stop::new(text)).collect();
-        StopMatcher { stops, held: String::new(), stopped: false }
+        let stops = stops
+            .iter()
+            .filter(|text| !text.is_empty())
+            .map(|text| Stop::new(text))
+            .collect();
+        StopMatcher {
+            stops,
+            held: String::new(),
+            stopped: false,
+        }
     }
 
     /// Take the next piece of text. After a stop text was found, nothing is shown any more.
     pub fn push(&mut self, piece: &str) -> StopStep {
         if self.stopped {
-            return StopStep { text: String::new(), stopped: true };
+            return StopStep {
+                text: String::new(),
+                stopped: true,
+            };
         }
         self.held.push_str(piece);
         let before = self.held.len() - piece.len();
         for (at, byte) in piece.bytes().enumerate() {
-            let complete = self.stops.iter_mut().filter_map(|stop| stop.advance(byte).then_some(stop.text.len())).max();
+            let complete = self
+                .stops
+                .iter_mut()
+                .filter_map(|stop| stop.advance(byte).then_some(stop.text.len()))
+                .max();
             if let Some(length) = complete {
                 self.stopped = true;
                 let mut text = std::mem::take(&mut self.held);
                 text.truncate(before + at + 1 - length);
-                return StopStep { text, stopped: true };
+                return StopStep {
+                    text,
+                    stopped: true,
+                };
             }
         }
         // A match begins with a character's first byte, so this is a character's boundary.
-        let kept = self.stops.iter().map(|stop| stop.matched).max().unwrap_or(0);
+        let kept = self
+            .stops
+            .iter()
+            .map(|stop| stop.matched)
+            .max()
+            .unwrap_or(0);
         let held = self.held.split_off(self.held.len() - kept);
-        StopStep { text: std::mem::replace(&mut self.held, held), stopped: false }
+        StopStep {
+            text: std::mem::replace(&mut self.held, held),
+            stopped: false,
+        }
     }
 
     /// End the text: what was held back is no stop text.
@@ -102,7 +136,9 @@ mod tests {
     fn naive(stops: &[String], text: &str) -> (String, bool) {
         let boundaries = text.char_indices().map(|(at, c)| at + c.len_utf8());
         for end in boundaries {
-            let ending = stops.iter().filter(|stop| !stop.is_empty() && text[..end].ends_with(stop.as_str()));
+            let ending = stops
+                .iter()
+                .filter(|stop| !stop.is_empty() && text[..end].ends_with(stop.as_str()));
             if let Some(length) = ending.map(String::len).max() {
                 return (text[..end - length].to_owned(), true);
             }
@@ -137,7 +173,10 @@ mod tests {
     #[test]
     fn nothing_of_a_stop_text_is_shown() {
         let mut matcher = StopMatcher::new(&["\nUser:".into(), "END".into()]);
-        let step = |text: &str, stopped| StopStep { text: text.into(), stopped };
+        let step = |text: &str, stopped| StopStep {
+            text: text.into(),
+            stopped,
+        };
         assert_eq!(matcher.push("Hi\n"), step("Hi", false));
         assert_eq!(matcher.push("Us"), step("", false));
         assert_eq!(matcher.push("ual E"), step("\nUsual ", false));

@@ -29,13 +29,16 @@ impl TextStream {
         self.held.extend_from_slice(bytes);
         let mut text = String::with_capacity(self.held.len());
         let mut incomplete = 0;
-        for chunk in self.held.utf8_chunks() {
+        let mut chunks = self.held.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
             text.push_str(chunk.valid());
-            match std::str::from_utf8(chunk.invalid()) {
-                Ok(_) => {}
-                // No `error_len`: the bytes end inside of a character. Only the last chunk can.
-                Err(e) if e.error_len().is_none() => incomplete = chunk.invalid().len(),
-                Err(_) => text.push(char::REPLACEMENT_CHARACTER),
+            let invalid = chunk.invalid();
+            // No `error_len`: a character's beginning, which what comes next may complete.
+            let begins = |bytes| std::str::from_utf8(bytes).is_err_and(|e| e.error_len().is_none());
+            if chunks.peek().is_none() && begins(invalid) {
+                incomplete = invalid.len();
+            } else if !invalid.is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
             }
         }
         self.held.drain(..self.held.len() - incomplete);
@@ -56,7 +59,10 @@ mod tests {
 
     fn stream<'a>(tokens: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
         let mut stream = TextStream::new();
-        let mut pieces: Vec<String> = tokens.into_iter().map(|bytes| stream.push_bytes(bytes)).collect();
+        let mut pieces: Vec<String> = tokens
+            .into_iter()
+            .map(|bytes| stream.push_bytes(bytes))
+            .collect();
         pieces.push(stream.finish());
         pieces
     }
@@ -67,7 +73,13 @@ mod tests {
             any::<char>().prop_map(|c| c.to_string().into_bytes()),
             any::<char>().prop_map(|c| c.to_string().into_bytes()[..1].to_vec()),
             prop::collection::vec(0x80u8..=0xFF, 1..4),
-            prop::sample::select(vec![vec![0xE0, 0x80], vec![0xED, 0xA0, 0x80], vec![0xF0, 0x9F, 0x98], vec![0xF4, 0x90], vec![0xC0]]),
+            prop::sample::select(vec![
+                vec![0xE0, 0x80],
+                vec![0xED, 0xA0, 0x80],
+                vec![0xF0, 0x9F, 0x98],
+                vec![0xF4, 0x90],
+                vec![0xC0]
+            ]),
         ];
         prop::collection::vec(fragment, 0..12).prop_map(|fragments| fragments.concat())
     }
@@ -103,12 +115,19 @@ mod tests {
 
     #[test]
     fn an_emoji_in_four_tokens() {
-        let pieces = stream(["😀".as_bytes()].into_iter().flat_map(|bytes| bytes.chunks(1)));
+        let pieces = stream(
+            ["😀".as_bytes()]
+                .into_iter()
+                .flat_map(|bytes| bytes.chunks(1)),
+        );
         assert_eq!(pieces, ["", "", "", "😀", ""]);
     }
 
     #[test]
     fn a_broken_character_is_flushed_by_what_follows() {
-        assert_eq!(stream([&b"\xF0\x9F"[..], b"a", b"\xE2"]), ["", "\u{FFFD}a", "", "\u{FFFD}"]);
+        assert_eq!(
+            stream([&b"\xF0\x9F"[..], b"a", b"\xE2"]),
+            ["", "\u{FFFD}a", "", "\u{FFFD}"]
+        );
     }
 }

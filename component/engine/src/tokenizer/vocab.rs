@@ -40,7 +40,9 @@ impl Vocab {
         let end = u32::try_from(self.bytes.len())
             .map_err(|_| LoadError::Tokenizer("the vocabulary's text exceeds 4 GiB".into()))?;
         if self.ends.len() >= MAX_TOKENS {
-            return Err(LoadError::Tokenizer(format!("more than {MAX_TOKENS} tokens")));
+            return Err(LoadError::Tokenizer(format!(
+                "more than {MAX_TOKENS} tokens"
+            )));
         }
         self.ends.push(end);
         self.kinds.push(kind);

@@ -1,0 +1,269 @@
+//! The tokenizer against Hugging Face's `tokenizers`, on texts chosen to be awkward and on random ones.
+//!
+//! Every tokenizer here is also converted to GGUF's arrays and back, and must encode the same.
+//! GPT-2's and GPT-NeoX's files are not part of the repository: where the directory
+//! `STERNA_TOKENIZERS` names (default `../shared/data/tokenizers`) lacks them, the test says so.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sterna_engine::tokenizer::Tokenizer;
+
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+const TEXTS: &[&str] = &[
+    "",
+    "Hello, world!",
+    "Once upon a time, there was a little girl named Lily. She said, \"I'm happy!\"\n\nThe end.",
+    "I'M you'LL we'Ve they'rE it'S don'T I'd 'tis 'S 'ſ ''s can''t 'l 'r 'v ' 're",
+    "0 12 123 1234 12345678901 3.14 1,000 ½ ² Ⅷ ٣٤٥ １２３４ a1b22c333",
+    "  leading   and  trailing   ",
+    "\t tabs\t\tand\nnew\r\nlines\r\r\n\n \n  \n\t x\u{a0}y\u{3000}z\u{2028}w\u{85}v\u{b}u\u{1680}t",
+    " \n",
+    "\n ",
+    " \u{3000}a",
+    "a\n",
+    "a \n b",
+    "\u{a0}\u{a0}5",
+    "  5",
+    "  !",
+    " \t!",
+    "!\n\n!",
+    "!\r\n x",
+    "\u{2003}!",
+    "fn main() { println!(\"{}\", x[0] += 1); } // ->=<!== ~~~ ***",
+    "naïve café Ünïcödé ßẞ ŉ ǅ ʰ ª º İı K Å",
+    "e\u{301}a\u{308} \u{301}x \u{301} 1\u{20e3} क्षि नमस्ते สวัสดี ครับ שלום مرحبا",
+    "漢字かなカナ한국어 中文。，！",
+    "😀😃 👨‍👩‍👧‍👦 🇺🇳 ✨️ ❤️ Ⓐ ①",
+    "\u{0}\u{1}\u{7f}\u{ad}\u{200b}\u{200d}\u{feff}\u{fdd0}\u{fffd}\u{ffff}\u{e000}\u{10ffff}",
+    "<|begin_of_text|>x<|end_of_text|><|pad|><|endoftext|>",
+    "<s>a</s> <pad><s",
+    "<|endoftext|",
+    "<unk><mask>",
+    "supercalifragilisticexpialidocious antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "                        \n                                 x",
+    "--------------------------------------------------------------",
+];
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+fn demo() -> Value {
+    serde_json::from_slice(&std::fs::read(fixtures().join("demo-tokenizer.json")).unwrap()).unwrap()
+}
+
+/// One tokenizer in three forms: ours, ours by way of GGUF, Hugging Face's.
+struct Trio {
+    ours: Tokenizer,
+    from_gguf: Tokenizer,
+    theirs: tokenizers::Tokenizer,
+}
+
+impl Trio {
+    fn new(json: &[u8]) -> Self {
+        let ours = Tokenizer::from_json(json).unwrap();
+        let from_gguf = Tokenizer::from_gguf(ours.to_gguf()).unwrap();
+        Trio {
+            ours,
+            from_gguf,
+            theirs: tokenizers::Tokenizer::from_bytes(json).unwrap(),
+        }
+    }
+
+    fn check(&mut self, text: &str) {
+        for special in [true, false] {
+            self.theirs.set_encode_special_tokens(!special);
+            let expected = self
+                .theirs
+                .encode_fast(text, false)
+                .unwrap()
+                .get_ids()
+                .to_vec();
+            assert_eq!(
+                self.ours.encode(text, special).unwrap(),
+                expected,
+                "{text:?}, special tokens: {special}"
+            );
+            assert_eq!(
+                self.from_gguf.encode(text, special).unwrap(),
+                expected,
+                "{text:?} by way of GGUF"
+            );
+            assert_eq!(
+                self.ours.decode(&expected),
+                self.theirs.decode(&expected, true).unwrap(),
+                "{text:?} back"
+            );
+            if !special {
+                assert!(!expected.iter().any(|&id| self.ours.is_special(id)));
+            }
+        }
+    }
+
+    fn check_all(&mut self) {
+        assert_eq!(self.ours.vocab_size(), self.theirs.get_vocab_size(true));
+        TEXTS.iter().for_each(|text| self.check(text));
+        self.check(&TEXTS.concat());
+    }
+}
+
+fn check_json(value: &Value) {
+    Trio::new(&serde_json::to_vec(value).unwrap()).check_all();
+}
+
+#[test]
+fn the_demo_model() {
+    check_json(&demo());
+}
+
+#[test]
+fn the_tiny_models() {
+    for form in [
+        "master-bf16-online",
+        "packed-autobitlinear",
+        "packed-bitlinear-inverse",
+    ] {
+        Trio::new(&std::fs::read(fixtures().join(form).join("tokenizer.json")).unwrap())
+            .check_all();
+    }
+}
+
+/// The demo model's vocabulary under each of the other pipelines that are supported.
+#[test]
+fn other_pipelines() {
+    let split = |pattern: &str, behavior: &str, invert: bool| {
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})
+    };
+    let mut variant = demo();
+    variant["model"]["ignore_merges"] = json!(true);
+    check_json(&variant);
+    variant["pre_tokenizer"] = split(&LLAMA3.replace("{1,3}", ""), "Isolated", false);
+    variant["normalizer"] = json!({"type": "NFC"});
+    check_json(&variant);
+    variant["pre_tokenizer"] = split(LLAMA3, "Removed", true);
+    check_json(&variant);
+    variant["pre_tokenizer"] =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+    variant["model"]["ignore_merges"] = json!(false);
+    check_json(&variant);
+}
+
+#[test]
+fn options_of_added_tokens() {
+    let mut variant = demo();
+    variant["normalizer"] = json!({"type": "NFC"});
+    let mut id = 4096;
+    for (content, options) in [
+        ("<l>", json!({"lstrip": true})),
+        ("<r>", json!({"rstrip": true, "special": true})),
+        (
+            "<both>",
+            json!({"rstrip": true, "lstrip": true, "normalized": true}),
+        ),
+        ("word", json!({"single_word": true})),
+        ("café", json!({"normalized": true})),
+        ("    ", json!({})),
+    ] {
+        let mut token = json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": false});
+        token
+            .as_object_mut()
+            .unwrap()
+            .extend(options.as_object().unwrap().clone());
+        variant["added_tokens"].as_array_mut().unwrap().push(token);
+        id += 1;
+    }
+    let json = serde_json::to_vec(&variant).unwrap();
+    let ours = Tokenizer::from_json(&json).unwrap();
+    let mut theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+    for text in [
+        "a <l> b",
+        "a  <l><r>  b",
+        " \n<both> \t x",
+        "word words a word, sword (word) word_ _word",
+        "café cafe\u{301} \u{e9}",
+        "a     b         c",
+        "<l><l> <r> <r>",
+        "<both>",
+        "  <both>  ",
+    ] {
+        for special in [true, false] {
+            theirs.set_encode_special_tokens(!special);
+            let expected = theirs.encode_fast(text, false).unwrap().get_ids().to_vec();
+            assert_eq!(
+                ours.encode(text, special).unwrap(),
+                expected,
+                "{text:?}, special tokens: {special}"
+            );
+        }
+    }
+}
+
+#[test]
+fn published_tokenizers() {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/tokenizers");
+    let directory = std::env::var_os("STERNA_TOKENIZERS").map_or(default, PathBuf::from);
+    for name in ["gpt2", "neox"] {
+        let path = directory.join(name).join("tokenizer.json");
+        match std::fs::read(&path) {
+            Ok(json) => Trio::new(&json).check_all(),
+            Err(error) => eprintln!(
+                "left out: the {name} tokenizer; cannot read {}: {error}",
+                path.display()
+            ),
+        }
+    }
+}
+
+#[test]
+fn known_ids() {
+    let tokenizer =
+        Tokenizer::from_json(&std::fs::read(fixtures().join("demo-tokenizer.json")).unwrap())
+            .unwrap();
+    assert_eq!(tokenizer.prefix(), [0]);
+    // Prompts and ids of the demo model's reference run, its beginning-of-sequence token left out.
+    let cases: &[(&str, &[u32])] = &[
+        (
+            "Once upon a time, there was a little girl named Lily.",
+            &[
+                442, 458, 261, 411, 14, 398, 286, 261, 408, 476, 419, 446, 16,
+            ],
+        ),
+        ("The dog and the cat", &[381, 546, 270, 264, 519]),
+        ("Tom wanted to", &[928, 447, 268]),
+        (
+            "One day, a small bird found a shiny stone.",
+            &[388, 337, 14, 261, 563, 483, 531, 261, 1100, 1909, 16],
+        ),
+    ];
+    for (text, ids) in cases {
+        assert_eq!(tokenizer.encode(text, true).unwrap(), *ids);
+        assert_eq!(tokenizer.decode(ids), *text);
+    }
+    assert_eq!(tokenizer.encode("<|end_of_text|>", true).unwrap(), [1]);
+    assert_eq!(tokenizer.token_to_id("<|end_of_text|>"), Some(1));
+    assert_eq!(tokenizer.token_bytes(261), Some(&b" a"[..]));
+    assert_eq!(tokenizer.token_bytes(4096), None);
+    assert_eq!(tokenizer.decode(&[0, 381, 1, 9999]), "The");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_texts(text in "(\\PC|[ \\n\\r\\t'a-zA-Z0-9.!]|'(s|LL|ve)|\\p{L}|\\p{N}|\\p{M}|\\s|<s>|<\\|pad\\|>){0,40}") {
+        // Built once for all cases.
+        thread_local!(static TRIOS: std::cell::RefCell<Vec<Trio>> = std::cell::RefCell::new(vec![
+            Trio::new(&std::fs::read(fixtures().join("demo-tokenizer.json")).unwrap()),
+            Trio::new(&std::fs::read(fixtures().join("packed-autobitlinear/tokenizer.json")).unwrap()),
+        ]));
+        TRIOS.with_borrow_mut(|trios| trios.iter_mut().for_each(|trio| trio.check(&text)));
+    }
+}
