@@ -19,5 +19,5 @@ scripts/cargo-wasm.sh build -q -p sterna-engine --lib
 place sterna_engine.wasm engine.wasm
 scripts/cargo-wasm.sh build -q -p sterna-engine --bin sterna_bench
 place sterna_bench.wasm bench.wasm
-scripts/cargo-wasm.sh build -q -p sterna-kernels --features checks --bin kernel_checks
-place kernel_checks.wasm kernel_checks.wasm
+scripts/cargo-wasm.sh build -q -p sterna-kernels --features checks --example kernel_checks
+place examples/kernel_checks.wasm kernel_checks.wasm
