@@ -153,6 +153,7 @@ fn breathe() {
     }
 }
 
+/// A chunk may pass through several of the host's tasks on its way to the socket; each gets a turn.
 const TURNS: u32 = 3;
 
 /// The engine this component imports.
