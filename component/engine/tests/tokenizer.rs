@@ -160,8 +160,7 @@ fn other_pipelines() {
 fn options_of_added_tokens() {
     let mut variant = demo();
     variant["normalizer"] = json!({"type": "NFC"});
-    let mut id = 4096;
-    for (content, options) in [
+    for (id, (content, options)) in (4096..).zip([
         ("<l>", json!({"lstrip": true})),
         ("<r>", json!({"rstrip": true, "special": true})),
         (
@@ -171,14 +170,13 @@ fn options_of_added_tokens() {
         ("word", json!({"single_word": true})),
         ("café", json!({"normalized": true})),
         ("    ", json!({})),
-    ] {
+    ]) {
         let mut token = json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": false});
         token
             .as_object_mut()
             .unwrap()
             .extend(options.as_object().unwrap().clone());
         variant["added_tokens"].as_array_mut().unwrap().push(token);
-        id += 1;
     }
     let json = serde_json::to_vec(&variant).unwrap();
     let ours = Tokenizer::from_json(&json).unwrap();
