@@ -1,6 +1,10 @@
 //! What the engine's tests share: where the fixtures are, how to run a prompt, and a naive transformer.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a crate and uses its part"
+)]
 
 pub mod naive;
 
