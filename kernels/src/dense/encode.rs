@@ -13,7 +13,7 @@ pub fn encode_dense_row(ty: DenseType, row: &[f32], out: &mut [u8]) {
         }
         DenseType::F16 => {
             for (x, b) in row.iter().zip(out.as_chunks_mut().0) {
-                *b = half::f16::from_f32(*x).to_le_bytes();
+                *b = half::f16::from_f32_const(*x).to_le_bytes();
             }
         }
         DenseType::Bf16 => {

@@ -56,7 +56,7 @@ pub(crate) fn encode(x: &[f32; BLOCK], block: &mut [u8; BYTES]) {
     let largest = scales
         .iter()
         .fold(0.0f32, |max, v| if v.abs() > max.abs() { *v } else { max });
-    let d = half::f16::from_f32(largest / -128.0);
+    let d = half::f16::from_f32_const(largest / -128.0);
     if d.to_f32() == 0.0 {
         return; // all weights are zero, or too small for f16
     }

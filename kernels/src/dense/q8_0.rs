@@ -32,7 +32,7 @@ pub(crate) fn encode(x: &[f32; BLOCK], block: &mut [u8; BYTES]) {
     let absmax = x.iter().fold(0.0f32, |max, v| max.max(v.abs()));
     let d = absmax / 127.0;
     let inverse = if d > 0.0 { 1.0 / d } else { 0.0 };
-    block[..2].copy_from_slice(&half::f16::from_f32(d).to_le_bytes());
+    block[..2].copy_from_slice(&half::f16::from_f32_const(d).to_le_bytes());
     for (byte, x) in block[2..].iter_mut().zip(x) {
         *byte = (x * inverse).round() as i8 as u8;
     }
