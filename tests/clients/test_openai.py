@@ -110,7 +110,7 @@ def test_clients_that_leave_free_their_work(client, get):
     while True:
         metrics = get("/metrics")
         cancelled = gauge(metrics, "sterna_generations_cancelled_total") - before
-        if gauge(metrics, "sterna_generations_running") == 0 and gauge(metrics, "sterna_generations_queued") == 0:
+        if gauge(metrics, "sterna_sequences_running") == 0 and gauge(metrics, "sterna_sequences_queued") == 0:
             break
         assert time.monotonic() < deadline, metrics
         time.sleep(0.05)
@@ -125,7 +125,7 @@ def test_clients_that_leave_free_their_work(client, get):
 def test_bad_fields_are_named(client, field, value):
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(model="demo", prompt="x", extra_body={field: value})
-    assert caught.value.param == field
+    assert caught.value.param.startswith(field)
 
 
 def test_unknown_role_and_model(client):
