@@ -1,10 +1,10 @@
 //! Text to token ids and back: byte-level BPE as GPT-2, Llama 3 and the BitNet family use it.
 //!
-//! Written here rather than taken from a crate, after measuring. To load a tokenizer.json of 128k tokens took
-//! kitoken 0.11 0.5 s, `tokenizers` 0.22 2.4 s and its candidate for 1.0 4.3 s (with the conversion it
-//! asks for), this module 0.17 s, and 0.1 s from a GGUF's arrays, which neither crate takes. And baked
-//! components snapshot these tables, so they are flat arrays with a fixed hash. Hugging Face's
-//! `tokenizers` remains the tests' oracle.
+//! Written here rather than taken from a crate, after measuring. In CPU time, to load a tokenizer.json of 128k
+//! tokens took kitoken 0.11 about 0.5 s, `tokenizers` 0.22 0.8 s and its candidate for 1.0 1.2 s (with the
+//! conversion it asks for), this module 0.15 s, and 0.1 s from a GGUF's arrays. And baked components
+//! snapshot these tables, so they are flat arrays with a fixed hash. Hugging Face's `tokenizers`
+//! remains the tests' oracle.
 //!
 //! The path of a text: added tokens are cut out (`added`), the rest is brought to the model's normal form, cut
 //! into pieces (`split`), and each piece's bytes are merged (`bpe`) to tokens (`vocab`).
