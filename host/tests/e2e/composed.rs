@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use serde_json::Value;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{DirPerms, FilePerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{
@@ -87,7 +87,7 @@ impl PlainHost {
         self.runtime.block_on(async {
             let wasi = WasiCtx::builder()
                 .inherit_stderr()
-                .preopened_dir(&self.models, "/model", DirPerms::READ, FilePerms::READ)
+                .preopened_dir(&self.models, "/model", FsPerms::ReadOnly)
                 .unwrap()
                 .build();
             let state = State {
@@ -97,7 +97,8 @@ impl PlainHost {
                 hooks: NoNetwork,
             };
             let mut store = Store::new(self.pre.engine(), state);
-            let body = Full::new(Bytes::from(request.to_string())).map_err(|never| match never {});
+            let body = Full::new(Bytes::from(request.to_string()))
+                .map_err(wasmtime_wasi_http::Error::from);
             let request = hyper::Request::post("http://test/v1/completions")
                 .header("content-type", "application/json")
                 .body(body)
