@@ -16,6 +16,10 @@ pub struct Head {
     pub content_type: Option<String>,
     /// `Content-Length`, if sent and a number.
     pub content_length: Option<u64>,
+    /// `Accept`, if sent.
+    pub accept: Option<String>,
+    /// `If-None-Match`, if sent.
+    pub if_none_match: Option<String>,
 }
 
 /// A response header.
@@ -30,6 +34,7 @@ pub struct Header {
 enum Value {
     Text(&'static str),
     Number(u64),
+    Tag(u64),
 }
 
 impl Header {
@@ -49,11 +54,20 @@ impl Header {
         }
     }
 
+    /// An `ETag` that is this number.
+    pub fn entity_tag(number: u64) -> Self {
+        Header {
+            name: "etag",
+            value: Value::Tag(number),
+        }
+    }
+
     /// The value as it is sent.
     pub fn value(&self) -> String {
         match self.value {
             Value::Text(text) => text.to_owned(),
             Value::Number(number) => number.to_string(),
+            Value::Tag(number) => format!("\"{number:016x}\""),
         }
     }
 }
@@ -80,9 +94,16 @@ pub enum Body<G> {
 
 impl<G> Reply<G> {
     fn new(status: u16, content_type: &'static str, body: Body<G>) -> Self {
+        let mut reply = Self::bare(status, body);
+        reply
+            .headers
+            .insert(0, Header::text("content-type", content_type));
+        reply
+    }
+
+    fn bare(status: u16, body: Body<G>) -> Self {
         // Any page may call this API: it has no cookies or sessions that a foreign page could borrow.
         let headers = vec![
-            Header::text("content-type", content_type),
             Header::text("access-control-allow-origin", "*"),
             Header::text("access-control-expose-headers", "retry-after"),
         ];
@@ -100,11 +121,17 @@ impl<G> Reply<G> {
 
     /// A plain text.
     pub fn text(text: &str) -> Self {
-        Self::new(
-            200,
-            "text/plain; charset=utf-8",
-            Body::Whole(text.as_bytes().to_vec()),
-        )
+        Self::file("text/plain; charset=utf-8", text)
+    }
+
+    /// A text of some type.
+    pub fn file(content_type: &'static str, text: &str) -> Self {
+        Self::new(200, content_type, Body::Whole(text.as_bytes().to_vec()))
+    }
+
+    /// The client has what it asks for.
+    pub fn not_modified() -> Self {
+        Self::bare(304, Body::Whole(Vec::new()))
     }
 
     /// A stream of server-sent events.

@@ -3,7 +3,7 @@
 //! The path of a request: `wasi.rs` (the world outside) -> `route.rs` (method and path) -> `body.rs` (bytes,
 //! at most 4 MiB) -> `fields.rs`, `params.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) ->
 //! `engine.rs` (the contract in `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault becomes
-//! an HTTP status in `error.rs`.
+//! an HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
 //!
 //! Where OpenAI's documentation leaves a choice:
 //!
@@ -25,6 +25,7 @@ pub mod error;
 pub mod fields;
 pub mod http;
 pub mod models;
+pub mod page;
 pub mod params;
 pub mod prompt;
 pub mod route;

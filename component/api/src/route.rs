@@ -6,8 +6,10 @@ use crate::{
     engine::{Engine, Error, Generation, Request},
     error::ApiError,
     fields::Object,
-    http::{Body, Head, Reply},
-    models, params, prompt,
+    http::{Body, Head, Header, Reply},
+    models,
+    page::{self, File},
+    params, prompt,
     stream::{EventStream, unfinished},
 };
 use percent_encoding::percent_decode_str;
@@ -23,6 +25,7 @@ POST /v1/completions        continue a text or token ids
 GET  /v1/models             what can be asked
 GET  /v1/models/{id}        one model's facts
 GET  /health                whether the API answers
+GET  /                      this list, or in a browser a page to chat on
 
 curl http://HOST/v1/chat/completions -H 'Content-Type: application/json' \\
   -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story.\"}], \"max_tokens\": 100}'
@@ -32,6 +35,7 @@ curl http://HOST/v1/chat/completions -H 'Content-Type: application/json' \\
 /// What a path names.
 enum Route<'a> {
     Index,
+    Page(&'static File),
     Health,
     Models,
     Model(&'a str),
@@ -42,6 +46,8 @@ impl<'a> Route<'a> {
     fn find(path: &'a str) -> Option<Self> {
         Some(match path {
             "/" => Route::Index,
+            "/style.css" => Route::Page(&page::STYLE),
+            "/chat.js" => Route::Page(&page::SCRIPT),
             "/health" => Route::Health,
             "/v1/models" => Route::Models,
             "/v1/chat/completions" => Route::Complete(Kind::Chat),
@@ -87,7 +93,16 @@ fn respond<E: Engine>(
     match (head.method.as_str(), &route) {
         ("OPTIONS", _) => Ok(Reply::options(route.allow())),
         ("POST", &Route::Complete(kind)) => complete(engine, kind, head, body, stamp),
-        ("GET" | "HEAD", Route::Index) => Ok(Reply::text(INDEX)),
+        ("GET" | "HEAD", Route::Index) => {
+            let mut reply = if page::wants_html(head) {
+                page::INDEX.reply(head)
+            } else {
+                Reply::text(INDEX)
+            };
+            reply.headers.push(Header::text("vary", "accept"));
+            Ok(reply)
+        }
+        ("GET" | "HEAD", Route::Page(file)) => Ok(file.reply(head)),
         ("GET" | "HEAD", Route::Health) => Ok(Reply::json(200, br#"{"status":"ok"}"#.to_vec())),
         ("GET" | "HEAD", Route::Models) => Ok(Reply::json(200, models::list(&engine.models()))),
         ("GET" | "HEAD", Route::Model(id)) => {

@@ -94,6 +94,8 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
         path: request.path_with_query().unwrap_or_default(),
         content_type: header("content-type"),
         content_length: header("content-length").and_then(|value| value.trim().parse().ok()),
+        accept: header("accept"),
+        if_none_match: header("if-none-match"),
     };
     (head, header("expect").is_some())
 }
