@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Starts a server on an ephemeral port and drives its chat page in headless Chromium: `run.sh PATH-TO-sterna`.
+# Chromium is Debian's (installed by apt if missing); playwright-core comes from npm into target/browser-node.
+# Where one of them cannot be had, it says so and tests nothing. Screenshots: target/browser-screens.
+set -euo pipefail
+sterna=$(realpath "$1")
+cd "$(dirname "$0")/../.."
+modules=target/browser-node
+playwright=playwright-core@1.65.1
+screens=target/browser-screens
+skip() { echo "browser: SKIPPED, the chat page is not tested: $*"; exit 0; }
+
+find_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+if ! find_chromium >/dev/null; then
+  command -v apt-get >/dev/null || skip "there is no chromium on PATH and no apt-get to install it"
+  [ "$(id -u)" = 0 ] || skip "there is no chromium on PATH, and installing it needs root (apt-get install chromium)"
+  echo "browser: installing chromium by apt"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } ||
+    skip "apt-get install chromium failed"
+fi
+command -v node >/dev/null && command -v npm >/dev/null || skip "node or npm is missing (Debian: apt-get install nodejs npm)"
+if [ "$(cat "$modules/installed.txt" 2>/dev/null)" != "$playwright" ]; then
+  echo "browser: installing $playwright into $modules"
+  mkdir -p "$modules"
+  npm install --prefix "$modules" --no-save --no-audit --no-fund --loglevel=error "$playwright" >/dev/null ||
+    skip "npm could not install $playwright"
+  echo "$playwright" > "$modules/installed.txt"
+fi
+
+log=$(mktemp)
+"$sterna" serve --listen 127.0.0.1:0 >"$log" 2>&1 &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT
+address=
+for _ in $(seq 300); do # 30 s
+  address=$(grep -oE -m1 'http://127\.0\.0\.1:[0-9]+' "$log" || true)
+  [ -z "$address" ] || break
+  kill -0 "$server" 2>/dev/null || break
+  sleep 0.1
+done
+[ -n "$address" ] || { echo "browser: the server did not start:" >&2; cat "$log" >&2; exit 1; }
+mkdir -p "$screens"
+NODE_PATH=$modules/node_modules node tests/browser/chat.cjs "$address" "$(find_chromium)" "$screens"
