@@ -28,9 +28,11 @@ if [ "$(cat "$modules/installed.txt" 2>/dev/null)" != "$playwright" ]; then
 fi
 
 log=$(mktemp)
-"$sterna" serve --listen 127.0.0.1:0 >"$log" 2>&1 &
+# One thread of the scalar kernels: slow enough that an answer is stopped before its end on every machine. The tokens
+# are those of every other kernel.
+"$sterna" serve --listen 127.0.0.1:0 --isa scalar --threads 1 >"$log" 2>&1 &
 server=$!
-trap 'kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT
+trap 'kill "$server" 2>/dev/null && wait "$server" || true; rm -f "$log"' EXIT
 address=
 for _ in $(seq 300); do # 30 s
   address=$(grep -oE -m1 'http://127\.0\.0\.1:[0-9]+' "$log" || true)
