@@ -10,15 +10,23 @@ use crate::ops::lanes::{self, LANES};
 use crate::pack::BLOCK;
 use crate::ternary::TokenRow;
 
+/// Rows start at its multiples.
+const CACHE_LINE: usize = 64;
+
 /// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated once.
 pub struct QuantizedActivations {
     k: usize,
     n_tokens: usize,
     padded_k: usize,
-    q: Vec<i8>, // [n_tokens, padded_k]
+    q: Vec<i8>,   // [n_tokens, padded_k], from `start` on
+    start: usize, // aligns the rows: a load that crosses cache lines costs two
     scales: Vec<f32>,
     sums: Vec<i32>,
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    #[cfg(all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        not(target_feature = "relaxed-simd")
+    ))]
     wide: Vec<crate::isa::WideActivations>, // [n_tokens, padded_k / 128]
 }
 
@@ -30,10 +38,15 @@ impl QuantizedActivations {
             k: 0,
             n_tokens: 0,
             padded_k: 0,
-            q: Vec::with_capacity(max_tokens * padded_k),
+            q: Vec::with_capacity(max_tokens * padded_k + CACHE_LINE),
+            start: 0,
             scales: Vec::with_capacity(max_tokens),
             sums: Vec::with_capacity(max_tokens),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            #[cfg(all(
+                target_arch = "wasm32",
+                target_feature = "simd128",
+                not(target_feature = "relaxed-simd")
+            ))]
             wide: Vec::with_capacity(max_tokens * (padded_k / BLOCK)),
         }
     }
@@ -47,19 +60,26 @@ impl QuantizedActivations {
         self.n_tokens = n_tokens;
         self.padded_k = k.next_multiple_of(BLOCK);
         self.q.clear();
-        self.q.resize(n_tokens * self.padded_k, 0);
+        self.q.resize(n_tokens * self.padded_k + CACHE_LINE, 0);
+        // `align_offset` may give up with usize::MAX; rows then merely lie unaligned.
+        self.start = self.q.as_ptr().align_offset(CACHE_LINE) % CACHE_LINE;
         self.scales.clear();
         self.sums.clear();
         for t in 0..n_tokens {
-            let q = &mut self.q[t * self.padded_k..][..self.padded_k];
+            let q = &mut self.q[self.start + t * self.padded_k..][..self.padded_k];
             let (scale, sum) = isa.quantize_row(&x[t * k..][..k], &mut q[..k]);
             self.scales.push(scale);
             self.sums.push(sum);
         }
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        #[cfg(all(
+            target_arch = "wasm32",
+            target_feature = "simd128",
+            not(target_feature = "relaxed-simd")
+        ))]
         {
-            self.wide.resize(self.q.len() / BLOCK, [[[0; 8]; 2]; 8]);
-            crate::isa::widen(self.q.as_chunks().0, &mut self.wide);
+            let q = &self.q[self.start..][..n_tokens * self.padded_k];
+            self.wide.resize(q.len() / BLOCK, [[[0; 8]; 2]; 8]);
+            crate::isa::widen(q.as_chunks().0, &mut self.wide);
         }
     }
 
@@ -76,7 +96,7 @@ impl QuantizedActivations {
     /// Token `t`'s values -127..=127, padded with zeros to a multiple of 128.
     #[inline]
     pub fn row(&self, t: usize) -> &[i8] {
-        &self.q[t * self.padded_k..][..self.padded_k]
+        &self.q[self.start + t * self.padded_k..][..self.padded_k]
     }
 
     /// Token `t` as the inner loops take it.
@@ -84,7 +104,11 @@ impl QuantizedActivations {
     pub(crate) fn token_row(&self, t: usize) -> TokenRow<'_> {
         TokenRow {
             q: self.row(t).as_chunks().0,
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            #[cfg(all(
+                target_arch = "wasm32",
+                target_feature = "simd128",
+                not(target_feature = "relaxed-simd")
+            ))]
             wide: &self.wide[t * (self.padded_k / BLOCK)..][..self.padded_k / BLOCK],
         }
     }

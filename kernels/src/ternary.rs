@@ -20,7 +20,11 @@ pub(crate) type Activations = [i8; BLOCK];
 pub(crate) struct TokenRow<'a> {
     pub(crate) q: &'a [Activations],
     /// The same in SIMD128's order.
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    #[cfg(all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        not(target_feature = "relaxed-simd")
+    ))]
     pub(crate) wide: &'a [crate::isa::WideActivations],
 }
 
@@ -180,7 +184,7 @@ fn write<const T: usize>(
     }
 }
 
-/// Turns sums of code * q, one for each token from `t` on, into outputs: a weight is code - 1, so sum(q) comes off.
+/// Turns sums of code * q, one for each token from `t` on, into outputs.
 #[inline(always)]
 pub(crate) fn write_row(
     w: Ternary<'_>,
@@ -192,8 +196,31 @@ pub(crate) fn write_row(
 ) {
     let at = row - out.range().start;
     for (t, sum) in (t..).zip(sums) {
-        out.token(t)[at] = (sum - x.sum(t)) as f32 / x.scale(t) * w.scale;
+        out.token(t)[at] = output(*sum, x.sum(t), x.scale(t), w.scale);
     }
+}
+
+/// The same for one token and the rows from `row` on.
+#[inline(always)]
+pub(crate) fn write_token(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+    row: usize,
+    t: usize,
+    sums: &[i32],
+) {
+    let at = row - out.range().start;
+    let (q_sum, scale) = (x.sum(t), x.scale(t));
+    for (out, sum) in out.token(t)[at..].iter_mut().zip(sums) {
+        *out = output(*sum, q_sum, scale, w.scale);
+    }
+}
+
+/// A weight is code - 1, so sum(q) comes off.
+#[inline(always)]
+fn output(sum: i32, q_sum: i32, scale: f32, w_scale: f32) -> f32 {
+    (sum - q_sum) as f32 / scale * w_scale
 }
 
 #[cfg(test)]
