@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build run spin test lint bench clean components help
+.PHONY: build run spin test test-avx512 lint bench clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,6 +20,9 @@ spin: build ## target/components/app.wasm, what `spin up` serves
 
 test: ## everything CI runs
 	scripts/test.sh
+
+test-avx512: ## the AVX-512 kernels, on an emulated CPU where this one has none
+	scripts/test-avx512.sh
 
 lint: ## formatting and lints alone
 	scripts/lint.sh

@@ -19,4 +19,6 @@ step "AVX-512 kernels"
 scripts/test-avx512.sh
 step "the openai package against a running server"
 tests/clients/run.sh target/ci/sterna
+step "the chat page in a browser"
+tests/browser/run.sh target/ci/sterna
 step "done"
