@@ -56,7 +56,12 @@ pub struct Request {
 impl Request {
     /// A request with every default: the model's sampling, no stop texts, the context as limit.
     pub fn new(prompt: Prompt) -> Self {
-        Request { prompt, max_tokens: None, stop: Vec::new(), sampling: Sampling::default() }
+        Request {
+            prompt,
+            max_tokens: None,
+            stop: Vec::new(),
+            sampling: Sampling::default(),
+        }
     }
 }
 
