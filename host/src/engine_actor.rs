@@ -26,8 +26,9 @@ type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 enum Command {
     Submit {
         request: Box<Request>,
-        events: Events,
-        reply: Reply<(GenerationId, u32)>,
+        /// For the generation to cancel itself with.
+        commands: Sender<Command>,
+        reply: Reply<Generation>,
     },
     Cancel(GenerationId),
     Embed {
@@ -107,21 +108,13 @@ impl EngineHandle {
     /// # Errors
     /// As the engine's `submit`: a field is wrong, the prompt is too long, the queue is full.
     pub async fn generate(&self, request: Request) -> Result<Generation, EngineError> {
-        let (events, inbox) = mpsc::unbounded_channel();
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Submit {
             request: Box::new(request),
-            events,
+            commands: self.commands.clone(),
             reply,
         })?;
-        let (id, prompt_tokens) = answer.await.map_err(|_| stopped())??;
-        Ok(Generation {
-            id,
-            prompt_tokens,
-            events: inbox,
-            commands: self.commands.clone(),
-            ended: false,
-        })
+        answer.await.map_err(|_| stopped())?
     }
 
     /// The meaning of one input as a vector, and the input's length in tokens.
@@ -197,15 +190,23 @@ struct Actor {
 impl Actor {
     fn run(mut self) {
         let mut busy = false;
-        while self.take_commands(busy) {
+        loop {
             // A panic in the engine ends the generations it served, not the server.
-            busy = match catch_unwind(AssertUnwindSafe(|| self.step())) {
-                Ok(busy) => busy,
+            let turn = catch_unwind(AssertUnwindSafe(|| {
+                self.take_commands(busy).then(|| self.step())
+            }));
+            busy = match turn {
+                Ok(Some(busy)) => busy,
+                Ok(None) => return,
                 Err(panic) if self.restart(&*panic) => false,
                 Err(_) => return,
             };
-            self.metrics.engine(&self.engine.stats());
         }
+    }
+
+    /// Update the gauges. It comes before counters and events: who sees one of those also sees what it changed.
+    fn show_state(&self) {
+        self.metrics.engine(&self.engine.stats());
     }
 
     /// Everything asked so far; waits for the first where there is nothing else to do.
@@ -230,20 +231,12 @@ impl Actor {
         match command {
             Command::Submit {
                 request,
-                events,
+                commands,
                 reply,
             } => {
-                let accepted = self.engine.submit(*request);
-                if let Ok((id, prompt_tokens)) = accepted {
-                    self.metrics.generations_started.inc();
-                    self.metrics.prompt_tokens.inc_by(u64::from(prompt_tokens));
-                    self.open.insert(id, Open { events, tokens: 0 });
-                    if reply.send(Ok((id, prompt_tokens))).is_err() {
-                        self.cancel(id);
-                    }
-                } else {
-                    // Where nobody waits for the refusal, nothing is lost.
-                    let _ = reply.send(accepted);
+                if !reply.is_closed() {
+                    // Where nobody takes it, the answer is dropped, and a generation in it cancelled.
+                    let _ = reply.send(self.submit(*request, commands));
                 }
             }
             Command::Cancel(id) => self.cancel(id),
@@ -255,8 +248,35 @@ impl Actor {
         }
     }
 
+    fn submit(
+        &mut self,
+        request: Request,
+        commands: Sender<Command>,
+    ) -> Result<Generation, EngineError> {
+        let (id, prompt_tokens) = self.engine.submit(request)?;
+        self.show_state();
+        self.metrics.generations_started.inc();
+        self.metrics.prompt_tokens.inc_by(u64::from(prompt_tokens));
+        let (sender, events) = mpsc::unbounded_channel();
+        self.open.insert(
+            id,
+            Open {
+                events: sender,
+                tokens: 0,
+            },
+        );
+        Ok(Generation {
+            id,
+            prompt_tokens,
+            events,
+            commands,
+            ended: false,
+        })
+    }
+
     fn cancel(&mut self, id: GenerationId) {
         let alive = self.engine.cancel(id);
+        self.show_state();
         // Absent: it ended while the cancellation was on its way.
         if let Some(open) = self.open.remove(&id)
             && alive
@@ -270,38 +290,44 @@ impl Actor {
         }
     }
 
+    /// One batch; false when there was nothing to do.
     fn step(&mut self) -> bool {
-        let Actor {
-            engine,
-            open,
-            metrics,
-            ..
-        } = self;
-        engine.step(&mut |(id, result)| {
-            let Some(generation) = open.get_mut(&id) else {
-                return;
-            };
-            let end = match &result {
-                Ok(event) => {
-                    generation.tokens += event.tokens.len();
-                    metrics.generated_tokens.inc_by(event.tokens.len() as u64);
-                    event.finish.map(|finish| match finish.reason {
-                        FinishReason::Stop => "stop",
-                        FinishReason::Length => "length",
-                    })
-                }
-                Err(error) => {
-                    tracing::error!(generation = id.0, %error, "generation failed");
-                    Some("error")
-                }
-            };
-            // A closed channel means that a cancellation is on its way.
-            let _ = generation.events.send(result);
-            if let Some(reason) = end {
-                metrics.finished(reason);
-                open.remove(&id);
+        let mut deliveries = Vec::new();
+        let busy = self.engine.step(&mut |delivery| deliveries.push(delivery));
+        self.show_state();
+        for (id, result) in deliveries {
+            self.deliver(id, result);
+        }
+        busy
+    }
+
+    fn deliver(&mut self, id: GenerationId, result: Result<Event, EngineError>) {
+        let Some(generation) = self.open.get_mut(&id) else {
+            return;
+        };
+        let end = match &result {
+            Ok(event) => {
+                let tokens = event.tokens.len();
+                generation.tokens += tokens;
+                self.metrics.generated_tokens.inc_by(tokens as u64);
+                event.finish.map(|finish| match finish.reason {
+                    FinishReason::Stop => "stop",
+                    FinishReason::Length => "length",
+                })
             }
-        })
+            Err(error) => {
+                tracing::error!(generation = id.0, %error, "generation failed");
+                Some("error")
+            }
+        };
+        if let Some(reason) = end {
+            self.metrics.finished(reason);
+        }
+        // A closed channel means that a cancellation is on its way.
+        let _ = generation.events.send(result);
+        if end.is_some() {
+            self.open.remove(&id);
+        }
     }
 
     /// After a panic the engine's state is unknown: tell the clients, and build it anew.
@@ -324,6 +350,7 @@ impl Actor {
         match Engine::new(Arc::clone(&self.model), self.options.clone()) {
             Ok(engine) => {
                 self.engine = engine;
+                self.show_state();
                 true
             }
             Err(error) => {

@@ -17,4 +17,5 @@ pub mod logging;
 pub mod metrics;
 pub mod model_source;
 pub mod server;
+pub mod wasm_command;
 pub mod wasm_config;

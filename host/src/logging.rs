@@ -22,6 +22,8 @@ pub fn init(format: LogFormat) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would report a closed stderr on stderr, and panic.
+        .log_internal_errors(false)
         .with_target(false);
     // A second call (tests in one process) keeps the first subscriber.
     let _ = match format {

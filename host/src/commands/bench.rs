@@ -9,15 +9,10 @@ use serde_json::Value;
 use sterna_engine::bench::{self, BenchOptions};
 use sterna_engine::{synthetic, team};
 use sterna_kernels::{DenseType, Isa};
-use wasmtime::Store;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime_wasi::p2::bindings::sync::Command;
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::assets::Assets;
 use crate::head_type::HeadType;
-use crate::wasm_config;
+use crate::wasm_command;
 
 /// The instruction set of the engine as wasm.
 const WASM_ISA: &str = "simd128";
@@ -104,67 +99,20 @@ fn in_wasm(args: &Args, assets: &Assets) -> anyhow::Result<Value> {
     if args.threads.is_some_and(|threads| threads > 1) {
         bail!("--threads: WebAssembly has one thread; leave it out with --isa {WASM_ISA}");
     }
-    let output = MemoryOutputPipe::new(1 << 20);
     let head = DenseType::from(args.head).name().to_owned();
     let [prompt, generate, batch, reps] =
         [args.prompt, args.generate, args.batch, args.reps].map(|number| number.to_string());
-    let wasi = WasiCtx::builder()
-        .args(&[
-            "sterna_bench",
-            "--shape",
-            &args.shape,
-            "--head",
-            &head,
-            "--isa",
-            WASM_ISA,
-        ])
-        .args(&[
-            "--prompt",
-            &prompt,
-            "--generate",
-            &generate,
-            "--batch",
-            &batch,
-            "--reps",
-            &reps,
-        ])
-        .stdout(output.clone())
-        .inherit_stderr()
-        .build();
-    let engine = wasm_config::command_engine()?;
-    let component = Component::new(&engine, assets.bench_wasm)?;
-    let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
-    let mut store = Store::new(
-        &engine,
-        CommandState {
-            wasi,
-            table: ResourceTable::new(),
-        },
-    );
-    let command = Command::instantiate(&mut store, &component, &linker)?;
-    match command.wasi_cli_run().call_run(&mut store) {
-        Ok(Ok(())) => {}
+    #[rustfmt::skip]
+    let command = [
+        "sterna_bench", "--shape", &args.shape, "--head", &head, "--isa", WASM_ISA,
+        "--prompt", &prompt, "--generate", &generate, "--batch", &batch, "--reps", &reps,
+    ];
+    let output = wasm_command::run(assets.bench_wasm, &command)?;
+    if !output.success {
         // It has said why on stderr.
-        Ok(Err(())) => bail!("the benchmark failed"),
-        Err(trap) if trap.is::<I32Exit>() => bail!("the benchmark failed"),
-        Err(trap) => return Err(anyhow::Error::from(trap).context("the benchmark failed")),
+        bail!("the benchmark failed");
     }
-    serde_json::from_slice(&output.contents()).context("the benchmark printed no report")
-}
-
-struct CommandState {
-    wasi: WasiCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for CommandState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
+    serde_json::from_slice(&output.stdout).context("the benchmark printed no report")
 }
 
 fn print_table(report: &Value) {

@@ -28,7 +28,7 @@ pub struct Args {
     max_tokens: Option<u32>,
 
     /// 0 is greedy [default: the model's own, else 1]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     temperature: Option<f32>,
 
     /// Sample from the K most likely tokens; 0 from all

@@ -1,5 +1,6 @@
 //! `sterna serve`: the OpenAI-compatible HTTP server.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -136,20 +137,20 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
 /// What a person wants to know first, on stdout; log lines go to stderr.
 fn announce(engine: &EngineHandle, threads: usize, load: Duration, address: &str) {
     let info = engine.info();
-    println!(
-        "sterna: {} ({}, {:.1} M parameters, head {}) on {} with {threads} threads, ready in {} ms at http://{address}",
+    let text = format!(
+        "sterna: {} ({}, {:.1} M parameters, head {}) on {} with {threads} threads, ready in {} ms at http://{address}\n\
+         try:    curl http://{address}/v1/completions -H 'Content-Type: application/json' \
+         -d '{{\"model\": \"{}\", \"prompt\": \"Once upon a time\", \"max_tokens\": 64}}'\n",
         info.id,
         info.architecture,
         info.parameters as f64 / 1e6,
         info.head_type,
         info.isa,
         load.as_millis(),
+        info.id,
     );
-    println!(
-        "try:    curl http://{address}/v1/completions -H 'Content-Type: application/json' \
-         -d '{{\"model\": \"{}\", \"prompt\": \"Once upon a time\", \"max_tokens\": 64}}'",
-        info.id
-    );
+    // A server goes on when nobody reads its output any more.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Ready at the first SIGTERM or SIGINT; the second one ends the process.

@@ -18,14 +18,22 @@ pub(crate) const LILY_GREEDY: &str = " She loved to play with her toys and make 
 
 /// Look until `condition` holds; fails the test, naming `what`, when the deadline passes.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    assert!(
+        holds_in_time(&mut condition),
+        "waited {DEADLINE:?} for: {what}"
+    );
+}
+
+/// Whether the condition came to hold before the deadline.
+pub(crate) fn holds_in_time(mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
-    while !condition() {
-        assert!(
-            start.elapsed() < DEADLINE,
-            "waited {DEADLINE:?} for: {what}"
-        );
+    while start.elapsed() < DEADLINE {
+        if condition() {
+            return true;
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
+    false
 }
 
 /// A greedy completion request.

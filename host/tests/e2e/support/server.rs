@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::http::{Answer, Client};
-use super::{DEADLINE, wait_until};
+use super::{DEADLINE, holds_in_time};
 
 /// The binary under test, without configuration from the tester's environment.
 pub(crate) fn sterna() -> Command {
@@ -99,9 +99,14 @@ impl Server {
 
     /// Wait until a metric has this value.
     pub(crate) fn wait_metric(&self, name: &str, value: f64) {
-        wait_until(&format!("{name} = {value}; log: {}", self.log()), || {
-            self.metric(name) == value
-        });
+        if !holds_in_time(|| self.metric(name) == value) {
+            let present = self.metric(name);
+            panic!(
+                "{name} is {present}, not {value}; log:
+{}",
+                self.log()
+            );
+        }
     }
 
     /// What it has written to stderr.

@@ -1,0 +1,65 @@
+//! Runs a WASI command (a component that exports `wasi:cli/run`) to its end: benchmarks and kernel checks in wasm.
+
+use anyhow::bail;
+use wasmtime::Store;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime_wasi::p2::bindings::sync::Command;
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+
+use crate::wasm_config;
+
+/// What a command may print before it traps.
+const OUTPUT_BYTES: usize = 1 << 20;
+
+/// How a command ended, and what it printed.
+pub struct Output {
+    /// Whether it ended with exit code 0.
+    pub success: bool,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+}
+
+/// Run `wasm` with `args`, the first of which is its name. It sees no files, no network and no environment; its standard
+/// error is ours.
+///
+/// # Errors
+/// Bytes that are no command, or a trap.
+pub fn run(wasm: &[u8], args: &[&str]) -> anyhow::Result<Output> {
+    let stdout = MemoryOutputPipe::new(OUTPUT_BYTES);
+    let wasi = WasiCtx::builder()
+        .args(args)
+        .stdout(stdout.clone())
+        .inherit_stderr()
+        .build();
+    let engine = wasm_config::command_engine()?;
+    let component = Component::new(&engine, wasm)?;
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    let table = ResourceTable::new();
+    let mut store = Store::new(&engine, CommandState { wasi, table });
+    let command = Command::instantiate(&mut store, &component, &linker)?;
+    let success = match command.wasi_cli_run().call_run(&mut store) {
+        Ok(outcome) => outcome.is_ok(),
+        Err(trap) => match trap.downcast_ref::<I32Exit>() {
+            Some(exit) => exit.0 == 0,
+            None => bail!("{:#}", anyhow::Error::from(trap)),
+        },
+    };
+    let stdout = stdout.contents().to_vec();
+    Ok(Output { success, stdout })
+}
+
+struct CommandState {
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for CommandState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
