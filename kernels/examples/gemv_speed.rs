@@ -108,10 +108,10 @@ fn decode(isa: Isa, bytes: &[u8]) {
 }
 
 fn prefill(isa: Isa, bytes: &[u8]) {
-    let rows = if matches!(isa.name(), "scalar" | "simd128") {
-        4
-    } else {
-        64
+    let rows = match isa.name() {
+        "scalar" => 4,
+        name if name.starts_with("simd128") => 16,
+        _ => 64,
     };
     let slices = 100;
     for k in [2560, 6912] {

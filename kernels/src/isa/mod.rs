@@ -29,6 +29,18 @@ mod simd128;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128_dense;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128_gemm;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    target_feature = "relaxed-simd"
+))]
+mod simd128_relaxed;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(target_feature = "relaxed-simd")
+))]
 mod simd128_ternary;
 
 #[cfg(target_arch = "x86_64")]
@@ -36,13 +48,17 @@ pub(crate) use kernels::SplitRow;
 pub(crate) use kernels::{Kernels, QuantRow};
 pub(crate) use scalar::Scalar;
 pub(crate) use simd::{Simd, tree_sum};
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    not(target_feature = "relaxed-simd")
+))]
 pub(crate) use simd128_ternary::{WideActivations, widen};
 
 use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
 
 /// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
-const NAMES: [&str; 4] = ["avx512vnni", "avx2", "simd128", "scalar"];
+const NAMES: [&str; 5] = ["avx512vnni", "avx2", "simd128-relaxed", "simd128", "scalar"];
 
 /// Proof that the machine supports an instruction set: a value can only be made where it does.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +84,7 @@ impl Isa {
         Self::supported().first().copied().unwrap_or(Self::SCALAR)
     }
 
-    /// `"avx512vnni"`, `"avx2"`, `"simd128"` or `"scalar"`.
+    /// `"avx512vnni"`, `"avx2"`, `"simd128-relaxed"`, `"simd128"` or `"scalar"`.
     pub fn from_name(name: &str) -> Result<Isa, IsaError> {
         let supported = Self::supported();
         if let Some(isa) = supported.iter().find(|isa| isa.name() == name) {
@@ -118,7 +134,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512vnni",
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Kind::Simd128(_) => "simd128",
+            Kind::Simd128(_) => simd128::NAME,
         }
     }
 }

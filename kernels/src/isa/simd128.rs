@@ -1,11 +1,18 @@
-//! wasm SIMD128 (never relaxed SIMD): sixteen lanes are four `v128`. Chosen when the module is built, since an engine
-//! validates a module as a whole.
+//! wasm SIMD128: sixteen lanes are four `v128`. Chosen when the module is built, since an engine validates a module as a
+//! whole. A build with `relaxed-simd` has another ternary loop (`simd128_relaxed.rs`); everything else is plain SIMD128.
 
 use std::arch::wasm32::*;
 
 use super::simd::Simd;
 use crate::ops::lanes::LANES;
 use crate::ternary::{Block, TokenRow};
+
+/// See [`crate::Isa::name`].
+pub(super) const NAME: &str = if cfg!(target_feature = "relaxed-simd") {
+    "simd128-relaxed"
+} else {
+    "simd128"
+};
 
 /// A module built with `simd128` only runs where it exists.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +52,33 @@ pub(super) fn load_i8x8(at: &[u8; 8]) -> v128 {
 pub(super) fn store(v: v128, out: &mut [f32; 4]) {
     // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
     unsafe { v128_store(out.as_mut_ptr().cast(), v) }
+}
+
+/// The sum of four i32 lanes.
+#[inline(always)]
+pub(super) fn add_lanes(v: v128) -> i32 {
+    i32x4_extract_lane::<0>(v)
+        + i32x4_extract_lane::<1>(v)
+        + i32x4_extract_lane::<2>(v)
+        + i32x4_extract_lane::<3>(v)
+}
+
+/// The lane sums of four vectors at once.
+#[inline(always)]
+pub(super) fn add_lanes_of_four([a, b, c, d]: [v128; 4]) -> [i32; 4] {
+    let ab = i32x4_add(
+        i32x4_shuffle::<0, 4, 1, 5>(a, b),
+        i32x4_shuffle::<2, 6, 3, 7>(a, b),
+    );
+    let cd = i32x4_add(
+        i32x4_shuffle::<0, 4, 1, 5>(c, d),
+        i32x4_shuffle::<2, 6, 3, 7>(c, d),
+    );
+    let sums = i32x4_add(i64x2_shuffle::<0, 2>(ab, cd), i64x2_shuffle::<1, 3>(ab, cd));
+    let mut out = [0; 4];
+    // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
+    unsafe { v128_store(out.as_mut_ptr().cast(), sums) };
+    out
 }
 
 /// Four f16 in the high halves of u32 lanes, as f32, exact. An arithmetic shift moves the magnitude into place and keeps
@@ -204,7 +238,11 @@ impl super::Kernels for Simd128 {
         x: &crate::QuantizedActivations,
         out: &mut crate::OutputRows<'_>,
     ) {
-        crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
+        if x.n_tokens() < super::simd128_gemm::MIN_TOKENS {
+            crate::ternary::matmul_tiles::<_, 1, 1, 2>(self, w, x, out);
+        } else {
+            super::simd128_gemm::matmul(w, x, out);
+        }
     }
 
     #[inline]
@@ -213,7 +251,11 @@ impl super::Kernels for Simd128 {
         w: [&[Block]; R],
         x: [TokenRow<'_>; T],
     ) -> [[i32; T]; R] {
-        w.map(|row| super::simd128_ternary::row(row, x.map(|token| token.wide)))
+        #[cfg(target_feature = "relaxed-simd")]
+        use super::simd128_relaxed as inner;
+        #[cfg(not(target_feature = "relaxed-simd"))]
+        use super::simd128_ternary as inner;
+        w.map(|row| inner::row(row, x.map(inner::values)))
     }
 
     #[inline]
