@@ -16,5 +16,6 @@ pub mod head_type;
 pub mod logging;
 pub mod metrics;
 pub mod model_source;
+pub mod pre_init;
 pub mod server;
 pub mod wasm_config;
