@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::assets::Assets;
-use crate::commands::{bench, compose, convert, run, serve};
+use crate::commands::{bake, bench, compose, convert, run, serve};
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
 ///
@@ -24,6 +24,7 @@ enum Command {
     Bench(bench::Args),
     Convert(convert::Args),
     Compose(compose::Args),
+    Bake(bake::Args),
 }
 
 /// Do what the command line asks. Errors go to stderr as one chain: what failed, why, what to do.
@@ -35,6 +36,7 @@ pub fn run(assets: &'static Assets) -> ExitCode {
         Command::Bench(args) => bench::main(&args, assets),
         Command::Convert(args) => convert::main(&args),
         Command::Compose(args) => compose::main(&args, assets),
+        Command::Bake(args) => bake::main(&args, assets),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

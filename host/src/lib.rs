@@ -16,6 +16,7 @@ pub mod head_type;
 pub mod logging;
 pub mod metrics;
 pub mod model_source;
+pub mod pre_init;
 pub mod server;
 pub mod wasm_command;
 pub mod wasm_config;

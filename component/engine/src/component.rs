@@ -1,9 +1,11 @@
-//! `engine.wasm`: the exports of `wit/engine.wit`'s world `engine-provider`.
+//! `engine.wasm`: the exports of `wit/bake.wit`'s world `engine-bakeable`.
 //!
-//! The model is loaded on first use, once per instance: from the path in the environment variable
-//! `STERNA_MODEL`, else the first `*.gguf` or Hugging Face directory in `/model`. There is nobody to drive
-//! the engine but its callers: `next` steps it until the caller's own generation has an event, and keeps
-//! what the step brought the others.
+//! `sterna bake` calls `load-model` and takes a snapshot of the memory: then the model is there when an
+//! instance starts. Else it is loaded on first use, once per instance: from the path in the environment
+//! variable `STERNA_MODEL`, else the first `*.gguf` or Hugging Face directory in `/model`.
+//!
+//! There is nobody to drive the engine but its callers: `next` steps it until the caller's own generation
+//! has an event, and keeps what the step brought the others.
 
 #![allow(
     missing_docs,
@@ -11,7 +13,7 @@
 )]
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,22 +24,25 @@ use crate::error::EngineError;
 use crate::model::{LoadOptions, Model};
 use crate::request::{self, GenerationId, Request, Sampling};
 
-wit_bindgen::generate!({ path: "../../wit", world: "engine-provider" });
+wit_bindgen::generate!({ path: "../../wit", world: "engine-bakeable" });
 
 use exports::sterna::inference::engine as wit;
 
 /// Where a model is looked for without `STERNA_MODEL`.
 const MODEL_DIRECTORY: &str = "/model";
 
-/// An engine, and events that await their generation's `next`.
+/// An engine, and events that await their generation's `next`. A tree, because a hash map would keep its
+/// keys across a snapshot.
 struct Instance {
     engine: Engine,
-    events: HashMap<GenerationId, VecDeque<Result<request::Event, EngineError>>>,
+    events: BTreeMap<GenerationId, VecDeque<Result<request::Event, EngineError>>>,
 }
 
 thread_local! {
     /// Loaded once. A failure is kept too: every call gets the same reason.
     static INSTANCE: OnceCell<Result<RefCell<Instance>, String>> = const { OnceCell::new() };
+    /// What `load-model` left for the first call after the snapshot.
+    static BAKED: Cell<Option<Instance>> = const { Cell::new(None) };
 }
 
 /// Run `call` on the instance, loading it first if need be.
@@ -66,19 +71,20 @@ fn with_model<R>(
 }
 
 fn load() -> Result<Instance, String> {
+    // The environment is read here and not in `load-model`: libc keeps the first copy it gets.
+    let isa = Isa::from_env().map_err(|error| error.to_string())?;
+    match BAKED.take() {
+        Some(baked) if baked.engine.isa().name() == isa.name() => return Ok(baked),
+        Some(baked) => return Instance::new(baked.engine.model().clone(), isa),
+        None => {}
+    }
     let path = match std::env::var_os("STERNA_MODEL") {
         Some(path) => PathBuf::from(path),
         None => find_model(Path::new(MODEL_DIRECTORY))?,
     };
     let model = Model::load(&path, &LoadOptions::default(), &mut |_, _| {})
         .map_err(|error| error.to_string())?;
-    let isa = Isa::from_env().map_err(|error| error.to_string())?;
-    let engine =
-        Engine::new(Arc::new(model), EngineOptions::new(isa)).map_err(|error| error.to_string())?;
-    Ok(Instance {
-        engine,
-        events: HashMap::new(),
-    })
+    Instance::new(Arc::new(model), isa)
 }
 
 /// The directory itself, if it is a Hugging Face directory, else the first model in it by name.
@@ -103,6 +109,19 @@ fn find_model(directory: &Path) -> Result<PathBuf, String> {
 }
 
 struct Component;
+
+impl Guest for Component {
+    fn load_model(path: String, id: String) -> Result<(), String> {
+        let options = LoadOptions {
+            id: Some(id),
+            ..LoadOptions::default()
+        };
+        let model = Model::load(Path::new(&path), &options, &mut |_, _| {})
+            .map_err(|error| error.to_string())?;
+        BAKED.set(Some(Instance::new(Arc::new(model), Isa::detect())?));
+        Ok(())
+    }
+}
 
 /// A generation's handle. Dropped, it cancels.
 struct Generation {
@@ -200,6 +219,15 @@ impl Drop for Generation {
 }
 
 impl Instance {
+    fn new(model: Arc<Model>, isa: Isa) -> Result<Self, String> {
+        let engine =
+            Engine::new(model, EngineOptions::new(isa)).map_err(|error| error.to_string())?;
+        Ok(Instance {
+            engine,
+            events: BTreeMap::new(),
+        })
+    }
+
     /// Step until the generation has an event.
     fn next(&mut self, id: GenerationId) -> Result<Option<request::Event>, EngineError> {
         loop {

@@ -142,6 +142,12 @@ impl Engine {
         &self.model
     }
 
+    /// The instruction set that computes.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.options.isa
+    }
+
     /// The facts of `wit/engine.wit`'s `model-info`.
     #[must_use]
     pub fn info(&self) -> ModelInfo {

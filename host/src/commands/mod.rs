@@ -1,5 +1,6 @@
 //! What each command does. `cli` lists them.
 
+pub mod bake;
 pub mod bench;
 pub mod compose;
 pub mod convert;

@@ -9,6 +9,7 @@
 mod answers;
 mod bad_models;
 mod bad_requests;
+mod baked;
 mod composed;
 mod concurrency;
 mod disconnect;

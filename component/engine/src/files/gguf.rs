@@ -4,7 +4,7 @@
 //! the bytes that are left (each entry has a least size, so no count makes us allocate more than a
 //! small multiple of the file), lengths and offsets against the file's end, sums against overflow.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::Bytes;
@@ -30,13 +30,14 @@ impl TensorInfo {
     }
 }
 
-/// A GGUF file: its metadata, and its tensors as ranges of the file.
+/// A GGUF file: its metadata, and its tensors as ranges of the file. Trees rather than hash maps: nothing
+/// that is loaded before a snapshot (`wit/bake.wit`) may draw hash keys, which all instances would share.
 #[derive(Clone, Debug)]
 pub struct Gguf {
     bytes: Bytes,
-    metadata: HashMap<String, Value>,
+    metadata: BTreeMap<String, Value>,
     tensors: Vec<TensorInfo>,
-    by_name: HashMap<String, usize>,
+    by_name: BTreeMap<String, usize>,
 }
 
 const MAGIC: &[u8; 4] = b"GGUF";
@@ -89,7 +90,7 @@ impl Gguf {
         let n_tensors = reader.count(MIN_TENSOR_BYTES, "the number of tensors")?;
         let n_entries = reader.count(MIN_ENTRY_BYTES, "the number of metadata entries")?;
 
-        let mut metadata = HashMap::with_capacity(n_entries.min(1024));
+        let mut metadata = BTreeMap::new();
         for index in 0..n_entries {
             let key = reader.name(&format!("the key of metadata entry {index}"))?;
             let value = reader.value(&bytes, &key)?;
@@ -113,7 +114,7 @@ impl Gguf {
             .at
             .checked_next_multiple_of(alignment)
             .ok_or("the header is too long")?;
-        let mut by_name = HashMap::with_capacity(tensors.len());
+        let mut by_name = BTreeMap::new();
         for (index, tensor) in tensors.iter_mut().enumerate() {
             // `start` still counts from the beginning of the data section.
             let offset = tensor.start;
@@ -146,7 +147,7 @@ impl Gguf {
         self.metadata.get(key)
     }
 
-    /// Every metadata entry, in no particular order.
+    /// Every metadata entry, by key.
     pub fn metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.metadata
             .iter()

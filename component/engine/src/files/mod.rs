@@ -26,6 +26,7 @@ pub(crate) use ggml_type::id as ggml_id;
 pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};
 pub(crate) use names::TensorId;
+pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};
 pub(crate) use source::{PARTS, WeightSource, linear_shape, norm_len};
 pub(crate) use ternary::to_i2s;

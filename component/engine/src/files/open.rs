@@ -273,7 +273,8 @@ fn card_license(dir: &Path) -> Option<String> {
 }
 
 /// The name a path suggests for its model.
-fn stem(path: &Path) -> String {
+#[must_use]
+pub fn stem(path: &Path) -> String {
     // `.` and `..` have a name only once they are resolved.
     let full = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = if full.is_dir() {

@@ -1,6 +1,7 @@
 //! What the tests share: a server process, an HTTP client, and waiting with a deadline.
 
 pub(crate) mod http;
+pub(crate) mod plain_host;
 pub(crate) mod server;
 
 use std::time::{Duration, Instant};

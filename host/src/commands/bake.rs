@@ -1,0 +1,284 @@
+//! `sterna bake`: a model and the server around it as one `.wasm` file, with the model already loaded.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use sterna_engine::convert::{ConvertOptions, convert};
+use sterna_engine::files;
+use sterna_engine::model::{LoadOptions, Model};
+use sterna_kernels::DenseType;
+
+use crate::assets::Assets;
+use crate::commands::compose::compose;
+use crate::head_type::HeadType;
+use crate::model_source::{DEMO, byte_bar};
+use crate::pre_init::pre_initialise;
+use crate::wasm_config;
+
+/// Write a model and its server as one WebAssembly component, with the model already loaded
+///
+/// The result imports WASI 0.2 only, reads no file, and answers its first request without any start-up work.
+/// Serve it with any WASI HTTP runtime, for example: wasmtime serve -Scli app.wasm
+///
+/// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head, or serve its file
+/// with `sterna serve --model`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this program
+    #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
+    model: Option<PathBuf>,
+
+    /// The name clients select the model by [default: the file's name without its ending]
+    #[arg(long, env = "STERNA_MODEL_NAME", value_name = "ID")]
+    model_name: Option<String>,
+
+    /// The file to write
+    #[arg(short, long, value_name = "PATH", default_value = "app.wasm")]
+    output: PathBuf,
+
+    /// How embedding and output head are stored [default: as the source has them, else f16]
+    #[arg(long, value_enum)]
+    head: Option<HeadType>,
+
+    /// Also compile it for this machine's CPU, into a file beside it that ends with .cwasm: it starts in
+    /// milliseconds, whatever its size
+    #[arg(long)]
+    aot: bool,
+}
+
+/// A core module of a component, and a component in a component, may be this large: the limit of every
+/// runtime and tool on wasmparser.
+const MODULE_BYTES: u64 = 1 << 30;
+/// What a baked engine holds besides the model's file: code, the tokenizer's tables.
+const ENGINE_BYTES: u64 = 32 << 20;
+
+/// Bake and write.
+///
+/// # Errors
+/// The model cannot be read or is too large, or a file cannot be written; what was there before is then
+/// still there.
+pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
+    let start = Instant::now();
+    // Beside the output: the disk that has room for it, and a rename away from its place.
+    let folder = match args.output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let scratch = tempfile::Builder::new()
+        .prefix(".sterna-bake-")
+        .tempdir_in(folder)
+        .with_context(|| format!("cannot write in {}", folder.display()))?;
+    let gguf = prepare(args, assets, scratch.path())?;
+    check_size(&gguf)?;
+
+    let step = Step::start("loading it inside the engine component");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let baked = runtime.block_on(pre_initialise(assets.engine_wasm, &gguf, &id(args)))?;
+    if baked.len() as u64 > MODULE_BYTES {
+        return Err(too_large(&gguf, baked.len() as u64));
+    }
+    step.end("loaded it inside the engine component", baked.len() as u64);
+    // Its room is needed no more.
+    std::fs::remove_file(&gguf)?;
+
+    let step = Step::start("composing it with the HTTP component");
+    let app = compose(assets.api_wasm, &baked)?;
+    drop(baked);
+    write(&app, &args.output, scratch.path())?;
+    step.end("composed it with the HTTP component", app.len() as u64);
+
+    if args.aot {
+        let step = Step::start("compiling it ahead of time");
+        let compiled = wasm_config::precompile_app(&app)?;
+        let path = args.output.with_extension("cwasm");
+        write(&compiled, &path, scratch.path())?;
+        step.end("compiled it ahead of time", compiled.len() as u64);
+        println!("{}: {}", path.display(), size(compiled.len() as u64));
+    }
+    println!(
+        "{}: {} in {:.1} s",
+        args.output.display(),
+        size(app.len() as u64),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// The model as one GGUF in the kernels' own layouts: the component then reads it to its final place, and
+/// leaves no freed heap behind.
+fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathBuf> {
+    let demo = scratch.join("demo.gguf");
+    let source = match &args.model {
+        Some(path) => path,
+        None => {
+            std::fs::write(&demo, assets.demo_model)
+                .with_context(|| format!("cannot write {}", demo.display()))?;
+            &demo
+        }
+    };
+    let options = ConvertOptions {
+        head: args.head.map(Into::into),
+        ..ConvertOptions::default()
+    };
+    let start = Instant::now();
+    let bar = byte_bar("converting");
+    let gguf = scratch.join("model.gguf");
+    let converted = convert(source, &gguf, &options, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let converted =
+        converted.with_context(|| format!("cannot read the model {}", source.display()))?;
+    for note in converted.notes {
+        eprintln!("note: {note}");
+    }
+    print_step("converted the model", converted.n_bytes, start);
+    Ok(gguf)
+}
+
+/// The name clients select the model by.
+fn id(args: &Args) -> String {
+    match (&args.model_name, &args.model) {
+        (Some(name), _) => name.clone(),
+        (None, Some(path)) => files::stem(path),
+        (None, None) => DEMO.to_owned(),
+    }
+}
+
+/// Refuse what cannot be baked before the slow part begins.
+fn check_size(gguf: &Path) -> anyhow::Result<()> {
+    let needed = gguf.metadata()?.len() + ENGINE_BYTES;
+    if needed > MODULE_BYTES {
+        return Err(too_large(gguf, needed));
+    }
+    Ok(())
+}
+
+/// The size, the limit, and the heads with which it would fit.
+fn too_large(gguf: &Path, needed: u64) -> anyhow::Error {
+    let heads = Model::load(gguf, &LoadOptions::default(), &mut |_, _| ())
+        .map(|model| smaller_heads(&model, needed))
+        .unwrap_or_default();
+    let remedy = if heads.is_empty() {
+        "no head type makes it small enough".to_owned()
+    } else {
+        format!("choose a smaller head with {}", heads.join(" or "))
+    };
+    anyhow!(
+        "the model takes {} as a component, and a WebAssembly module holds {} at most: {remedy}, or serve its \
+         file with `sterna serve --model`, which has no such limit",
+        size(needed),
+        size(MODULE_BYTES)
+    )
+}
+
+/// The options that would make it fit, with the sizes they give.
+fn smaller_heads(model: &Model, needed: u64) -> Vec<String> {
+    let weights = &model.weights;
+    let tables = || {
+        [Some(&weights.embedding), weights.head.as_ref()]
+            .into_iter()
+            .flatten()
+    };
+    let present: usize = tables().map(|table| table.bytes().len()).sum();
+    [HeadType::F16, HeadType::Q8_0, HeadType::Q6K]
+        .into_iter()
+        .filter_map(|head| {
+            let bytes = tables()
+                .map(|table| Some(table.rows() * DenseType::from(head).row_bytes(table.cols())?))
+                .sum::<Option<usize>>()?;
+            let needed = needed - present as u64 + bytes as u64;
+            let name = head.to_possible_value()?.get_name().to_owned();
+            (needed <= MODULE_BYTES).then(|| format!("--head {name} ({})", size(needed)))
+        })
+        .collect()
+}
+
+fn write(bytes: &[u8], to: &Path, scratch: &Path) -> anyhow::Result<()> {
+    let partial = scratch.join("partial");
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::rename(&partial, to))
+        .with_context(|| format!("cannot write {}", to.display()))
+}
+
+fn size(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "for reading")]
+    let megabytes = bytes as f64 / 1e6;
+    format!("{megabytes:.1} MB")
+}
+
+/// A part of the work, with a spinner where a person watches, and one line when it is done.
+struct Step {
+    spinner: ProgressBar,
+    start: Instant,
+}
+
+impl Step {
+    fn start(what: &'static str) -> Self {
+        let spinner = ProgressBar::new_spinner().with_message(what);
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Step {
+            spinner,
+            start: Instant::now(),
+        }
+    }
+
+    fn end(self, what: &str, n_bytes: u64) {
+        self.spinner.finish_and_clear();
+        print_step(what, n_bytes, self.start);
+    }
+}
+
+fn print_step(what: &str, n_bytes: u64, start: Instant) {
+    println!(
+        "{what:<40} {:>10} {:>7.1} s",
+        size(n_bytes),
+        start.elapsed().as_secs_f64()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use sterna_engine::convert::save;
+    use sterna_engine::synthetic;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_told_the_heads_that_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let gguf = folder.path().join("tiny.gguf");
+        let options = ConvertOptions {
+            head: Some(DenseType::F32),
+            ..ConvertOptions::default()
+        };
+        let model = synthetic::model("tiny", DenseType::F32).unwrap();
+        save(&model, &gguf, &options, &mut |_, _| ()).unwrap();
+        // A table of 512 x 256: f32 takes 524 288 bytes, f16 half of that, q8_0 139 264.
+        let over = |bytes| too_large(&gguf, MODULE_BYTES + bytes).to_string();
+        let message = over(262_144);
+        assert!(message.contains("1074.0 MB as a component"), "{message}");
+        assert!(message.contains("holds 1073.7 MB at most"), "{message}");
+        assert!(
+            message.contains("--head f16 (1073.7 MB) or --head q8_0"),
+            "{message}"
+        );
+        let message = over(300_000);
+        assert!(
+            !message.contains("f16") && message.contains("--head q8_0"),
+            "{message}"
+        );
+        let message = over(524_288);
+        assert!(
+            message.contains("no head type makes it small enough"),
+            "{message}"
+        );
+        assert!(message.contains("sterna serve --model"), "{message}");
+    }
+}
