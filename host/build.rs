@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What `make components` leaves in the components' folder.
+/// What `make build` leaves in the components' folder.
 const EMBEDDED: [&str; 4] = ["api.wasm", "api.cwasm", "engine.wasm", "bench.wasm"];
 
 fn main() {

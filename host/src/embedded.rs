@@ -4,10 +4,10 @@ use sterna::assets::Assets;
 
 #[cfg(components_missing)]
 compile_error!(
-    "the WebAssembly components are not built: run `make components` first (it fills target/components, or $STERNA_COMPONENTS_DIR)"
+    "the WebAssembly components are not built: run `make build`, or `scripts/build.sh ci` (they fill target/components; $STERNA_COMPONENTS_DIR names another folder)"
 );
 #[cfg(components_stale)]
-compile_error!("api.cwasm is older than api.wasm: run `make components`");
+compile_error!("api.cwasm is older than api.wasm: run `make build`, or `scripts/build.sh ci`");
 
 macro_rules! component {
     ($name:literal) => {
