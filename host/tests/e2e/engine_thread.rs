@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use sterna::engine_actor::EngineHandle;
 use sterna_engine::engine::EngineOptions;
@@ -28,7 +28,8 @@ fn leaving_between_acceptance_and_answer_cancels() {
     {
         let mut asking = pin!(engine.generate(Request::new(Prompt::Text("Once".into()))));
         let mut context = Context::from_waker(Waker::noop());
-        assert!(matches!(asking.as_mut().poll(&mut context), Poll::Pending));
+        // Pending, unless the engine was faster than this line: then the answer itself is dropped below.
+        let _answer = asking.as_mut().poll(&mut context);
         wait_until("acceptance", || {
             engine.metrics().generations_started.get() == 1
         });
