@@ -1,4 +1,4 @@
-//! The commands that are not a server: `run`, `convert`, `bench`, `compose`.
+//! The commands on a terminal: `run` and `--help`. (`compose` and `bake` are tested in files of their own.)
 
 use crate::support::server::{run, sterna};
 use crate::support::{LILY, LILY_GREEDY};
