@@ -33,8 +33,11 @@ pub struct EngineOptions {
     pub max_kv_bytes: Option<u64>,
     /// Threads that compute; ignored without the feature `native`. Default: `team::default_threads`.
     pub threads: usize,
-    /// The instruction set.
+    /// The instruction set; where the host lends its kernels, the one for what is not lent.
     pub isa: Isa,
+    /// Compute with the kernels the host lends, if it lends any.
+    #[cfg(target_arch = "wasm32")]
+    pub borrow_kernels: bool,
 }
 
 impl EngineOptions {
@@ -49,6 +52,8 @@ impl EngineOptions {
             max_kv_bytes: None,
             threads: team::default_threads(),
             isa,
+            #[cfg(target_arch = "wasm32")]
+            borrow_kernels: false,
         }
     }
 }
@@ -121,9 +126,8 @@ impl Engine {
             .min(model.config.context_length);
         let limits = Limits::new(&options, shape, context)?;
         let max_tokens = options.max_sequences + options.prefill_chunk;
-        let team = Team::new(options.threads)?;
         Ok(Engine {
-            forward: Forward::new(model.clone(), options.isa, team, max_tokens),
+            forward: forward(&model, &options, max_tokens)?,
             // One slot more than the scheduler's: `embed` runs in it.
             kv: KvCache::new(shape, options.max_sequences + 1),
             scheduler: Scheduler::new(limits),
@@ -159,7 +163,7 @@ impl Engine {
             vocab_size: clamp_u32(self.model.config.vocab_size),
             parameters: self.model.parameters(),
             head_type: self.model.weights.head().ty().name().to_string(),
-            isa: self.options.isa.name().to_string(),
+            isa: self.forward.isa_name().to_string(),
             max_sequences: clamp_u32(self.options.max_sequences),
         }
     }
@@ -177,7 +181,7 @@ impl Engine {
     /// tokens. Every event goes to `deliver`. False when there was nothing to do.
     pub fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> bool {
         self.scheduler
-            .step(&mut self.forward, &mut self.kv, deliver)
+            .step(&mut self.forward, &mut self.kv, self.options.isa, deliver)
     }
 
     /// End a generation in the queue, in prefill or in decode, and free its slot and cache at once.
@@ -225,7 +229,7 @@ impl Engine {
             state = self
                 .forward
                 .run_layers(chunk, &mut self.kv)
-                .map(|()| self.forward.final_state(chunk.len() - 1));
+                .and_then(|()| self.forward.final_state(chunk.len() - 1));
             if state.is_err() {
                 break;
             }
@@ -233,6 +237,22 @@ impl Engine {
         self.kv.free(slot);
         Ok((normalised(state?)?, clamp_u32(tokens.len())))
     }
+}
+
+/// The host's kernels where they are wanted and there, else our own.
+fn forward(
+    model: &Arc<Model>,
+    options: &EngineOptions,
+    max_tokens: usize,
+) -> Result<Forward, EngineError> {
+    #[cfg(target_arch = "wasm32")]
+    if options.borrow_kernels
+        && let Some(forward) = Forward::lent(model.clone(), max_tokens)
+    {
+        return Ok(forward);
+    }
+    let team = Team::new(options.threads)?;
+    Ok(Forward::new(model.clone(), options.isa, team, max_tokens))
 }
 
 /// `x / |x|`, summed in f64 in order.

@@ -53,6 +53,40 @@ impl KvShape {
     }
 }
 
+/// Keys and values as attention reads them, wherever their blocks lie.
+pub trait Cached: Sync {
+    /// What a position measures.
+    fn shape(&self) -> KvShape;
+
+    /// Positions of a sequence that its blocks have room for; 0 where there is no such sequence.
+    fn positions(&self, sequence: usize) -> usize;
+
+    /// One block of a sequence, `shape().block_len()` numbers.
+    fn block(&self, sequence: usize, index: usize) -> &[f32];
+
+    /// The first `n` positions of a sequence, layer and kv head: per block `(keys, values)`, each
+    /// `[up to BLOCK, head_dim]`.
+    fn read(
+        &self,
+        sequence: usize,
+        layer: usize,
+        kv_head: usize,
+        n: usize,
+    ) -> impl Iterator<Item = (&[f32], &[f32])> + Clone {
+        let shape = self.shape();
+        let keys_at = shape.offset(layer, kv_head);
+        let values_at = keys_at + shape.to_values();
+        (0..n.div_ceil(BLOCK)).map(move |index| {
+            let block = self.block(sequence, index);
+            let len = (n - index * BLOCK).min(BLOCK) * shape.head_dim;
+            (
+                &block[keys_at..keys_at + len],
+                &block[values_at..values_at + len],
+            )
+        })
+    }
+}
+
 type Block = Box<[f32]>;
 
 /// The blocks of every slot, and those waiting for the next sequence.
@@ -116,29 +150,9 @@ impl KvCache {
         }
     }
 
-    /// The first `n` positions of a slot, layer and kv head: per block `(keys, values)`, each
-    /// `[up to BLOCK, head_dim]`.
-    pub fn read(
-        &self,
-        slot: usize,
-        layer: usize,
-        kv_head: usize,
-        n: usize,
-    ) -> impl Iterator<Item = (&[f32], &[f32])> + Clone {
-        let KvShape { head_dim, .. } = self.shape;
-        let keys_at = self.shape.offset(layer, kv_head);
-        let values_at = keys_at + self.shape.to_values();
-        self.slots[slot]
-            .iter()
-            .take(n.div_ceil(BLOCK))
-            .enumerate()
-            .map(move |(index, block)| {
-                let len = (n - index * BLOCK).min(BLOCK) * head_dim;
-                (
-                    &block[keys_at..keys_at + len],
-                    &block[values_at..values_at + len],
-                )
-            })
+    /// The blocks of a slot, first to last.
+    pub fn blocks(&self, slot: usize) -> impl Iterator<Item = &[f32]> {
+        self.slots[slot].iter().map(|block| &**block)
     }
 
     /// Bytes of the blocks that sequences hold.
@@ -151,6 +165,22 @@ impl KvCache {
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         self.used_bytes() + self.free.len() as u64 * self.shape.block_bytes()
+    }
+}
+
+impl Cached for KvCache {
+    fn shape(&self) -> KvShape {
+        self.shape
+    }
+
+    fn positions(&self, sequence: usize) -> usize {
+        self.slots
+            .get(sequence)
+            .map_or(0, |blocks| blocks.len() * BLOCK)
+    }
+
+    fn block(&self, sequence: usize, index: usize) -> &[f32] {
+        &self.slots[sequence][index]
     }
 }
 

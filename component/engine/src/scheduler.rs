@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use admit::{Admitted, Limits};
+use sterna_kernels::Isa;
 
 use crate::engine::{EngineStats, clamp_u32};
 use crate::error::EngineError;
@@ -67,11 +68,12 @@ impl Scheduler {
         Ok((id, prompt_tokens))
     }
 
-    /// One batch. False when there was nothing to do.
+    /// One batch; `isa` is for the sampler. False when there was nothing to do.
     pub fn step(
         &mut self,
         forward: &mut Forward,
         kv: &mut KvCache,
+        isa: Isa,
         deliver: &mut dyn FnMut(Delivery),
     ) -> bool {
         self.fill_slots();
@@ -80,7 +82,6 @@ impl Scheduler {
             return false;
         }
         self.stats.steps += 1;
-        let isa = forward.isa();
         let model = forward.model().clone();
         let logits = match forward.forward(&self.batch, kv) {
             Ok(logits) => logits,

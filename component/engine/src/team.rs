@@ -14,10 +14,11 @@ const TASKS_PER_THREAD: usize = 4;
 /// Rows of a task are a multiple of this, so that kernels that take several rows at once are not cut short.
 const ROW_MULTIPLE: usize = 16;
 
-/// A fixed number of threads.
+/// A fixed number of threads; clones are the same ones.
+#[derive(Clone)]
 pub struct Team {
     #[cfg(feature = "native")]
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<std::sync::Arc<rayon::ThreadPool>>,
     threads: usize,
 }
 
@@ -36,7 +37,7 @@ impl Team {
                 .map_err(|error| {
                     EngineError::Unavailable(format!("cannot start {threads} threads: {error}"))
                 })?;
-            Some(pool)
+            Some(pool.into())
         } else {
             None
         };

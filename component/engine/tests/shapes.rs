@@ -302,7 +302,7 @@ fn every_layer_equals_the_naive_one() {
 
         // The head, from the engine's own last layer.
         forward.run_layers(&batch(0, &tokens), &mut kv).unwrap();
-        let state = forward.final_state(TOKENS - 1);
+        let state = forward.final_state(TOKENS - 1).unwrap();
         let logits = forward.forward(&batch(0, &tokens), &mut kv).unwrap();
         let last = &logits[(TOKENS - 1) * case.vocab_size..];
         for (token, logit) in last.iter().enumerate() {

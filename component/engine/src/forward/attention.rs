@@ -4,9 +4,8 @@ use std::cell::RefCell;
 
 use sterna_kernels::{attention_mix, attention_scores, softmax};
 
-use super::{BatchToken, Machine};
-use crate::config::ModelConfig;
-use crate::kv::{BLOCK, KvCache};
+use super::pass::{Machine, PassShape, Place};
+use crate::kv::{BLOCK, Cached};
 
 thread_local! {
     /// Attention scores of one head, kept for the next: `[positions]`.
@@ -14,22 +13,22 @@ thread_local! {
 }
 
 /// Causal attention of every token over its sequence's cache: `q` and `out` `[n_tokens, n_heads, head_dim]`.
-/// Query head `h` reads kv head `h / (n_heads / n_kv_heads)`.
+/// Query head `h` reads kv head `h / (n_heads / n_kv_heads)`. Every place must be cached.
 pub(super) fn attention(
     machine: &Machine,
-    config: &ModelConfig,
+    shape: &PassShape,
     layer: usize,
-    batch: &[BatchToken],
+    places: &[Place],
     q: &[f32],
-    kv: &KvCache,
+    cache: &impl Cached,
     out: &mut [f32],
 ) {
-    let ModelConfig {
+    let PassShape {
         n_heads,
         n_kv_heads,
         head_dim,
         ..
-    } = *config;
+    } = *shape;
     let isa = machine.isa;
     // 1/sqrt(head_dim); the square root is exact in IEEE, so the same everywhere.
     let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
@@ -40,16 +39,16 @@ pub(super) fn attention(
         .zip(out.chunks_exact_mut(group))
         .enumerate()
         .collect();
-    let work = batch
+    let work = places
         .iter()
-        .map(|token| (token.position + 1) * n_heads * head_dim * 2)
+        .map(|place| (place.position + 1) * n_heads * head_dim * 2)
         .sum();
     machine
         .team
         .for_each(tasks, work, |(index, (queries, out))| {
-            let (token, kv_head) = (batch[index / n_kv_heads], index % n_kv_heads);
-            let n = token.position + 1;
-            let blocks = kv.read(token.slot, layer, kv_head, n);
+            let (place, kv_head) = (places[index / n_kv_heads], index % n_kv_heads);
+            let n = place.position + 1;
+            let blocks = cache.read(place.sequence, layer, kv_head, n);
             SCORES.with_borrow_mut(|scores| {
                 scores.resize(n, 0.0);
                 for (query, out) in queries

@@ -1,0 +1,166 @@
+//! The arithmetic of one pass, done by the host (`wit/kernels.wit`): weights and cache are lent where they lie.
+
+use sterna_kernels::DenseType;
+
+use super::pass::PassShape;
+use super::{BatchToken, embed, places, remember};
+use crate::config::Activation;
+use crate::error::EngineError;
+use crate::kv::KvCache;
+use crate::model::{DenseWeights, Linear, Model};
+
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "kernels-borrower",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+use bindings::sterna::inference::kernels as host;
+
+/// A pass in the host.
+pub(super) struct LentPass {
+    pass: host::Pass,
+    isa_name: String,
+    hidden_size: usize,
+    /// What came back last, `[n_wanted, vocab_size]`.
+    logits: Vec<u32>,
+    /// The batch's embeddings, `[n_tokens, hidden_size]`.
+    states: Vec<f32>,
+}
+
+impl LentPass {
+    /// Buffers in the host for batches of up to `max_tokens` tokens; `None` where it lends nothing.
+    pub(super) fn new(shape: PassShape, max_tokens: usize) -> Option<Self> {
+        if !host::available() {
+            return None;
+        }
+        let size = crate::engine::clamp_u32;
+        let lent = host::Shape {
+            hidden_size: size(shape.hidden_size),
+            ffn_size: size(shape.ffn_size),
+            n_layers: size(shape.n_layers),
+            n_heads: size(shape.n_heads),
+            n_kv_heads: size(shape.n_kv_heads),
+            head_dim: size(shape.head_dim),
+            rope_theta: shape.rope_theta,
+            rms_norm_eps: shape.rms_norm_eps,
+            activation: match shape.activation {
+                Activation::Relu2 => host::Activation::Relu2,
+                Activation::Silu => host::Activation::Silu,
+            },
+        };
+        Some(LentPass {
+            pass: host::Pass::new(lent, size(max_tokens)),
+            isa_name: host::isa(),
+            hidden_size: shape.hidden_size,
+            logits: Vec::new(),
+            states: Vec::new(),
+        })
+    }
+
+    /// The instruction set that computes.
+    pub(super) fn isa_name(&self) -> &str {
+        &self.isa_name
+    }
+
+    /// Embedding and all layers.
+    pub(super) fn run_layers(
+        &mut self,
+        model: &Model,
+        batch: &[BatchToken],
+        kv: &mut KvCache,
+    ) -> Result<(), EngineError> {
+        let size = crate::engine::clamp_u32;
+        self.states.resize(batch.len() * self.hidden_size, 0.0);
+        embed(model, batch, &mut self.states);
+        let places: Vec<host::Place> = places(batch)
+            .map(|place| host::Place {
+                sequence: size(place.sequence),
+                position: size(place.position),
+            })
+            .collect();
+        self.pass.begin(&places, bits(&self.states));
+        for (index, layer) in model.weights.layers.iter().enumerate() {
+            let (keys, values) = self.pass.project(
+                bits(&layer.attn_norm),
+                ternary(&layer.q),
+                ternary(&layer.k),
+                ternary(&layer.v),
+            );
+            remember(kv, index, batch, floats(&keys), floats(&values));
+            let blocks: Vec<Vec<&[u32]>> = (0..kv.n_slots())
+                .map(|slot| kv.blocks(slot).map(bits).collect())
+                .collect();
+            let cache: Vec<&[&[u32]]> = blocks.iter().map(Vec::as_slice).collect();
+            let sub_norm = layer.attn_sub_norm.as_deref().map(bits);
+            self.pass
+                .attend(size(index), &cache, sub_norm, ternary(&layer.o));
+            self.pass.feed_forward(
+                bits(&layer.ffn_norm),
+                ternary(&layer.gate),
+                ternary(&layer.up),
+                layer.ffn_sub_norm.as_deref().map(bits),
+                ternary(&layer.down),
+            );
+        }
+        Ok(())
+    }
+
+    /// Output norm and head of the batch's tokens `wanted`: `[n_wanted, vocab_size]`.
+    pub(super) fn logits(
+        &mut self,
+        wanted: &[usize],
+        norm: &[f32],
+        head: &DenseWeights,
+    ) -> &mut [f32] {
+        self.logits.clear();
+        if !wanted.is_empty() {
+            let wanted: Vec<u32> = wanted
+                .iter()
+                .map(|&token| crate::engine::clamp_u32(token))
+                .collect();
+            self.logits = self.pass.logits(&wanted, bits(norm), table(head));
+        }
+        bytemuck::cast_slice_mut(&mut self.logits)
+    }
+
+    /// One token's state after the output norm, `[hidden_size]`.
+    pub(super) fn state(&self, token: usize, norm: &[f32]) -> Vec<f32> {
+        let state = self.pass.state(crate::engine::clamp_u32(token), bits(norm));
+        bytemuck::cast_vec(state)
+    }
+}
+
+fn ternary(linear: &Linear) -> host::Ternary<'_> {
+    host::Ternary {
+        rows: crate::engine::clamp_u32(linear.rows()),
+        cols: crate::engine::clamp_u32(linear.cols()),
+        scale: linear.scale(),
+        packed: linear.packed(),
+    }
+}
+
+fn table(table: &DenseWeights) -> host::Table<'_> {
+    host::Table {
+        ty: match table.ty() {
+            DenseType::F32 => host::TableType::F32,
+            DenseType::F16 => host::TableType::F16,
+            DenseType::Bf16 => host::TableType::Bf16,
+            DenseType::Q8_0 => host::TableType::Q80,
+            DenseType::Q6K => host::TableType::Q6K,
+        },
+        rows: crate::engine::clamp_u32(table.rows()),
+        cols: crate::engine::clamp_u32(table.cols()),
+        bytes: table.bytes(),
+    }
+}
+
+fn bits(floats: &[f32]) -> &[u32] {
+    bytemuck::cast_slice(floats)
+}
+
+fn floats(bits: &[u32]) -> &[f32] {
+    bytemuck::cast_slice(bits)
+}

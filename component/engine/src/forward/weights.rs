@@ -1,0 +1,76 @@
+//! The weights of each sub-layer, borrowed: from a loaded model, or from the memory of an engine in a sandbox.
+
+use sterna_kernels::Ternary;
+
+use crate::model::Layer;
+
+/// What `Pass::project` needs.
+#[derive(Clone, Copy)]
+pub struct Projection<'a> {
+    /// `[hidden_size]`
+    pub norm: &'a [f32],
+    /// `[n_heads * head_dim, hidden_size]`
+    pub q: Ternary<'a>,
+    /// `[n_kv_heads * head_dim, hidden_size]`
+    pub k: Ternary<'a>,
+    /// `[n_kv_heads * head_dim, hidden_size]`
+    pub v: Ternary<'a>,
+}
+
+/// What `Pass::attend` needs.
+#[derive(Clone, Copy)]
+pub struct AttentionOutput<'a> {
+    /// `[n_heads * head_dim]`
+    pub sub_norm: Option<&'a [f32]>,
+    /// `[hidden_size, n_heads * head_dim]`
+    pub o: Ternary<'a>,
+}
+
+/// What `Pass::feed_forward` needs.
+#[derive(Clone, Copy)]
+pub struct FeedForward<'a> {
+    /// `[hidden_size]`
+    pub norm: &'a [f32],
+    /// `[ffn_size, hidden_size]`
+    pub gate: Ternary<'a>,
+    /// `[ffn_size, hidden_size]`
+    pub up: Ternary<'a>,
+    /// `[ffn_size]`
+    pub sub_norm: Option<&'a [f32]>,
+    /// `[hidden_size, ffn_size]`
+    pub down: Ternary<'a>,
+}
+
+impl Layer {
+    /// The first sub-layer.
+    #[must_use]
+    pub fn projection(&self) -> Projection<'_> {
+        Projection {
+            norm: &self.attn_norm,
+            q: self.q.view(),
+            k: self.k.view(),
+            v: self.v.view(),
+        }
+    }
+
+    /// The second sub-layer.
+    #[must_use]
+    pub fn attention_output(&self) -> AttentionOutput<'_> {
+        AttentionOutput {
+            sub_norm: self.attn_sub_norm.as_deref(),
+            o: self.o.view(),
+        }
+    }
+
+    /// The third sub-layer.
+    #[must_use]
+    pub fn feed_forward(&self) -> FeedForward<'_> {
+        FeedForward {
+            norm: &self.ffn_norm,
+            gate: self.gate.view(),
+            up: self.up.view(),
+            sub_norm: self.ffn_sub_norm.as_deref(),
+            down: self.down.view(),
+        }
+    }
+}
