@@ -4,13 +4,18 @@
 //! instance starts. Else it is loaded on first use, once per instance: from the path in the environment
 //! variable `STERNA_MODEL`, else the first `*.gguf` or Hugging Face directory in `/model`.
 //!
-//! There is nobody to drive the engine but its callers: `next` steps it until the caller's own generation
-//! has an event, and keeps what the step brought the others.
+//! Through `engine` there is nobody to drive it but its callers: `next` steps it until the caller's own generation
+//! has an event, and keeps what the step brought the others. Through `scheduler` (`driven`) a host drives it.
+//!
+//! Where the host lends its kernels (`wit/kernels.wit`), they compute. That is asked after the snapshot.
 
 #![allow(
     missing_docs,
     reason = "the generated exports are documented in wit/engine.wit"
 )]
+
+mod convert;
+mod driven;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,11 +26,13 @@ use sterna_kernels::Isa;
 
 use crate::engine::{Engine, EngineOptions};
 use crate::error::EngineError;
+use crate::forward::lent_kernels;
 use crate::model::{LoadOptions, Model};
-use crate::request::{self, GenerationId, Request, Sampling};
+use crate::request::{self, GenerationId};
 
 wit_bindgen::generate!({ path: "../../wit", world: "engine-bakeable" });
 
+use convert::{error, info, message, prompt};
 use exports::sterna::inference::engine as wit;
 
 /// Where a model is looked for without `STERNA_MODEL`.
@@ -70,21 +77,43 @@ fn with_model<R>(
     })
 }
 
+/// The engine with its defaults.
 fn load() -> Result<Instance, String> {
     // The environment is read here and not in `load-model`: libc keeps the first copy it gets.
     let isa = Isa::from_env().map_err(|error| error.to_string())?;
+    // Its buffers are of use only to an engine that computes by itself.
+    let lent = lent_kernels();
     match BAKED.take() {
-        Some(baked) if baked.engine.isa().name() == isa.name() => return Ok(baked),
-        Some(baked) => return Instance::new(baked.engine.model().clone(), isa),
-        None => {}
+        Some(baked) if !lent && baked.engine.isa().name() == isa.name() => Ok(baked),
+        Some(baked) => Instance::new(baked.engine.model().clone(), EngineOptions::new(isa)),
+        None => Instance::new(load_model()?, EngineOptions::new(isa)),
     }
+}
+
+/// The model that was baked in, else the one that lies in the file system.
+fn model() -> Result<Arc<Model>, String> {
+    match BAKED.take() {
+        Some(baked) => Ok(baked.engine.model().clone()),
+        None => load_model(),
+    }
+}
+
+fn load_model() -> Result<Arc<Model>, String> {
     let path = match std::env::var_os("STERNA_MODEL") {
         Some(path) => PathBuf::from(path),
         None => find_model(Path::new(MODEL_DIRECTORY))?,
     };
     let model = Model::load(&path, &LoadOptions::default(), &mut |_, _| {})
         .map_err(|error| error.to_string())?;
-    Instance::new(Arc::new(model), isa)
+    Ok(Arc::new(model))
+}
+
+/// Bytes the memory may still grow by, if the runtime lets it: requests wait rather than fail where their
+/// keys and values would not fit.
+fn free_memory() -> u64 {
+    const PAGE_BYTES: u64 = 64 << 10;
+    const MEMORY_BYTES: u64 = 4 << 30;
+    MEMORY_BYTES - core::arch::wasm32::memory_size::<0>() as u64 * PAGE_BYTES
 }
 
 /// The directory itself, if it is a Hugging Face directory, else the first model in it by name.
@@ -118,7 +147,9 @@ impl Guest for Component {
         };
         let model = Model::load(Path::new(&path), &options, &mut |_, _| {})
             .map_err(|error| error.to_string())?;
-        BAKED.set(Some(Instance::new(Arc::new(model), Isa::detect())?));
+        // Not with the host's kernels: whether there are any is asked where it runs.
+        let options = EngineOptions::new(Isa::detect());
+        BAKED.set(Some(Instance::own(Arc::new(model), options)?));
         Ok(())
     }
 }
@@ -139,13 +170,9 @@ impl wit::Guest for Component {
     }
 
     fn generate(request: wit::Request) -> Result<wit::Generation, wit::Error> {
-        with_model(&request.model, |instance| {
-            let (id, prompt_tokens) = instance.engine.submit(Request {
-                prompt: prompt(request.prompt),
-                max_tokens: request.max_tokens,
-                stop: request.stop,
-                sampling: sampling(&request.sampling),
-            })?;
+        let model = request.model.clone();
+        with_model(&model, |instance| {
+            let (id, prompt_tokens) = instance.engine.submit(convert::request(request))?;
             instance.events.insert(id, VecDeque::new());
             Ok(wit::Generation::new(Generation {
                 id,
@@ -199,11 +226,7 @@ impl wit::GuestGeneration for Generation {
             &event,
             Ok(Some(request::Event { finish: None, .. }))
         ));
-        Ok(event?.map(|event| wit::Event {
-            text: event.text,
-            tokens: event.tokens,
-            finish: event.finish.map(finish),
-        }))
+        Ok(event?.map(convert::event))
     }
 }
 
@@ -219,9 +242,20 @@ impl Drop for Generation {
 }
 
 impl Instance {
-    fn new(model: Arc<Model>, isa: Isa) -> Result<Self, String> {
-        let engine =
-            Engine::new(model, EngineOptions::new(isa)).map_err(|error| error.to_string())?;
+    /// An engine that computes with the host's kernels if it lends any.
+    fn new(model: Arc<Model>, options: EngineOptions) -> Result<Self, String> {
+        let options = EngineOptions {
+            borrow_kernels: true,
+            max_kv_bytes: options
+                .max_kv_bytes
+                .or_else(|| Some(free_memory() / 10 * 9)),
+            ..options
+        };
+        Instance::own(model, options)
+    }
+
+    fn own(model: Arc<Model>, options: EngineOptions) -> Result<Self, String> {
+        let engine = Engine::new(model, options).map_err(|error| error.to_string())?;
         Ok(Instance {
             engine,
             events: BTreeMap::new(),
@@ -244,78 +278,6 @@ impl Instance {
                 return Ok(None);
             }
         }
-    }
-}
-
-fn info(info: crate::engine::ModelInfo) -> wit::ModelInfo {
-    wit::ModelInfo {
-        id: info.id,
-        created: info.created,
-        architecture: info.architecture,
-        context_length: info.context_length,
-        vocab_size: info.vocab_size,
-        parameters: info.parameters,
-        head_type: info.head_type,
-        isa: info.isa,
-        max_sequences: info.max_sequences,
-    }
-}
-
-fn prompt(prompt: wit::Prompt) -> request::Prompt {
-    match prompt {
-        wit::Prompt::Messages(messages) => {
-            request::Prompt::Messages(messages.into_iter().map(message).collect())
-        }
-        wit::Prompt::Text(text) => request::Prompt::Text(text),
-        wit::Prompt::Tokens(tokens) => request::Prompt::Tokens(tokens),
-    }
-}
-
-fn message(message: wit::Message) -> request::Message {
-    request::Message {
-        role: message.role,
-        content: message.content,
-    }
-}
-
-fn sampling(sampling: &wit::Sampling) -> Sampling {
-    Sampling {
-        temperature: sampling.temperature,
-        top_k: sampling.top_k,
-        top_p: sampling.top_p,
-        min_p: sampling.min_p,
-        repetition_penalty: sampling.repetition_penalty,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        seed: sampling.seed,
-    }
-}
-
-fn finish(finish: request::Finish) -> wit::Finish {
-    wit::Finish {
-        reason: match finish.reason {
-            request::FinishReason::Stop => wit::FinishReason::Stop,
-            request::FinishReason::Length => wit::FinishReason::Length,
-        },
-        usage: wit::Usage {
-            prompt_tokens: finish.usage.prompt_tokens,
-            completion_tokens: finish.usage.completion_tokens,
-            cached_tokens: finish.usage.cached_tokens,
-        },
-    }
-}
-
-fn error(error: EngineError) -> wit::Error {
-    match error {
-        EngineError::InvalidRequest { field, message } => {
-            wit::Error::InvalidRequest(wit::InvalidRequest { field, message })
-        }
-        EngineError::ContextOverflow { limit, requested } => {
-            wit::Error::ContextOverflow(wit::ContextOverflow { limit, requested })
-        }
-        EngineError::Overloaded { retry_after_ms } => wit::Error::Overloaded(retry_after_ms),
-        EngineError::Unavailable(reason) => wit::Error::Unavailable(reason),
-        EngineError::Internal(reason) => wit::Error::Internal(reason),
     }
 }
 

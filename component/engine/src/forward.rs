@@ -22,6 +22,8 @@ use crate::kv::KvCache;
 use crate::model::Model;
 use crate::team::Team;
 
+#[cfg(target_arch = "wasm32")]
+pub use lent::available as lent_kernels;
 pub use pass::{Pass, PassShape, Place};
 pub use weights::{AttentionOutput, FeedForward, Projection};
 
@@ -197,7 +199,7 @@ impl Forward {
                     "no such token or slot: {token:?}"
                 )));
             }
-            kv.reserve(token.slot, token.position + 1);
+            kv.reserve(token.slot, token.position + 1)?;
         }
         Ok(())
     }

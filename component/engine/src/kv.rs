@@ -6,6 +6,7 @@
 //! positions of a block lie side by side, as attention reads them.
 
 use crate::config::ModelConfig;
+use crate::error::EngineError;
 
 /// Positions of a block.
 pub const BLOCK: usize = 64;
@@ -114,13 +115,18 @@ impl KvCache {
     }
 
     /// Give `slot` blocks for `positions` positions in all. What it has stays.
-    pub fn reserve(&mut self, slot: usize, positions: usize) {
+    ///
+    /// # Errors
+    /// `Unavailable` where the system, or the sandbox, gives no memory.
+    pub fn reserve(&mut self, slot: usize, positions: usize) -> Result<(), EngineError> {
+        let shape = self.shape;
         let blocks = &mut self.slots[slot];
         while blocks.len() * BLOCK < positions {
             // A recycled block keeps its old contents: attention reads no position before it is written.
-            let fresh = || vec![0.0; self.shape.block_len()].into_boxed_slice();
-            blocks.push(self.free.pop().unwrap_or_else(fresh));
+            let block = self.free.pop().map_or_else(|| fresh_block(shape), Ok)?;
+            blocks.push(block);
         }
+        Ok(())
     }
 
     /// Take back all blocks of `slot`.
@@ -168,6 +174,18 @@ impl KvCache {
     }
 }
 
+fn fresh_block(shape: KvShape) -> Result<Block, EngineError> {
+    let mut block = Vec::new();
+    block.try_reserve_exact(shape.block_len()).map_err(|_| {
+        let bytes = shape.block_bytes();
+        EngineError::Unavailable(format!(
+            "no memory for {BLOCK} more positions of a sequence ({bytes} bytes)"
+        ))
+    })?;
+    block.resize(shape.block_len(), 0.0);
+    Ok(block.into_boxed_slice())
+}
+
 impl Cached for KvCache {
     fn shape(&self) -> KvShape {
         self.shape
@@ -206,7 +224,7 @@ mod tests {
     fn reads_back_what_was_written_across_blocks() {
         let mut kv = KvCache::new(SHAPE, 2);
         for position in 0..150 {
-            kv.reserve(1, position + 1);
+            kv.reserve(1, position + 1).unwrap();
             for layer in 0..2 {
                 let (keys, values) = row(position, layer);
                 kv.write(1, layer, position, &keys, &values);
@@ -236,15 +254,15 @@ mod tests {
     fn blocks_come_with_use_and_are_recycled() {
         let mut kv = KvCache::new(SHAPE, 2);
         assert_eq!(kv.allocated_bytes(), 0);
-        kv.reserve(0, 1);
-        kv.reserve(0, 64);
+        kv.reserve(0, 1).unwrap();
+        kv.reserve(0, 64).unwrap();
         assert_eq!(kv.used_bytes(), SHAPE.block_bytes());
-        kv.reserve(0, 65);
-        kv.reserve(1, 64);
+        kv.reserve(0, 65).unwrap();
+        kv.reserve(1, 64).unwrap();
         assert_eq!(kv.used_bytes(), 3 * SHAPE.block_bytes());
         kv.free(0);
         assert_eq!(kv.used_bytes(), SHAPE.block_bytes());
-        kv.reserve(1, 192);
+        kv.reserve(1, 192).unwrap();
         assert_eq!(kv.allocated_bytes(), 3 * SHAPE.block_bytes());
         kv.free(1);
         assert_eq!(

@@ -19,6 +19,12 @@ mod bindings {
 
 use bindings::sterna::inference::kernels as host;
 
+/// Whether the host lends its kernels.
+#[must_use]
+pub fn available() -> bool {
+    host::available()
+}
+
 /// A pass in the host.
 pub(super) struct LentPass {
     pass: host::Pass,
@@ -33,7 +39,7 @@ pub(super) struct LentPass {
 impl LentPass {
     /// Buffers in the host for batches of up to `max_tokens` tokens; `None` where it lends nothing.
     pub(super) fn new(shape: PassShape, max_tokens: usize) -> Option<Self> {
-        if !host::available() {
+        if !available() {
             return None;
         }
         let size = crate::engine::clamp_u32;
@@ -129,12 +135,12 @@ impl LentPass {
     /// One token's state after the output norm, `[hidden_size]`.
     pub(super) fn state(&self, token: usize, norm: &[f32]) -> Vec<f32> {
         let state = self.pass.state(crate::engine::clamp_u32(token), bits(norm));
-        bytemuck::cast_vec(state)
+        floats(&state).to_vec()
     }
 }
 
-fn ternary(linear: &Linear) -> host::Ternary<'_> {
-    host::Ternary {
+fn ternary(linear: &Linear) -> host::TernaryParam<'_> {
+    host::TernaryParam {
         rows: crate::engine::clamp_u32(linear.rows()),
         cols: crate::engine::clamp_u32(linear.cols()),
         scale: linear.scale(),
@@ -142,12 +148,12 @@ fn ternary(linear: &Linear) -> host::Ternary<'_> {
     }
 }
 
-fn table(table: &DenseWeights) -> host::Table<'_> {
-    host::Table {
+fn table(table: &DenseWeights) -> host::TableParam<'_> {
+    host::TableParam {
         ty: match table.ty() {
-            DenseType::F32 => host::TableType::F32,
-            DenseType::F16 => host::TableType::F16,
-            DenseType::Bf16 => host::TableType::Bf16,
+            DenseType::F32 => host::TableType::Float32,
+            DenseType::F16 => host::TableType::Float16,
+            DenseType::Bf16 => host::TableType::Bfloat16,
             DenseType::Q8_0 => host::TableType::Q80,
             DenseType::Q6K => host::TableType::Q6K,
         },
