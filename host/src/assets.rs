@@ -9,6 +9,8 @@ pub struct Assets {
     pub api_cwasm: &'static [u8],
     /// The engine as a component, for `sterna compose`.
     pub engine_wasm: &'static [u8],
+    /// What closes the engine's import `kernels` where nothing is lent.
+    pub kernels_stub_wasm: &'static [u8],
     /// The benchmark as a WASI command, for `sterna bench --isa simd128`.
     pub bench_wasm: &'static [u8],
     /// The model served where none is named.

@@ -1,4 +1,5 @@
-//! The Rust side of `wit/engine.wit`, generated: the traits `engine_import` implements, and their types.
+//! The Rust side of the contract, generated: what the HTTP component imports (the traits `engine_import` implements),
+//! and what a baked engine exports (which `sandbox` calls).
 
 #![allow(
     missing_docs,
@@ -14,3 +15,12 @@ wasmtime::component::bindgen!({
 });
 
 pub use sterna::inference::engine;
+
+/// A baked engine's exports. Its import `kernels` is linked by hand (`sandbox::kernels_import`): generated code would
+/// copy the weights.
+pub mod baked {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "scheduler-provider",
+    });
+}

@@ -21,6 +21,7 @@ pub(crate) static ASSETS: Assets = Assets {
     api_wasm: component!("api.wasm"),
     api_cwasm: component!("api.cwasm"),
     engine_wasm: component!("engine.wasm"),
+    kernels_stub_wasm: component!("kernels_stub.wasm"),
     bench_wasm: component!("bench.wasm"),
     demo_model: include_bytes!("../../component/engine/models/demo.gguf"),
 };
@@ -31,6 +32,7 @@ pub(crate) static ASSETS: Assets = Assets {
     api_wasm: &[],
     api_cwasm: &[],
     engine_wasm: &[],
+    kernels_stub_wasm: &[],
     bench_wasm: &[],
     demo_model: &[],
 };

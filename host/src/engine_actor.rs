@@ -1,7 +1,7 @@
 //! The thread that owns the engine, and the handles through which requests reach it.
 //!
-//! The engine is a plain step function: the thread takes what has been asked, runs one batch, hands
-//! out the tokens, and again; it sleeps while there is no work. Each generation has its own channel
+//! The engine (`driven_engine`) is a plain step function: the thread takes what has been asked, runs one batch,
+//! hands out the tokens, and again; it sleeps while there is no work. Each generation has its own channel
 //! out. Those need no bound of their own: a generation has at most as many events as the context has
 //! positions, so a client that reads slowly holds that many small texts and never the engine.
 
@@ -11,16 +11,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Instant;
 
-use sterna_engine::engine::{Engine, EngineOptions, ModelInfo};
+use anyhow::Context;
+use sterna_engine::engine::ModelInfo;
 use sterna_engine::error::EngineError;
-use sterna_engine::model::Model;
 use sterna_engine::request::{Event, FinishReason, GenerationId, Prompt, Request};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
 use crate::metrics::Metrics;
 
-type Events = mpsc::UnboundedSender<Result<Event, EngineError>>;
+/// An event and when the engine made it.
+type Timed = (Instant, Result<Event, EngineError>);
+type Events = mpsc::UnboundedSender<Timed>;
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 enum Command {
@@ -35,33 +39,34 @@ enum Command {
         input: Prompt,
         reply: Reply<(Vec<f32>, u32)>,
     },
+    /// A question about texts, for an engine that answers them itself.
+    Texts(Box<dyn FnOnce(&mut dyn Texts) -> anyhow::Result<()> + Send>),
 }
 
 /// A way to ask the engine; clones ask the same one. The thread ends with the last of them.
 #[derive(Clone)]
 pub struct EngineHandle {
     commands: Sender<Command>,
-    model: Arc<Model>,
+    source: Arc<dyn EngineSource>,
     info: Arc<ModelInfo>,
     metrics: Arc<Metrics>,
     running: Arc<AtomicBool>,
 }
 
 impl EngineHandle {
-    /// Check the kernels, reserve the caches and start the thread.
+    /// Check the kernels, reserve the caches and start the thread, which computes on `threads` threads.
     ///
     /// # Errors
     /// The engine does not accept the model or the options, or the system gives no thread.
-    pub fn start(model: Arc<Model>, options: EngineOptions) -> anyhow::Result<EngineHandle> {
-        let engine = Engine::new(Arc::clone(&model), options.clone())?;
+    pub fn start(source: Arc<dyn EngineSource>, threads: usize) -> anyhow::Result<EngineHandle> {
+        let mut engine = source.start()?;
         let info = Arc::new(engine.info());
-        let metrics = Arc::new(Metrics::new(&info, options.threads));
+        let metrics = Arc::new(Metrics::new(&info, threads));
         let running = Arc::new(AtomicBool::new(true));
         let (commands, inbox) = channel();
         let actor = Actor {
             engine,
-            model: Arc::clone(&model),
-            options,
+            source: Arc::clone(&source),
             inbox,
             open: HashMap::new(),
             metrics: Arc::clone(&metrics),
@@ -72,7 +77,7 @@ impl EngineHandle {
             .spawn(move || actor.run())?;
         Ok(EngineHandle {
             commands,
-            model,
+            source,
             info,
             metrics,
             running,
@@ -83,12 +88,6 @@ impl EngineHandle {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         &self.info
-    }
-
-    /// The model itself: tokenizer and template need no engine.
-    #[must_use]
-    pub fn model(&self) -> &Arc<Model> {
-        &self.model
     }
 
     /// The counters.
@@ -127,6 +126,30 @@ impl EngineHandle {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Ask about texts: beside the engine's thread where that is possible, and never on the caller's, since a
+    /// long text takes milliseconds.
+    ///
+    /// # Errors
+    /// As `question`'s.
+    pub async fn ask_texts<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let ask = move |texts: &mut dyn Texts| {
+            let answered = question(texts)?;
+            // Nobody waits any more: the client has left.
+            let _ = reply.send(answered);
+            anyhow::Ok(())
+        };
+        if let Some(mut texts) = self.source.texts() {
+            tokio::task::spawn_blocking(move || ask(&mut *texts));
+        } else {
+            self.ask(Command::Texts(Box::new(ask)))?;
+        }
+        answer.await.map_err(|_| stopped())?
+    }
+
     fn ask(&self, command: Command) -> Result<(), EngineError> {
         self.commands.send(command).map_err(|_| stopped())
     }
@@ -136,9 +159,10 @@ impl EngineHandle {
 pub struct Generation {
     id: GenerationId,
     prompt_tokens: u32,
-    events: mpsc::UnboundedReceiver<Result<Event, EngineError>>,
+    events: mpsc::UnboundedReceiver<Timed>,
     commands: Sender<Command>,
     ended: bool,
+    last_event: Option<Instant>,
 }
 
 impl Generation {
@@ -146,6 +170,12 @@ impl Generation {
     #[must_use]
     pub fn prompt_tokens(&self) -> u32 {
         self.prompt_tokens
+    }
+
+    /// When the engine made the piece that came last. The caller may have taken it much later.
+    #[must_use]
+    pub fn last_event(&self) -> Option<Instant> {
+        self.last_event
     }
 
     /// The next piece; `None` after the one that carries `finish`.
@@ -156,7 +186,12 @@ impl Generation {
         if self.ended {
             return Ok(None);
         }
-        let event = self.events.recv().await.unwrap_or_else(|| Err(stopped()));
+        let (made, event) = self
+            .events
+            .recv()
+            .await
+            .unwrap_or_else(|| (Instant::now(), Err(stopped())));
+        self.last_event = Some(made);
         self.ended = event.as_ref().map_or(true, |event| event.finish.is_some());
         event.map(Some)
     }
@@ -178,9 +213,8 @@ struct Open {
 }
 
 struct Actor {
-    engine: Engine,
-    model: Arc<Model>,
-    options: EngineOptions,
+    engine: Box<dyn DrivenEngine>,
+    source: Arc<dyn EngineSource>,
     inbox: Receiver<Command>,
     open: HashMap<GenerationId, Open>,
     metrics: Arc<Metrics>,
@@ -191,43 +225,55 @@ impl Actor {
     fn run(mut self) {
         let mut busy = false;
         loop {
-            // A panic in the engine ends the generations it served, not the server.
-            let turn = catch_unwind(AssertUnwindSafe(|| {
-                self.take_commands(busy).then(|| self.step())
+            // A panic or a trap in the engine ends the generations it served, not the server.
+            let turn = catch_unwind(AssertUnwindSafe(|| -> anyhow::Result<Option<bool>> {
+                if !self.take_commands(busy)? {
+                    return Ok(None);
+                }
+                Ok(Some(self.step()?))
             }));
-            busy = match turn {
-                Ok(Some(busy)) => busy,
-                Ok(None) => return,
-                Err(panic) if self.restart(&*panic) => false,
-                Err(_) => return,
+            let failure = match turn {
+                Ok(Ok(Some(stepped))) => {
+                    busy = stepped;
+                    continue;
+                }
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(panic) => panic_text(&*panic),
             };
-        }
-    }
-
-    /// Update the gauges. It comes before counters and events: who sees one of those also sees what it changed.
-    fn show_state(&self) {
-        self.metrics.engine(&self.engine.stats());
-    }
-
-    /// Everything asked so far; waits for the first where there is nothing else to do.
-    /// False when nobody is left to ask.
-    fn take_commands(&mut self, busy: bool) -> bool {
-        if !busy {
-            let Ok(command) = self.inbox.recv() else {
-                return false;
-            };
-            self.obey(command);
-        }
-        loop {
-            match self.inbox.try_recv() {
-                Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
+            busy = false;
+            if !self.restart(&failure) {
+                return;
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    /// Update the gauges. It comes before counters and events: who sees one of those also sees what it changed.
+    fn show_state(&mut self) -> anyhow::Result<()> {
+        self.metrics.engine(&self.engine.stats()?);
+        Ok(())
+    }
+
+    /// Everything asked so far; waits for the first where there is nothing else to do.
+    /// False when nobody is left to ask.
+    fn take_commands(&mut self, busy: bool) -> anyhow::Result<bool> {
+        if !busy {
+            let Ok(command) = self.inbox.recv() else {
+                return Ok(false);
+            };
+            self.obey(command)?;
+        }
+        loop {
+            match self.inbox.try_recv() {
+                Ok(command) => self.obey(command)?,
+                Err(TryRecvError::Empty) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Ok(false),
+            }
+        }
+    }
+
+    /// Whoever asked and has left gets no answer: an answer is dropped, and a generation in it cancelled.
+    fn obey(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Submit {
                 request,
@@ -235,26 +281,26 @@ impl Actor {
                 reply,
             } => {
                 if !reply.is_closed() {
-                    // Where nobody takes it, the answer is dropped, and a generation in it cancelled.
-                    let _ = reply.send(self.submit(*request, commands));
+                    let _ = reply.send(self.submit(*request, commands)?);
                 }
             }
-            Command::Cancel(id) => self.cancel(id),
+            Command::Cancel(id) => self.cancel(id)?,
             Command::Embed { input, reply } => {
                 if !reply.is_closed() {
-                    let _ = reply.send(self.engine.embed(input));
+                    let _ = reply.send(self.engine.embed(input)?);
                 }
             }
+            Command::Texts(ask) => ask(self.engine.texts())?,
         }
+        Ok(())
     }
 
-    fn submit(
-        &mut self,
-        request: Request,
-        commands: Sender<Command>,
-    ) -> Result<Generation, EngineError> {
-        let (id, prompt_tokens) = self.engine.submit(request)?;
-        self.show_state();
+    fn submit(&mut self, request: Request, commands: Sender<Command>) -> Answered<Generation> {
+        let (id, prompt_tokens) = match self.engine.submit(request)? {
+            Ok(submitted) => submitted,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.show_state()?;
         self.metrics.generations_started.inc();
         self.metrics.prompt_tokens.inc_by(u64::from(prompt_tokens));
         let (sender, events) = mpsc::unbounded_channel();
@@ -265,18 +311,19 @@ impl Actor {
                 tokens: 0,
             },
         );
-        Ok(Generation {
+        Ok(Ok(Generation {
             id,
             prompt_tokens,
             events,
             commands,
             ended: false,
-        })
+            last_event: None,
+        }))
     }
 
-    fn cancel(&mut self, id: GenerationId) {
-        let alive = self.engine.cancel(id);
-        self.show_state();
+    fn cancel(&mut self, id: GenerationId) -> anyhow::Result<()> {
+        let alive = self.engine.cancel(id)?;
+        self.show_state()?;
         // Absent: it ended while the cancellation was on its way.
         if let Some(open) = self.open.remove(&id)
             && alive
@@ -288,17 +335,20 @@ impl Actor {
                 "generation cancelled"
             );
         }
+        Ok(())
     }
 
     /// One batch; false when there was nothing to do.
-    fn step(&mut self) -> bool {
+    fn step(&mut self) -> anyhow::Result<bool> {
         let mut deliveries = Vec::new();
-        let busy = self.engine.step(&mut |delivery| deliveries.push(delivery));
-        self.show_state();
+        let busy = self
+            .engine
+            .step(&mut |delivery| deliveries.push(delivery))?;
+        self.show_state()?;
         for (id, result) in deliveries {
             self.deliver(id, result);
         }
-        busy
+        Ok(busy)
     }
 
     fn deliver(&mut self, id: GenerationId, result: Result<Event, EngineError>) {
@@ -324,18 +374,14 @@ impl Actor {
             self.metrics.finished(reason);
         }
         // A closed channel means that a cancellation is on its way.
-        let _ = generation.events.send(result);
+        let _ = generation.events.send((Instant::now(), result));
         if end.is_some() {
             self.open.remove(&id);
         }
     }
 
-    /// After a panic the engine's state is unknown: tell the clients, and build it anew.
-    fn restart(&mut self, panic: &(dyn Any + Send)) -> bool {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let reason = text
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("a panic");
+    /// After a failure the engine's state is unknown: tell the clients, and build it anew.
+    fn restart(&mut self, reason: &str) -> bool {
         tracing::error!(
             reason,
             generations = self.open.len(),
@@ -343,22 +389,28 @@ impl Actor {
         );
         for (_, open) in self.open.drain() {
             self.metrics.finished("error");
-            let _ = open.events.send(Err(EngineError::Internal(
-                "the engine failed; see the server's log".into(),
-            )));
+            let failed = EngineError::Internal("the engine failed; see the server's log".into());
+            let _ = open.events.send((Instant::now(), Err(failed)));
         }
-        match Engine::new(Arc::clone(&self.model), self.options.clone()) {
-            Ok(engine) => {
-                self.engine = engine;
-                self.show_state();
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "the engine does not start again");
-                false
-            }
+        let restarted = self.source.start().and_then(|engine| {
+            self.engine = engine;
+            self.show_state().context("it failed again at once")
+        });
+        if let Err(error) = &restarted {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the engine does not start again"
+            );
         }
+        restarted.is_ok()
     }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic")
+        .to_owned()
 }
 
 impl Drop for Actor {

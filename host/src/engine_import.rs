@@ -2,7 +2,6 @@
 //!
 //! Conversions and nothing else: `wit/engine.wit` and `sterna_engine::request` mirror each other.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use sterna_engine::error::EngineError;
@@ -10,6 +9,7 @@ use sterna_engine::request as engine;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use crate::bindings::engine as wit;
+use crate::driven_engine::{Answered, Texts};
 use crate::engine_actor::{EngineHandle, Generation};
 
 /// Tokens one HTTP request has cost so far, for its log line.
@@ -53,19 +53,15 @@ impl EngineImport<'_> {
         }
     }
 
-    /// Run something that may take milliseconds (a long text) away from the threads that serve sockets.
-    async fn with_model<T: Send + 'static>(
+    async fn ask_texts<T: Send + 'static>(
         &mut self,
         name: &str,
-        work: impl FnOnce(&sterna_engine::model::Model) -> Result<T, EngineError> + Send + 'static,
+        question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
     ) -> WitResult<T> {
         if let Err(error) = self.check_model(name) {
             return Ok(Err(error));
         }
-        let model = Arc::clone(self.engine.model());
-        Ok(tokio::task::spawn_blocking(move || work(&model))
-            .await?
-            .map_err(Into::into))
+        Ok(self.engine.ask_texts(question).await.map_err(Into::into))
     }
 }
 
@@ -111,12 +107,12 @@ impl wit::Host for EngineImport<'_> {
         text: String,
         add_special: bool,
     ) -> WitResult<Vec<u32>> {
-        self.with_model(&model, move |model| model.tokenize(&text, add_special))
+        self.ask_texts(&model, move |texts| texts.tokenize(&text, add_special))
             .await
     }
 
     async fn detokenize(&mut self, model: String, tokens: Vec<u32>) -> WitResult<String> {
-        self.with_model(&model, move |model| Ok(model.detokenize(&tokens)))
+        self.ask_texts(&model, move |texts| texts.detokenize(&tokens))
             .await
     }
 
@@ -126,7 +122,7 @@ impl wit::Host for EngineImport<'_> {
         messages: Vec<wit::Message>,
     ) -> WitResult<String> {
         let messages: Vec<engine::Message> = messages.into_iter().map(Into::into).collect();
-        self.with_model(&model, move |model| model.apply_template(&messages))
+        self.ask_texts(&model, move |texts| texts.apply_template(messages))
             .await
     }
 }

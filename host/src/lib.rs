@@ -1,7 +1,8 @@
 //! The native host: runs the HTTP component in wasmtime and the engine beside it.
 //!
 //! The path of a request: `server` (accept, limits) -> `api_component` (one wasm instance per request)
-//! -> `engine_import` (the component's `engine` import) -> `engine_actor` (the thread that owns the engine).
+//! -> `engine_import` (the component's `engine` import) -> `engine_actor` (the thread that owns the engine)
+//! -> `driven_engine`: linked into this process, or baked and in its `sandbox`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -10,6 +11,7 @@ pub mod assets;
 pub mod bindings;
 pub mod cli;
 pub mod commands;
+pub mod driven_engine;
 pub mod engine_actor;
 pub mod engine_import;
 pub mod head_type;
@@ -17,6 +19,7 @@ pub mod logging;
 pub mod metrics;
 pub mod model_source;
 pub mod pre_init;
+pub mod sandbox;
 pub mod server;
 pub mod wasm_command;
 pub mod wasm_config;

@@ -1,8 +1,9 @@
 //! Finds and loads the model a command was given, or the one inside the binary.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use sterna_engine::engine::EngineOptions;
 use sterna_engine::model::{LoadOptions, Model};
@@ -10,6 +11,8 @@ use sterna_engine::team;
 use sterna_kernels::Isa;
 
 use crate::assets::Assets;
+use crate::driven_engine::{EngineSource, LinkedEngines};
+use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 
 /// The name of the embedded model.
 pub const DEMO: &str = "demo";
@@ -17,7 +20,8 @@ pub const DEMO: &str = "demo";
 /// Which model, and what it may use: shared by the commands that generate.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
-    /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this program
+    /// A GGUF file, a Hugging Face directory, or what `sterna bake` wrote (.wasm, .cwasm). Without it: the small
+    /// demo model inside this program
     #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
     pub model: Option<PathBuf>,
 
@@ -33,17 +37,38 @@ pub struct ModelArgs {
     #[arg(short, long, env = "STERNA_CONTEXT", value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub context: Option<u32>,
 
-    /// Instruction set of the kernels [default: the best this machine has]
+    /// Instruction set of the kernels [default: the best this machine has]; simd128 makes a baked model use its own
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
 }
 
 impl ModelArgs {
-    /// Load the model.
+    /// Load the model, for engines that run so many sequences at a time while so many wait.
     ///
     /// # Errors
-    /// The path is no model, or a damaged one; the chain of messages says where and what to do.
-    pub fn load(&self, assets: &Assets) -> anyhow::Result<Model> {
+    /// The path is no model, or a damaged one; the chain of messages says where and what to do. Or the machine does
+    /// not support the instruction set.
+    pub fn engines(
+        &self,
+        assets: &Assets,
+        max_sequences: u16,
+        max_queue: u16,
+    ) -> anyhow::Result<Arc<dyn EngineSource>> {
+        if let Some(app) = self.model.as_deref().and_then(AppFile::recognise) {
+            return self.sandboxed(&app, max_sequences, max_queue);
+        }
+        let model = Arc::new(self.load(assets)?);
+        let options = EngineOptions {
+            max_sequences: max_sequences.into(),
+            max_queue: max_queue.into(),
+            max_context: self.context.map(|positions| positions as usize),
+            threads: self.threads(),
+            ..EngineOptions::new(self.isa()?)
+        };
+        Ok(Arc::new(LinkedEngines { model, options }))
+    }
+
+    fn load(&self, assets: &Assets) -> anyhow::Result<Model> {
         match &self.model {
             Some(path) => load(path, self.model_name.clone()),
             None => Model::from_gguf_bytes(
@@ -54,22 +79,30 @@ impl ModelArgs {
         }
     }
 
-    /// The engine's options for so many sequences at a time and so many waiting.
-    ///
-    /// # Errors
-    /// The machine does not support the instruction set.
-    pub fn engine_options(
+    fn sandboxed(
         &self,
-        max_sequences: usize,
-        max_queue: usize,
-    ) -> anyhow::Result<EngineOptions> {
-        Ok(EngineOptions {
-            max_sequences,
-            max_queue,
-            max_context: self.context.map(|positions| positions as usize),
+        app: &AppFile,
+        max_sequences: u16,
+        max_queue: u16,
+    ) -> anyhow::Result<Arc<dyn EngineSource>> {
+        if self.model_name.is_some() {
+            bail!(
+                "--model-name (or STERNA_MODEL_NAME) has no effect on a baked model; give it to `sterna bake`"
+            );
+        }
+        // The sandbox's own kernels, named as it names them: nothing is lent.
+        let own = self
+            .isa
+            .as_deref()
+            .is_some_and(|isa| isa.starts_with("simd128"));
+        let options = SandboxOptions {
+            isa: if own { None } else { Some(self.isa()?) },
             threads: self.threads(),
-            ..EngineOptions::new(self.isa()?)
-        })
+            max_sequences: max_sequences.into(),
+            max_queue: max_queue.into(),
+            max_context: self.context,
+        };
+        Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }
 
     /// Threads asked for, else what the process may use: affinity and cgroup quota, not the cores in sight.

@@ -53,21 +53,22 @@ pub fn serving_engine(instances: u32) -> anyhow::Result<Engine> {
     }
 }
 
-/// Compile a baked component for this machine's CPU: its kernels are worth every instruction the CPU has.
-/// The result fits [`app_engine`] on CPUs that have at least these, and is refused elsewhere.
+/// Compile a baked engine for this machine's CPU: its kernels are worth every instruction the CPU has.
+/// The result fits [`sandbox_engine`] on CPUs that have at least these, and is refused elsewhere.
 ///
 /// # Errors
 /// Bytes that are no component.
-pub fn precompile_app(component: &[u8]) -> anyhow::Result<Vec<u8>> {
-    Ok(app_engine()?.precompile_component(component)?)
+pub fn precompile_engine(component: &[u8]) -> anyhow::Result<Vec<u8>> {
+    Ok(sandbox_engine()?.precompile_component(component)?)
 }
 
-/// An engine for baked components. No pool: its memories would all be as large as the largest model.
+/// An engine for one baked engine. No pool: it would have room for the largest model. No interruption: the
+/// engine has a thread of its own.
 ///
 /// # Errors
 /// The machine gives no executable memory.
-pub fn app_engine() -> anyhow::Result<Engine> {
-    Ok(Engine::new(&base())?)
+pub fn sandbox_engine() -> anyhow::Result<Engine> {
+    command_engine()
 }
 
 /// An engine for a command that runs once and as fast as this machine can: no pool, no interruption.

@@ -16,12 +16,14 @@ use crate::commands::compose::compose;
 use crate::head_type::HeadType;
 use crate::model_source::{DEMO, byte_bar};
 use crate::pre_init::pre_initialise;
+use crate::sandbox::mark_engine;
 use crate::wasm_config;
 
 /// Write a model and its server as one WebAssembly component, with the model already loaded
 ///
 /// The result imports WASI 0.2 only, reads no file, and answers its first request without any start-up work.
 /// Serve it with any WASI HTTP runtime, for example: wasmtime serve -Scli app.wasm
+/// `sterna serve app.wasm` serves it too, and lends it this machine's kernels and threads.
 ///
 /// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head, or serve its file
 /// with `sterna serve --model`.
@@ -43,8 +45,8 @@ pub struct Args {
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// Also compile it for this machine's CPU, into a file beside it that ends with .cwasm: it starts in
-    /// milliseconds, whatever its size
+    /// Also compile the engine for this machine's CPU, into a file beside it that ends with .cwasm: `sterna serve`
+    /// starts it in milliseconds, whatever its size
     #[arg(long)]
     aot: bool,
 }
@@ -79,6 +81,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let baked = runtime.block_on(pre_initialise(assets.engine_wasm, &gguf, &id(args)))?;
+    let baked = mark_engine(baked);
     if baked.len() as u64 > MODULE_BYTES {
         return Err(too_large(&gguf, baked.len() as u64));
     }
@@ -87,14 +90,19 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     std::fs::remove_file(&gguf)?;
 
     let step = Step::start("composing it with the HTTP component");
-    let app = compose(assets.api_wasm, &baked)?;
-    drop(baked);
+    let providers = [
+        ("sterna:kernels-stub", assets.kernels_stub_wasm),
+        ("sterna:engine", baked.as_slice()),
+    ];
+    let app = compose(("sterna:api", assets.api_wasm), &providers)?;
     write(&app, &args.output, scratch.path())?;
-    step.end("composed it with the HTTP component", app.len() as u64);
+    let app_bytes = app.len() as u64;
+    step.end("composed it with the HTTP component", app_bytes);
 
     if args.aot {
         let step = Step::start("compiling it ahead of time");
-        let compiled = wasm_config::precompile_app(&app)?;
+        drop(app);
+        let compiled = wasm_config::precompile_engine(&baked)?;
         let path = args.output.with_extension("cwasm");
         write(&compiled, &path, scratch.path())?;
         step.end("compiled it ahead of time", compiled.len() as u64);
@@ -103,7 +111,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     println!(
         "{}: {} in {:.1} s",
         args.output.display(),
-        size(app.len() as u64),
+        size(app_bytes),
         start.elapsed().as_secs_f64()
     );
     Ok(())

@@ -1,7 +1,6 @@
 //! `sterna run`: one completion, on the terminal, as it is generated.
 
 use std::io::{IsTerminal, Read, Write};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -71,9 +70,9 @@ pub struct Args {
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     logging::init(LogFormat::Text);
     let request = args.request()?;
-    let model = Arc::new(args.model.load(assets)?);
-    let engine = EngineHandle::start(model, args.model.engine_options(1, 1)?)
-        .context("cannot start the engine")?;
+    let engines = args.model.engines(assets, 1, 1)?;
+    let engine =
+        EngineHandle::start(engines, args.model.threads()).context("cannot start the engine")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -138,7 +137,7 @@ async fn complete(engine: &EngineHandle, request: Request) -> anyhow::Result<()>
             }
         };
         let Some(event) = event else { break };
-        times.first.get_or_insert_with(Instant::now);
+        times.event(generation.last_event());
         usage.completion_tokens += u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);
         if !print(&event.text)? {
             return Ok(());
@@ -168,32 +167,45 @@ fn print(text: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// When the request was made and when its first token came.
+/// When the request was made, and when the engine made the first and the last piece of the answer. Not when they
+/// were printed: a terminal may be slower or, after a short answer, find all of it waiting.
 struct Times {
     start: Instant,
-    first: Option<Instant>,
+    pieces: Option<(Instant, Instant)>,
 }
 
 impl Times {
     fn start() -> Self {
         Times {
             start: Instant::now(),
-            first: None,
+            pieces: None,
         }
     }
 
-    /// Prompt tokens over the time to the first token; further tokens over the time since.
+    fn event(&mut self, made: Option<Instant>) {
+        let Some(made) = made else { return };
+        let first = self.pieces.map_or(made, |(first, _)| first);
+        self.pieces = Some((first, made));
+    }
+
+    /// Prompt tokens over the time to the first piece; further tokens over the time since.
     fn report(&self, usage: Usage) {
-        let Some(first) = self.first else { return };
-        let prefill = first.duration_since(self.start).as_secs_f64();
-        let decode = first.elapsed().as_secs_f64();
-        let rate = |tokens: u32, seconds: f64| f64::from(tokens) / seconds.max(1e-9);
+        let Some((first, last)) = self.pieces else {
+            return;
+        };
+        let rate = |tokens: u32, from: Instant, to: Instant| {
+            let seconds = to.duration_since(from).as_secs_f64();
+            if tokens == 0 || seconds == 0.0 {
+                return "no rate".to_owned();
+            }
+            format!("{:.1} tokens/s", f64::from(tokens) / seconds)
+        };
         eprintln!(
-            "prompt {} tokens, {:.1} tokens/s; completion {} tokens, {:.1} tokens/s",
+            "prompt {} tokens, {}; completion {} tokens, {}",
             usage.prompt_tokens,
-            rate(usage.prompt_tokens, prefill),
+            rate(usage.prompt_tokens, self.start, first),
             usage.completion_tokens,
-            rate(usage.completion_tokens.saturating_sub(1), decode),
+            rate(usage.completion_tokens.saturating_sub(1), first, last),
         );
     }
 }

@@ -1,7 +1,7 @@
 //! `sterna serve`: the OpenAI-compatible HTTP server.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -23,6 +23,10 @@ use crate::wasm_config;
 /// STERNA_LOG selects what is logged (for example `debug`, `warn`).
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The same as --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    path: Option<PathBuf>,
+
     #[command(flatten)]
     model: ModelArgs,
 
@@ -98,11 +102,13 @@ pub struct Args {
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     logging::init(args.log_format);
     let started = Instant::now();
-    let model = Arc::new(args.model.load(assets)?);
-    let options = args
-        .model
-        .engine_options(args.max_sequences.into(), args.max_queue.into())?;
-    let engine = EngineHandle::start(model, options).context("cannot start the engine")?;
+    let model = ModelArgs {
+        model: args.path.clone().or_else(|| args.model.model.clone()),
+        ..args.model.clone()
+    };
+    let engines = model.engines(assets, args.max_sequences, args.max_queue)?;
+    let engine =
+        EngineHandle::start(engines, model.threads()).context("cannot start the engine")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -119,7 +125,7 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         let stop = stop_signal()?;
         announce(
             &engine,
-            args.model.threads(),
+            model.threads(),
             started.elapsed(),
             &server.address()?.to_string(),
         );

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use sterna::driven_engine::LinkedEngines;
 use sterna::engine_actor::EngineHandle;
 use sterna_engine::engine::EngineOptions;
 use sterna_engine::request::{Prompt, Request};
@@ -18,7 +19,8 @@ fn engine() -> EngineHandle {
         threads: 1,
         ..EngineOptions::new(Isa::detect())
     };
-    EngineHandle::start(Arc::new(model), options).unwrap()
+    let model = Arc::new(model);
+    EngineHandle::start(Arc::new(LinkedEngines { model, options }), 1).unwrap()
 }
 
 /// The engine has accepted the request, and nobody has yet taken its answer: leaving now must cancel too.

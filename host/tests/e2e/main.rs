@@ -15,6 +15,7 @@ mod concurrency;
 mod disconnect;
 mod engine_thread;
 mod same_tokens;
+mod sandboxed;
 mod shutdown;
 mod support;
 mod terminal;

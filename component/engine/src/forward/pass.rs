@@ -48,6 +48,28 @@ impl PassShape {
         }
     }
 
+    /// Whether the arithmetic is possible at all.
+    ///
+    /// # Errors
+    /// `Internal` where a size is zero or beyond any model, or sizes do not fit each other.
+    pub fn check(&self) -> Result<(), EngineError> {
+        const MAX_SIZE: usize = 1 << 20;
+        let sizes = [
+            self.hidden_size,
+            self.ffn_size,
+            self.n_layers,
+            self.n_heads,
+            self.n_kv_heads,
+            self.head_dim,
+            self.n_heads.saturating_mul(self.head_dim),
+        ];
+        let possible = sizes.iter().all(|size| (1..=MAX_SIZE).contains(size));
+        if possible && self.n_heads % self.n_kv_heads == 0 && self.head_dim % 2 == 0 {
+            return Ok(());
+        }
+        Err(EngineError::Internal(format!("no such shape: {self:?}")))
+    }
+
     /// Width of the query heads together.
     #[must_use]
     pub fn q_size(&self) -> usize {
@@ -136,6 +158,12 @@ impl Pass {
             max_tokens,
             shape,
         }
+    }
+
+    /// What was asked of `new`.
+    #[must_use]
+    pub fn shape(&self) -> &PassShape {
+        &self.shape
     }
 
     /// The instruction set that computes.

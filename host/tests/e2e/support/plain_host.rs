@@ -30,15 +30,9 @@ pub(crate) struct Instance {
 }
 
 impl PlainHost {
-    /// Compile a `.wasm`, or map a `.cwasm` of `sterna bake --aot`. Its instances see no folder.
+    /// Compile a `.wasm`. Its instances see no folder.
     pub(crate) fn new(app: &Path) -> PlainHost {
-        let component = if app.extension().is_some_and(|end| end == "cwasm") {
-            let engine = sterna::wasm_config::app_engine().unwrap();
-            // SAFETY: the file was written by `sterna bake`, and nobody writes to it now.
-            unsafe { Component::deserialize_file(&engine, app) }.unwrap()
-        } else {
-            Component::from_file(&Engine::default(), app).unwrap()
-        };
+        let component = Component::from_file(&Engine::default(), app).unwrap();
         let mut linker = Linker::new(component.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();

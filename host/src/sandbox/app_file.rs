@@ -1,0 +1,204 @@
+//! Finds the baked engine in a file that `sterna bake` wrote.
+//!
+//! `app.wasm` is a whole server, closed over a kernels stub; the engine lies in it as a nested component, verbatim,
+//! with a custom section that marks it. `app.cwasm` is that engine alone, compiled ahead of time.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use wasmparser::{Parser, Payload};
+use wasmtime::component::Component;
+use wasmtime::{Engine, Precompiled};
+
+/// The custom section that marks a baked engine; its data is the version of this format.
+pub const ENGINE_MARK: &str = "sterna:baked-engine";
+const MARK_VERSION: &[u8] = b"1";
+
+/// A file that holds a baked engine.
+#[derive(Clone, Debug)]
+pub struct AppFile {
+    path: PathBuf,
+    compiled: bool,
+}
+
+impl AppFile {
+    /// What `path` is, by its first bytes; `None` where it is neither a component nor a compiled one.
+    #[must_use]
+    pub fn recognise(path: &Path) -> Option<AppFile> {
+        let mut head = [0; 8];
+        File::open(path).ok()?.read_exact(&mut head).ok()?;
+        let compiled = head.starts_with(b"\x7fELF");
+        (compiled || head.starts_with(b"\0asm")).then(|| AppFile {
+            path: path.to_owned(),
+            compiled,
+        })
+    }
+
+    /// The engine component. A compiled one is mapped, which takes no longer for a large model; else it is compiled now.
+    ///
+    /// # Errors
+    /// The file is no product of `sterna bake`, or of another version or CPU.
+    pub fn load(&self, wasmtime: &Engine) -> anyhow::Result<Component> {
+        let name = self.path.display();
+        if self.compiled {
+            return self.map(wasmtime).with_context(|| {
+                format!("cannot run {name}: bake it again with this version of Sterna, for this machine's CPU")
+            });
+        }
+        let app = std::fs::read(&self.path).with_context(|| format!("cannot read {name}"))?;
+        let engine = find_engine(&app).with_context(|| format!("cannot run {name}"))?;
+        tracing::info!("compiling {name}; `sterna bake --aot` does that once and for all");
+        Component::new(wasmtime, engine)
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("cannot compile the engine in {name}"))
+    }
+
+    fn map(&self, wasmtime: &Engine) -> anyhow::Result<Component> {
+        match Engine::detect_precompiled_file(&self.path)? {
+            Some(Precompiled::Component) => {}
+            _ => bail!("it is no component compiled by Sterna"),
+        }
+        // SAFETY: like a program, the file is run because the operator names it (docs/portable.md says so). Wasmtime
+        // has checked above that it made the file, and here that version, settings and CPU fit.
+        Ok(unsafe { Component::deserialize_file(wasmtime, &self.path) }?)
+    }
+}
+
+/// A component with the mark of a baked engine at its end.
+#[must_use]
+pub fn mark_engine(mut engine: Vec<u8>) -> Vec<u8> {
+    let mark = wasm_encoder::CustomSection {
+        name: ENGINE_MARK.into(),
+        data: MARK_VERSION.into(),
+    };
+    wasm_encoder::ComponentSection::append_to_component(&mark, &mut engine);
+    engine
+}
+
+/// The nested component that bears the mark.
+fn find_engine(app: &[u8]) -> anyhow::Result<&[u8]> {
+    let none = "it holds no baked engine; `sterna bake` writes files that do";
+    if !Parser::is_component(app) {
+        bail!("it is no WebAssembly component: {none}");
+    }
+    for nested in nested_components(app)? {
+        if let Some(version) = mark(nested)? {
+            if version != MARK_VERSION {
+                bail!("its engine is of another format; bake it again with this version of Sterna");
+            }
+            return Ok(nested);
+        }
+    }
+    bail!("{none}")
+}
+
+/// The components directly in a component. What is in those is skipped, so the size does not matter.
+fn nested_components(component: &[u8]) -> anyhow::Result<Vec<&[u8]>> {
+    let mut nested = Vec::new();
+    for_each_section(component, |payload| {
+        if let Payload::ComponentSection {
+            unchecked_range, ..
+        } = payload
+        {
+            nested.extend(component.get(unchecked_range.clone()));
+        }
+    })?;
+    Ok(nested)
+}
+
+fn mark(component: &[u8]) -> anyhow::Result<Option<&[u8]>> {
+    let mut found = None;
+    for_each_section(component, |payload| {
+        if let Payload::CustomSection(section) = payload
+            && section.name() == ENGINE_MARK
+        {
+            found = Some(section.data());
+        }
+    })?;
+    Ok(found)
+}
+
+/// Every section of a component, without those of the modules and components in it.
+fn for_each_section<'a>(
+    component: &'a [u8],
+    mut each: impl FnMut(&Payload<'a>),
+) -> anyhow::Result<()> {
+    let mut parser = Parser::new(0);
+    let mut rest = component;
+    loop {
+        let (consumed, payload) = match parser.parse(rest, true)? {
+            wasmparser::Chunk::Parsed { consumed, payload } => (consumed, payload),
+            wasmparser::Chunk::NeedMoreData(_) => bail!("it is cut short"),
+        };
+        each(&payload);
+        rest = &rest[consumed..];
+        match payload {
+            Payload::ModuleSection {
+                unchecked_range, ..
+            }
+            | Payload::ComponentSection {
+                unchecked_range, ..
+            } => {
+                parser.skip_section();
+                let len = unchecked_range.len();
+                rest = rest.get(len..).context("it is cut short")?;
+            }
+            Payload::End(_) => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `(component (component) (component $engine) ..)` by hand, with sections as wac writes them.
+    fn app(nested: &[Vec<u8>]) -> Vec<u8> {
+        let mut component = wasm_encoder::Component::new();
+        for bytes in nested {
+            component.section(&wasm_encoder::RawSection {
+                id: wasm_encoder::ComponentSectionId::Component.into(),
+                data: bytes,
+            });
+        }
+        component.finish()
+    }
+
+    fn empty() -> Vec<u8> {
+        wasm_encoder::Component::new().finish()
+    }
+
+    #[test]
+    fn the_marked_component_is_found() {
+        let engine = mark_engine(empty());
+        let file = app(&[empty(), engine.clone(), empty()]);
+        assert_eq!(find_engine(&file).unwrap(), engine);
+    }
+
+    #[test]
+    fn what_holds_none_says_so() {
+        for (file, words) in [
+            (app(&[empty()]), "holds no baked engine"),
+            (empty(), "holds no baked engine"),
+            (
+                wasm_encoder::Module::new().finish(),
+                "no WebAssembly component",
+            ),
+            (b"\0asm".to_vec(), "no WebAssembly component"),
+        ] {
+            let error = find_engine(&file).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let whole = app(&[empty(), mark_engine(empty())]);
+        for len in 0..whole.len() {
+            assert!(find_engine(&whole[..len]).is_err(), "{len}");
+        }
+        let mut other = mark_engine(empty());
+        *other.last_mut().unwrap() = b'2';
+        let error = find_engine(&app(&[other])).unwrap_err().to_string();
+        assert!(error.contains("another format"), "{error}");
+    }
+}

@@ -1,0 +1,251 @@
+//! Runs a baked engine as the engine's thread wants it.
+//!
+//! One instance lives as long as the server. It may only write to stderr, look at clocks and draw random numbers: no
+//! file, no socket. A trap in it is reported as a broken engine; the thread then takes a fresh instance, whose
+//! memory is the snapshot again.
+
+use anyhow::{Context, anyhow};
+use sterna_engine::engine::{EngineStats, ModelInfo};
+use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
+use sterna_engine::team::Team;
+use sterna_kernels::{Isa, self_test};
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::app_file::AppFile;
+use super::convert;
+use super::kernels_import::{self, Lender};
+use crate::bindings::baked::exports::sterna::inference::engine::Guest;
+use crate::bindings::baked::exports::sterna::inference::scheduler::{Guest as Scheduler, Options};
+use crate::bindings::baked::{SchedulerProvider, SchedulerProviderPre};
+use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
+use crate::wasm_config;
+
+/// How engines in sandboxes use the machine.
+#[derive(Clone, Debug)]
+pub struct SandboxOptions {
+    /// The kernels lent to the engine; `None` lends none, and it computes by itself on one thread.
+    pub isa: Option<Isa>,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Sequences generated at the same time.
+    pub max_sequences: u32,
+    /// Requests that may wait for a slot.
+    pub max_queue: u32,
+    /// Positions of a sequence at most; the model's own context if absent.
+    pub max_context: Option<u32>,
+}
+
+/// Engines of one baked file.
+pub struct SandboxedEngines {
+    wasmtime: Engine,
+    pre: SchedulerProviderPre<State>,
+    team: Team,
+    options: SandboxOptions,
+}
+
+impl SandboxedEngines {
+    /// Load the file and link it.
+    ///
+    /// # Errors
+    /// See [`AppFile::load`]; or a kernel of the chosen ISA differs from scalar.
+    pub fn new(app: &AppFile, options: SandboxOptions) -> anyhow::Result<Self> {
+        if let Some(isa) = options.isa {
+            self_test(isa)?;
+        }
+        let wasmtime = wasm_config::sandbox_engine()?;
+        let component = app.load(&wasmtime)?;
+        let mut linker = Linker::new(&wasmtime);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        kernels_import::add_to_linker(&mut linker)?;
+        let pre = linker
+            .instantiate_pre(&component)
+            .and_then(SchedulerProviderPre::new)
+            .map_err(anyhow::Error::from)
+            .context("the baked engine does not fit this version of Sterna: bake it again")?;
+        Ok(SandboxedEngines {
+            wasmtime,
+            pre,
+            team: Team::new(options.threads)?,
+            options,
+        })
+    }
+
+    /// A fresh instance, with nothing started in it.
+    ///
+    /// # Errors
+    /// The machine gives no memory for it.
+    pub fn instantiate(&self) -> anyhow::Result<SandboxedEngine> {
+        let state = State {
+            wasi: WasiCtx::builder().inherit_stderr().build(),
+            table: ResourceTable::new(),
+            lender: Lender::new(self.options.isa, self.team.clone()),
+        };
+        let mut store = Store::new(&self.wasmtime, state);
+        // Lists are weights read in place; the default budget takes so many for an attack.
+        store.set_hostcall_fuel(usize::MAX);
+        let exports = self.pre.instantiate(&mut store)?;
+        Ok(SandboxedEngine {
+            team: self.team.clone(),
+            store,
+            exports,
+            model: String::new(),
+            info: None,
+        })
+    }
+}
+
+impl EngineSource for SandboxedEngines {
+    fn start(&self) -> anyhow::Result<Box<dyn DrivenEngine>> {
+        let mut engine = self.instantiate()?;
+        engine.start(&self.options)?;
+        Ok(Box::new(engine))
+    }
+
+    fn texts(&self) -> Option<Box<dyn Texts + Send>> {
+        None
+    }
+}
+
+/// One instance.
+pub struct SandboxedEngine {
+    team: Team,
+    store: Store<State>,
+    exports: SchedulerProvider,
+    model: String,
+    info: Option<ModelInfo>,
+}
+
+impl SandboxedEngine {
+    /// Start the engine in it.
+    ///
+    /// # Errors
+    /// The engine does not accept the options, or traps.
+    pub fn start(&mut self, options: &SandboxOptions) -> anyhow::Result<()> {
+        let options = Options {
+            max_sequences: Some(options.max_sequences),
+            max_queue: Some(options.max_queue),
+            max_context: options.max_context,
+        };
+        let started = self.scheduler(|scheduler, store| scheduler.call_start(store, options))?;
+        let info = convert::info(started.map_err(|error| anyhow!(convert::error(error)))?);
+        self.model.clone_from(&info.id);
+        self.info = Some(info);
+        Ok(())
+    }
+
+    /// Call the interface `scheduler`. On the team's threads, so that lent kernels start without a hand-over.
+    fn scheduler<T: Send>(
+        &mut self,
+        call: impl FnOnce(&Scheduler, &mut Store<State>) -> wasmtime::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        let (exports, store) = (&self.exports, &mut self.store);
+        let called = self
+            .team
+            .run(|| call(exports.sterna_inference_scheduler(), store));
+        broken(called)
+    }
+
+    /// Call the interface `engine`.
+    fn engine<T: Send>(
+        &mut self,
+        call: impl FnOnce(&Guest, &mut Store<State>, &str) -> wasmtime::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        let (exports, store, model) = (&self.exports, &mut self.store, &self.model);
+        let called = self
+            .team
+            .run(|| call(exports.sterna_inference_engine(), store, model));
+        broken(called)
+    }
+}
+
+fn broken<T>(called: wasmtime::Result<T>) -> anyhow::Result<T> {
+    called
+        .map_err(anyhow::Error::from)
+        .context("the engine failed in its sandbox")
+}
+
+impl Texts for SandboxedEngine {
+    fn tokenize(&mut self, text: &str, add_special: bool) -> Answered<Vec<u32>> {
+        let tokens = self
+            .engine(|engine, store, model| engine.call_tokenize(store, model, text, add_special))?;
+        Ok(tokens.map_err(convert::error))
+    }
+
+    fn detokenize(&mut self, tokens: &[u32]) -> Answered<String> {
+        let text =
+            self.engine(|engine, store, model| engine.call_detokenize(store, model, tokens))?;
+        Ok(text.map_err(convert::error))
+    }
+
+    fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String> {
+        let messages: Vec<_> = messages.into_iter().map(convert::message).collect();
+        let text = self
+            .engine(|engine, store, model| engine.call_apply_template(store, model, &messages))?;
+        Ok(text.map_err(convert::error))
+    }
+}
+
+impl DrivenEngine for SandboxedEngine {
+    fn info(&mut self) -> ModelInfo {
+        self.info.clone().expect("`start` comes first")
+    }
+
+    fn texts(&mut self) -> &mut dyn Texts {
+        self
+    }
+
+    fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
+        let request = convert::request(request, &self.model);
+        let submitted =
+            self.scheduler(|scheduler, store| scheduler.call_submit(store, &request))?;
+        Ok(submitted
+            .map(|submitted| (GenerationId(submitted.id), submitted.prompt_tokens))
+            .map_err(convert::error))
+    }
+
+    fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> anyhow::Result<bool> {
+        let deliveries = self.scheduler(|scheduler, store| scheduler.call_step(store))?;
+        let stepped = deliveries.is_some();
+        for delivery in deliveries.unwrap_or_default() {
+            let event = delivery.event.map(convert::event).map_err(convert::error);
+            deliver((GenerationId(delivery.id), event));
+        }
+        Ok(stepped)
+    }
+
+    fn cancel(&mut self, id: GenerationId) -> anyhow::Result<bool> {
+        self.scheduler(|scheduler, store| scheduler.call_cancel(store, id.0))
+    }
+
+    fn stats(&mut self) -> anyhow::Result<EngineStats> {
+        let stats = self.scheduler(|scheduler, store| scheduler.call_stats(store))?;
+        Ok(convert::stats(stats))
+    }
+
+    fn embed(&mut self, input: Prompt) -> Answered<(Vec<f32>, u32)> {
+        let input = convert::prompt(input);
+        let embedding =
+            self.engine(|engine, store, model| engine.call_embed(store, model, &input))?;
+        Ok(embedding
+            .map(|embedding| (embedding.vector, embedding.prompt_tokens))
+            .map_err(convert::error))
+    }
+}
+
+/// What an instance may touch.
+pub(super) struct State {
+    wasi: WasiCtx,
+    pub(super) table: ResourceTable,
+    pub(super) lender: Lender,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
