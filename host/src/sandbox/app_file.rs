@@ -49,7 +49,7 @@ impl AppFile {
         }
         let app = std::fs::read(&self.path).with_context(|| format!("cannot read {name}"))?;
         let engine = find_engine(&app).with_context(|| format!("cannot run {name}"))?;
-        tracing::info!("compiling {name}; `sterna bake --aot` does that once and for all");
+        eprintln!("note: compiling {name}; `sterna bake --aot` does that once and for all");
         Component::new(wasmtime, engine)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("cannot compile the engine in {name}"))
@@ -141,7 +141,6 @@ fn for_each_section<'a>(
             | Payload::ComponentSection {
                 unchecked_range, ..
             } => {
-                parser.skip_section();
                 let len = unchecked_range.len();
                 rest = rest.get(len..).context("it is cut short")?;
             }

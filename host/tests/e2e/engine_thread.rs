@@ -2,25 +2,147 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
 
-use sterna::driven_engine::LinkedEngines;
+use sterna::driven_engine::{Answered, DrivenEngine, EngineSource, LinkedEngines, Texts};
 use sterna::engine_actor::EngineHandle;
-use sterna_engine::engine::EngineOptions;
-use sterna_engine::request::{Prompt, Request};
+use sterna_engine::engine::{EngineOptions, EngineStats, ModelInfo};
+use sterna_engine::request::{Delivery, GenerationId, Prompt, Request};
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
 use crate::support::wait_until;
 
-fn engine() -> EngineHandle {
+/// An engine whose first step fails, the way a trap in a sandbox or a panic in this process does.
+struct Fragile {
+    engine: Box<dyn DrivenEngine>,
+    panics: bool,
+}
+
+impl DrivenEngine for Fragile {
+    fn info(&mut self) -> ModelInfo {
+        self.engine.info()
+    }
+    fn texts(&mut self) -> &mut dyn Texts {
+        self.engine.texts()
+    }
+    fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
+        self.engine.submit(request)
+    }
+    fn step(&mut self, _deliver: &mut dyn FnMut(Delivery)) -> anyhow::Result<bool> {
+        assert!(!self.panics, "as a bug would");
+        anyhow::bail!("wasm trap: unreachable")
+    }
+    fn cancel(&mut self, id: GenerationId) -> anyhow::Result<bool> {
+        self.engine.cancel(id)
+    }
+    fn stats(&mut self) -> anyhow::Result<EngineStats> {
+        self.engine.stats()
+    }
+    fn embed(&mut self, input: Prompt) -> Answered<(Vec<f32>, u32)> {
+        self.engine.embed(input)
+    }
+}
+
+/// Its first engines are fragile, the ones after `failures` of them are not; `None` where there are no further ones.
+struct FragileEngines {
+    engines: LinkedEngines,
+    panics: bool,
+    failures: usize,
+    last: bool,
+    started: AtomicUsize,
+}
+
+impl EngineSource for FragileEngines {
+    fn start(&self) -> anyhow::Result<Box<dyn DrivenEngine>> {
+        let started = self.started.fetch_add(1, Relaxed);
+        let engine = self.engines.start()?;
+        if started < self.failures {
+            let panics = self.panics;
+            return Ok(Box::new(Fragile { engine, panics }));
+        }
+        anyhow::ensure!(!self.last, "no memory");
+        Ok(engine)
+    }
+    fn texts(&self) -> Option<Box<dyn Texts + Send>> {
+        self.engines.texts()
+    }
+}
+
+fn fragile(panics: bool, failures: usize, last: bool) -> EngineHandle {
+    let engines = FragileEngines {
+        engines: linked(),
+        panics,
+        failures,
+        last,
+        started: AtomicUsize::new(0),
+    };
+    EngineHandle::start(Arc::new(engines), 1).unwrap()
+}
+
+fn linked() -> LinkedEngines {
     let model = synthetic::model("tiny", DenseType::F16).unwrap();
     let options = EngineOptions {
         threads: 1,
         ..EngineOptions::new(Isa::detect())
     };
-    let model = Arc::new(model);
-    EngineHandle::start(Arc::new(LinkedEngines { model, options }), 1).unwrap()
+    LinkedEngines {
+        model: Arc::new(model),
+        options,
+    }
+}
+
+fn engine() -> EngineHandle {
+    EngineHandle::start(Arc::new(linked()), 1).unwrap()
+}
+
+/// What the first generation says, and the number of tokens of the one after it.
+async fn fail_then_go_on(engine: &EngineHandle) -> (String, usize) {
+    let request = || Request {
+        max_tokens: Some(5),
+        ..Request::new(Prompt::Text("Once".into()))
+    };
+    let mut generation = engine.generate(request()).await.unwrap();
+    let error = generation.next().await.unwrap_err().to_string();
+    assert_eq!(generation.next().await.unwrap(), None);
+    let mut generation = engine.generate(request()).await.unwrap();
+    let mut tokens = 0;
+    while let Some(event) = generation.next().await.unwrap() {
+        tokens += event.tokens.len();
+    }
+    (error, tokens)
+}
+
+/// A trap or a panic ends the generations that ran, with an error, and nothing else.
+#[test]
+fn an_engine_that_fails_is_started_again() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    for panics in [false, true] {
+        let engine = fragile(panics, 1, false);
+        let (error, tokens) = runtime.block_on(fail_then_go_on(&engine));
+        assert!(error.contains("the engine failed"), "{error}");
+        assert_eq!(tokens, 5);
+        assert!(engine.is_running());
+    }
+}
+
+#[test]
+fn an_engine_that_cannot_be_started_again_is_reported() {
+    let engine = fragile(false, 1, true);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let request = Request::new(Prompt::Text("Once".into()));
+        let mut generation = engine.generate(request.clone()).await.unwrap();
+        assert!(generation.next().await.is_err());
+        wait_until("the thread's end", || !engine.is_running());
+        let refused = engine.generate(request).await.err().unwrap();
+        assert!(refused.to_string().contains("stopped"), "{refused}");
+    });
 }
 
 /// The engine has accepted the request, and nobody has yet taken its answer: leaving now must cancel too.

@@ -2,24 +2,28 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use crate::baked::bake;
 use crate::support::server::{Server, run, sterna};
 use crate::support::{LILY, LILY_GREEDY, greedy, sampled};
 
-/// The demo model, baked and compiled once for all tests of this file.
-fn baked() -> &'static (tempfile::TempDir, PathBuf) {
-    static BAKED: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    BAKED.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let app = bake(folder.path(), &["--aot"]);
-        (folder, app)
-    })
+/// The demo model, baked and compiled by the binary under test: once for all tests, which run as processes of their own.
+fn baked() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("baked");
+    fs::create_dir_all(&folder).unwrap();
+    let lock = fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let modified = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    let app = folder.join("app.wasm");
+    let binary = Path::new(env!("CARGO_BIN_EXE_sterna"));
+    if modified(&app.with_extension("cwasm")) < modified(binary) {
+        bake(&folder, &["--aot"]);
+    }
+    app
 }
 
 fn compiled() -> String {
-    let path = baked().1.with_extension("cwasm");
+    let path = baked().with_extension("cwasm");
     path.to_str().unwrap().to_owned()
 }
 
@@ -55,8 +59,8 @@ fn lent_kernels_and_its_own_give_the_native_texts() {
 
 #[test]
 fn what_bake_wrote_first_is_served_too() {
-    let app = baked().1.to_str().unwrap();
-    let server = Server::start(&["--model", app]);
+    let app = baked();
+    let server = Server::start(&["--model", app.to_str().unwrap()]);
     let answer = server.post("/v1/completions", &greedy(LILY, 48, false));
     assert_eq!(answer.completion(), LILY_GREEDY);
 }
