@@ -7,7 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// What `make build` leaves in the components' folder.
-const EMBEDDED: [&str; 4] = ["api.wasm", "api.cwasm", "engine.wasm", "bench.wasm"];
+const EMBEDDED: [&str; 6] = [
+    "api.wasm",
+    "api.cwasm",
+    "engine.wasm",
+    "config-env.wasm",
+    "config-spin.wasm",
+    "bench.wasm",
+];
 
 fn main() {
     let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());

@@ -15,6 +15,9 @@ place() { # place BUILT-NAME NAME
 }
 scripts/cargo-wasm.sh build -q -p sterna-api --lib
 place sterna_api.wasm api.wasm
+scripts/cargo-wasm.sh build -q -p sterna-config-env -p sterna-config-spin
+place sterna_config_env.wasm config-env.wasm
+place sterna_config_spin.wasm config-spin.wasm
 scripts/cargo-wasm.sh build -q -p sterna-engine --lib
 place sterna_engine.wasm engine.wasm
 scripts/cargo-wasm.sh build -q -p sterna-engine --bin sterna_bench

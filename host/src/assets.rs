@@ -9,6 +9,10 @@ pub struct Assets {
     pub api_cwasm: &'static [u8],
     /// The engine as a component, for `sterna compose`.
     pub engine_wasm: &'static [u8],
+    /// Settings from the WASI environment, for composing.
+    pub config_env_wasm: &'static [u8],
+    /// Settings from Spin's variables, for composing.
+    pub config_spin_wasm: &'static [u8],
     /// The benchmark as a WASI command, for `sterna bench --isa simd128`.
     pub bench_wasm: &'static [u8],
     /// The model served where none is named.

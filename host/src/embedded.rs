@@ -21,6 +21,8 @@ pub(crate) static ASSETS: Assets = Assets {
     api_wasm: component!("api.wasm"),
     api_cwasm: component!("api.cwasm"),
     engine_wasm: component!("engine.wasm"),
+    config_env_wasm: component!("config-env.wasm"),
+    config_spin_wasm: component!("config-spin.wasm"),
     bench_wasm: component!("bench.wasm"),
     demo_model: include_bytes!("../../component/engine/models/demo.gguf"),
 };
@@ -31,6 +33,8 @@ pub(crate) static ASSETS: Assets = Assets {
     api_wasm: &[],
     api_cwasm: &[],
     engine_wasm: &[],
+    config_env_wasm: &[],
+    config_spin_wasm: &[],
     bench_wasm: &[],
     demo_model: &[],
 };

@@ -18,5 +18,6 @@ pub mod metrics;
 pub mod model_source;
 pub mod pre_init;
 pub mod server;
+pub mod settings;
 pub mod wasm_command;
 pub mod wasm_config;

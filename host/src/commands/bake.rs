@@ -12,7 +12,7 @@ use sterna_engine::model::{LoadOptions, Model};
 use sterna_kernels::DenseType;
 
 use crate::assets::Assets;
-use crate::commands::compose::compose;
+use crate::commands::compose::{ConfigSource, compose};
 use crate::head_type::HeadType;
 use crate::model_source::{DEMO, byte_bar};
 use crate::pre_init::pre_initialise;
@@ -47,6 +47,9 @@ pub struct Args {
     /// milliseconds, whatever its size
     #[arg(long)]
     aot: bool,
+
+    #[command(flatten)]
+    config: ConfigSource,
 }
 
 /// A core module of a component, and a component in a component, may be this large: the limit of every
@@ -87,7 +90,11 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     std::fs::remove_file(&gguf)?;
 
     let step = Step::start("composing it with the HTTP component");
-    let app = compose(assets.api_wasm, &baked)?;
+    let providers = [
+        ("sterna:engine", baked.as_slice()),
+        args.config.provider(assets),
+    ];
+    let app = compose(("sterna:api", assets.api_wasm), &providers)?;
     drop(baked);
     write(&app, &args.output, scratch.path())?;
     step.end("composed it with the HTTP component", app.len() as u64);

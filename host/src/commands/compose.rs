@@ -17,34 +17,68 @@ pub struct Args {
     /// The file to write
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
+
+    #[command(flatten)]
+    config: ConfigSource,
 }
+
+/// Where the written component is to find what its operator sets.
+#[derive(Debug, clap::Args)]
+pub struct ConfigSource {
+    /// Write it for Spin: what an operator sets (API key, limits) comes from Spin's variables instead of the
+    /// environment. Only Spin serves the result
+    #[arg(long)]
+    spin: bool,
+}
+
+impl ConfigSource {
+    /// The component that provides settings.
+    #[must_use]
+    pub fn provider(&self, assets: &Assets) -> Part<'static> {
+        if self.spin {
+            ("sterna:config-spin", assets.config_spin_wasm)
+        } else {
+            ("sterna:config-env", assets.config_env_wasm)
+        }
+    }
+}
+
+/// A component, and a name for messages.
+pub type Part<'a> = (&'static str, &'a [u8]);
 
 /// Compose and write.
 ///
 /// # Errors
 /// The file cannot be written, or the components do not fit each other.
 pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
-    let app = compose(assets.api_wasm, assets.engine_wasm)?;
+    let providers = [
+        ("sterna:engine", assets.engine_wasm),
+        args.config.provider(assets),
+    ];
+    let app = compose(("sterna:api", assets.api_wasm), &providers)?;
     std::fs::write(&args.output, app)
         .with_context(|| format!("cannot write {}", args.output.display()))
 }
 
-/// The component that exports what `api` exports and whose `engine` import is `engine`'s export.
+/// The component that exports what `consumer` exports and whose imports are the `providers`' exports.
 ///
 /// # Errors
-/// `engine` exports nothing that `api` imports, or either is no component.
-pub fn compose(api: &[u8], engine: &[u8]) -> anyhow::Result<Vec<u8>> {
+/// A provider exports nothing that `consumer` imports, or one of them is no component.
+pub fn compose(consumer: Part<'_>, providers: &[Part<'_>]) -> anyhow::Result<Vec<u8>> {
     let mut graph = CompositionGraph::new();
-    let api = register(&mut graph, "sterna:api", api)?;
-    let engine = register(&mut graph, "sterna:engine", engine)?;
-    plug(&mut graph, vec![engine], api)
-        .context("the engine component does not fit the HTTP component")?;
+    let provided = providers
+        .iter()
+        .map(|part| register(&mut graph, *part))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let socket = register(&mut graph, consumer)?;
+    plug(&mut graph, provided, socket)
+        .with_context(|| format!("a component does not fit {}", consumer.0))?;
     graph
         .encode(EncodeOptions::default())
         .context("cannot write the composed component")
 }
 
-fn register(graph: &mut CompositionGraph, name: &str, bytes: &[u8]) -> anyhow::Result<PackageId> {
+fn register(graph: &mut CompositionGraph, (name, bytes): Part<'_>) -> anyhow::Result<PackageId> {
     let package = Package::from_bytes(name, None, bytes.to_vec(), graph.types_mut())
         .map_err(|error| anyhow!("{name} is no component: {error:#}"))?;
     graph
