@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts two servers on ephemeral ports, the second of which wants the key `sesame`, and drives their chat page in headless Chromium: `run.sh PATH-TO-sterna`.
+# Drives the chat page in headless Chromium: `run.sh PATH-TO-sterna`. Starts two servers on ephemeral ports; the second one
+# wants the key `sesame`.
 # Chromium is Debian's (installed by apt if missing); playwright-core comes from npm into target/browser-node.
 # Where one of them cannot be had, it says so and tests nothing. Screenshots: target/browser-screens.
 set -euo pipefail
