@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// What `make build` leaves in the components' folder.
-const EMBEDDED: [&str; 5] = [
+const EMBEDDED: [&str; 7] = [
     "api.wasm",
     "api.cwasm",
     "engine.wasm",
-    "kernels_stub.wasm",
+    "kernels-stub.wasm",
+    "config-env.wasm",
+    "config-spin.wasm",
     "bench.wasm",
 ];
 

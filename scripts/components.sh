@@ -15,10 +15,13 @@ place() { # place BUILT-NAME NAME
 }
 scripts/cargo-wasm.sh build -q -p sterna-api --lib
 place sterna_api.wasm api.wasm
+scripts/cargo-wasm.sh build -q -p sterna-config-env -p sterna-config-spin
+place sterna_config_env.wasm config-env.wasm
+place sterna_config_spin.wasm config-spin.wasm
 scripts/cargo-wasm.sh build -q -p sterna-engine --lib
 place sterna_engine.wasm engine.wasm
 scripts/cargo-wasm.sh build -q -p sterna-kernels-stub --lib
-place sterna_kernels_stub.wasm kernels_stub.wasm
+place sterna_kernels_stub.wasm kernels-stub.wasm
 scripts/cargo-wasm.sh build -q -p sterna-engine --bin sterna_bench
 place sterna_bench.wasm bench.wasm
 scripts/cargo-wasm.sh build -q -p sterna-kernels --features checks --example kernel_checks

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 cargo fmt --all --check
 # The host apart from the rest: together they would share features, and its dependencies would be checked twice.
 cargo clippy --profile ci -p sterna --all-targets -- -D warnings
-cargo clippy --profile ci -p sterna-kernels -p sterna-engine -p sterna-api --all-targets \
+cargo clippy --profile ci -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --all-targets \
   --features sterna-kernels/checks,sterna-engine/native -- -D warnings
-scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-engine --lib -- -D warnings
+scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-engine -p sterna-config-env -p sterna-config-spin --lib -- -D warnings
 if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "lint: shellcheck is not installed; shell scripts were not linted"; fi

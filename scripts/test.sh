@@ -10,7 +10,7 @@ step "lint"
 scripts/lint.sh
 step "unit, property and end-to-end tests"
 # The host apart from the rest: together they would share features, and wasmtime would be built a second time for that.
-others=(-p sterna-kernels -p sterna-engine -p sterna-api --features sterna-kernels/checks,sterna-engine/native)
+others=(-p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --features sterna-kernels/checks,sterna-engine/native)
 if command -v cargo-nextest >/dev/null; then
   cargo nextest run --cargo-profile ci --no-fail-fast "${others[@]}"
   cargo nextest run --cargo-profile ci --no-fail-fast -p sterna

@@ -21,9 +21,12 @@ use wasmtime_wasi_http::{
     RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::bindings::engine;
+use sterna_config::Settings;
+
+use crate::bindings::{config, engine};
 use crate::engine_actor::EngineHandle;
 use crate::engine_import::{EngineImport, HasEngine, TokenCount};
+use crate::settings::{ConfigImport, HasConfig};
 use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
 
 /// The HTTP component, linked and ready to be instantiated.
@@ -31,10 +34,11 @@ use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
 pub struct ApiComponent {
     pre: ProxyPre<InstanceState>,
     engine: EngineHandle,
+    settings: Arc<Settings>,
 }
 
 impl ApiComponent {
-    /// Link the component to WASI and to `engine`. Takes the code compiled ahead of time where it
+    /// Link the component to WASI, to `engine` and to what the operator has set. Takes the code compiled ahead of time where it
     /// fits this wasmtime and this CPU, else compiles `wasm`.
     ///
     /// # Errors
@@ -44,6 +48,7 @@ impl ApiComponent {
         wasm: &[u8],
         cwasm: &[u8],
         engine: EngineHandle,
+        settings: Settings,
     ) -> anyhow::Result<Self> {
         // SAFETY: `cwasm` comes from this program's own build (embedded.rs), by `Engine::precompile_component`.
         let component = match unsafe { Component::deserialize(wasmtime, cwasm) } {
@@ -59,11 +64,18 @@ impl ApiComponent {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         engine::add_to_linker::<_, HasEngine>(&mut linker, InstanceState::engine)?;
+        config::add_to_linker::<_, HasConfig>(&mut linker, |state: &mut InstanceState| {
+            ConfigImport(&state.settings)
+        })?;
         let pre = ProxyPre::new(linker.instantiate_pre(&component)?)
             .map_err(anyhow::Error::from)
             .context("api.wasm does not fit this host")?;
         advance_epochs(wasmtime)?;
-        Ok(ApiComponent { pre, engine })
+        Ok(ApiComponent {
+            pre,
+            engine,
+            settings: Arc::new(settings),
+        })
     }
 
     /// The engine behind the component.
@@ -88,7 +100,7 @@ impl ApiComponent {
     {
         let mut store = Store::new(
             self.pre.engine(),
-            InstanceState::new(self.engine.clone(), tokens),
+            InstanceState::new(self.engine.clone(), Arc::clone(&self.settings), tokens),
         );
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
@@ -152,11 +164,12 @@ struct InstanceState {
     hooks: NoOutgoingRequests,
     limits: StoreLimits,
     engine: EngineHandle,
+    settings: Arc<Settings>,
     tokens: Arc<TokenCount>,
 }
 
 impl InstanceState {
-    fn new(engine: EngineHandle, tokens: Arc<TokenCount>) -> Self {
+    fn new(engine: EngineHandle, settings: Arc<Settings>, tokens: Arc<TokenCount>) -> Self {
         InstanceState {
             table: ResourceTable::new(),
             // A panic message of the guest belongs in the host's log.
@@ -167,6 +180,7 @@ impl InstanceState {
                 .memory_size(INSTANCE_MEMORY_BYTES)
                 .build(),
             engine,
+            settings,
             tokens,
         }
     }

@@ -11,6 +11,10 @@ pub struct Assets {
     pub engine_wasm: &'static [u8],
     /// What closes the engine's import `kernels` where nothing is lent.
     pub kernels_stub_wasm: &'static [u8],
+    /// Settings from the WASI environment, for composing.
+    pub config_env_wasm: &'static [u8],
+    /// Settings from Spin's variables, for composing.
+    pub config_spin_wasm: &'static [u8],
     /// The benchmark as a WASI command, for `sterna bench --isa simd128`.
     pub bench_wasm: &'static [u8],
     /// The model served where none is named.

@@ -1,20 +1,20 @@
-//! The Rust side of the contract, generated: what the HTTP component imports (the traits `engine_import` implements),
-//! and what a baked engine exports (which `sandbox` calls).
+//! The Rust side of the contract, generated: what the HTTP component imports (the traits that `engine_import` and
+//! `settings` implement), and what a baked engine exports (which `sandbox` calls).
 
 #![allow(
     missing_docs,
     unreachable_pub,
-    reason = "generated; documented in wit/engine.wit"
+    reason = "generated; documented in wit/"
 )]
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "engine-consumer",
+    world: "api",
     imports: { default: async | trappable },
     with: { "sterna:inference/engine.generation": crate::engine_import::OpenGeneration },
 });
 
-pub use sterna::inference::engine;
+pub use sterna::inference::{config, engine};
 
 /// A baked engine's exports. Its import `kernels` is linked by hand (`sandbox::kernels_import`): generated code would
 /// copy the weights.

@@ -21,7 +21,9 @@ pub(crate) static ASSETS: Assets = Assets {
     api_wasm: component!("api.wasm"),
     api_cwasm: component!("api.cwasm"),
     engine_wasm: component!("engine.wasm"),
-    kernels_stub_wasm: component!("kernels_stub.wasm"),
+    kernels_stub_wasm: component!("kernels-stub.wasm"),
+    config_env_wasm: component!("config-env.wasm"),
+    config_spin_wasm: component!("config-spin.wasm"),
     bench_wasm: component!("bench.wasm"),
     demo_model: include_bytes!("../../component/engine/models/demo.gguf"),
 };
@@ -33,6 +35,8 @@ pub(crate) static ASSETS: Assets = Assets {
     api_cwasm: &[],
     engine_wasm: &[],
     kernels_stub_wasm: &[],
+    config_env_wasm: &[],
+    config_spin_wasm: &[],
     bench_wasm: &[],
     demo_model: &[],
 };

@@ -21,5 +21,6 @@ pub mod model_source;
 pub mod pre_init;
 pub mod sandbox;
 pub mod server;
+pub mod settings;
 pub mod wasm_command;
 pub mod wasm_config;

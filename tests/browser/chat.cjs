@@ -1,10 +1,10 @@
-// What a person does with the chat page, in a real browser: `node chat.cjs ADDRESS CHROMIUM SCREENS-DIR`.
-// Run it with run.sh, which provides all three.
+// What a person does with the chat page, in a real browser: `node chat.cjs ADDRESS CHROMIUM SCREENS-DIR
+// LOCKED-ADDRESS`. Run it with run.sh, which provides all four.
 "use strict";
 const assert = require("node:assert/strict");
 const { runAll } = require("./harness.cjs");
 
-const [address, executable, screens] = process.argv.slice(2);
+const [address, executable, screens, locked] = process.argv.slice(2);
 const STORY = "Once upon a time, there was a little fox who";
 /** With these the demo model babbles until its context is full: 500 tokens after STORY, 506 after "Once upon\na time". */
 const LONG = { seed: 1, temperature: 2 };
@@ -294,6 +294,36 @@ test("settings are sent and remembered", async (page) => {
   assert.equal(await page.inputValue("[name=seed]"), "");
 });
 
+test(
+  "a server with a key asks for it, and the tab keeps it",
+  async (page) => {
+    const known = () => page.waitForFunction(() => document.title.endsWith("· Sterna"));
+    await page.goto(locked);
+    await page.waitForSelector("[role=alert]:not([hidden])");
+    assert.match(await page.textContent("[role=alert]"), /asks for an API key/);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "key", "the field is open and ready");
+    await page.keyboard.type("wrong");
+    await page.keyboard.press("Tab");
+    await page.waitForFunction(() => /not one of/.test(document.querySelector("[role=alert]").textContent));
+    await page.screenshot({ path: `${screens}/key.png` });
+    await page.fill("#key", "sesame");
+    await page.keyboard.press("Tab");
+    await known();
+    assert.ok(!(await page.isVisible("[role=alert]")));
+    await page.reload();
+    await known();
+    await set(page, { max_tokens: 8 });
+    await say(page, STORY);
+    assert.ok((await answer(page)).length > 0);
+    const stored = await page.evaluate(() => JSON.stringify(localStorage));
+    assert.ok(!stored.includes("sesame"), "the key does not outlive the tab");
+    await page.click("summary");
+    await page.click("text=Reset");
+    await page.waitForFunction(() => !sessionStorage.getItem("sterna.key"));
+  },
+  /status of 401/,
+);
+
 test("HTML in a message stays text", async (page) => {
   const evil = `<img src=x onerror="document.title='owned'"><b>bold</b>`;
   await set(page, { max_tokens: 4 });
@@ -349,4 +379,4 @@ test("a phone needs no sideways scrolling", async (page) => {
   await page.screenshot({ path: `${screens}/phone.png` });
 });
 
-runAll(address, executable, tests).then((good) => process.exit(good ? 0 : 1));
+runAll([address, locked], executable, tests).then((good) => process.exit(good ? 0 : 1));

@@ -17,10 +17,11 @@ const FLAGS = [
 const TIMEOUT_MS = 30_000;
 
 /**
- * Run `tests`, `{ name, expected?, run(page) }`, one after the other, each on a new page of `address` with empty
- * storage. A test also fails when the page logs an error (save those that match `expected`) or asks another server.
+ * Run `tests`, `{ name, expected?, run(page) }`, one after the other, each on a new page of the first of `addresses` with
+ * empty storage. A test also fails when the page logs an error (save those that match `expected`) or asks a server that is
+ * not among them.
  */
-async function runAll(address, executablePath, tests) {
+async function runAll(addresses, executablePath, tests) {
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), "sterna-browser-"));
   const browser = await chromium.launchPersistentContext(profile, {
     executablePath,
@@ -32,7 +33,7 @@ async function runAll(address, executablePath, tests) {
   let failed = 0;
   try {
     for (const test of tests) {
-      const troubles = await runOne(browser, address, test);
+      const troubles = await runOne(browser, addresses, test);
       failed += troubles.length > 0;
       console.log(`${troubles.length ? "FAILED" : "passed"}  ${test.name}`);
       for (const trouble of troubles) console.log(`        ${trouble}`);
@@ -45,7 +46,7 @@ async function runAll(address, executablePath, tests) {
   return failed === 0;
 }
 
-async function runOne(browser, address, { run, expected }) {
+async function runOne(browser, addresses, { run, expected }) {
   const troubles = [];
   const page = await browser.newPage();
   page.on("pageerror", (error) => troubles.push(`uncaught: ${error.message}`));
@@ -55,11 +56,11 @@ async function runOne(browser, address, { run, expected }) {
   });
   page.on("request", (request) => {
     const url = new URL(request.url());
-    const inside = url.origin === new URL(address).origin || url.protocol === "data:";
+    const inside = addresses.some((address) => url.origin === new URL(address).origin) || url.protocol === "data:";
     if (!inside) troubles.push(`asked another server: ${url}`);
   });
   try {
-    await page.goto(address);
+    await page.goto(addresses[0]);
     await page.evaluate(() => localStorage.clear());
     await page.reload();
     await page.waitForFunction(() => document.title.endsWith("· Sterna"));

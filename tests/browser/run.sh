@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts a server on an ephemeral port and drives its chat page in headless Chromium: `run.sh PATH-TO-sterna`.
+# Drives the chat page in headless Chromium: `run.sh PATH-TO-sterna`. Starts two servers on ephemeral ports; the second one
+# wants the key `sesame`.
 # Chromium is Debian's (installed by apt if missing); playwright-core comes from npm into target/browser-node.
 # Where one of them cannot be had, it says so and tests nothing. Screenshots: target/browser-screens.
 set -euo pipefail
@@ -27,19 +28,31 @@ if [ "$(cat "$modules/installed.txt" 2>/dev/null)" != "$playwright" ]; then
   echo "$playwright" > "$modules/installed.txt"
 fi
 
-log=$(mktemp)
+logs=$(mktemp -d)
+servers=()
+stop_servers() {
+  for server in "${servers[@]}"; do kill "$server" 2>/dev/null && wait "$server" || true; done
+  rm -rf "$logs"
+}
+trap stop_servers EXIT
 # One thread of the scalar kernels: slow enough that an answer is stopped before its end on every machine. The tokens
 # are those of every other kernel.
-"$sterna" serve --listen 127.0.0.1:0 --isa scalar --threads 1 >"$log" 2>&1 &
-server=$!
-trap 'kill "$server" 2>/dev/null && wait "$server" || true; rm -f "$log"' EXIT
-address=
-for _ in $(seq 300); do # 30 s
-  address=$(grep -oE -m1 'http://127\.0\.0\.1:[0-9]+' "$log" || true)
-  [ -z "$address" ] || break
-  kill -0 "$server" 2>/dev/null || break
-  sleep 0.1
-done
-[ -n "$address" ] || { echo "browser: the server did not start:" >&2; cat "$log" >&2; exit 1; }
+start_server() { # start_server NAME: sets `address`
+  "$sterna" serve --listen 127.0.0.1:0 --isa scalar --threads 1 >"$logs/$1" 2>&1 &
+  servers+=($!)
+  address=
+  for _ in $(seq 300); do # 30 s
+    address=$(grep -oE -m1 'http://127\.0\.0\.1:[0-9]+' "$logs/$1" || true)
+    [ -z "$address" ] || return 0
+    kill -0 "${servers[-1]}" 2>/dev/null || break
+    sleep 0.1
+  done
+  echo "browser: the server '$1' did not start:" >&2
+  cat "$logs/$1" >&2
+  exit 1
+}
+start_server open
+open=$address
+STERNA_API_KEY=sesame start_server locked
 mkdir -p "$screens"
-NODE_PATH=$modules/node_modules node tests/browser/chat.cjs "$address" "$(find_chromium)" "$screens"
+NODE_PATH=$modules/node_modules node tests/browser/chat.cjs "$open" "$(find_chromium)" "$screens" "$address"

@@ -51,6 +51,36 @@ function saveSettings() {
   }
 }
 
+const KEY_STORE = "sterna.key";
+
+/** The API key lives as long as the tab, and apart from the settings, which stay in the browser. */
+function loadKey() {
+  try {
+    $("key").value = sessionStorage.getItem(KEY_STORE) ?? "";
+  } catch {
+    // Without storage it has to be typed again after a reload.
+  }
+}
+
+function saveKey() {
+  try {
+    sessionStorage.setItem(KEY_STORE, $("key").value);
+  } catch {
+    // As above.
+  }
+}
+
+function authorization() {
+  const key = $("key").value.trim();
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+/** The server wants a key, or another one: show where it goes. */
+function askForKey() {
+  $("panel").open = true;
+  $("key").focus();
+}
+
 /** What the settings add to a request; empty fields are the server's business. */
 function sampling() {
   const chosen = {};
@@ -98,15 +128,17 @@ function show(id, message = "") {
 async function loadModels(preferred) {
   const select = $("model");
   try {
-    const response = await fetch("v1/models");
+    const response = await fetch("v1/models", { headers: authorization() });
     if (!response.ok) throw await failure(response);
     models = (await response.json()).data;
     select.replaceChildren(...models.map(({ id }) => new Option(id, id)));
     if (models.some(({ id }) => id === preferred)) select.value = preferred;
     select.disabled = models.length < 2;
     showModel();
+    show("error");
   } catch (error) {
     show("error", `The models could not be listed. ${describe(error)}`);
+    if (error.status === 401) askForKey();
   }
 }
 
@@ -156,7 +188,7 @@ async function* events(response) {
 async function request(path, body, signal, onEvent) {
   const response = await fetch(path, {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", ...authorization() },
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
     signal,
   });
@@ -348,6 +380,7 @@ async function answer(isText, prompt, signal) {
     });
   } catch (error) {
     show("error", describe(error));
+    if (error.status === 401) askForKey();
   }
   // Nothing came: what was typed is given back, unless something new stands there.
   if (!came) input.value ||= prompt;
@@ -431,6 +464,16 @@ $("model").addEventListener("change", () => {
 settings.addEventListener("input", saveSettings);
 settings.addEventListener("submit", (event) => event.preventDefault());
 // The fields are empty only after the event.
-settings.addEventListener("reset", () => setTimeout(saveSettings));
+settings.addEventListener("reset", () =>
+  setTimeout(() => {
+    saveSettings();
+    saveKey();
+  }),
+);
+$("key").addEventListener("change", () => {
+  saveKey();
+  loadModels($("model").value);
+});
 
+loadKey();
 loadModels(loadSettings().model);

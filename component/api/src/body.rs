@@ -5,25 +5,25 @@ use crate::error::ApiError;
 use serde_json::Value;
 use std::io::Read;
 
-/// Bytes a body may have. A context of 4096 tokens is some 20 KB of text, so this leaves room for
-/// models with two hundred times that.
-pub const LIMIT_BYTES: u64 = 4 << 20;
-
 /// How much a body may weigh; see [`weight`]. Enough for a prompt of half a million token ids.
 const WEIGHT_LIMIT: usize = 1 << 19;
 
-/// The whole body. Longer than [`LIMIT_BYTES`] is refused unread if `content_length` says so, else once
+/// The whole body. Longer than `limit_bytes` is refused unread if `content_length` says so, else once
 /// the limit is passed.
-pub fn read(body: &mut impl Read, content_length: Option<u64>) -> Result<Vec<u8>, ApiError> {
-    let too_large = || ApiError::body_too_large(LIMIT_BYTES);
-    if content_length.is_some_and(|length| length > LIMIT_BYTES) {
+pub fn read(
+    body: &mut impl Read,
+    content_length: Option<u64>,
+    limit_bytes: u64,
+) -> Result<Vec<u8>, ApiError> {
+    let too_large = || ApiError::body_too_large(limit_bytes);
+    if content_length.is_some_and(|length| length > limit_bytes) {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    body.take(LIMIT_BYTES + 1)
+    body.take(limit_bytes + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| ApiError::unreadable_body(&e))?;
-    if bytes.len() as u64 > LIMIT_BYTES {
+    if bytes.len() as u64 > limit_bytes {
         Err(too_large())
     } else {
         Ok(bytes)
@@ -65,6 +65,8 @@ fn weight(json: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    const LIMIT_BYTES: u64 = 1 << 16;
+
     /// Zeros without end that count how many were taken.
     struct Endless(u64);
 
@@ -78,17 +80,19 @@ mod tests {
     #[test]
     fn declared_length_over_the_limit_is_refused_unread() {
         let mut body = Endless(0);
-        let error = read(&mut body, Some(LIMIT_BYTES + 1)).unwrap_err();
+        let error = read(&mut body, Some(LIMIT_BYTES + 1), LIMIT_BYTES).unwrap_err();
         assert_eq!((error.status, body.0), (413, 0));
     }
 
     #[test]
     fn undeclared_length_over_the_limit_stops_at_the_limit() {
         let mut body = Endless(0);
-        assert_eq!(read(&mut body, None).unwrap_err().status, 413);
+        assert_eq!(read(&mut body, None, LIMIT_BYTES).unwrap_err().status, 413);
         assert_eq!(body.0, LIMIT_BYTES + 1);
         assert_eq!(
-            read(&mut Endless(0), Some(10)).unwrap_err().status,
+            read(&mut Endless(0), Some(10), LIMIT_BYTES)
+                .unwrap_err()
+                .status,
             413,
             "a length that lies"
         );
@@ -98,7 +102,7 @@ mod tests {
     fn the_limit_itself_fits() {
         let bytes = vec![b' '; LIMIT_BYTES as usize];
         assert_eq!(
-            read(&mut bytes.as_slice(), Some(LIMIT_BYTES))
+            read(&mut bytes.as_slice(), Some(LIMIT_BYTES), LIMIT_BYTES)
                 .unwrap()
                 .len() as u64,
             LIMIT_BYTES
@@ -113,7 +117,10 @@ mod tests {
                 Err(std::io::ErrorKind::UnexpectedEof.into())
             }
         }
-        assert_eq!(read(&mut Broken, None).unwrap_err().status, 400);
+        assert_eq!(
+            read(&mut Broken, None, LIMIT_BYTES).unwrap_err().status,
+            400
+        );
     }
 
     #[test]

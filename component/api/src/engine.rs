@@ -9,10 +9,10 @@
     unreachable_pub,
     reason = "generated; the documentation is in wit/engine.wit"
 )]
-mod bindings {
+pub(crate) mod bindings {
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "engine-consumer",
+        world: "api",
         additional_derives: [PartialEq],
     });
 }
@@ -37,4 +37,6 @@ pub trait Engine {
 pub trait Generation {
     /// Wait for the next event; `None` after the one that carries `finish`.
     fn next(&mut self) -> Result<Option<Event>, Error>;
+    /// Tokens of the rendered prompt.
+    fn prompt_tokens(&self) -> u32;
 }

@@ -2,7 +2,7 @@
 //!
 //! This is the one place that knows which status belongs to which fault, the engine's included.
 
-use crate::{answer::Kind, engine, http::Header};
+use crate::{answer::Kind, engine, http::Header, settings::InvalidSetting};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub struct ApiError {
     pub param: Option<String>,
     /// A word for programs, in OpenAI's vocabulary where it has one.
     pub code: Option<&'static str>,
-    /// `Allow` or `Retry-After`, where the status wants one.
+    /// `Allow`, `Retry-After` or `WWW-Authenticate`, where the status wants one.
     pub header: Option<Header>,
 }
 
@@ -144,6 +144,49 @@ impl ApiError {
     pub fn unsupported_media_type() -> Self {
         let message = "The body must be JSON; send it with 'Content-Type: application/json'.";
         Self::new(415, Some("unsupported_media_type"), message)
+    }
+
+    /// The prompt is longer than the operator allows.
+    pub fn prompt_too_long(param: &str, tokens: u32, most: u32) -> Self {
+        let message = format!(
+            "The prompt has {tokens} tokens, but this server takes {most} at most. Shorten the prompt."
+        );
+        Self::field("context_length_exceeded", param.into(), message)
+    }
+
+    /// A key is asked for, and none was sent.
+    pub fn missing_key() -> Self {
+        Self::unauthorized(
+            "missing_api_key",
+            "This server asks for an API key; send it as 'Authorization: Bearer KEY'.",
+            r#"Bearer realm="sterna""#,
+        )
+    }
+
+    /// A key was sent that is none of the server's.
+    pub fn wrong_key() -> Self {
+        Self::unauthorized(
+            "invalid_api_key",
+            "The API key is not one of this server's.",
+            r#"Bearer realm="sterna", error="invalid_token""#,
+        )
+    }
+
+    /// RFC 9110, 15.5.2: a 401 says how to ask.
+    fn unauthorized(code: &'static str, message: &str, challenge: &'static str) -> Self {
+        ApiError {
+            header: Some(Header::text("www-authenticate", challenge)),
+            ..Self::new(401, Some(code), message)
+        }
+    }
+
+    /// The operator has set something that cannot be used, so no request can be answered.
+    pub fn misconfigured(setting: &InvalidSetting) -> Self {
+        let message = format!(
+            "The server's setting {} cannot be used: {}.",
+            setting.name, setting.message
+        );
+        Self::new(500, Some("misconfigured"), message)
     }
 
     /// No such model.

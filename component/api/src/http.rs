@@ -1,6 +1,6 @@
 //! HTTP as this crate needs it: the head of a request, and a reply that is whole or a stream.
 //!
-//! A header value is a constant or a number, so that no text of a request can reach a header.
+//! A header value is a constant, a number or a checked setting, so that no text of a request can reach a header.
 
 use crate::{error::ApiError, stream::EventStream};
 use serde::Serialize;
@@ -20,6 +20,8 @@ pub struct Head {
     pub accept: Option<String>,
     /// `If-None-Match`, if sent.
     pub if_none_match: Option<String>,
+    /// `Authorization`, if sent.
+    pub authorization: Option<String>,
 }
 
 /// A response header.
@@ -35,6 +37,7 @@ enum Value {
     Text(&'static str),
     Number(u64),
     Tag(u64),
+    Origin(String),
 }
 
 impl Header {
@@ -68,6 +71,7 @@ impl Header {
             Value::Text(text) => text.to_owned(),
             Value::Number(number) => number.to_string(),
             Value::Tag(number) => format!("\"{number:016x}\""),
+            Value::Origin(ref origin) => origin.clone(),
         }
     }
 }
@@ -102,14 +106,9 @@ impl<G> Reply<G> {
     }
 
     fn bare(status: u16, body: Body<G>) -> Self {
-        // Any page may call this API: it has no cookies or sessions that a foreign page could borrow.
-        let headers = vec![
-            Header::text("access-control-allow-origin", "*"),
-            Header::text("access-control-expose-headers", "retry-after"),
-        ];
         Reply {
             status,
-            headers,
+            headers: Vec::new(),
             body,
         }
     }
@@ -149,13 +148,27 @@ impl<G> Reply<G> {
         reply
     }
 
+    /// Let the pages of this origin (`*`: of all) read the reply. That opens nothing else: there are no cookies or
+    /// sessions that a foreign page could borrow.
+    pub fn share_with(&mut self, origin: &str) {
+        self.headers.extend([
+            Header {
+                name: "access-control-allow-origin",
+                value: Value::Origin(origin.to_owned()),
+            },
+            Header::text(
+                "access-control-expose-headers",
+                "retry-after, www-authenticate",
+            ),
+        ]);
+    }
+
     /// The answer to `OPTIONS`, a browser's preflight among them.
     pub fn options(allow: &'static str) -> Self {
         Reply {
             status: 204,
             headers: vec![
                 Header::text("allow", allow),
-                Header::text("access-control-allow-origin", "*"),
                 Header::text("access-control-allow-methods", allow),
                 // The wildcard stands for every header but this one.
                 Header::text("access-control-allow-headers", "authorization, *"),

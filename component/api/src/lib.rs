@@ -1,7 +1,7 @@
 //! HTTP in, SSE out: the OpenAI-compatible API, as a WASI 0.2 component that knows no model.
 //!
-//! The path of a request: `wasi.rs` (the world outside) -> `route.rs` (method and path) -> `body.rs` (bytes,
-//! at most 4 MiB) -> `fields.rs`, `params.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) ->
+//! The path of a request: `wasi.rs` (the world outside) -> `route.rs` (method and path) -> `auth.rs` (whose)
+//! -> `body.rs` (bytes, not too many) -> `fields.rs`, `params.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) ->
 //! `engine.rs` (the contract in `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault becomes
 //! an HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
 //!
@@ -14,11 +14,14 @@
 //!   honoured (`tools`, `logprobs`, ...) are refused by name.
 //! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused (415).
 //! - A body that is JSON but no object is 422; every other wrong body is 400.
-//! - Every response allows every origin (CORS), so that a page in a browser may call the API.
+//! - Every response allows every origin (CORS), so that a page in a browser may call the API; the operator may narrow it.
+//!
+//! What the operator may set comes from `wit/config.wit` with each request; `settings.rs` has the types.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod answer;
+pub mod auth;
 pub mod body;
 pub mod engine;
 pub mod error;
@@ -29,6 +32,7 @@ pub mod page;
 pub mod params;
 pub mod prompt;
 pub mod route;
+pub mod settings;
 pub mod stream;
 #[cfg(test)]
 mod testing;

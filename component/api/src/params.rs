@@ -6,7 +6,7 @@
 //! (`user`, `metadata`, `store`, `service_tier`, ..., and fields nobody knows) are ignored, as
 //! OpenAI-compatible servers do.
 
-use crate::{engine::Sampling, error::ApiError, fields::Object};
+use crate::{engine::Sampling, error::ApiError, fields::Object, settings::Settings};
 use serde_json::Value;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -18,7 +18,7 @@ const MAX_STOPS: usize = 16;
 pub struct Params {
     /// `None` is the default model.
     pub model: Option<String>,
-    /// `None` fills the context.
+    /// Within what the operator allows; `None` fills the context.
     pub max_tokens: Option<u32>,
     /// Texts at which the completion ends.
     pub stop: Vec<String>,
@@ -126,7 +126,7 @@ const UNSUPPORTED: [Unsupported; 17] = [
 ];
 
 /// Read the shared parameters of a body.
-pub fn parse(body: &Object<'_>) -> Result<Params, ApiError> {
+pub fn parse(body: &Object<'_>, settings: &Settings) -> Result<Params, ApiError> {
     for Unsupported {
         field,
         harmless,
@@ -153,7 +153,7 @@ pub fn parse(body: &Object<'_>) -> Result<Params, ApiError> {
             .string("model")?
             .filter(|id| !id.is_empty())
             .map(str::to_owned),
-        max_tokens: max_tokens(body)?,
+        max_tokens: settings.completion_limit(max_tokens(body)?)?,
         stop: stop(body)?,
         sampling: sampling(body)?,
         stream,
@@ -161,8 +161,8 @@ pub fn parse(body: &Object<'_>) -> Result<Params, ApiError> {
     })
 }
 
-/// `max_completion_tokens` is the newer name of `max_tokens`.
-fn max_tokens(body: &Object<'_>) -> Result<Option<u32>, ApiError> {
+/// The number and the name of its field: `max_completion_tokens` is the newer one of `max_tokens`.
+fn max_tokens(body: &Object<'_>) -> Result<Option<(u32, String)>, ApiError> {
     let range = 1..=i64::from(u32::MAX);
     let old = body.integer("max_tokens", range.clone())?;
     let new = body.integer("max_completion_tokens", range)?;
@@ -173,7 +173,11 @@ fn max_tokens(body: &Object<'_>) -> Result<Option<u32>, ApiError> {
         ));
     }
     // The range is u32's, so nothing is cut off.
-    Ok(new.or(old).map(|n| n as u32))
+    Ok(match (old, new) {
+        (_, Some(n)) => Some((n as u32, body.path("max_completion_tokens"))),
+        (Some(n), None) => Some((n as u32, body.path("max_tokens"))),
+        (None, None) => None,
+    })
 }
 
 fn stop(body: &Object<'_>) -> Result<Vec<String>, ApiError> {
@@ -279,7 +283,7 @@ mod tests {
     use serde_json::json;
 
     fn read(body: Value) -> Result<Params, ApiError> {
-        parse(&Object::top(&body)?)
+        parse(&Object::top(&body)?, &crate::testing::settings())
     }
 
     #[track_caller]

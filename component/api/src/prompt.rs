@@ -7,11 +7,8 @@ use crate::{
 };
 use serde_json::Value;
 
-/// Turns a conversation may have.
-const MAX_MESSAGES: usize = 4096;
-
-/// `messages`: a list of `{role, content}`.
-pub fn chat(body: &Object<'_>) -> Result<Prompt, ApiError> {
+/// `messages`: a list of at most `max_messages` times `{role, content}`.
+pub fn chat(body: &Object<'_>, max_messages: u32) -> Result<Prompt, ApiError> {
     let path = body.path("messages");
     let value = body.require("messages")?;
     let Value::Array(messages) = value else {
@@ -23,9 +20,9 @@ pub fn chat(body: &Object<'_>) -> Result<Prompt, ApiError> {
             "expected at least one message",
         ));
     }
-    if messages.len() > MAX_MESSAGES {
+    if messages.len() > max_messages as usize {
         let why = format!(
-            "at most {MAX_MESSAGES} messages, but got {}",
+            "at most {max_messages} messages, but got {}",
             messages.len()
         );
         return Err(ApiError::invalid_value(path, &why));
@@ -148,10 +145,12 @@ fn tokens(path: &str, ids: &[Value]) -> Result<Prompt, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAX_MESSAGES: u32 = 20;
     use serde_json::json;
 
     fn messages(value: Value) -> Result<Vec<Message>, ApiError> {
-        match chat(&Object::top(&json!({ "messages": value }))?)? {
+        match chat(&Object::top(&json!({ "messages": value }))?, MAX_MESSAGES)? {
             Prompt::Messages(messages) => Ok(messages),
             other => panic!("{other:?}"),
         }
@@ -191,7 +190,7 @@ mod tests {
             (json!(null), "messages"),
             (json!("hi"), "messages"),
             (json!([]), "messages"),
-            (json!(vec![0; MAX_MESSAGES + 1]), "messages"),
+            (json!(vec![0; MAX_MESSAGES as usize + 1]), "messages"),
             (json!(["hi"]), "messages[0]"),
             (json!([{"content": "x"}]), "messages[0].role"),
             (

@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{Answer, Kind, Stamp},
-    body,
+    auth, body,
     engine::{Engine, Error, Generation, Request},
     error::ApiError,
     fields::Object,
@@ -10,6 +10,7 @@ use crate::{
     models,
     page::{self, File},
     params, prompt,
+    settings::Settings,
     stream::{EventStream, unfinished},
 };
 use percent_encoding::percent_decode_str;
@@ -60,6 +61,11 @@ impl<'a> Route<'a> {
         })
     }
 
+    /// What clients may have only with a key: the API, and not the page that asks for the key, nor the probe.
+    fn needs_key(&self) -> bool {
+        matches!(self, Route::Models | Route::Model(_) | Route::Complete(_))
+    }
+
     fn allow(&self) -> &'static str {
         match self {
             Route::Complete(_) => "POST, OPTIONS",
@@ -71,11 +77,15 @@ impl<'a> Route<'a> {
 /// Answer one request.
 pub fn handle<E: Engine>(
     engine: &E,
+    settings: &Settings,
     head: &Head,
     body: &mut impl Read,
     stamp: Stamp,
 ) -> Reply<E::Generation> {
-    let mut reply = respond(engine, head, body, stamp).unwrap_or_else(Reply::from);
+    let mut reply = respond(engine, settings, head, body, stamp).unwrap_or_else(Reply::from);
+    if let Some(origin) = &settings.cors_origin {
+        reply.share_with(origin);
+    }
     if head.method == "HEAD" {
         reply.body = Body::Whole(Vec::new());
     }
@@ -84,15 +94,20 @@ pub fn handle<E: Engine>(
 
 fn respond<E: Engine>(
     engine: &E,
+    settings: &Settings,
     head: &Head,
     body: &mut impl Read,
     stamp: Stamp,
 ) -> Result<Reply<E::Generation>, ApiError> {
     let path = head.path.split('?').next().unwrap_or_default();
     let route = Route::find(path).ok_or_else(|| ApiError::unknown_route(path))?;
+    // A browser sends its preflight without the key.
+    if route.needs_key() && head.method != "OPTIONS" {
+        auth::check(&settings.api_keys, head.authorization.as_deref())?;
+    }
     match (head.method.as_str(), &route) {
         ("OPTIONS", _) => Ok(Reply::options(route.allow())),
-        ("POST", &Route::Complete(kind)) => complete(engine, kind, head, body, stamp),
+        ("POST", &Route::Complete(kind)) => complete(engine, settings, kind, head, body, stamp),
         ("GET" | "HEAD", Route::Index) => {
             let mut reply = if page::wants_html(head) {
                 page::INDEX.reply(head)
@@ -104,10 +119,13 @@ fn respond<E: Engine>(
         }
         ("GET" | "HEAD", Route::Page(file)) => Ok(file.reply(head)),
         ("GET" | "HEAD", Route::Health) => Ok(Reply::json(200, br#"{"status":"ok"}"#.to_vec())),
-        ("GET" | "HEAD", Route::Models) => Ok(Reply::json(200, models::list(&engine.models()))),
+        ("GET" | "HEAD", Route::Models) => {
+            let models = settings.listed(engine.models());
+            Ok(Reply::json(200, models::list(&models)))
+        }
         ("GET" | "HEAD", Route::Model(id)) => {
             let id = percent_decode_str(id).decode_utf8_lossy();
-            let models = engine.models();
+            let models = settings.listed(engine.models());
             let model = models
                 .iter()
                 .find(|model| model.id == id)
@@ -120,6 +138,7 @@ fn respond<E: Engine>(
 
 fn complete<E: Engine>(
     engine: &E,
+    settings: &Settings,
     kind: Kind,
     head: &Head,
     body: &mut impl Read,
@@ -132,17 +151,30 @@ fn complete<E: Engine>(
     {
         return Err(ApiError::unsupported_media_type());
     }
-    let body = body::parse(&body::read(body, head.content_length)?)?;
+    let body = body::parse(&body::read(
+        body,
+        head.content_length,
+        settings.max_body_bytes.into(),
+    )?)?;
     let body = Object::top(&body)?;
-    let params = params::parse(&body)?;
+    let params = params::parse(&body, settings)?;
     let prompt = match kind {
-        Kind::Chat => prompt::chat(&body)?,
+        Kind::Chat => prompt::chat(&body, settings.max_messages)?,
         Kind::Text => prompt::text(&body)?,
     };
-    let model = match params.model {
-        Some(id) => id,
-        None => default_model(engine)?,
-    };
+    let models = engine.models();
+    let unavailable = || ApiError::unavailable("no model is loaded");
+    let model = settings
+        .resolve(params.model.as_deref(), &models)
+        .ok_or_else(unavailable)?;
+    // The answer bears the name it was asked by, or the first of the list.
+    let named = params.model.or_else(|| {
+        settings
+            .listed(models)
+            .into_iter()
+            .next()
+            .map(|model| model.id)
+    });
     let request = Request {
         model,
         prompt,
@@ -153,7 +185,13 @@ fn complete<E: Engine>(
     let generation = engine
         .generate(&request)
         .map_err(|e| ApiError::from_engine(e, kind))?;
-    let answer = Answer::new(kind, stamp, request.model, params.include_usage);
+    settings.check_prompt(generation.prompt_tokens(), kind.prompt_field())?;
+    let answer = Answer::new(
+        kind,
+        stamp,
+        named.unwrap_or(request.model),
+        params.include_usage,
+    );
     if params.stream {
         return Ok(Reply::events(EventStream::new(kind, answer, generation)));
     }
@@ -173,13 +211,6 @@ fn collect(mut generation: impl Generation, answer: &Answer) -> Result<Option<Ve
     Ok(None)
 }
 
-fn default_model(engine: &impl Engine) -> Result<String, ApiError> {
-    let first = engine.models().into_iter().next();
-    first
-        .map(|model| model.id)
-        .ok_or_else(|| ApiError::unavailable("no model is loaded"))
-}
-
 /// `application/json`, with or without parameters, or one of its `+json` relatives.
 fn is_json(content_type: &str) -> bool {
     let essence = content_type
@@ -192,5 +223,5 @@ fn is_json(content_type: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "route_tests.rs"]
+#[path = "route_tests/mod.rs"]
 mod tests;

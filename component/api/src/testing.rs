@@ -1,13 +1,28 @@
-//! An engine for tests: it plays a script and remembers what it was asked.
+//! An engine for tests, which plays a script and remembers what it was asked, and plain settings.
 
 use crate::engine::{
     Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage,
 };
+use crate::settings::Settings;
 use std::{
     cell::RefCell,
     collections::VecDeque,
     rc::{Rc, Weak},
 };
+
+/// What holds where the operator has set nothing.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        api_keys: Vec::new(),
+        default_max_tokens: None,
+        max_tokens: None,
+        max_prompt_tokens: None,
+        max_messages: 4096,
+        max_body_bytes: 4 << 20,
+        model_alias: None,
+        cors_origin: Some("*".into()),
+    }
+}
 
 /// A piece of text.
 pub(crate) fn text(text: &str) -> Result<Event, Error> {
@@ -60,6 +75,10 @@ impl Script {
 impl Generation for Script {
     fn next(&mut self) -> Result<Option<Event>, Error> {
         self.events.pop_front().transpose()
+    }
+
+    fn prompt_tokens(&self) -> u32 {
+        3
     }
 }
 

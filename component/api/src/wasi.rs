@@ -1,12 +1,14 @@
-//! The world outside: `wasi:http/incoming-handler` in, `sterna:inference/engine` out.
+//! The world outside: `wasi:http/incoming-handler` in, `sterna:inference/engine` and `config` out.
 //!
 //! Everything here is translation; decisions are in the modules that are tested natively.
 
 use crate::{
     answer::Stamp,
     engine::{Engine, Error, Event, Generation, ModelInfo, Request, wit},
+    error::ApiError,
     http::{Body, Head, Reply},
     route,
+    settings::{self, InvalidSetting},
 };
 use std::io::Write;
 use wasip2::{
@@ -33,7 +35,10 @@ impl Guest for Component {
         let Ok(mut stream) = incoming.stream() else {
             return;
         };
-        let reply = route::handle(&Imported, &head, &mut stream, stamp());
+        let reply = match settings::wit::get() {
+            Ok(settings) => route::handle(&Imported, &settings, &head, &mut stream, stamp()),
+            Err(invalid) => misconfigured(&invalid),
+        };
         if !expects_continue {
             linger(&stream);
         }
@@ -96,8 +101,16 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
         content_length: header("content-length").and_then(|value| value.trim().parse().ok()),
         accept: header("accept"),
         if_none_match: header("if-none-match"),
+        authorization: header("authorization"),
     };
     (head, header("expect").is_some())
+}
+
+/// The operator reads logs, and whoever tries the server its answers; both are told.
+fn misconfigured(invalid: &InvalidSetting) -> Reply<ImportedGeneration> {
+    let error = ApiError::misconfigured(invalid);
+    eprintln!("{}", error.message);
+    error.into()
 }
 
 fn stamp() -> Stamp {
@@ -180,5 +193,9 @@ impl Generation for ImportedGeneration {
         // Before the work rather than after it: what was written last leaves first.
         breathe();
         self.0.next()
+    }
+
+    fn prompt_tokens(&self) -> u32 {
+        self.0.prompt_tokens()
     }
 }

@@ -1,4 +1,4 @@
-//! `kernels_stub.wasm`: the interface `kernels` of a runtime that lends nothing (wit/kernels.wit).
+//! `kernels-stub.wasm`: the interface `kernels` of a runtime that lends nothing (wit/kernels.wit).
 //!
 //! Components have no optional imports, so `sterna bake` and `sterna compose` close the engine's with this. The
 //! engine asks `available` first and then computes by itself; whoever calls anything else gets a trap.

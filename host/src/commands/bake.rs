@@ -12,7 +12,7 @@ use sterna_engine::model::{LoadOptions, Model};
 use sterna_kernels::DenseType;
 
 use crate::assets::Assets;
-use crate::commands::compose::compose;
+use crate::commands::compose::{ConfigSource, compose};
 use crate::head_type::HeadType;
 use crate::model_source::{DEMO, byte_bar};
 use crate::pre_init::pre_initialise;
@@ -49,6 +49,9 @@ pub struct Args {
     /// starts it in milliseconds, whatever its size
     #[arg(long)]
     aot: bool,
+
+    #[command(flatten)]
+    config: ConfigSource,
 }
 
 /// A core module of a component, and a component in a component, may be this large: the limit of every
@@ -93,6 +96,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let providers = [
         ("sterna:kernels-stub", assets.kernels_stub_wasm),
         ("sterna:engine", baked.as_slice()),
+        args.config.provider(assets),
     ];
     let app = compose(("sterna:api", assets.api_wasm), &providers)?;
     write(&app, &args.output, scratch.path())?;

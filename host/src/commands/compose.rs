@@ -17,6 +17,30 @@ pub struct Args {
     /// The file to write
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
+
+    #[command(flatten)]
+    config: ConfigSource,
+}
+
+/// Where the written component is to find what its operator sets.
+#[derive(Debug, clap::Args)]
+pub struct ConfigSource {
+    /// Write it for Spin: what an operator sets (API key, limits) comes from Spin's variables instead of the
+    /// environment. Only Spin serves the result
+    #[arg(long)]
+    spin: bool,
+}
+
+impl ConfigSource {
+    /// The component that provides settings.
+    #[must_use]
+    pub fn provider(&self, assets: &Assets) -> Part<'static> {
+        if self.spin {
+            ("sterna:config-spin", assets.config_spin_wasm)
+        } else {
+            ("sterna:config-env", assets.config_env_wasm)
+        }
+    }
 }
 
 /// A component, and a name for messages.
@@ -30,6 +54,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let providers = [
         ("sterna:kernels-stub", assets.kernels_stub_wasm),
         ("sterna:engine", assets.engine_wasm),
+        args.config.provider(assets),
     ];
     let app = compose(("sterna:api", assets.api_wasm), &providers)?;
     std::fs::write(&args.output, app)

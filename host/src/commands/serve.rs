@@ -13,6 +13,7 @@ use crate::engine_actor::EngineHandle;
 use crate::logging::{self, LogFormat};
 use crate::model_source::ModelArgs;
 use crate::server::{Limits, Server};
+use crate::settings::SettingsArgs;
 use crate::wasm_config;
 
 /// Serve a model over HTTP, with OpenAI's API
@@ -90,6 +91,9 @@ pub struct Args {
     )]
     drain_timeout: u64,
 
+    #[command(flatten)]
+    settings: SettingsArgs,
+
     /// How log lines look
     #[arg(long, env = "STERNA_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -98,10 +102,11 @@ pub struct Args {
 /// Load, listen, serve until told to stop.
 ///
 /// # Errors
-/// The model cannot be loaded, the options do not fit it, or the address cannot be taken.
+/// A setting cannot be used, the model cannot be loaded, the options do not fit it, or the address cannot be taken.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     logging::init(args.log_format);
     let started = Instant::now();
+    let settings = args.settings.read()?;
     let model = ModelArgs {
         model: args.path.clone().or_else(|| args.model.model.clone()),
         ..args.model.clone()
@@ -114,7 +119,13 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let wasmtime = wasm_config::serving_engine(args.max_connections.into())?;
-        let api = ApiComponent::new(&wasmtime, assets.api_wasm, assets.api_cwasm, engine.clone())?;
+        let api = ApiComponent::new(
+            &wasmtime,
+            assets.api_wasm,
+            assets.api_cwasm,
+            engine.clone(),
+            settings,
+        )?;
         let limits = Limits {
             max_connections: args.max_connections.into(),
             header_timeout: Duration::from_secs(args.header_timeout),

@@ -1,7 +1,9 @@
 //! A host for a composed component: wasmtime-wasi-http with nothing of ours in its linker, which is what
 //! `wasmtime serve` does. Also part of `examples/instances.rs`, which measures.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -32,10 +34,30 @@ pub(crate) struct Instance {
 impl PlainHost {
     /// Compile a `.wasm`. Its instances see no folder.
     pub(crate) fn new(app: &Path) -> PlainHost {
+        PlainHost::link(app, |_| ())
+    }
+
+    /// As Spin is: with its interface for variables, which are those given to the component, and none at first.
+    pub(crate) fn of_spin(app: &Path) -> (PlainHost, SpinVariables) {
+        let variables = SpinVariables::default();
+        let shown = Arc::clone(&variables);
+        let host = PlainHost::link(app, |linker| {
+            let mut spin = linker.instance("fermyon:spin/variables@2.0.0").unwrap();
+            spin.func_wrap("get", move |_, (name,): (String,)| {
+                let value = shown.lock().unwrap().get(name.as_str()).copied();
+                Ok((value.map(str::to_owned).ok_or(SpinError::Undefined(name)),))
+            })
+            .unwrap();
+        });
+        (host, variables)
+    }
+
+    fn link(app: &Path, more: impl FnOnce(&mut Linker<State>)) -> PlainHost {
         let component = Component::from_file(&Engine::default(), app).unwrap();
         let mut linker = Linker::new(component.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();
+        more(&mut linker);
         let pre = ProxyPre::new(linker.instantiate_pre(&component).unwrap()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -138,6 +160,24 @@ impl PlainHost {
             .unwrap_or_else(|| panic!("{body}"))
             .to_owned()
     }
+}
+
+/// The variables a Spin component has.
+pub(crate) type SpinVariables = Arc<Mutex<HashMap<&'static str, &'static str>>>;
+
+/// `fermyon:spin/variables.error`.
+#[derive(wasmtime::component::ComponentType, wasmtime::component::Lower)]
+#[component(variant)]
+#[allow(dead_code, reason = "the type has to have all cases")]
+enum SpinError {
+    #[component(name = "invalid-name")]
+    InvalidName(String),
+    #[component(name = "undefined")]
+    Undefined(String),
+    #[component(name = "provider")]
+    Provider(String),
+    #[component(name = "other")]
+    Other(String),
 }
 
 struct State {

@@ -31,9 +31,15 @@ pub(crate) struct Server {
 impl Server {
     /// Serve the demo model.
     pub(crate) fn start(options: &[&str]) -> Server {
+        Server::start_with(options, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Server {
         let mut child = sterna()
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(options)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,0 +1,104 @@
+//! The routes besides the completions, and what is none.
+
+use super::*;
+
+#[test]
+fn models_and_their_facts() {
+    let engine = story();
+    let fact = json!({
+        "id": "org/demo", "object": "model", "created": 1_700_000_000, "owned_by": "sterna",
+        "architecture": "bitnet-b1.58", "parameters": 5_800_000, "context_length": 512, "vocab_size": 4096,
+        "head_type": "f16", "isa": "scalar", "max_sequences": 4,
+    });
+    assert_eq!(
+        send(&engine, "GET", "/v1/models", b"").json(),
+        json!({"object": "list", "data": [fact]})
+    );
+    for path in ["/v1/models/org/demo", "/v1/models/org%2Fdemo?x=1"] {
+        assert_eq!(send(&engine, "GET", path, b"").json(), fact);
+    }
+    let (status, code, _) = send(&engine, "GET", "/v1/models/gpt-4", b"").error();
+    assert_eq!((status, code.as_str()), (404, "model_not_found"));
+}
+
+#[test]
+fn health_index_head_and_preflight() {
+    let engine = story();
+    assert_eq!(
+        send(&engine, "GET", "/health", b"").json(),
+        json!({"status": "ok"})
+    );
+    let head = send(&engine, "HEAD", "/health", b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    let index = send(&engine, "GET", "/", b"");
+    assert_eq!(
+        index.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+    let index = String::from_utf8(index.body).unwrap();
+    assert!(
+        index.contains("POST /v1/chat/completions") && index.contains("curl "),
+        "{index}"
+    );
+    let preflight = send(&engine, "OPTIONS", CHAT, b"");
+    assert_eq!((preflight.status, preflight.body.len()), (204, 0));
+    assert_eq!(
+        preflight.header("access-control-allow-methods"),
+        Some("POST, OPTIONS")
+    );
+    assert_eq!(
+        preflight.header("access-control-allow-headers"),
+        Some("authorization, *")
+    );
+}
+
+#[test]
+fn every_reply_allows_every_origin() {
+    let engine = story();
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/v1/models"),
+        ("POST", CHAT),
+        ("GET", "/nowhere"),
+        ("OPTIONS", "/"),
+    ] {
+        assert_eq!(
+            send(&engine, method, path, b"").header("access-control-allow-origin"),
+            Some("*"),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn unknown_routes_and_wrong_methods() {
+    let engine = story();
+    for path in [
+        "/v1",
+        "/v2/models",
+        "/v1/models/",
+        "//",
+        "",
+        "*",
+        "/v1/chat/completions/",
+    ] {
+        let (status, code, _) = send(&engine, "GET", path, b"").error();
+        assert_eq!((status, code.as_str()), (404, "unknown_url"), "{path}");
+    }
+    for (method, path, allow) in [
+        ("GET", CHAT, "POST, OPTIONS"),
+        ("DELETE", TEXT, "POST, OPTIONS"),
+        ("POST", "/v1/models", "GET, HEAD, OPTIONS"),
+        ("PUT", "/health", "GET, HEAD, OPTIONS"),
+        ("get", "/", "GET, HEAD, OPTIONS"),
+    ] {
+        let got = send(&engine, method, path, b"");
+        assert_eq!(
+            (got.error().0, got.header("allow")),
+            (405, Some(allow)),
+            "{method} {path}"
+        );
+    }
+    let head = send(&engine, "HEAD", CHAT, b"");
+    assert_eq!((head.status, head.body.len()), (405, 0));
+}

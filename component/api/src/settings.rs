@@ -1,0 +1,56 @@
+//! What the operator has set: the types generated from `wit/config.wit`, and how settings meet a request.
+
+use crate::{
+    engine::{ModelInfo, bindings},
+    error::ApiError,
+};
+
+pub use bindings::sterna::inference::config::{self as wit, InvalidSetting, Settings};
+
+impl Settings {
+    /// How many tokens to generate at most for a request that asks for `asked` in its field `param`.
+    pub fn completion_limit(&self, asked: Option<(u32, String)>) -> Result<Option<u32>, ApiError> {
+        match (asked, self.max_tokens) {
+            (Some((tokens, param)), Some(most)) if tokens > most => {
+                let why = format!("this server generates at most {most} tokens, but got {tokens}");
+                Err(ApiError::invalid_value(param, &why))
+            }
+            (Some((tokens, _)), _) => Ok(Some(tokens)),
+            (None, most) => Ok(self.default_max_tokens.or(most)),
+        }
+    }
+
+    /// Whether a prompt of this many tokens may be continued; `param` is the field it came in.
+    pub fn check_prompt(&self, tokens: u32, param: &str) -> Result<(), ApiError> {
+        match self.max_prompt_tokens {
+            Some(most) if tokens > most => Err(ApiError::prompt_too_long(param, tokens, most)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The models as clients see them: the default one under its second name too, and first.
+    pub fn listed(&self, mut models: Vec<ModelInfo>) -> Vec<ModelInfo> {
+        if let (Some(alias), Some(default)) = (self.alias(&models), models.first()) {
+            let named = ModelInfo {
+                id: alias.to_owned(),
+                ..default.clone()
+            };
+            models.insert(0, named);
+        }
+        models
+    }
+
+    /// The name the engine knows the model by that a client calls `asked`, or the default one's.
+    pub fn resolve(&self, asked: Option<&str>, models: &[ModelInfo]) -> Option<String> {
+        match asked {
+            Some(name) if self.alias(models) != Some(name) => Some(name.to_owned()),
+            _ => models.first().map(|model| model.id.clone()),
+        }
+    }
+
+    /// The second name, unless a model has it anyway.
+    fn alias(&self, models: &[ModelInfo]) -> Option<&str> {
+        let alias = self.model_alias.as_deref()?;
+        (!models.iter().any(|model| model.id == alias)).then_some(alias)
+    }
+}

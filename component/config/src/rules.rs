@@ -1,0 +1,88 @@
+//! From the text of one setting to its value. Values are trimmed and not empty. An error is a sentence that begins
+//! with a small letter and has no full stop; that of a key holds no part of it.
+
+/// The range of `max_body_bytes`. A body, its JSON and the prompt made of it fit the 64 MiB that our host gives an
+/// instance; below the minimum no request of any use fits.
+const BODY_BYTES: std::ops::RangeInclusive<u32> = 1024..=8 << 20;
+
+/// One key, or several between commas.
+pub(crate) fn keys(value: &str) -> Result<Vec<String>, String> {
+    let key = |key: &str| match key.trim() {
+        "" => Err("there is nothing before, between or after its commas".to_owned()),
+        key if is_visible_ascii(key) => Ok(key.to_owned()),
+        _ => Err("a key holds a space or a character that is not ASCII".to_owned()),
+    };
+    value.split(',').map(key).collect()
+}
+
+/// A whole number of at least 1.
+pub(crate) fn count(value: &str) -> Result<u32, String> {
+    match value.parse() {
+        Ok(count) if count >= 1 => Ok(count),
+        _ => Err(format!(
+            "expected a whole number from 1 to {}, but it is '{}'",
+            u32::MAX,
+            shorten(value)
+        )),
+    }
+}
+
+/// A number of bytes in the range that works.
+pub(crate) fn body_bytes(value: &str) -> Result<u32, String> {
+    match value.parse() {
+        Ok(bytes) if BODY_BYTES.contains(&bytes) => Ok(bytes),
+        _ => Err(format!(
+            "expected a whole number of bytes from {} to {}, but it is '{}'",
+            BODY_BYTES.start(),
+            BODY_BYTES.end(),
+            shorten(value)
+        )),
+    }
+}
+
+/// A model's name, as it stands in JSON and in a path.
+pub(crate) fn alias(value: &str) -> Result<String, String> {
+    if is_visible_ascii(value) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!(
+            "expected a name in ASCII without spaces, but it is '{}'",
+            shorten(value)
+        ))
+    }
+}
+
+/// `*`, `none`, or an origin as browsers send it: scheme, host and perhaps a port.
+pub(crate) fn origin(value: &str) -> Result<Option<String>, String> {
+    let host = value
+        .strip_prefix("https://")
+        .or_else(|| value.strip_prefix("http://"));
+    let is_host = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte))
+    };
+    match (value, host) {
+        ("none", _) => Ok(None),
+        ("*", _) => Ok(Some(value.to_owned())),
+        (_, Some(host)) if is_host(host) => Ok(Some(value.to_ascii_lowercase())),
+        _ => Err(format!(
+            "expected '*', 'none' or an origin such as 'https://example.com' without a path, but it is '{}'",
+            shorten(value)
+        )),
+    }
+}
+
+fn is_visible_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What was set, short enough to be told.
+fn shorten(value: &str) -> String {
+    const LIMIT: usize = 60;
+    match value.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", &value[..end]),
+        None => value.to_owned(),
+    }
+}

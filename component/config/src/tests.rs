@@ -1,0 +1,115 @@
+//! What each setting may be, and that Spin's manifest knows all of them.
+
+use super::*;
+
+/// Settings where only these are set.
+fn with(set: &[(&str, &str)]) -> Result<Settings, InvalidSetting> {
+    read(|name| {
+        assert!(NAMES.contains(&name), "{name} is not in NAMES");
+        let value = set.iter().find(|(set, _)| *set == name);
+        Ok(value.map(|(_, value)| (*value).to_owned()))
+    })
+}
+
+#[test]
+fn nothing_set_is_the_default() {
+    assert_eq!(with(&[]), Ok(Settings::default()));
+    let blank: Vec<_> = NAMES.iter().map(|name| (*name, " ")).collect();
+    assert_eq!(with(&blank), Ok(Settings::default()));
+}
+
+#[test]
+fn everything_can_be_set() {
+    let settings = with(&[
+        ("api_key", " secret-1, secret-2 "),
+        ("default_max_tokens", "64"),
+        ("max_tokens", "64"),
+        ("max_prompt_tokens", "2048"),
+        ("max_messages", "1"),
+        ("max_body_bytes", "1024"),
+        ("model_alias", "org/small"),
+        ("cors_origin", "https://Chat.example.com:8443"),
+    ]);
+    let expected = Settings {
+        api_keys: vec!["secret-1".into(), "secret-2".into()],
+        default_max_tokens: Some(64),
+        max_tokens: Some(64),
+        max_prompt_tokens: Some(2048),
+        max_messages: 1,
+        max_body_bytes: 1024,
+        model_alias: Some("org/small".into()),
+        cors_origin: Some("https://chat.example.com:8443".into()),
+    };
+    assert_eq!(settings, Ok(expected));
+    assert_eq!(with(&[("cors_origin", "none")]).unwrap().cors_origin, None);
+}
+
+#[test]
+fn what_cannot_be_used_is_named() {
+    for (name, value, message) in [
+        ("api_key", "a,,b", "nothing before, between or after"),
+        ("api_key", ",", "nothing before, between or after"),
+        ("api_key", "hidden word", "holds a space"),
+        ("api_key", "hidden\u{e9}", "not ASCII"),
+        ("default_max_tokens", "0", "from 1 to 4294967295"),
+        ("default_max_tokens", "many", "'many'"),
+        ("max_tokens", "-1", "'-1'"),
+        ("max_tokens", "4294967296", "from 1 to 4294967295"),
+        ("max_prompt_tokens", "1.5", "'1.5'"),
+        ("max_messages", "0", "from 1"),
+        ("max_body_bytes", "1023", "from 1024 to 8388608"),
+        ("max_body_bytes", "8388609", "from 1024 to 8388608"),
+        ("model_alias", "my model", "without spaces"),
+        ("cors_origin", "example.com", "'*', 'none' or an origin"),
+        ("cors_origin", "https://example.com/", "without a path"),
+        ("cors_origin", "https://a\r\nx: y", "without a path"),
+        ("cors_origin", "https://", "without a path"),
+    ] {
+        let error = with(&[(name, value)]).unwrap_err();
+        assert_eq!(error.name, name, "{value}");
+        assert!(error.message.contains(message), "{error:?}");
+        assert!(!error.message.contains("hidden"), "{error:?}");
+    }
+    let long = "9".repeat(1000);
+    assert!(with(&[("max_tokens", &long)]).unwrap_err().message.len() < 200);
+}
+
+#[test]
+fn a_default_above_the_limit_is_refused() {
+    let error = with(&[("default_max_tokens", "65"), ("max_tokens", "64")]).unwrap_err();
+    assert_eq!(error.name, "default_max_tokens");
+    assert!(
+        error.message.contains("65 is more than the 64"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_failed_lookup_is_told() {
+    let failing = |name| match name {
+        "max_messages" => Err("the vault is sealed".to_owned()),
+        _ => Ok(None),
+    };
+    let error = read(failing).unwrap_err();
+    assert_eq!(
+        (error.name, error.message.as_str()),
+        ("max_messages", "the vault is sealed")
+    );
+}
+
+#[test]
+fn spins_manifest_passes_all_of_them_on() {
+    let manifest = include_str!("../../../spin.toml");
+    for name in NAMES {
+        let declared = format!("\n{name} = {{ default = \"\"");
+        assert!(
+            manifest.contains(&declared),
+            "spin.toml declares no variable {name}"
+        );
+        let passed_on = format!("\n{name} = \"{{{{ {name} }}}}\"\n");
+        assert!(
+            manifest.contains(&passed_on),
+            "spin.toml does not give {name} to the component"
+        );
+    }
+}
