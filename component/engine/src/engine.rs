@@ -117,8 +117,6 @@ impl Engine {
     /// threads cannot be started.
     pub fn new(model: Arc<Model>, options: EngineOptions) -> Result<Engine, EngineError> {
         check_options(&options)?;
-        sterna_kernels::self_test(options.isa)
-            .map_err(|error| EngineError::Unavailable(error.to_string()))?;
         let shape = KvShape::of(&model.config);
         let context = options
             .max_context
@@ -251,6 +249,9 @@ fn forward(
     {
         return Ok(forward);
     }
+    // Who lends kernels has tested them.
+    sterna_kernels::self_test(options.isa)
+        .map_err(|error| EngineError::Unavailable(error.to_string()))?;
     let team = Team::new(options.threads)?;
     Ok(Forward::new(model.clone(), options.isa, team, max_tokens))
 }
