@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// What `make build` leaves in the components' folder.
-const EMBEDDED: [&str; 7] = [
+const EMBEDDED: [&str; 8] = [
     "api.wasm",
     "api.cwasm",
+    "api-p3.wasm",
     "engine.wasm",
     "kernels-stub.wasm",
     "config-env.wasm",

@@ -13,8 +13,9 @@ place() { # place BUILT-NAME NAME
   cmp -s "$built/$1" "$out/$2" || cp "$built/$1" "$out/$2"
   printf 'component: %-18s %7d KiB\n' "$2" $(($(stat -c %s "$out/$2") / 1024))
 }
-scripts/cargo-wasm.sh build -q -p sterna-api --lib
-place sterna_api.wasm api.wasm
+scripts/cargo-wasm.sh build -q -p sterna-api-p2 -p sterna-api-p3
+place sterna_api_p2.wasm api.wasm
+place sterna_api_p3.wasm api-p3.wasm
 scripts/cargo-wasm.sh build -q -p sterna-config-env -p sterna-config-spin
 place sterna_config_env.wasm config-env.wasm
 place sterna_config_spin.wasm config-spin.wasm
@@ -24,5 +25,7 @@ scripts/cargo-wasm.sh build -q -p sterna-kernels-stub --lib
 place sterna_kernels_stub.wasm kernels-stub.wasm
 scripts/cargo-wasm.sh build -q -p sterna-engine --bin sterna_bench
 place sterna_bench.wasm bench.wasm
+scripts/cargo-wasm.sh build -q -p sterna-step-engine
+place sterna_step_engine.wasm step-engine.wasm
 scripts/cargo-wasm.sh build -q -p sterna-kernels --features checks --example kernel_checks
 place examples/kernel_checks.wasm kernel_checks.wasm

@@ -9,16 +9,20 @@ scripts/build.sh ci
 step "lint"
 scripts/lint.sh
 step "unit, property and end-to-end tests"
-# The host apart from the rest: together they would share features, and wasmtime would be built a second time for that.
-others=(-p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --features sterna-kernels/checks,sterna-engine/native)
 if command -v cargo-nextest >/dev/null; then
-  cargo nextest run --cargo-profile ci --no-fail-fast "${others[@]}"
-  cargo nextest run --cargo-profile ci --no-fail-fast -p sterna
+  run_tests() { cargo nextest run --cargo-profile ci --no-fail-fast "$@"; }
 else
   echo "cargo-nextest is not installed (cargo install cargo-nextest): using cargo test, which is slower"
-  cargo test --profile ci --no-fail-fast "${others[@]}"
-  cargo test --profile ci --no-fail-fast -p sterna
+  run_tests() { cargo test --profile ci --no-fail-fast "$@"; }
 fi
+# The host apart from the rest: together they would share features, and wasmtime would be built a second time for that.
+run_tests -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --features sterna-kernels/checks,sterna-engine/native
+run_tests -p sterna --lib --bins --test e2e
+step "the portable form under wasmtime serve"
+WASMTIME=$(scripts/wasmtime.sh)
+export WASMTIME
+"$WASMTIME" --version
+run_tests -p sterna --test portable
 step "AVX-512 kernels"
 scripts/test-avx512.sh
 step "the openai package against a running server"

@@ -7,6 +7,8 @@ pub struct Assets {
     pub api_wasm: &'static [u8],
     /// The same, compiled ahead of time for the baseline CPU of this architecture.
     pub api_cwasm: &'static [u8],
+    /// The HTTP component for WASI 0.3, for composing.
+    pub api_p3_wasm: &'static [u8],
     /// The engine as a component, for `sterna compose`.
     pub engine_wasm: &'static [u8],
     /// What closes the engine's import `kernels` where nothing is lent.

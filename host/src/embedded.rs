@@ -20,6 +20,7 @@ macro_rules! component {
 pub(crate) static ASSETS: Assets = Assets {
     api_wasm: component!("api.wasm"),
     api_cwasm: component!("api.cwasm"),
+    api_p3_wasm: component!("api-p3.wasm"),
     engine_wasm: component!("engine.wasm"),
     kernels_stub_wasm: component!("kernels-stub.wasm"),
     config_env_wasm: component!("config-env.wasm"),
@@ -33,6 +34,7 @@ pub(crate) static ASSETS: Assets = Assets {
 pub(crate) static ASSETS: Assets = Assets {
     api_wasm: &[],
     api_cwasm: &[],
+    api_p3_wasm: &[],
     engine_wasm: &[],
     kernels_stub_wasm: &[],
     config_env_wasm: &[],

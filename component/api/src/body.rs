@@ -3,30 +3,53 @@
 
 use crate::error::ApiError;
 use serde_json::Value;
-use std::io::Read;
+use std::io::{self, Read};
 
 /// How much a body may weigh; see [`weight`]. Enough for a prompt of half a million token ids.
 const WEIGHT_LIMIT: usize = 1 << 19;
 
+/// Where the bytes of a body come from.
+#[allow(
+    async_fn_in_trait,
+    reason = "a component has one thread, so no future of it has to be `Send`"
+)]
+pub trait Source {
+    /// Wait for more and append it to `bytes`, `most` bytes at most; false where there is no more.
+    async fn read(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<bool>;
+}
+
+/// One that blocks while it waits.
+impl<R: Read> Source for R {
+    async fn read(&mut self, bytes: &mut Vec<u8>, most: usize) -> io::Result<bool> {
+        self.take(most as u64).read_to_end(bytes).map(|n| n > 0)
+    }
+}
+
 /// The whole body. Longer than `limit_bytes` is refused unread if `content_length` says so, else once
 /// the limit is passed.
-pub fn read(
-    body: &mut impl Read,
+pub async fn read(
+    body: &mut impl Source,
     content_length: Option<u64>,
-    limit_bytes: u64,
+    limit_bytes: u32,
 ) -> Result<Vec<u8>, ApiError> {
     let too_large = || ApiError::body_too_large(limit_bytes);
-    if content_length.is_some_and(|length| length > limit_bytes) {
+    if content_length.is_some_and(|length| length > u64::from(limit_bytes)) {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    body.take(limit_bytes + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| ApiError::unreadable_body(&e))?;
-    if bytes.len() as u64 > limit_bytes {
-        Err(too_large())
-    } else {
-        Ok(bytes)
+    loop {
+        // One byte more than is allowed shows that it is too long.
+        let left = (limit_bytes as usize + 1).saturating_sub(bytes.len());
+        if left == 0 {
+            return Err(too_large());
+        }
+        if !body
+            .read(&mut bytes, left)
+            .await
+            .map_err(|e| ApiError::unreadable_body(&e))?
+        {
+            return Ok(bytes);
+        }
     }
 }
 
@@ -65,13 +88,21 @@ fn weight(json: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    const LIMIT_BYTES: u64 = 1 << 16;
+    const LIMIT_BYTES: u32 = 1 << 16;
+
+    fn read(
+        body: &mut impl Read,
+        content_length: Option<u64>,
+        limit_bytes: u32,
+    ) -> Result<Vec<u8>, ApiError> {
+        crate::now(super::read(body, content_length, limit_bytes))
+    }
 
     /// Zeros without end that count how many were taken.
     struct Endless(u64);
 
     impl Read for Endless {
-        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             self.0 += buf.len() as u64;
             Ok(buf.len())
         }
@@ -80,7 +111,7 @@ mod tests {
     #[test]
     fn declared_length_over_the_limit_is_refused_unread() {
         let mut body = Endless(0);
-        let error = read(&mut body, Some(LIMIT_BYTES + 1), LIMIT_BYTES).unwrap_err();
+        let error = read(&mut body, Some(u64::from(LIMIT_BYTES) + 1), LIMIT_BYTES).unwrap_err();
         assert_eq!((error.status, body.0), (413, 0));
     }
 
@@ -88,7 +119,7 @@ mod tests {
     fn undeclared_length_over_the_limit_stops_at_the_limit() {
         let mut body = Endless(0);
         assert_eq!(read(&mut body, None, LIMIT_BYTES).unwrap_err().status, 413);
-        assert_eq!(body.0, LIMIT_BYTES + 1);
+        assert_eq!(body.0, u64::from(LIMIT_BYTES) + 1);
         assert_eq!(
             read(&mut Endless(0), Some(10), LIMIT_BYTES)
                 .unwrap_err()
@@ -102,10 +133,14 @@ mod tests {
     fn the_limit_itself_fits() {
         let bytes = vec![b' '; LIMIT_BYTES as usize];
         assert_eq!(
-            read(&mut bytes.as_slice(), Some(LIMIT_BYTES), LIMIT_BYTES)
-                .unwrap()
-                .len() as u64,
-            LIMIT_BYTES
+            read(
+                &mut bytes.as_slice(),
+                Some(u64::from(LIMIT_BYTES)),
+                LIMIT_BYTES
+            )
+            .unwrap()
+            .len(),
+            LIMIT_BYTES as usize
         );
     }
 
@@ -113,8 +148,8 @@ mod tests {
     fn a_body_that_breaks_off_is_the_clients_fault() {
         struct Broken;
         impl Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-                Err(std::io::ErrorKind::UnexpectedEof.into())
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::UnexpectedEof.into())
             }
         }
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The engine as this component sees it: the types generated from `wit/engine.wit`, and the part of
 //! the interface that the API uses, as traits.
 //!
-//! The traits have two implementors: the component's imports (`wasi.rs`) and the scripted engine of
+//! The traits have two implementors each: the component's imports (`Imported`) and the scripted engine of
 //! the native tests (`testing.rs`).
 
 #[allow(
@@ -16,6 +16,8 @@ pub(crate) mod bindings {
         additional_derives: [PartialEq],
     });
 }
+
+use std::marker::PhantomData;
 
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
@@ -34,9 +36,67 @@ pub trait Engine {
 }
 
 /// A running generation; dropping it cancels it.
+#[allow(
+    async_fn_in_trait,
+    reason = "a component has one thread, so no future of it has to be `Send`"
+)]
 pub trait Generation {
     /// Wait for the next event; `None` after the one that carries `finish`.
-    fn next(&mut self) -> Result<Option<Event>, Error>;
+    async fn next(&mut self) -> Result<Option<Event>, Error>;
     /// Tokens of the rendered prompt.
     fn prompt_tokens(&self) -> u32;
+}
+
+/// The engine this component imports. `B` is what the world outside wants done before each step.
+#[derive(Debug)]
+pub struct Imported<B>(PhantomData<B>);
+
+impl<B> Imported<B> {
+    /// What the component was linked to.
+    #[allow(
+        clippy::new_without_default,
+        reason = "a default would have to know `B`"
+    )]
+    pub const fn new() -> Self {
+        Imported(PhantomData)
+    }
+}
+
+/// What a host wants while the engine computes: a turn to send what was written, to serve others, to notice that the
+/// client is gone. How it gets one depends on the version of WASI.
+#[allow(
+    async_fn_in_trait,
+    reason = "a component has one thread, so no future of it has to be `Send`"
+)]
+pub trait Breath {
+    /// Let the host work.
+    async fn breathe();
+}
+
+/// A generation of [`Imported`].
+#[derive(Debug)]
+pub struct ImportedGeneration<B>(wit::Generation, PhantomData<B>);
+
+impl<B: Breath> Engine for Imported<B> {
+    type Generation = ImportedGeneration<B>;
+
+    fn models(&self) -> Vec<ModelInfo> {
+        wit::models()
+    }
+
+    fn generate(&self, request: &Request) -> Result<ImportedGeneration<B>, Error> {
+        Ok(ImportedGeneration(wit::generate(request)?, PhantomData))
+    }
+}
+
+impl<B: Breath> Generation for ImportedGeneration<B> {
+    async fn next(&mut self) -> Result<Option<Event>, Error> {
+        // Before the work rather than after it: what was written last leaves first.
+        B::breathe().await;
+        self.0.next()
+    }
+
+    fn prompt_tokens(&self) -> u32 {
+        self.0.prompt_tokens()
+    }
 }

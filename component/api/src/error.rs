@@ -129,7 +129,7 @@ impl ApiError {
     }
 
     /// The body is longer than `limit_bytes`.
-    pub fn body_too_large(limit_bytes: u64) -> Self {
+    pub fn body_too_large(limit_bytes: u32) -> Self {
         let message = format!("The body is too large; the limit is {limit_bytes} bytes.");
         Self::new(413, Some("request_too_large"), message)
     }

@@ -1,6 +1,7 @@
-//! HTTP in, SSE out: the OpenAI-compatible API, as a WASI 0.2 component that knows no model.
+//! HTTP in, SSE out: the OpenAI-compatible API, for components that know no model: one
+//! for WASI 0.2 (`component/api-p2`) and one for WASI 0.3 (`component/api-p3`), which are the thin layers that touch WASI.
 //!
-//! The path of a request: `wasi.rs` (the world outside) -> `route.rs` (method and path) -> `auth.rs` (whose)
+//! The path of a request: the world outside -> `route.rs` (method and path) -> `auth.rs` (whose)
 //! -> `body.rs` (bytes, not too many) -> `fields.rs`, `params.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) ->
 //! `engine.rs` (the contract in `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault becomes
 //! an HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
@@ -36,5 +37,22 @@ pub mod settings;
 pub mod stream;
 #[cfg(test)]
 mod testing;
-#[cfg(target_arch = "wasm32")]
-mod wasi;
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+/// Run a future that never waits without blocking its thread, as all are under WASI 0.2 and in tests.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(value) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return value;
+        }
+    }
+}

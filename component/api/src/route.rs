@@ -2,7 +2,8 @@
 
 use crate::{
     answer::{Answer, Kind, Stamp},
-    auth, body,
+    auth,
+    body::{self, Source},
     engine::{Engine, Error, Generation, Request},
     error::ApiError,
     fields::Object,
@@ -14,7 +15,6 @@ use crate::{
     stream::{EventStream, unfinished},
 };
 use percent_encoding::percent_decode_str;
-use std::io::Read;
 
 const INDEX: &str = concat!(
     "Sterna ",
@@ -75,14 +75,16 @@ impl<'a> Route<'a> {
 }
 
 /// Answer one request.
-pub fn handle<E: Engine>(
+pub async fn handle<E: Engine>(
     engine: &E,
     settings: &Settings,
     head: &Head,
-    body: &mut impl Read,
+    body: &mut impl Source,
     stamp: Stamp,
 ) -> Reply<E::Generation> {
-    let mut reply = respond(engine, settings, head, body, stamp).unwrap_or_else(Reply::from);
+    let mut reply = respond(engine, settings, head, body, stamp)
+        .await
+        .unwrap_or_else(Reply::from);
     if let Some(origin) = &settings.cors_origin {
         reply.share_with(origin);
     }
@@ -92,11 +94,11 @@ pub fn handle<E: Engine>(
     reply
 }
 
-fn respond<E: Engine>(
+async fn respond<E: Engine>(
     engine: &E,
     settings: &Settings,
     head: &Head,
-    body: &mut impl Read,
+    body: &mut impl Source,
     stamp: Stamp,
 ) -> Result<Reply<E::Generation>, ApiError> {
     let path = head.path.split('?').next().unwrap_or_default();
@@ -107,7 +109,9 @@ fn respond<E: Engine>(
     }
     match (head.method.as_str(), &route) {
         ("OPTIONS", _) => Ok(Reply::options(route.allow())),
-        ("POST", &Route::Complete(kind)) => complete(engine, settings, kind, head, body, stamp),
+        ("POST", &Route::Complete(kind)) => {
+            complete(engine, settings, kind, head, body, stamp).await
+        }
         ("GET" | "HEAD", Route::Index) => {
             let mut reply = if page::wants_html(head) {
                 page::INDEX.reply(head)
@@ -136,12 +140,12 @@ fn respond<E: Engine>(
     }
 }
 
-fn complete<E: Engine>(
+async fn complete<E: Engine>(
     engine: &E,
     settings: &Settings,
     kind: Kind,
     head: &Head,
-    body: &mut impl Read,
+    body: &mut impl Source,
     stamp: Stamp,
 ) -> Result<Reply<E::Generation>, ApiError> {
     if head
@@ -151,11 +155,7 @@ fn complete<E: Engine>(
     {
         return Err(ApiError::unsupported_media_type());
     }
-    let body = body::parse(&body::read(
-        body,
-        head.content_length,
-        settings.max_body_bytes.into(),
-    )?)?;
+    let body = body::parse(&body::read(body, head.content_length, settings.max_body_bytes).await?)?;
     let body = Object::top(&body)?;
     let params = params::parse(&body, settings)?;
     let prompt = match kind {
@@ -195,14 +195,19 @@ fn complete<E: Engine>(
     if params.stream {
         return Ok(Reply::events(EventStream::new(kind, answer, generation)));
     }
-    let document = collect(generation, &answer).map_err(|e| ApiError::from_engine(e, kind))?;
+    let document = collect(generation, &answer)
+        .await
+        .map_err(|e| ApiError::from_engine(e, kind))?;
     Ok(Reply::json(200, document.ok_or_else(unfinished)?))
 }
 
 /// The whole answer, once it is there; `None` if the generation ended without a reason.
-fn collect(mut generation: impl Generation, answer: &Answer) -> Result<Option<Vec<u8>>, Error> {
+async fn collect(
+    mut generation: impl Generation,
+    answer: &Answer,
+) -> Result<Option<Vec<u8>>, Error> {
     let mut text = String::new();
-    while let Some(event) = generation.next()? {
+    while let Some(event) = generation.next().await? {
         text.push_str(&event.text);
         if let Some(finish) = event.finish {
             return Ok(Some(answer.whole(&text, finish)));

@@ -3,6 +3,7 @@
 use crate::{
     engine::{ModelInfo, bindings},
     error::ApiError,
+    http::Reply,
 };
 
 pub use bindings::sterna::inference::config::{self as wit, InvalidSetting, Settings};
@@ -53,4 +54,12 @@ impl Settings {
         let alias = self.model_alias.as_deref()?;
         (!models.iter().any(|model| model.id == alias)).then_some(alias)
     }
+}
+
+/// The answer to every request while a setting cannot be used. The operator reads logs, and whoever tries the server
+/// its answers; both are told.
+pub fn misconfigured<G>(invalid: &InvalidSetting) -> Reply<G> {
+    let error = ApiError::misconfigured(invalid);
+    eprintln!("{}", error.message);
+    error.into()
 }

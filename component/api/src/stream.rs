@@ -1,4 +1,4 @@
-//! A generation as server-sent events: an iterator whose items are written and flushed one by one.
+//! A generation as server-sent events, which are written and flushed one by one.
 //!
 //! Dropping it drops the generation, which cancels it; that is how a client that went away stops the
 //! engine.
@@ -52,10 +52,9 @@ impl<G: Generation> EventStream<G> {
     }
 }
 
-impl<G: Generation> Iterator for EventStream<G> {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
+impl<G: Generation> EventStream<G> {
+    /// Wait for the next bytes to send; `None` after the last.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut generation = match std::mem::replace(&mut self.state, State::Ended) {
             State::Opening(generation) => {
@@ -70,7 +69,7 @@ impl<G: Generation> Iterator for EventStream<G> {
             State::Ended => return None,
         };
         while bytes.is_empty() {
-            let error = match generation.next() {
+            let error = match generation.next().await {
                 Ok(Some(event)) => {
                     bytes = self.render(&event);
                     if event.finish.is_some() {
@@ -108,7 +107,8 @@ mod tests {
     use crate::{
         answer::Stamp,
         engine::Error,
-        testing::{Script, end, text},
+        now,
+        testing::{Script, all, end, text},
     };
 
     const STAMP: Stamp = Stamp {
@@ -119,7 +119,8 @@ mod tests {
     fn stream(kind: Kind, include_usage: bool, script: Vec<Result<Event, Error>>) -> Vec<String> {
         let answer = Answer::new(kind, STAMP, "demo".into(), include_usage);
         let items = EventStream::new(kind, answer, Script::new(script));
-        items
+        all(items)
+            .into_iter()
             .map(|bytes| String::from_utf8(bytes).unwrap())
             .collect()
     }
@@ -229,7 +230,7 @@ mod tests {
         let alive = script.alive();
         let answer = Answer::new(Kind::Text, STAMP, "demo".into(), false);
         let mut events = EventStream::new(Kind::Text, answer, script);
-        events.next().unwrap();
+        now(events.next()).unwrap();
         assert_eq!(alive.strong_count(), 1);
         drop(events);
         assert_eq!(alive.strong_count(), 0);
@@ -241,8 +242,8 @@ mod tests {
         let alive = script.alive();
         let answer = Answer::new(Kind::Text, STAMP, "demo".into(), false);
         let mut events = EventStream::new(Kind::Text, answer, script);
-        assert!(events.next().is_some());
+        assert!(now(events.next()).is_some());
         assert_eq!(alive.strong_count(), 0);
-        assert!(events.next().is_none());
+        assert!(now(events.next()).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::{
     Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage,
 };
-use crate::settings::Settings;
+use crate::{now, settings::Settings, stream::EventStream};
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -22,6 +22,11 @@ pub(crate) fn settings() -> Settings {
         model_alias: None,
         cors_origin: Some("*".into()),
     }
+}
+
+/// Everything a stream sends.
+pub(crate) fn all<G: Generation>(mut events: EventStream<G>) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| now(events.next())).collect()
 }
 
 /// A piece of text.
@@ -73,7 +78,7 @@ impl Script {
 }
 
 impl Generation for Script {
-    fn next(&mut self) -> Result<Option<Event>, Error> {
+    async fn next(&mut self) -> Result<Option<Event>, Error> {
         self.events.pop_front().transpose()
     }
 

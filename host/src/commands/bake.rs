@@ -12,7 +12,7 @@ use sterna_engine::model::{LoadOptions, Model};
 use sterna_kernels::DenseType;
 
 use crate::assets::Assets;
-use crate::commands::compose::{ConfigSource, compose};
+use crate::commands::compose::{KERNELS_STUB, Target, compose};
 use crate::head_type::HeadType;
 use crate::model_source::{DEMO, byte_bar};
 use crate::pre_init::pre_initialise;
@@ -21,7 +21,7 @@ use crate::wasm_config;
 
 /// Write a model and its server as one WebAssembly component, with the model already loaded
 ///
-/// The result imports WASI 0.2 only, reads no file, and answers its first request without any start-up work.
+/// The result imports nothing but WASI, reads no file, and answers its first request without any start-up work.
 /// Serve it with any WASI HTTP runtime, for example: wasmtime serve -Scli app.wasm
 /// `sterna serve app.wasm` serves it too, and lends it this machine's kernels and threads.
 ///
@@ -51,7 +51,7 @@ pub struct Args {
     aot: bool,
 
     #[command(flatten)]
-    config: ConfigSource,
+    target: Target,
 }
 
 /// A core module of a component, and a component in a component, may be this large: the limit of every
@@ -94,11 +94,11 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
 
     let step = Step::start("composing it with the HTTP component");
     let providers = [
-        ("sterna:kernels-stub", assets.kernels_stub_wasm),
+        (KERNELS_STUB, assets.kernels_stub_wasm),
         ("sterna:engine", baked.as_slice()),
-        args.config.provider(assets),
+        args.target.config(assets),
     ];
-    let app = compose(("sterna:api", assets.api_wasm), &providers)?;
+    let app = compose(args.target.api(assets), &providers)?;
     write(&app, &args.output, scratch.path())?;
     let app_bytes = app.len() as u64;
     step.end("composed it with the HTTP component", app_bytes);

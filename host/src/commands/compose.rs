@@ -10,7 +10,7 @@ use crate::assets::Assets;
 
 /// Write the whole server as one WebAssembly component
 ///
-/// The result imports WASI 0.2 only, and reads its model from the preopened directory /model, for example:
+/// The result imports nothing but WASI, and reads its model from the preopened directory /model, for example:
 /// wasmtime serve -Scli --dir path/to/model::/model app.wasm
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -18,23 +18,53 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
 
+    /// An engine component to use instead of the built-in one; it exports sterna:inference/engine
+    #[arg(long, value_name = "PATH")]
+    engine: Option<PathBuf>,
+
     #[command(flatten)]
-    config: ConfigSource,
+    target: Target,
 }
 
-/// Where the written component is to find what its operator sets.
+/// The runtimes a component is written for.
 #[derive(Debug, clap::Args)]
-pub struct ConfigSource {
+pub struct Target {
     /// Write it for Spin: what an operator sets (API key, limits) comes from Spin's variables instead of the
     /// environment. Only Spin serves the result
     #[arg(long)]
     spin: bool,
+
+    /// The version of WASI it is served by. Runtimes of 0.3 (Spin 4.1, wasmtime 47) give one instance many
+    /// requests, several at a time, which then share a batch
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t)]
+    wasi: Wasi,
 }
 
-impl ConfigSource {
+/// A version of WASI's HTTP interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wasi {
+    /// Every runtime.
+    #[default]
+    #[value(name = "0.2")]
+    V0_2,
+    /// New ones only.
+    #[value(name = "0.3")]
+    V0_3,
+}
+
+impl Target {
+    /// The HTTP component.
+    #[must_use]
+    pub fn api(&self, assets: &Assets) -> Part<'static> {
+        match self.wasi {
+            Wasi::V0_2 => ("sterna:api", assets.api_wasm),
+            Wasi::V0_3 => ("sterna:api-p3", assets.api_p3_wasm),
+        }
+    }
+
     /// The component that provides settings.
     #[must_use]
-    pub fn provider(&self, assets: &Assets) -> Part<'static> {
+    pub fn config(&self, assets: &Assets) -> Part<'static> {
         if self.spin {
             ("sterna:config-spin", assets.config_spin_wasm)
         } else {
@@ -42,6 +72,9 @@ impl ConfigSource {
         }
     }
 }
+
+/// Closes the engine's import of kernels; an engine need not have one.
+pub const KERNELS_STUB: &str = "sterna:kernels-stub";
 
 /// A component, and a name for messages.
 pub type Part<'a> = (&'static str, &'a [u8]);
@@ -51,12 +84,21 @@ pub type Part<'a> = (&'static str, &'a [u8]);
 /// # Errors
 /// The file cannot be written, or the components do not fit each other.
 pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
+    let own = match &args.engine {
+        Some(path) => {
+            Some(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)
+        }
+        None => None,
+    };
     let providers = [
-        ("sterna:kernels-stub", assets.kernels_stub_wasm),
-        ("sterna:engine", assets.engine_wasm),
-        args.config.provider(assets),
+        (KERNELS_STUB, assets.kernels_stub_wasm),
+        (
+            "sterna:engine",
+            own.as_deref().unwrap_or(assets.engine_wasm),
+        ),
+        args.target.config(assets),
     ];
-    let app = compose(("sterna:api", assets.api_wasm), &providers)?;
+    let app = compose(args.target.api(assets), &providers)?;
     std::fs::write(&args.output, app)
         .with_context(|| format!("cannot write {}", args.output.display()))
 }
@@ -84,8 +126,12 @@ pub fn compose(consumer: Part<'_>, providers: &[Part<'_>]) -> anyhow::Result<Vec
     let Some(consumer) = placed.pop() else {
         bail!("nothing to compose");
     };
-    if let Some(idle) = placed.iter().find(|provider| !provider.used) {
-        bail!("{} provides nothing that the others import", idle.name);
+    for idle in placed.iter().filter(|provider| !provider.used) {
+        if idle.name != KERNELS_STUB {
+            bail!("{} provides nothing that the others import", idle.name);
+        }
+        graph.remove_node(idle.instance);
+        graph.unregister_package(idle.package);
     }
     let exports: Vec<String> = graph.types()[graph[consumer.package].ty()]
         .exports

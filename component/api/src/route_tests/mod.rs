@@ -9,7 +9,10 @@ mod refusals;
 mod routes;
 
 use super::*;
-use crate::testing::{ScriptedEngine, end, settings, text};
+use crate::{
+    now,
+    testing::{ScriptedEngine, all, end, settings, text},
+};
 use serde_json::{Value, json};
 
 pub(super) const CHAT: &str = "/v1/chat/completions";
@@ -68,7 +71,7 @@ pub(super) fn ask_under(
     head: &Head,
     mut body: &[u8],
 ) -> Got {
-    let reply = handle(engine, settings, head, &mut body, STAMP);
+    let reply = now(handle(engine, settings, head, &mut body, STAMP));
     Got {
         status: reply.status,
         headers: reply
@@ -78,7 +81,7 @@ pub(super) fn ask_under(
             .collect(),
         body: match reply.body {
             Body::Whole(bytes) => bytes,
-            Body::Events(events) => events.flatten().collect(),
+            Body::Events(events) => all(events).concat(),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! What the operator has set, and what clients notice of it.
 
 use super::*;
+use std::io::Read;
 
 /// A request with a key.
 fn keyed(settings: &Settings, method: &str, path: &str, body: &[u8], key: Option<&str>) -> Got {
@@ -57,13 +58,13 @@ fn without_a_key_the_body_is_not_read() {
             panic!("the body was read");
         }
     }
-    let reply = handle(
+    let reply = now(handle(
         &story(),
         &locked(),
         &head("POST", CHAT, b"x"),
         &mut Unread,
         STAMP,
-    );
+    ));
     assert_eq!(reply.status, 401);
 }
 

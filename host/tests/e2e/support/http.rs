@@ -178,6 +178,18 @@ impl Events {
         self.client.kill();
     }
 
+    /// What has arrived and was not read yet, as text, without waiting for more.
+    pub(crate) fn arrived(&mut self) -> String {
+        let mut bytes = std::mem::take(&mut self.chunk);
+        let stream = &mut self.client.stream;
+        bytes.extend(stream.buffer());
+        stream.consume(stream.buffer().len());
+        stream.get_ref().set_nonblocking(true).unwrap();
+        let end = stream.get_mut().read_to_end(&mut bytes);
+        assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The texts of all events that are left, joined; the stream must end with `[DONE]`.
     pub(crate) fn text(self) -> String {
         self.map(|event| {

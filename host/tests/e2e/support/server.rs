@@ -1,13 +1,13 @@
 //! `sterna serve` as a process, on a port the system chose; killed when the test is over.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::http::{Answer, Client};
-use super::{DEADLINE, holds_in_time};
+use super::{DEADLINE, holds_in_time, wait_until};
 
 /// The binary under test, without configuration from the tester's environment.
 pub(crate) fn sterna() -> Command {
@@ -36,10 +36,33 @@ impl Server {
 
     /// The same, with variables in its environment.
     pub(crate) fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Server {
-        let mut child = sterna()
+        let mut command = sterna();
+        command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(options)
-            .envs(environment.iter().copied())
+            .envs(environment.iter().copied());
+        let (mut server, stdout) = Server::launch(&mut command);
+        let mut first = String::new();
+        BufReader::new(stdout).read_line(&mut first).unwrap();
+        server.address = address_in(&first);
+        assert!(
+            server.address.starts_with("127.0.0.1:"),
+            "no start line: {first:?}; log: {}",
+            server.log()
+        );
+        server
+    }
+
+    /// Any other server, which writes its address to stderr.
+    pub(crate) fn other(command: &mut Command) -> Server {
+        let (mut server, _) = Server::launch(command);
+        wait_until("the server's address", || server.log().contains("http://"));
+        server.address = address_in(&server.log());
+        server
+    }
+
+    fn launch(command: &mut Command) -> (Server, ChildStdout) {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -55,28 +78,14 @@ impl Server {
                 }
             }
         });
-        let mut first = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut first)
-            .unwrap();
-        let address = first
-            .trim()
-            .rsplit("http://")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let stdout = child.stdout.take().unwrap();
         let server = Server {
             child,
-            address,
+            address: String::new(),
             log,
             reader: Some(reader),
         };
-        assert!(
-            server.address.starts_with("127.0.0.1:"),
-            "no start line: {first:?}; log: {}",
-            server.log()
-        );
-        server
+        (server, stdout)
     }
 
     /// A new connection.
@@ -148,6 +157,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The last `HOST:PORT` after `http://`.
+fn address_in(text: &str) -> String {
+    let address = text.rsplit("http://").next().unwrap_or_default();
+    let end = address.find(|c: char| c.is_whitespace() || c == '/');
+    address[..end.unwrap_or(address.len())].to_owned()
 }
 
 /// Run to the end: exit status, stdout, stderr.

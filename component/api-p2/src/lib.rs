@@ -1,16 +1,14 @@
-//! The world outside: `wasi:http/incoming-handler` in, `sterna:inference/engine` and `config` out.
+//! The API as a WASI 0.2 component: `wasi:http/incoming-handler` in, `sterna:inference/engine` and `config` out.
 //!
 //! Everything here is translation; decisions are in the modules that are tested natively.
 
-use crate::{
-    answer::Stamp,
-    engine::{Engine, Error, Event, Generation, ModelInfo, Request, wit},
-    error::ApiError,
-    http::{Body, Head, Reply},
-    route,
-    settings::{self, InvalidSetting},
-};
 use std::io::Write;
+use sterna_api::{
+    answer::Stamp,
+    engine::{Breath, Generation, Imported},
+    http::{Body, Head, Reply},
+    now, route, settings,
+};
 use wasip2::{
     clocks::{monotonic_clock, wall_clock},
     exports::http::incoming_handler::Guest,
@@ -36,8 +34,14 @@ impl Guest for Component {
             return;
         };
         let reply = match settings::wit::get() {
-            Ok(settings) => route::handle(&Imported, &settings, &head, &mut stream, stamp()),
-            Err(invalid) => misconfigured(&invalid),
+            Ok(settings) => now(route::handle(
+                &Imported::<Timer>::new(),
+                &settings,
+                &head,
+                &mut stream,
+                stamp(),
+            )),
+            Err(invalid) => settings::misconfigured(&invalid),
         };
         if !expects_continue {
             linger(&stream);
@@ -106,13 +110,6 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
     (head, header("expect").is_some())
 }
 
-/// The operator reads logs, and whoever tries the server its answers; both are told.
-fn misconfigured(invalid: &InvalidSetting) -> Reply<ImportedGeneration> {
-    let error = ApiError::misconfigured(invalid);
-    eprintln!("{}", error.message);
-    error.into()
-}
-
 fn stamp() -> Stamp {
     let id = u128::from(get_random_u64()) << 64 | u128::from(get_random_u64());
     Stamp {
@@ -121,7 +118,7 @@ fn stamp() -> Stamp {
     }
 }
 
-fn send(reply: Reply<ImportedGeneration>, response: ResponseOutparam) -> std::io::Result<()> {
+fn send(reply: Reply<impl Generation>, response: ResponseOutparam) -> std::io::Result<()> {
     let headers = Fields::new();
     let header = |name: &str, value: String| {
         // Names and values are constants and numbers; a host that forbids one of them does without it.
@@ -146,7 +143,8 @@ fn send(reply: Reply<ImportedGeneration>, response: ResponseOutparam) -> std::io
     match reply.body {
         Body::Whole(bytes) => out.write_all(&bytes)?,
         Body::Events(events) => {
-            for event in events {
+            let mut events = events;
+            while let Some(event) = now(events.next()) {
                 out.write_all(&event)?;
                 // Not the bindings' own `flush`, which only begins it.
                 Write::flush(&mut out)?;
@@ -162,40 +160,15 @@ fn send(reply: Reply<ImportedGeneration>, response: ResponseOutparam) -> std::io
 ///
 /// What was written stays where it is while the guest computes: a host may run it on the thread that
 /// also drives the connection. A timer that is due at once gives that thread away for one turn.
-fn breathe() {
-    for _ in 0..TURNS {
-        monotonic_clock::subscribe_duration(0).block();
+enum Timer {}
+
+impl Breath for Timer {
+    async fn breathe() {
+        for _ in 0..TURNS {
+            monotonic_clock::subscribe_duration(0).block();
+        }
     }
 }
 
 /// A chunk may pass through several of the host's tasks on its way to the socket; each gets a turn.
 const TURNS: u32 = 3;
-
-/// The engine this component imports.
-struct Imported;
-
-struct ImportedGeneration(wit::Generation);
-
-impl Engine for Imported {
-    type Generation = ImportedGeneration;
-
-    fn models(&self) -> Vec<ModelInfo> {
-        wit::models()
-    }
-
-    fn generate(&self, request: &Request) -> Result<ImportedGeneration, Error> {
-        wit::generate(request).map(ImportedGeneration)
-    }
-}
-
-impl Generation for ImportedGeneration {
-    fn next(&mut self) -> Result<Option<Event>, Error> {
-        // Before the work rather than after it: what was written last leaves first.
-        breathe();
-        self.0.next()
-    }
-
-    fn prompt_tokens(&self) -> u32 {
-        self.0.prompt_tokens()
-    }
-}

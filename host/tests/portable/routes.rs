@@ -1,0 +1,56 @@
+//! Every route, and the shape of errors.
+
+use serde_json::json;
+
+use crate::apps::App;
+use crate::support::LILY;
+use crate::support::greedy;
+
+#[test]
+fn all_routes_answer() {
+    for app in [App::DEMO, App::DEMO_P3] {
+        let server = app.serve::<&str>(&[]);
+        assert_eq!(server.get("/health").json(), json!({"status": "ok"}));
+        let models = server.get("/v1/models").json();
+        assert_eq!(models["data"][0]["id"], "demo");
+        assert_eq!(models["data"][0]["isa"], "simd128");
+        assert_eq!(server.get("/v1/models/demo").status, 200);
+        assert!(server.get("/").text().contains("POST /v1/chat/completions"));
+        let page = server
+            .connect()
+            .request("GET", "/", &["Accept: text/html"], b"");
+        assert!(page.text().starts_with("<!doctype html>"));
+        for file in ["/chat.js", "/style.css"] {
+            assert_eq!(server.get(file).status, 200, "{file}");
+        }
+        let chat = json!({"messages": [{"role": "user", "content": LILY}], "max_tokens": 4});
+        let answer = server.post("/v1/chat/completions", &chat).json();
+        assert_eq!(answer["object"], "chat.completion");
+        assert_eq!(answer["usage"]["completion_tokens"], 4);
+        let preflight = server
+            .connect()
+            .request("OPTIONS", "/v1/chat/completions", &[], b"");
+        assert_eq!(preflight.status, 204);
+    }
+}
+
+#[test]
+fn errors_have_openais_shape() {
+    for app in [App::DEMO, App::DEMO_P3] {
+        let server = app.serve::<&str>(&[]);
+        server.get("/nowhere").error(404);
+        server.get("/v1/models/other").error(404);
+        server.get("/v1/completions").error(405);
+        let mut client = server.connect();
+        let json = ["Content-Type: application/json"];
+        client
+            .request("POST", "/v1/completions", &json, b"{")
+            .error(400);
+        let mut hot = greedy(LILY, 1, false);
+        hot["temperature"] = json!(5);
+        server.post("/v1/completions", &hot).error(400);
+        let long = greedy(&LILY.repeat(100), 1, false);
+        let message = server.post("/v1/completions", &long).error(400);
+        assert!(message.contains("context has 512 positions"), "{message}");
+    }
+}

@@ -1,0 +1,46 @@
+//! What an operator sets in the environment.
+
+use crate::apps::App;
+use crate::support::{LILY, LILY_GREEDY, greedy};
+
+#[test]
+fn a_key_in_the_environment_locks_the_api() {
+    for app in [App::DEMO, App::DEMO_P3] {
+        let server = app.serve(&[
+            "--env",
+            "STERNA_API_KEY=sesame",
+            "--env",
+            "STERNA_MODEL_ALIAS=small",
+        ]);
+        let mut body = greedy(LILY, 48, false);
+        body["model"] = "small".into();
+        server.post("/v1/completions", &body).error(401);
+        server.get("/v1/models").error(401);
+        assert_eq!(server.get("/health").status, 200);
+        let headers = [
+            "Content-Type: application/json",
+            "Authorization: Bearer sesame",
+        ];
+        let answer = server.connect().request(
+            "POST",
+            "/v1/completions",
+            &headers,
+            body.to_string().as_bytes(),
+        );
+        assert_eq!(answer.completion(), LILY_GREEDY);
+    }
+}
+
+#[test]
+fn a_wrong_value_is_told_to_clients_and_in_the_log() {
+    for app in [App::DEMO, App::DEMO_P3] {
+        let server = app.serve(&["--env", "STERNA_MAX_TOKENS=many"]);
+        for path in ["/health", "/v1/models"] {
+            let message = server.get(path).error(500);
+            assert!(message.contains("STERNA_MAX_TOKENS"), "{message}");
+        }
+        crate::support::wait_until("the line in the log", || {
+            server.log().contains("STERNA_MAX_TOKENS cannot be used")
+        });
+    }
+}
