@@ -18,6 +18,7 @@ mod operator;
 mod same_tokens;
 mod sandboxed;
 mod shutdown;
+#[allow(dead_code, reason = "shared with tests/portable")]
 mod support;
 mod terminal;
 mod wasm_kernels;
