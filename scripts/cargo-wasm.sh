@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # cargo for wasm32-wasip2, whichever way setup.sh found: `scripts/cargo-wasm.sh build -p sterna-api [--lib]`.
 # Output: target/wasm/wasm32-wasip2/wasm/*.wasm. SIMD128 is on: every runtime we name has it.
-# STERNA_WASM_FEATURES adds target features, for example "+relaxed-simd".
+# Relaxed SIMD is the crates' feature `relaxed-simd`, so that both builds share their dependencies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 verb=$1; shift
-flags="-Ctarget-feature=+simd128${STERNA_WASM_FEATURES:+,$STERNA_WASM_FEATURES}"
+# Vectors are written by hand (kernels/src/isa). LLVM's own would, in a component with relaxed SIMD, hold relaxed_max and
+# relaxed_min, which give other results on other CPUs.
+flags="-Ctarget-feature=+simd128 -Cno-vectorize-loops -Cno-vectorize-slp"
 export CARGO_TARGET_DIR=${STERNA_WASM_TARGET_DIR:-target/wasm}
 # RUSTFLAGS in the environment would replace the target's own flags.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS

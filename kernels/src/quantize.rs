@@ -22,12 +22,8 @@ pub struct QuantizedActivations {
     start: usize, // aligns the rows: a load that crosses cache lines costs two
     scales: Vec<f32>,
     sums: Vec<i32>,
-    #[cfg(all(
-        target_arch = "wasm32",
-        target_feature = "simd128",
-        not(target_feature = "relaxed-simd")
-    ))]
-    wide: Vec<crate::isa::WideActivations>, // [n_tokens, padded_k / 128]
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    arranged: Vec<crate::isa::Arranged>, // [n_tokens, padded_k / 128]
 }
 
 impl QuantizedActivations {
@@ -42,12 +38,8 @@ impl QuantizedActivations {
             start: 0,
             scales: Vec::with_capacity(max_tokens),
             sums: Vec::with_capacity(max_tokens),
-            #[cfg(all(
-                target_arch = "wasm32",
-                target_feature = "simd128",
-                not(target_feature = "relaxed-simd")
-            ))]
-            wide: Vec::with_capacity(max_tokens * (padded_k / BLOCK)),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            arranged: Vec::with_capacity(max_tokens * (padded_k / BLOCK)),
         }
     }
 
@@ -71,15 +63,11 @@ impl QuantizedActivations {
             self.scales.push(scale);
             self.sums.push(sum);
         }
-        #[cfg(all(
-            target_arch = "wasm32",
-            target_feature = "simd128",
-            not(target_feature = "relaxed-simd")
-        ))]
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         {
             let q = &self.q[self.start..][..n_tokens * self.padded_k];
-            self.wide.resize(q.len() / BLOCK, [[[0; 8]; 2]; 8]);
-            crate::isa::widen(q.as_chunks().0, &mut self.wide);
+            self.arranged.resize(q.len() / BLOCK, Default::default());
+            crate::isa::arrange(q.as_chunks().0, &mut self.arranged);
         }
     }
 
@@ -104,12 +92,8 @@ impl QuantizedActivations {
     pub(crate) fn token_row(&self, t: usize) -> TokenRow<'_> {
         TokenRow {
             q: self.row(t).as_chunks().0,
-            #[cfg(all(
-                target_arch = "wasm32",
-                target_feature = "simd128",
-                not(target_feature = "relaxed-simd")
-            ))]
-            wide: &self.wide[t * (self.padded_k / BLOCK)..][..self.padded_k / BLOCK],
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            arranged: &self.arranged[t * (self.padded_k / BLOCK)..][..self.padded_k / BLOCK],
         }
     }
 

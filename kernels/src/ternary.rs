@@ -19,13 +19,9 @@ pub(crate) type Activations = [i8; BLOCK];
 #[derive(Clone, Copy)]
 pub(crate) struct TokenRow<'a> {
     pub(crate) q: &'a [Activations],
-    /// The same in SIMD128's order.
-    #[cfg(all(
-        target_arch = "wasm32",
-        target_feature = "simd128",
-        not(target_feature = "relaxed-simd")
-    ))]
-    pub(crate) wide: &'a [crate::isa::WideActivations],
+    /// The same as SIMD128's inner loops take it.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    pub(crate) arranged: &'a [crate::isa::Arranged],
 }
 
 /// A ternary matrix `[rows, cols]` in the layout "I2_S rows", borrowed.

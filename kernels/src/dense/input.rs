@@ -4,6 +4,8 @@ use super::DenseType;
 use crate::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::SplitRow;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::isa::simd128_q6_k;
 use crate::isa::{QuantRow, Simd};
 use crate::ops::lanes;
 use crate::quantize::{absmax_scale, scaled_round};
@@ -23,6 +25,8 @@ pub struct DenseInput {
     wide: Vec<i16>, // [n_tokens, k], quantised types
     #[cfg(target_arch = "x86_64")]
     split: Split, // Q6_K
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    groups: Vec<simd128_q6_k::Group>, // [n_tokens, k/16], Q6_K
     scales: Vec<f32>, // [n_tokens], quantised types
 }
 
@@ -38,6 +42,8 @@ impl DenseInput {
             wide: Vec::with_capacity(n),
             #[cfg(target_arch = "x86_64")]
             split: Split::default(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            groups: Vec::new(),
             scales: Vec::with_capacity(max_tokens),
         }
     }
@@ -72,6 +78,12 @@ impl DenseInput {
         if ty == DenseType::Q6K {
             self.split.set(&self.wide);
         }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        if ty == DenseType::Q6K {
+            self.groups
+                .resize(self.wide.len() / 16, simd128_q6_k::Group::default());
+            simd128_q6_k::arrange(&self.wide, &mut self.groups);
+        }
     }
 
     pub(super) fn ty(&self) -> DenseType {
@@ -82,7 +94,7 @@ impl DenseInput {
         self.k
     }
 
-    pub(super) fn n_tokens(&self) -> usize {
+    pub(crate) fn n_tokens(&self) -> usize {
         self.n_tokens
     }
 
@@ -92,7 +104,7 @@ impl DenseInput {
     }
 
     #[inline]
-    pub(super) fn quant_row(&self, t: usize) -> QuantRow<'_> {
+    pub(crate) fn quant_row(&self, t: usize) -> QuantRow<'_> {
         let range = t * self.k..(t + 1) * self.k;
         QuantRow {
             wide: &self.wide[range.clone()],
@@ -102,11 +114,17 @@ impl DenseInput {
             } else {
                 SplitRow::default()
             },
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            groups: if self.ty == DenseType::Q6K {
+                &self.groups[range.start / 16..range.end / 16]
+            } else {
+                &[]
+            },
         }
     }
 
     #[inline]
-    pub(super) fn scale(&self, t: usize) -> f32 {
+    pub(crate) fn scale(&self, t: usize) -> f32 {
         self.scales[t]
     }
 }

@@ -65,7 +65,8 @@ pub(crate) fn matmul_rows<S: Kernels>(
             #[inline(always)]
             |v: &[u8; 2 * LANES]| s.load_bf16(v),
         ),
-        DenseType::Q8_0 | DenseType::Q6K => quant_rows(s, w, x, out),
+        DenseType::Q8_0 => quant_rows(s, w, x, out),
+        DenseType::Q6K => s.q6_k_matmul(w, x, out),
     }
 }
 
@@ -148,7 +149,7 @@ fn float_tile<S: Kernels, const B: usize, const R: usize, const T: usize>(
 
 /// Quantised types: a row at a time, one linear stream of bytes; up to four tokens share each unpacked block.
 #[inline(always)]
-fn quant_rows<S: Kernels>(s: S, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+pub(crate) fn quant_rows<S: Kernels>(s: S, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     let range = out.range();
     for r in range.clone() {
         let mut t = 0;

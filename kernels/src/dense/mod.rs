@@ -14,7 +14,7 @@ pub use encode::encode_dense_row;
 pub use input::DenseInput;
 pub(crate) use input::quantize_row_wide;
 pub use matmul::dense_matmul;
-pub(crate) use matmul::matmul_rows;
+pub(crate) use matmul::{matmul_rows, quant_rows};
 
 use crate::ShapeError;
 

@@ -17,6 +17,9 @@ pub(crate) struct QuantRow<'a> {
     /// Only for byte-wise multipliers; empty unless the type is Q6_K.
     #[cfg(target_arch = "x86_64")]
     pub(crate) split: SplitRow<'a>,
+    /// `[k / 16]`, only for Q6_K: the same as SIMD128's inner loop takes it.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    pub(crate) groups: &'a [super::simd128_q6_k::Group],
 }
 
 /// The int16 activations in the parts that `vpmaddubsw` can take.
@@ -55,6 +58,11 @@ pub(crate) trait Kernels: Simd {
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T];
     /// Lane 8 (b % 2) + j sums d * (block b's scaled products i with i % 32 / 4 == j, exact in i32).
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T];
+    /// The whole product with a Q6_K matrix; an ISA may walk its rows in another order.
+    #[inline(always)]
+    fn q6_k_matmul(self, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+        crate::dense::quant_rows(self, w, x, out);
+    }
 }
 
 /// Entry points of the float kernels inside an `impl Kernels`: `plain`, or compiled with a target feature list.

@@ -30,32 +30,24 @@ mod simd128;
 mod simd128_dense;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128_gemm;
-#[cfg(all(
-    target_arch = "wasm32",
-    target_feature = "simd128",
-    target_feature = "relaxed-simd"
-))]
-mod simd128_relaxed;
-#[cfg(all(
-    target_arch = "wasm32",
-    target_feature = "simd128",
-    not(target_feature = "relaxed-simd")
-))]
-mod simd128_ternary;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128_gemv;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg_attr(feature = "relaxed-simd", path = "simd128_relaxed.rs")]
+#[cfg_attr(not(feature = "relaxed-simd"), path = "simd128_ternary.rs")]
+mod simd128_inner;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) mod simd128_q6_k;
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use kernels::SplitRow;
 pub(crate) use kernels::{Kernels, QuantRow};
 pub(crate) use scalar::Scalar;
 pub(crate) use simd::{Simd, tree_sum};
-#[cfg(all(
-    target_arch = "wasm32",
-    target_feature = "simd128",
-    not(target_feature = "relaxed-simd")
-))]
-pub(crate) use simd128_ternary::{WideActivations, widen};
-
-use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) use simd128_inner::{Arranged, arrange};
 
 /// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
 const NAMES: [&str; 5] = ["avx512vnni", "avx2", "simd128-relaxed", "simd128", "scalar"];

@@ -1,5 +1,5 @@
 //! wasm SIMD128: sixteen lanes are four `v128`. Chosen when the module is built, since an engine validates a module as a
-//! whole. A build with `relaxed-simd` has another ternary loop (`simd128_relaxed.rs`); everything else is plain SIMD128.
+//! whole. With the crate's feature `relaxed-simd` the ternary loop is another (`simd128_relaxed.rs`); everything else is plain.
 
 use std::arch::wasm32::*;
 
@@ -8,7 +8,7 @@ use crate::ops::lanes::LANES;
 use crate::ternary::{Block, TokenRow};
 
 /// See [`crate::Isa::name`].
-pub(super) const NAME: &str = if cfg!(target_feature = "relaxed-simd") {
+pub(super) const NAME: &str = if cfg!(feature = "relaxed-simd") {
     "simd128-relaxed"
 } else {
     "simd128"
@@ -47,11 +47,48 @@ pub(super) fn load_i8x8(at: &[u8; 8]) -> v128 {
     unsafe { i16x8_load_extend_i8x8(at.as_ptr().cast()) }
 }
 
+/// Stores sixteen bytes.
+#[inline(always)]
+pub(super) fn store_bytes(v: v128, out: &mut [u8; 16]) {
+    // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
+    unsafe { v128_store(out.as_mut_ptr().cast(), v) }
+}
+
 /// Stores four lanes.
 #[inline(always)]
 pub(super) fn store(v: v128, out: &mut [f32; 4]) {
     // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
     unsafe { v128_store(out.as_mut_ptr().cast(), v) }
+}
+
+/// a > b ? a : b
+#[inline(always)]
+fn greater(a: v128, b: v128) -> v128 {
+    if cfg!(feature = "relaxed-simd") {
+        v128_bitselect(a, b, opaque(f32x4_gt(a, b)))
+    } else {
+        f32x4_pmax(b, a) // b < a ? a : b
+    }
+}
+
+/// a < b ? a : b
+#[inline(always)]
+fn lesser(a: v128, b: v128) -> v128 {
+    if cfg!(feature = "relaxed-simd") {
+        v128_bitselect(a, b, opaque(f32x4_lt(a, b)))
+    } else {
+        f32x4_pmin(b, a) // a < b ? a : b
+    }
+}
+
+/// The same vector, through an instruction that LLVM does not look into. Where relaxed SIMD is on it makes relaxed_max of
+/// every comparison and choice that is a maximum, and that gives other results on other CPUs.
+#[inline(always)]
+fn opaque(v: v128) -> v128 {
+    u8x16_swizzle(
+        v,
+        u8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+    )
 }
 
 /// The sum of four i32 lanes.
@@ -88,6 +125,17 @@ pub(super) fn add_lanes_of_four([a, b, c, d]: [v128; 4]) -> [i32; 4] {
 fn widen_f16(h: v128) -> v128 {
     let bits = v128_and(i32x4_shr(h, 3), u32x4_splat(0x8fff_e000));
     f32x4_mul(bits, f32x4_splat(f32::from_bits((127 + 112) << 23)))
+}
+
+/// One f16 as f32, exact: the scalar form of [`widen_f16`], far from a call into a software conversion.
+#[inline(always)]
+pub(super) fn widen_scale(bytes: [u8; 2]) -> f32 {
+    let h = i16::from_le_bytes(bytes);
+    if h & 0x7c00 == 0x7c00 {
+        return half::f16::from_le_bytes(bytes).to_f32(); // rare: an infinity or NaN
+    }
+    let bits = (i32::from(h) << 13) as u32 & 0x8fff_e000;
+    f32::from_bits(bits) * f32::from_bits((127 + 112) << 23)
 }
 
 /// Eight f16 as eight f32, exact.
@@ -189,19 +237,19 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     fn max(self, a: F32x16, b: F32x16) -> F32x16 {
-        b.zip(
-            a,
+        a.zip(
+            b,
             #[inline(always)]
-            |a, b| f32x4_pmax(a, b),
-        ) // pmax(b, a) is b < a ? a : b
+            |a, b| greater(a, b),
+        )
     }
     #[inline(always)]
     fn min(self, a: F32x16, b: F32x16) -> F32x16 {
-        b.zip(
-            a,
+        a.zip(
+            b,
             #[inline(always)]
-            |a, b| f32x4_pmin(a, b),
-        ) // pmin(b, a) is a < b ? a : b
+            |a, b| lesser(a, b),
+        )
     }
     #[inline(always)]
     fn abs(self, v: F32x16) -> F32x16 {
@@ -238,10 +286,12 @@ impl super::Kernels for Simd128 {
         x: &crate::QuantizedActivations,
         out: &mut crate::OutputRows<'_>,
     ) {
-        if x.n_tokens() < super::simd128_gemm::MIN_TOKENS {
-            crate::ternary::matmul_tiles::<_, 1, 1, 2>(self, w, x, out);
-        } else {
-            super::simd128_gemm::matmul(w, x, out);
+        match x.n_tokens() {
+            1 => super::simd128_gemv::matvec(w, x, out),
+            n if n < super::simd128_gemm::MIN_TOKENS => {
+                crate::ternary::matmul_tiles::<_, 1, 1, 2>(self, w, x, out);
+            }
+            _ => super::simd128_gemm::matmul(w, x, out),
         }
     }
 
@@ -251,11 +301,7 @@ impl super::Kernels for Simd128 {
         w: [&[Block]; R],
         x: [TokenRow<'_>; T],
     ) -> [[i32; T]; R] {
-        #[cfg(target_feature = "relaxed-simd")]
-        use super::simd128_relaxed as inner;
-        #[cfg(not(target_feature = "relaxed-simd"))]
-        use super::simd128_ternary as inner;
-        w.map(|row| inner::row(row, x.map(inner::values)))
+        w.map(|row| super::simd128_inner::tokens(row, x.map(|token| token.arranged)))
     }
 
     #[inline]
@@ -265,6 +311,16 @@ impl super::Kernels for Simd128 {
 
     #[inline]
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
-        super::simd128_dense::q6_k_row(w, x)
+        x.map(|x| super::simd128_q6_k::rows([w], [x])[0][0])
+    }
+
+    #[inline]
+    fn q6_k_matmul(
+        self,
+        w: crate::Dense<'_>,
+        x: &crate::DenseInput,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        super::simd128_q6_k::matmul(w, x, out);
     }
 }

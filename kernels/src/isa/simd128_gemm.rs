@@ -3,10 +3,7 @@
 //! Codes of a few rows are unpacked once into L1 and meet all tokens in tiles of 4 rows by 2 tokens, whose eight sums fit
 //! the sixteen registers that x86-64 gives an engine.
 
-#[cfg(target_feature = "relaxed-simd")]
-use super::simd128_relaxed as inner;
-#[cfg(not(target_feature = "relaxed-simd"))]
-use super::simd128_ternary as inner;
+use super::simd128_inner as inner;
 use crate::ternary::write_token;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
@@ -24,6 +21,7 @@ const ROWS: usize = 6 * UNPACKED;
 const TOKENS: usize = 64;
 
 /// See [`crate::ternary_matmul`].
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
     let range = out.range();
     let n_blocks = w.row(range.start).len();
@@ -44,8 +42,8 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                         inner::unpack(&w.row(r)[b0..b1], (r - u0) % R, codes);
                     }
                     for (t, sums) in (t0..t1).step_by(T).zip(&mut sums) {
-                        let x0 = &inner::values(x.token_row(t))[b0..b1];
-                        let x1 = &inner::values(x.token_row((t + 1).min(t1 - 1)))[b0..b1];
+                        let x0 = &x.token_row(t).arranged[b0..b1];
+                        let x1 = &x.token_row((t + 1).min(t1 - 1)).arranged[b0..b1];
                         for (r, codes) in (u0..u1).step_by(R).zip(&codes) {
                             let tile = inner::panel_tile(codes, x0, x1);
                             for (sums, tile) in sums.iter_mut().zip(tile) {
