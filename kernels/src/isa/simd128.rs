@@ -54,6 +54,13 @@ pub(super) fn store_bytes(v: v128, out: &mut [u8; 16]) {
     unsafe { v128_store(out.as_mut_ptr().cast(), v) }
 }
 
+/// Stores four int32.
+#[inline(always)]
+pub(super) fn store_ints(v: v128, out: &mut [i32; 4]) {
+    // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
+    unsafe { v128_store(out.as_mut_ptr().cast(), v) }
+}
+
 /// Stores four lanes.
 #[inline(always)]
 pub(super) fn store(v: v128, out: &mut [f32; 4]) {
@@ -113,8 +120,7 @@ pub(super) fn add_lanes_of_four([a, b, c, d]: [v128; 4]) -> [i32; 4] {
     );
     let sums = i32x4_add(i64x2_shuffle::<0, 2>(ab, cd), i64x2_shuffle::<1, 3>(ab, cd));
     let mut out = [0; 4];
-    // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
-    unsafe { v128_store(out.as_mut_ptr().cast(), sums) };
+    store_ints(sums, &mut out);
     out
 }
 
@@ -311,7 +317,7 @@ impl super::Kernels for Simd128 {
 
     #[inline]
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
-        x.map(|x| super::simd128_q6_k::rows([w], [x])[0][0])
+        super::simd128_q6_k::row(w, x)
     }
 
     #[inline]

@@ -6,10 +6,9 @@
 
 use std::arch::wasm32::*;
 
-use super::QuantRow;
-use super::simd128::{load, store, store_bytes, widen_scale};
+use super::simd128::{Simd128, load, store, store_bytes, store_ints, widen_scale};
+use super::{QuantRow, Simd};
 use crate::dense::q6_k::{BLOCK, BYTES, D, QH, SCALES};
-use crate::isa::tree_sum;
 use crate::ops::lanes::LANES;
 use crate::{Dense, DenseInput, OutputRows};
 
@@ -23,6 +22,7 @@ const GROUPS: usize = BLOCK / 16;
 
 /// Sixteen activations, in the order that the inner loop wants them.
 #[derive(Clone, Copy, Default)]
+#[repr(align(16))] // a load across cache lines costs two
 pub(crate) struct Group {
     /// Numbers 0, 2, 4 and so on.
     even: [i16; 8],
@@ -30,6 +30,37 @@ pub(crate) struct Group {
     odd: [i16; 8],
     /// 32 * the sums of each four neighbours.
     offset: [i32; 4],
+}
+
+/// A block of each row, unpacked.
+#[repr(align(16))]
+struct Unpacked {
+    /// q in 0..64, a group's rows side by side.
+    codes: [[[u8; 16]; ROWS]; GROUPS],
+    /// The group scales of the rows.
+    scales: [[i32; ROWS]; GROUPS],
+}
+
+/// Result lanes of the rows for one token.
+type Lanes = [[f32; LANES]; ROWS];
+
+/// What the loops keep in L1. Made once for all rows: clearing it costs as much as several blocks, and an engine copies
+/// and clears memory by a call.
+struct Scratch {
+    unpacked: Unpacked,
+    lanes: [Lanes; TOKENS],
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Scratch {
+            unpacked: Unpacked {
+                codes: [[[0; 16]; ROWS]; GROUPS],
+                scales: [[0; ROWS]; GROUPS],
+            },
+            lanes: [[[0.0; LANES]; ROWS]; TOKENS],
+        }
+    }
 }
 
 /// Fills `groups` from the natural order.
@@ -48,115 +79,124 @@ pub(crate) fn arrange(wide: &[i16], groups: &mut [Group]) {
 pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     let range = out.range();
     let stream = range.len() / ROWS;
+    let mut scratch = Scratch::new();
     let mut t = 0;
     while t < x.n_tokens() {
         let n = if x.n_tokens() - t < TOKENS { 1 } else { TOKENS };
         for r in range.start..range.start + stream {
-            let at: [usize; ROWS] = std::array::from_fn(|i| r + i * stream);
-            tile(w, x, out, at, t, n);
+            let at = std::array::from_fn(|i| r + i * stream);
+            tile(w, x, out, &mut scratch, at, t, n);
         }
         for r in range.start + ROWS * stream..range.end {
-            tile(w, x, out, [r], t, n);
+            tile(w, x, out, &mut scratch, [r; ROWS], t, n);
         }
         t += n;
     }
 }
 
-/// N rows for the tokens t..t + n, where n is 1 or `TOKENS`.
+/// The rows `at` for the tokens t..t + n, where n is 1 or `TOKENS`.
 #[inline(always)]
-fn tile<const N: usize>(
+fn tile(
     w: Dense<'_>,
     x: &DenseInput,
     out: &mut OutputRows<'_>,
-    at: [usize; N],
+    scratch: &mut Scratch,
+    at: [usize; ROWS],
     t: usize,
     n: usize,
 ) {
     let start = out.range().start;
     let w = at.map(|r| w.row(r));
-    let mut write = |t: usize, lanes: [[f32; LANES]; N]| {
-        for (r, lanes) in at.into_iter().zip(lanes) {
-            out.token(t)[r - start] = tree_sum(lanes) / x.scale(t);
-        }
-    };
     if n == 1 {
-        let [lanes] = rows(w, [x.quant_row(t)]);
-        write(t, lanes);
+        rows(w, [x.quant_row(t)], scratch);
     } else {
-        let lanes = rows::<N, TOKENS>(w, std::array::from_fn(|i| x.quant_row(t + i)));
-        for (i, lanes) in lanes.into_iter().enumerate() {
-            write(t + i, lanes);
+        let tokens: [_; TOKENS] = std::array::from_fn(|i| x.quant_row(t + i));
+        rows(w, tokens, scratch);
+    }
+    for (t, lanes) in (t..t + n).zip(&scratch.lanes) {
+        let (out, scale) = (out.token(t), x.scale(t));
+        for (r, lanes) in at.into_iter().zip(lanes) {
+            out[r - start] = Simd128.sum(Simd128.load(lanes)) / scale;
         }
     }
 }
 
-/// The lanes of [`super::Kernels::q6_k_row`] for N rows of one length and T tokens: `[token][row]`.
+/// One row for [`super::Kernels::q6_k_row`].
+#[inline]
+pub(super) fn row<const T: usize>(w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T] {
+    let mut scratch = Scratch::new();
+    x.map(|x| {
+        rows([w; ROWS], [x], &mut scratch);
+        scratch.lanes[0][0]
+    })
+}
+
+/// The lanes of [`super::Kernels::q6_k_row`] for rows of one length and T tokens, into `scratch.lanes`.
 #[inline(always)]
-pub(super) fn rows<const N: usize, const T: usize>(
-    w: [&[u8]; N],
-    x: [QuantRow<'_>; T],
-) -> [[[f32; LANES]; N]; T] {
+fn rows<const T: usize>(w: [&[u8]; ROWS], x: [QuantRow<'_>; T], scratch: &mut Scratch) {
+    let Scratch { unpacked, lanes } = scratch;
     let w = w.map(|row| row.as_chunks::<BYTES>().0);
     let n_blocks = w[0].len();
     let w = w.map(|row| &row[..n_blocks]);
     let x = x.map(|x| &x.groups.as_chunks::<GROUPS>().0[..n_blocks]);
-    let mut lanes = [[[0.0; LANES]; N]; T];
-    let mut codes = [[[0; 16]; N]; GROUPS];
-    let mut scales = [[0; N]; GROUPS];
+    let zero = f32x4_splat(0.0);
+    for lanes in lanes[..T].as_flattened_mut() {
+        lanes
+            .as_chunks_mut()
+            .0
+            .iter_mut()
+            .for_each(|lanes| store(zero, lanes));
+    }
     for b in 0..n_blocks {
-        for r in 0..N {
-            unpack(&w[r][b], r, &mut codes, &mut scales);
+        let blocks = w.map(|row| &row[b]);
+        for (r, block) in blocks.into_iter().enumerate() {
+            unpack_codes(block, r, &mut unpacked.codes);
         }
+        unpack_scales(blocks, &mut unpacked.scales);
+        let d = blocks.map(|block| f32x4_splat(widen_scale([block[D], block[D + 1]])));
         for t in 0..T {
             for s in 0..2 {
-                let sums = sums(&codes, &scales, &x[t][b], s);
-                for r in 0..N {
-                    let d = widen_scale([w[r][b][D], w[r][b][D + 1]]);
+                for (r, sums) in sums(unpacked, &x[t][b], s).into_iter().enumerate() {
                     let out = &mut lanes[t][r].as_chunks_mut::<4>().0[2 * (b % 2) + s];
-                    let scaled = f32x4_mul(f32x4_convert_i32x4(sums[r]), f32x4_splat(d));
+                    let scaled = f32x4_mul(f32x4_convert_i32x4(sums), d[r]);
                     store(f32x4_add(load(out), scaled), out);
                 }
             }
         }
     }
-    lanes
 }
 
-/// Result lanes of the groups of parity `s`: four for each row.
+/// Result lanes of the groups of parity `s`: four for each row. A turn's 8 loads, 4 sums and the mask fit the registers.
 #[inline(always)]
-fn sums<const N: usize>(
-    codes: &[[[u8; 16]; N]; GROUPS],
-    scales: &[[i32; N]; GROUPS],
-    x: &[Group; GROUPS],
-    s: usize,
-) -> [v128; N] {
+fn sums(w: &Unpacked, x: &[Group; GROUPS], s: usize) -> [v128; ROWS] {
     let low = u16x8_splat(0x00ff);
-    let mut acc = [i32x4_splat(0); N];
+    let mut acc = [i32x4_splat(0); ROWS];
     for i in 0..GROUPS / 2 {
         let g = 2 * i + s;
         let (even, odd) = (load(&x[g].even), load(&x[g].odd));
         let offset = load(&x[g].offset);
-        for r in 0..N {
-            let q = load(&codes[g][r]);
+        let v = load(&w.scales[g]);
+        let scales = [
+            i32x4_shuffle::<0, 0, 0, 0>(v, v),
+            i32x4_shuffle::<1, 1, 1, 1>(v, v),
+            i32x4_shuffle::<2, 2, 2, 2>(v, v),
+            i32x4_shuffle::<3, 3, 3, 3>(v, v),
+        ];
+        for r in 0..ROWS {
+            let q = load(&w.codes[g][r]);
             let dot = i32x4_add(
                 i32x4_dot_i16x8(v128_and(q, low), even),
                 i32x4_dot_i16x8(u16x8_shr(q, 8), odd),
             );
-            let scaled = i32x4_mul(i32x4_sub(dot, offset), i32x4_splat(scales[g][r]));
-            acc[r] = i32x4_add(acc[r], scaled);
+            acc[r] = i32x4_add(acc[r], i32x4_mul(i32x4_sub(dot, offset), scales[r]));
         }
     }
     acc
 }
 
-/// Writes a block's values q in 0..64 and its group scales as row `r`.
+/// Writes a block's values q in 0..64 as row `r`.
 #[inline(always)]
-fn unpack<const N: usize>(
-    block: &[u8; BYTES],
-    r: usize,
-    codes: &mut [[[u8; 16]; N]; GROUPS],
-    scales: &mut [[i32; N]; GROUPS],
-) {
+fn unpack_codes(block: &[u8; BYTES], r: usize, codes: &mut [[[u8; 16]; ROWS]; GROUPS]) {
     let (nibble, two) = (u8x16_splat(15), u8x16_splat(0x30));
     let join = |low, high| v128_or(v128_and(low, nibble), v128_and(high, two));
     for n in 0..2 {
@@ -175,7 +215,33 @@ fn unpack<const N: usize>(
             }
         }
     }
-    for (scale, byte) in scales.iter_mut().zip(&block[SCALES..D]) {
-        scale[r] = i32::from(*byte as i8);
+}
+
+/// Writes the scales of the four rows' blocks, transposed.
+#[inline(always)]
+fn unpack_scales(blocks: [&[u8; BYTES]; ROWS], scales: &mut [[i32; ROWS]; GROUPS]) {
+    let [a, b, c, d] = blocks.map(|block| load(&block[SCALES..D]));
+    // Bytes of four rows, group by group: 8 groups in two vectors each.
+    let ab = [
+        i8x16_shuffle::<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b),
+        i8x16_shuffle::<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b),
+    ];
+    let cd = [
+        i8x16_shuffle::<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(c, d),
+        i8x16_shuffle::<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(c, d),
+    ];
+    for (i, (ab, cd)) in ab.into_iter().zip(cd).enumerate() {
+        let fours = [
+            i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(ab, cd),
+            i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(ab, cd),
+        ];
+        for (j, v) in fours.into_iter().enumerate() {
+            let halves = [i16x8_extend_low_i8x16(v), i16x8_extend_high_i8x16(v)];
+            for (k, half) in halves.into_iter().enumerate() {
+                let g = 8 * i + 4 * j + 2 * k;
+                store_ints(i32x4_extend_low_i16x8(half), &mut scales[g]);
+                store_ints(i32x4_extend_high_i16x8(half), &mut scales[g + 1]);
+            }
+        }
     }
 }
