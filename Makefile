@@ -16,7 +16,7 @@ run: build ## set up, build, and serve the embedded demo model on LISTEN (127.0.
 	target/release/sterna serve --listen $(LISTEN)
 
 spin: build ## target/components/app.wasm, what `spin up` serves
-	target/release/sterna bake --spin -o target/components/app.wasm
+	target/release/sterna bake --spin --relaxed-simd -o target/components/app.wasm
 
 test: ## everything CI runs
 	scripts/test.sh

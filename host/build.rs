@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// What `make build` leaves in the components' folder.
-const EMBEDDED: [&str; 8] = [
+const EMBEDDED: [&str; 10] = [
     "api.wasm",
     "api.cwasm",
     "api-p3.wasm",
     "engine.wasm",
     "kernels-stub.wasm",
+    "engine-relaxed.wasm",
     "config-env.wasm",
     "config-spin.wasm",
     "bench.wasm",
+    "bench-relaxed.wasm",
 ];
 
 fn main() {

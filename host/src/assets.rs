@@ -9,8 +9,10 @@ pub struct Assets {
     pub api_cwasm: &'static [u8],
     /// The HTTP component for WASI 0.3, for composing.
     pub api_p3_wasm: &'static [u8],
-    /// The engine as a component, for `sterna compose`.
+    /// The engine as a component, for `sterna bake` and `sterna compose`.
     pub engine_wasm: &'static [u8],
+    /// The same with relaxed SIMD.
+    pub engine_relaxed_wasm: &'static [u8],
     /// What closes the engine's import `kernels` where nothing is lent.
     pub kernels_stub_wasm: &'static [u8],
     /// Settings from the WASI environment, for composing.
@@ -19,6 +21,8 @@ pub struct Assets {
     pub config_spin_wasm: &'static [u8],
     /// The benchmark as a WASI command, for `sterna bench --isa simd128`.
     pub bench_wasm: &'static [u8],
+    /// The same with relaxed SIMD, for `--isa simd128-relaxed`.
+    pub bench_relaxed_wasm: &'static [u8],
     /// The model served where none is named.
     pub demo_model: &'static [u8],
 }

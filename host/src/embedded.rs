@@ -23,9 +23,11 @@ pub(crate) static ASSETS: Assets = Assets {
     api_p3_wasm: component!("api-p3.wasm"),
     engine_wasm: component!("engine.wasm"),
     kernels_stub_wasm: component!("kernels-stub.wasm"),
+    engine_relaxed_wasm: component!("engine-relaxed.wasm"),
     config_env_wasm: component!("config-env.wasm"),
     config_spin_wasm: component!("config-spin.wasm"),
     bench_wasm: component!("bench.wasm"),
+    bench_relaxed_wasm: component!("bench-relaxed.wasm"),
     demo_model: include_bytes!("../../component/engine/models/demo.gguf"),
 };
 
@@ -37,8 +39,10 @@ pub(crate) static ASSETS: Assets = Assets {
     api_p3_wasm: &[],
     engine_wasm: &[],
     kernels_stub_wasm: &[],
+    engine_relaxed_wasm: &[],
     config_env_wasm: &[],
     config_spin_wasm: &[],
     bench_wasm: &[],
+    bench_relaxed_wasm: &[],
     demo_model: &[],
 };

@@ -83,7 +83,8 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let baked = runtime.block_on(pre_initialise(assets.engine_wasm, &gguf, &id(args)))?;
+    let engine = args.target.engine(assets);
+    let baked = runtime.block_on(pre_initialise(engine, &gguf, &id(args)))?;
     let baked = mark_engine(baked);
     if baked.len() as u64 > MODULE_BYTES {
         return Err(too_large(&gguf, baked.len() as u64));

@@ -14,13 +14,14 @@ use crate::assets::Assets;
 use crate::head_type::HeadType;
 use crate::wasm_command;
 
-/// The instruction set of the engine as wasm.
-const WASM_ISA: &str = "simd128";
+/// The instruction sets of the engine as wasm.
+const SIMD128: &str = "simd128";
+const RELAXED: &str = "simd128-relaxed";
 
 /// Measure tokens per second
 ///
 /// Random weights of a known shape are made in memory; the median, slowest and fastest of the repetitions
-/// are shown. `--isa simd128` measures the engine as WebAssembly.
+/// are shown. `--isa simd128` and `--isa simd128-relaxed` measure the engine as WebAssembly.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 or tiny
@@ -66,7 +67,8 @@ pub struct Args {
 /// An unknown shape or instruction set, or memory that does not suffice.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let report = match args.isa.as_deref() {
-        Some(WASM_ISA) => in_wasm(args, assets)?,
+        Some(SIMD128) => in_wasm(args, SIMD128, assets.bench_wasm)?,
+        Some(RELAXED) => in_wasm(args, RELAXED, assets.bench_relaxed_wasm)?,
         isa => native(args, isa)?,
     };
     if args.json {
@@ -95,19 +97,19 @@ fn native(args: &Args, isa: Option<&str>) -> anyhow::Result<Value> {
 }
 
 /// Run the benchmark as a WASI command; it prints its report as JSON.
-fn in_wasm(args: &Args, assets: &Assets) -> anyhow::Result<Value> {
+fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8]) -> anyhow::Result<Value> {
     if args.threads.is_some_and(|threads| threads > 1) {
-        bail!("--threads: WebAssembly has one thread; leave it out with --isa {WASM_ISA}");
+        bail!("--threads: WebAssembly has one thread; leave it out with --isa {isa}");
     }
     let head = DenseType::from(args.head).name().to_owned();
     let [prompt, generate, batch, reps] =
         [args.prompt, args.generate, args.batch, args.reps].map(|number| number.to_string());
     #[rustfmt::skip]
     let command = [
-        "sterna_bench", "--shape", &args.shape, "--head", &head, "--isa", WASM_ISA,
+        "sterna_bench", "--shape", &args.shape, "--head", &head, "--isa", isa,
         "--prompt", &prompt, "--generate", &generate, "--batch", &batch, "--reps", &reps,
     ];
-    let output = wasm_command::run(assets.bench_wasm, &command)?;
+    let output = wasm_command::run(bench_wasm, &command)?;
     if !output.success {
         // It has said why on stderr.
         bail!("the benchmark failed");

@@ -59,6 +59,28 @@ fn the_baked_component_gives_the_native_texts() {
 }
 
 #[test]
+fn relaxed_simd_gives_the_same_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = PlainHost::new(&bake(folder.path(), &[]));
+    let relaxed = PlainHost::new(&bake(folder.path(), &["--relaxed-simd"]));
+    assert_eq!(relaxed.text(&greedy(LILY, 48, false)), LILY_GREEDY);
+    let native = Server::start(&[]);
+    for seed in 1..4 {
+        let request = sampled(LILY, seed, 60, false);
+        let expected = native.post("/v1/completions", &request).completion();
+        assert_eq!(plain.text(&request), expected, "seed {seed}");
+        assert_eq!(relaxed.text(&request), expected, "seed {seed}");
+    }
+    // Each knows its own kernels only.
+    for (isa, known) in [("simd128-relaxed", true), ("simd128", false)] {
+        let named =
+            PlainHost::new(&folder.path().join("app.wasm")).with_variable("STERNA_ISA", isa);
+        let answer = named.post(&greedy(LILY, 1, false));
+        assert_eq!(answer.contains("choices"), known, "{isa}: {answer}");
+    }
+}
+
+#[test]
 fn the_head_and_the_name_can_be_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let models = tempfile::tempdir().unwrap();

@@ -14,6 +14,7 @@ mod composed;
 mod concurrency;
 mod disconnect;
 mod engine_thread;
+mod inner_loops;
 mod operator;
 mod same_tokens;
 mod sandboxed;

@@ -4,6 +4,7 @@ pub(crate) mod http;
 pub(crate) mod plain_host;
 pub(crate) mod server;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -48,4 +49,15 @@ pub(crate) fn sampled(prompt: &str, seed: u64, max_tokens: u32, stream: bool) ->
         "model": "demo", "prompt": prompt, "max_tokens": max_tokens, "stream": stream,
         "temperature": 0.8, "top_p": 0.95, "seed": seed,
     })
+}
+
+/// A component as `make components` left it.
+pub(crate) fn component(name: &str) -> Vec<u8> {
+    let folder = std::env::var_os("STERNA_COMPONENTS_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/components"),
+        PathBuf::from,
+    );
+    let path = folder.join(name);
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `make components`", path.display()))
 }
