@@ -39,8 +39,6 @@ mod simd128_inner;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128_q6_k;
 
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use kernels::SplitRow;
 pub(crate) use kernels::{Kernels, QuantRow};
@@ -48,6 +46,8 @@ pub(crate) use scalar::Scalar;
 pub(crate) use simd::{Simd, tree_sum};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) use simd128_inner::{Arranged, arrange};
+
+use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
 
 /// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
 const NAMES: [&str; 5] = ["avx512vnni", "avx2", "simd128-relaxed", "simd128", "scalar"];
