@@ -7,14 +7,12 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{
-    Component, Instance, Lift, Linker, ResourceTable, ResourceType, WasmList,
-};
+use wasmtime::component::{Component, Instance, Lift, Linker, ResourceTable, WasmList};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
+use crate::sandbox::lend_nothing;
 use crate::wasm_config;
 
 /// The export of `wit/bake.wit`.
@@ -77,35 +75,10 @@ async fn instantiate(
     store.set_hostcall_fuel(usize::MAX);
     let mut linker = Linker::new(wasmtime);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    trap_kernels(&mut linker, component)?;
+    // The engine asks for kernels only when it runs.
+    lend_nothing(&mut linker, component)?;
     let instance = linker.instantiate_async(&mut store, component).await?;
     Ok((store, instance))
-}
-
-/// Nothing is lent while baking: the engine asks for kernels only when it runs.
-fn trap_kernels(linker: &mut Linker<State>, component: &Component) -> anyhow::Result<()> {
-    let wasmtime = component.engine();
-    for (interface, import) in component.component_type().imports(wasmtime) {
-        let ComponentItem::ComponentInstance(exports) = import.ty else {
-            continue;
-        };
-        if !interface.starts_with("sterna:inference/kernels@") {
-            continue;
-        }
-        let mut kernels = linker.instance(interface)?;
-        for (name, export) in exports.exports(wasmtime) {
-            match export.ty {
-                ComponentItem::ComponentFunc(_) => kernels.func_new(name, |_, _, _, _| {
-                    Err(wasmtime::format_err!("no kernels are lent while baking"))
-                })?,
-                ComponentItem::Resource(_) => {
-                    kernels.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?;
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }
 
 struct State {
