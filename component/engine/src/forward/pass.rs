@@ -64,7 +64,10 @@ impl PassShape {
             self.n_heads.saturating_mul(self.head_dim),
         ];
         let possible = sizes.iter().all(|size| (1..=MAX_SIZE).contains(size));
-        if possible && self.n_heads % self.n_kv_heads == 0 && self.head_dim % 2 == 0 {
+        if possible
+            && self.n_heads.is_multiple_of(self.n_kv_heads)
+            && self.head_dim.is_multiple_of(2)
+        {
             return Ok(());
         }
         Err(EngineError::Internal(format!("no such shape: {self:?}")))
