@@ -27,6 +27,8 @@ type Timed = (Instant, Result<Event, EngineError>);
 type Events = mpsc::UnboundedSender<Timed>;
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
+type TextsQuestion = Box<dyn FnOnce(&mut dyn Texts) -> anyhow::Result<()> + Send>;
+
 enum Command {
     Submit {
         request: Box<Request>,
@@ -40,7 +42,7 @@ enum Command {
         reply: Reply<(Vec<f32>, u32)>,
     },
     /// A question about texts, for an engine that answers them itself.
-    Texts(Box<dyn FnOnce(&mut dyn Texts) -> anyhow::Result<()> + Send>),
+    Texts(TextsQuestion),
 }
 
 /// A way to ask the engine; clones ask the same one. The thread ends with the last of them.

@@ -243,19 +243,11 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     fn max(self, a: F32x16, b: F32x16) -> F32x16 {
-        a.zip(
-            b,
-            #[inline(always)]
-            |a, b| greater(a, b),
-        )
+        a.zip(b, greater)
     }
     #[inline(always)]
     fn min(self, a: F32x16, b: F32x16) -> F32x16 {
-        a.zip(
-            b,
-            #[inline(always)]
-            |a, b| lesser(a, b),
-        )
+        a.zip(b, lesser)
     }
     #[inline(always)]
     fn abs(self, v: F32x16) -> F32x16 {
