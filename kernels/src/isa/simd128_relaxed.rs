@@ -7,6 +7,7 @@ use std::arch::wasm32::*;
 
 use super::simd128::{add_lanes, add_lanes_of_four, load, store_bytes};
 use super::simd128_gemm::{R, T};
+use super::simd128_turns::turns;
 use crate::ternary::{Activations, Block};
 
 /// Half blocks summed in i16 before widening: a lane gets 4 pairs of each, at most 3 * 127 * 2 a pair, so 30480 in ten.
@@ -41,7 +42,7 @@ fn dot(q: v128, codes: v128) -> v128 {
 /// Sums of code * q for N rows of one length and one token.
 ///
 /// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in order and puts
-/// arithmetic where the loop needs its results. So a turn is short enough for all of its loads to stay in registers:
+/// arithmetic where the loop needs its results. So a step is short enough for all of its loads to stay in registers:
 /// with four rows 8 loads, 4 sums, 2 masks.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
@@ -50,15 +51,11 @@ pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [i32; N]
     let w = w.map(|row| &row.as_flattened().as_chunks::<16>().0[..x.len()]);
     let (low, high) = (u8x16_splat(0x03), u8x16_splat(0x0c));
     let mut sums = [i32x4_splat(0); N];
-    for start in (0..x.len()).step_by(STEPS_PER_WIDENING) {
+    for (i, x) in x.chunks(STEPS_PER_WIDENING).enumerate() {
+        let w = w.map(|row| &row[i * STEPS_PER_WIDENING..][..x.len()]);
         let mut acc = [i16x8_splat(0); N];
-        for s in start..x.len().min(start + STEPS_PER_WIDENING) {
-            let q = [
-                load(&x[s][0]),
-                load(&x[s][1]),
-                load(&x[s][2]),
-                load(&x[s][3]),
-            ];
+        turns!((s, x) in x.iter().enumerate() => {
+            let q = [load(&x[0]), load(&x[1]), load(&x[2]), load(&x[3])];
             for r in 0..N {
                 // Two of the four codes stay times four, and their sum is shifted once for both.
                 let v = load(&w[r][s]);
@@ -71,7 +68,7 @@ pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [i32; N]
                 acc[r] = i16x8_add(acc[r], dot(q[3], v128_and(v, low)));
                 acc[r] = i16x8_add(acc[r], i16x8_shr(fours, 2));
             }
-        }
+        });
         for r in 0..N {
             sums[r] = i32x4_add(sums[r], i32x4_extadd_pairwise_i16x8(acc[r]));
         }
@@ -98,16 +95,17 @@ pub(super) fn tokens<const N: usize>(w: &[Block], x: [&[Arranged]; N]) -> [i32; 
     let w = w.as_flattened().as_chunks::<16>().0;
     let x = x.map(|x| &x.as_flattened()[..w.len()]);
     let mut sums = [i32x4_splat(0); N];
-    for start in (0..w.len()).step_by(STEPS_PER_WIDENING) {
+    for (i, w) in w.chunks(STEPS_PER_WIDENING).enumerate() {
+        let x = x.map(|x| &x[i * STEPS_PER_WIDENING..][..w.len()]);
         let mut acc = [i16x8_splat(0); N];
-        for s in start..w.len().min(start + STEPS_PER_WIDENING) {
-            let codes = groups(load(&w[s]));
+        turns!((s, w) in w.iter().enumerate() => {
+            let codes = groups(load(w));
             for t in 0..N {
                 for (q, codes) in x[t][s].iter().zip(codes) {
                     acc[t] = i16x8_add(acc[t], dot(load(q), codes));
                 }
             }
-        }
+        });
         for t in 0..N {
             sums[t] = i32x4_add(sums[t], i32x4_extadd_pairwise_i16x8(acc[t]));
         }
@@ -126,21 +124,21 @@ pub(super) fn unpack(w: &[Block], r: usize, codes: &mut Codes) {
     }
 }
 
-/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. One step a turn, as in [`rows`].
+/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. Short steps, as in [`rows`].
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 pub(super) fn panel_tile(w: &Codes, x0: &[Arranged], x1: &[Arranged]) -> [[i32; R]; T] {
     let x0 = x0.as_flattened().as_flattened();
     let x1 = x1.as_flattened().as_flattened();
     let mut acc = [[i16x8_splat(0); R]; T];
-    for (w, (x0, x1)) in w.iter().zip(x0.iter().zip(x1)) {
+    turns!((w, (x0, x1)) in w.iter().zip(x0.iter().zip(x1)) => {
         let (q0, q1) = (load(x0), load(x1));
         for r in 0..R {
             let codes = load(&w[r]);
             acc[0][r] = i16x8_add(acc[0][r], dot(q0, codes));
             acc[1][r] = i16x8_add(acc[1][r], dot(q1, codes));
         }
-    }
+    });
     let [a, b] = acc;
     [add_lanes_of_four(widened(a)), add_lanes_of_four(widened(b))]
 }

@@ -8,6 +8,7 @@ use std::arch::wasm32::*;
 
 use super::simd128::{add_lanes, add_lanes_of_four, load, store_bytes};
 use super::simd128_gemm::{R, T};
+use super::simd128_turns::turns;
 use crate::ternary::{Activations, Block};
 
 /// A block's activations as the masks want them: for each 8 bytes the groups from the top bits on, times 4^group.
@@ -61,7 +62,7 @@ fn groups(bytes: &[u8; 8]) -> [v128; 4] {
 /// Sums of code * q for N rows of one length and one token.
 ///
 /// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in order and puts
-/// arithmetic where the loop needs its results. So a turn is short enough for all of its loads to stay in registers:
+/// arithmetic where the loop needs its results. So a step is short enough for all of its loads to stay in registers:
 /// with two rows 6 loads, 2 sums, 4 masks.
 #[inline(always)]
 pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [i32; N] {
@@ -122,19 +123,19 @@ pub(super) fn unpack(w: &[Block], r: usize, codes: &mut Codes) {
     }
 }
 
-/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. One step a turn, as in [`rows`].
+/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. Short steps, as in [`rows`].
 #[inline(always)]
 pub(super) fn panel_tile(w: &Codes, x0: &[Arranged], x1: &[Arranged]) -> [[i32; R]; T] {
     let x0 = x0.as_flattened().as_flattened();
     let x1 = x1.as_flattened().as_flattened();
     let mut acc = [[i32x4_splat(0); R]; T];
-    for (w, (x0, x1)) in w.iter().zip(x0.iter().zip(x1)) {
+    turns!((w, (x0, x1)) in w.iter().zip(x0.iter().zip(x1)) => {
         let (q0, q1) = (load(x0), load(x1));
         for r in 0..R {
             let codes = load(&w[r]);
             acc[0][r] = i32x4_add(acc[0][r], i32x4_dot_i16x8(codes, q0));
             acc[1][r] = i32x4_add(acc[1][r], i32x4_dot_i16x8(codes, q1));
         }
-    }
+    });
     acc.map(|acc| add_lanes_of_four(acc.map(|sum| i32x4_shr(sum, SHIFT))))
 }
