@@ -174,7 +174,7 @@ macro_rules! isa_tests {
             $(mod $isa {
                 $(#[test] fn $check() {
                     use crate::{Isa, IsaError};
-                    match Isa::from_name(stringify!($isa)) {
+                    match Isa::from_name(&stringify!($isa).replace('_', "-")) {
                         Ok(isa) => {
                             let check = super::super::ALL.iter().find(|c| c.name == stringify!($check)).unwrap();
                             if let Err(error) = (check.run)(isa, super::super::cases()) {
@@ -197,5 +197,8 @@ isa_tests! {
     scalar: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
     avx2: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
     avx512vnni: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    neon: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    neon_dotprod: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    neon_i8mm: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
     simd128: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
 }

@@ -2,7 +2,7 @@
 
 use super::DenseType;
 use crate::Isa;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::SplitRow;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::isa::simd128_q6_k;
@@ -23,7 +23,7 @@ pub struct DenseInput {
     n_tokens: usize,
     rows: Vec<f32>, // [n_tokens, k], float types
     wide: Vec<i16>, // [n_tokens, k], quantised types
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     split: Split, // Q6_K
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     groups: Vec<simd128_q6_k::Group>, // [n_tokens, k/16], Q6_K
@@ -40,7 +40,7 @@ impl DenseInput {
             n_tokens: 0,
             rows: Vec::with_capacity(n),
             wide: Vec::with_capacity(n),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             split: Split::default(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             groups: Vec::new(),
@@ -74,7 +74,7 @@ impl DenseInput {
         {
             self.scales.push(isa.quantize_row_wide(x, limit, q));
         }
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if ty == DenseType::Q6K {
             self.split.set(&self.wide);
         }
@@ -108,7 +108,7 @@ impl DenseInput {
         let range = t * self.k..(t + 1) * self.k;
         QuantRow {
             wide: &self.wide[range.clone()],
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             split: if self.ty == DenseType::Q6K {
                 self.split.row(range)
             } else {
@@ -130,15 +130,16 @@ impl DenseInput {
 }
 
 /// What byte-wise multipliers need of [`DenseInput`]'s int16 values.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[derive(Default)]
 struct Split {
-    high: Vec<i8>,   // [n_tokens, k]
-    low: Vec<i8>,    // [n_tokens, k]
+    high: Vec<i8>, // [n_tokens, k]
+    low: Vec<i8>,  // [n_tokens, k]
+    #[cfg(target_arch = "x86_64")]
     pairs: Vec<i16>, // [n_tokens, k/2]
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 impl Split {
     fn set(&mut self, wide: &[i16]) {
         self.low.clear();
@@ -146,9 +147,12 @@ impl Split {
         self.high.clear();
         self.high
             .extend(wide.iter().map(|v| ((v - i16::from(*v as i8)) >> 8) as i8));
-        self.pairs.clear();
-        self.pairs
-            .extend(wide.as_chunks().0.iter().map(|[a, b]| a + b));
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.pairs.clear();
+            self.pairs
+                .extend(wide.as_chunks().0.iter().map(|[a, b]| a + b));
+        }
     }
 
     #[inline]
@@ -156,6 +160,7 @@ impl Split {
         SplitRow {
             high: &self.high[range.clone()],
             low: &self.low[range.clone()],
+            #[cfg(target_arch = "x86_64")]
             pairs: &self.pairs[range.start / 2..range.end / 2],
         }
     }

@@ -15,21 +15,22 @@ pub(crate) struct QuantRow<'a> {
     /// `[k]`, all that the result depends on.
     pub(crate) wide: &'a [i16],
     /// Only for byte-wise multipliers; empty unless the type is Q6_K.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) split: SplitRow<'a>,
     /// `[k / 16]`, only for Q6_K: the same as SIMD128's inner loop takes it.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     pub(crate) groups: &'a [super::simd128_q6_k::Group],
 }
 
-/// The int16 activations in the parts that `vpmaddubsw` can take.
-#[cfg(target_arch = "x86_64")]
+/// The int16 activations in the parts that `vpmaddubsw` and `sdot` can take.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct SplitRow<'a> {
     /// wide = 256 * high + low
     pub(crate) high: &'a [i8],
     pub(crate) low: &'a [i8],
     /// wide[2i] + wide[2i+1]
+    #[cfg(target_arch = "x86_64")]
     pub(crate) pairs: &'a [i16],
 }
 

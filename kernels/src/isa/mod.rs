@@ -5,7 +5,7 @@
 //! | `simd.rs` | sixteen float lanes: the trait the float kernels are written over |
 //! | `kernels.rs` | the list of kernels an ISA provides, and the macro that makes its float entry points |
 //! | `scalar.rs` | the oracle |
-//! | `avx2*.rs`, `avx512*.rs`, `simd128*.rs` | one ISA each: lanes, ternary loop, dense loop |
+//! | `avx2*.rs`, `avx512*.rs`, `neon*.rs`, `simd128*.rs` | one ISA each: lanes, ternary loop, dense loop |
 
 mod kernels;
 mod scalar;
@@ -24,6 +24,18 @@ mod avx2_ternary;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_ternary;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dense;
+#[cfg(target_arch = "aarch64")]
+mod neon_gemm;
+#[cfg(target_arch = "aarch64")]
+mod neon_level;
+#[cfg(target_arch = "aarch64")]
+mod neon_ops;
+#[cfg(target_arch = "aarch64")]
+mod neon_ternary;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -41,7 +53,7 @@ pub(crate) mod simd128_q6_k;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128_turns;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use kernels::SplitRow;
 pub(crate) use kernels::{Kernels, QuantRow};
 pub(crate) use scalar::Scalar;
@@ -52,7 +64,16 @@ pub(crate) use simd128_inner::{Arranged, arrange};
 use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
 
 /// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
-const NAMES: [&str; 5] = ["avx512vnni", "avx2", "simd128-relaxed", "simd128", "scalar"];
+const NAMES: [&str; 8] = [
+    "avx512vnni",
+    "avx2",
+    "neon-i8mm",
+    "neon-dotprod",
+    "neon",
+    "simd128-relaxed",
+    "simd128",
+    "scalar",
+];
 
 /// Proof that the machine supports an instruction set: a value can only be made where it does.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +86,12 @@ enum Kind {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(neon::Neon<neon_level::I8mm>),
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod(neon::Neon<neon_level::Dotprod>),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon<neon_level::Baseline>),
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     Simd128(simd128::Simd128),
 }
@@ -78,7 +105,7 @@ impl Isa {
         Self::supported().first().copied().unwrap_or(Self::SCALAR)
     }
 
-    /// `"avx512vnni"`, `"avx2"`, `"simd128-relaxed"`, `"simd128"` or `"scalar"`.
+    /// `"avx512vnni"`, `"avx2"`, `"neon-i8mm"`, `"neon-dotprod"`, `"neon"`, `"simd128-relaxed"`, `"simd128"` or `"scalar"`.
     pub fn from_name(name: &str) -> Result<Isa, IsaError> {
         let supported = Self::supported();
         if let Some(isa) = supported.iter().find(|isa| isa.name() == name) {
@@ -112,6 +139,12 @@ impl Isa {
             avx512::Avx512::new().map(|token| Isa(Kind::Avx512(token))),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::new().map(|token| Isa(Kind::Avx2(token))),
+            #[cfg(target_arch = "aarch64")]
+            neon::Neon::new().map(|token| Isa(Kind::NeonI8mm(token))),
+            #[cfg(target_arch = "aarch64")]
+            neon::Neon::new().map(|token| Isa(Kind::NeonDotprod(token))),
+            #[cfg(target_arch = "aarch64")]
+            neon::Neon::new().map(|token| Isa(Kind::Neon(token))),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Some(Isa(Kind::Simd128(simd128::Simd128))),
             Some(Self::SCALAR),
@@ -127,6 +160,12 @@ impl Isa {
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512vnni",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonI8mm(token) => token.name(),
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDotprod(token) => token.name(),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(token) => token.name(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Kind::Simd128(_) => simd128::NAME,
         }
@@ -144,6 +183,12 @@ macro_rules! dispatch {
                     Kind::Avx2(token) => token.$name($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     Kind::Avx512(token) => token.$name($($arg),*),
+                    #[cfg(target_arch = "aarch64")]
+                    Kind::NeonI8mm(token) => token.$name($($arg),*),
+                    #[cfg(target_arch = "aarch64")]
+                    Kind::NeonDotprod(token) => token.$name($($arg),*),
+                    #[cfg(target_arch = "aarch64")]
+                    Kind::Neon(token) => token.$name($($arg),*),
                     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
                     Kind::Simd128(token) => token.$name($($arg),*),
                 }
