@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build run spin test test-avx512 lint bench clean components help
+.PHONY: build run spin test test-avx512 test-neon lint bench clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,6 +23,9 @@ test: ## everything CI runs
 
 test-avx512: ## the AVX-512 kernels, on an emulated CPU where this one has none
 	scripts/test-avx512.sh
+
+test-neon: ## the NEON kernels, under QEMU where this machine is no ARM
+	scripts/test-neon.sh
 
 lint: ## formatting and lints alone
 	scripts/lint.sh

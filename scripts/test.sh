@@ -25,6 +25,8 @@ export WASMTIME
 run_tests -p sterna --test portable
 step "AVX-512 kernels"
 scripts/test-avx512.sh
+step "NEON kernels"
+scripts/test-neon.sh
 step "the openai package against a running server"
 tests/clients/run.sh target/ci/sterna
 step "the chat page in a browser"
