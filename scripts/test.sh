@@ -31,4 +31,6 @@ step "the openai package against a running server"
 tests/clients/run.sh target/ci/sterna
 step "the chat page in a browser"
 tests/browser/run.sh target/ci/sterna
+step "Kubernetes manifests"
+scripts/k8s.sh target/ci/sterna
 step "done"

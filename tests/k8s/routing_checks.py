@@ -1,0 +1,80 @@
+"""As checks.py, for what sends requests to replicas."""
+
+import source
+from checks import FOREIGN_SERVICES, check
+from cluster import ports
+from overlays import group, name, named, of_kind
+
+
+def service_has(cluster, wanted, port):
+    """Whether there is a Service of this name with this port, by number or name."""
+    service = named([item for item in cluster.items if item["apiVersion"] == "v1"], "Service", wanted)
+    return service is not None and any(port in (entry["port"], entry.get("name")) for entry in service["spec"]["ports"])
+
+
+@check
+def meshes_name_the_service(cluster):
+    found = []
+    for rule in of_kind(cluster.items, "DestinationRule"):
+        if not service_has(cluster, rule["spec"]["host"], 80):
+            found.append(f"{name(rule)}: there is no Service {rule['spec']['host']}")
+    for item in of_kind(cluster.items, "VirtualService"):
+        for route in item["spec"]["http"]:
+            for target in route["route"]:
+                to = target["destination"]
+                if not service_has(cluster, to["host"], to["port"]["number"]):
+                    found.append(f"{name(item)}: there is no Service {to['host']} with port {to['port']['number']}")
+            if route.get("timeout") != "0s":
+                found.append(f"{name(item)}: a timeout would cut long streams")
+    return found
+
+
+@check
+def interceptors_name_the_service(cluster):
+    return [
+        f"{name(route)}: there is no Service {route['spec']['target']['service']} with port {route['spec']['target'].get('port')}"
+        for route in of_kind(cluster.items, "InterceptorRoute")
+        if not service_has(cluster, route["spec"]["target"]["service"], route["spec"]["target"].get("port"))
+    ]
+
+
+@check
+def pools_hold_pods(cluster):
+    found = []
+    for pool in of_kind(cluster.items, "InferencePool"):
+        pods = cluster.pods_with(pool["spec"]["selector"]["matchLabels"])
+        if not pods:
+            found.append(f"{name(pool)}: selects no pods")
+        for work in pods:
+            for port in pool["spec"]["targetPorts"]:
+                if port["number"] not in ports(work).values():
+                    found.append(f"{name(pool)}: {port['number']} is no port of {name(work)}")
+        picker = pool["spec"]["endpointPickerRef"]
+        if (picker["name"], picker["port"]["number"]) not in FOREIGN_SERVICES:
+            found.append(f"{name(pool)}: k8s/README.md says nothing of a picker {picker['name']}")
+    return found
+
+
+@check
+def routes_lead_somewhere(cluster):
+    found = []
+    for route in of_kind(cluster.items, "HTTPRoute"):
+        for parent in route["spec"]["parentRefs"]:
+            gateway = named([item for item in cluster.items if group(item) == "gateway.networking.k8s.io"], "Gateway", parent["name"])
+            if not gateway:
+                found.append(f"{name(route)}: there is no Gateway {parent['name']}")
+            elif not set(route["spec"]["hostnames"]) <= {entry["hostname"] for entry in gateway["spec"]["listeners"]}:
+                found.append(f"{name(route)}: its host names are none of the Gateway's")
+        for rule in route["spec"]["rules"]:
+            for target in rule["backendRefs"]:
+                if target.get("kind") == "InferencePool":
+                    known = named(cluster.items, "InferencePool", target["name"])
+                else:
+                    known = service_has(cluster, target["name"], target["port"])
+                if not known:
+                    found.append(f"{name(route)}: there is no {target.get('kind', 'Service')} {target['name']}")
+            for match in rule["matches"]:
+                path = match["path"]["value"]
+                if path not in source.api_paths():
+                    found.append(f"{name(route)}: {path} is no path of the API")
+    return found

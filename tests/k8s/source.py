@@ -1,0 +1,59 @@
+"""What the program knows, read from its source: paths, variables, settings, defaults."""
+
+import functools
+import re
+import tomllib
+
+from overlays import ROOT
+
+HOST = ROOT / "host" / "src"
+API = ROOT / "component" / "api" / "src"
+
+
+@functools.cache
+def text(folder):
+    return "\n".join(file.read_text() for file in sorted(folder.rglob("*.rs")))
+
+
+@functools.cache
+def api_paths():
+    """Paths that the API component answers, wherever it runs."""
+    route = (API / "route.rs").read_text()
+    # Before the tests' own; a match arm or an alternative of one.
+    return set(re.findall(r'^\s*"(/[a-z0-9/._-]*)" =>', route, re.MULTILINE))
+
+
+@functools.cache
+def host_paths():
+    """Paths that the native server answers itself, besides the component's."""
+    server = text(HOST / "server")
+    return {path for path in ("/livez", "/readyz", "/metrics") if f'"{path}"' in server}
+
+
+@functools.cache
+def setting_names():
+    """The settings of component/config, as Spin spells them."""
+    config = (ROOT / "component" / "config" / "src" / "lib.rs").read_text()
+    block = re.search(r"pub const NAMES: \[&str; \d+\] = \[(.*?)\];", config, re.DOTALL)
+    return set(re.findall(r'"([a-z_]+)"', block[1]))
+
+
+@functools.cache
+def variables():
+    """Environment variables that `sterna serve` reads."""
+    options = set(re.findall(r'env = "(STERNA_[A-Z_]+)"', text(HOST)))
+    return options | {f"STERNA_{name.upper()}" for name in setting_names()} | {"STERNA_LOG"}
+
+
+@functools.cache
+def drain_seconds():
+    """The drain time where nobody sets one."""
+    serve = (HOST / "commands" / "serve.rs").read_text()
+    option = re.search(r'env = "STERNA_DRAIN_TIMEOUT",.*?default_value_t = (\d+)', serve, re.DOTALL)
+    return int(option[1])
+
+
+@functools.cache
+def spin_variables():
+    """The variables of spin.toml."""
+    return set(tomllib.loads((ROOT / "spin.toml").read_text())["variables"])

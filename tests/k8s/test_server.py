@@ -1,0 +1,51 @@
+"""What objects ask of a server, asked of a running one."""
+
+import json
+
+import overlays
+from cluster import Cluster, pod_spec
+
+
+def test_probes_are_answered_with_200(rendered, running):
+    asked = set()
+    for overlay in ("base", "spinkube", "spinkube-stock"):
+        for work in Cluster(rendered[overlay]).workloads():
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                for get in [c[probe]["httpGet"] for c in pod_spec(work)["containers"] if probe in c]:
+                    asked.add(get["path"])
+                    assert running.ask(get["path"])[0] == 200, get["path"]
+    assert asked == {"/health", "/readyz", "/livez"}
+
+
+def test_routes_of_the_gateway_are_answered(rendered, running):
+    asked = 0
+    for rule in overlays.of_kind(rendered["routing/gateway"], "HTTPRoute")[0]["spec"]["rules"]:
+        for match in rule["matches"]:
+            path = match["path"]["value"]
+            # Generations want a body; without one they say so, which no other path does.
+            assert running.ask(path)[0] == (405 if "completions" in path else 200), path
+            asked += 1
+    assert asked == 4
+
+
+def test_a_path_that_is_not_served_is_404(running):
+    assert running.ask("/healthz")[0] == 404
+
+
+def test_spins_llm_calls_are_answered(running):
+    """The body that Spin's remote_http sends with api_type "open_ai", to the letter."""
+    _, models = running.ask("/v1/models")
+    model = json.loads(models)["data"][0]["id"]
+    body = {
+        "messages": [{"role": "user", "content": "Once upon a time"}],
+        "model": model,
+        "max_completion_tokens": 8,
+        "frequency_penalty": 1.1,
+    }
+    # Whatever token llm-compute names, since no key is asked for.
+    status, text = running.ask("/v1/chat/completions", body, [("Authorization", "bearer unused")])
+    assert status == 200, text
+    answer = json.loads(text)
+    assert isinstance(answer["choices"][0]["message"]["content"], str)
+    assert answer["usage"]["prompt_tokens"] > 0
+    assert 0 < answer["usage"]["completion_tokens"] <= 8
