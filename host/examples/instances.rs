@@ -31,6 +31,7 @@ fn main() {
         max_sequences: 8,
         max_queue: 64,
         max_context: None,
+        max_kv_bytes: None,
     };
     let app = AppFile::recognise(Path::new(&app)).expect("a file of `sterna bake`");
     let engines = SandboxedEngines::new(&app, options.clone()).unwrap();

@@ -23,6 +23,9 @@ pub trait EngineSource: Send + Sync {
 
     /// Answers about texts that need no engine, and so do not wait for one.
     fn texts(&self) -> Option<Box<dyn Texts + Send>>;
+
+    /// Requests that may wait in an engine of this source.
+    fn max_queue(&self) -> u32;
 }
 
 /// Tokenizer and chat template.
@@ -102,6 +105,10 @@ impl EngineSource for LinkedEngines {
 
     fn texts(&self) -> Option<Box<dyn Texts + Send>> {
         Some(Box::new(LinkedTexts(Arc::clone(&self.model))))
+    }
+
+    fn max_queue(&self) -> u32 {
+        u32::try_from(self.options.max_queue).unwrap_or(u32::MAX)
     }
 }
 

@@ -19,6 +19,7 @@ use sterna_engine::error::EngineError;
 use sterna_engine::request::{Event, FinishReason, GenerationId, Prompt, Request};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cgroup::Cgroup;
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
 use crate::metrics::Metrics;
 
@@ -32,6 +33,8 @@ type TextsQuestion = Box<dyn FnOnce(&mut dyn Texts) -> anyhow::Result<()> + Send
 enum Command {
     Submit {
         request: Box<Request>,
+        /// When it was asked for.
+        asked: Instant,
         /// For the generation to cancel itself with.
         commands: Sender<Command>,
         reply: Reply<Generation>,
@@ -61,9 +64,23 @@ impl EngineHandle {
     /// # Errors
     /// The engine does not accept the model or the options, or the system gives no thread.
     pub fn start(source: Arc<dyn EngineSource>, threads: usize) -> anyhow::Result<EngineHandle> {
+        let metrics = Arc::new(Metrics::new(Cgroup::of_this_process()));
+        EngineHandle::start_with(source, threads, metrics)
+    }
+
+    /// The same with counters that are there already.
+    ///
+    /// # Errors
+    /// As [`EngineHandle::start`].
+    pub fn start_with(
+        source: Arc<dyn EngineSource>,
+        threads: usize,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<EngineHandle> {
         let mut engine = source.start()?;
         let info = Arc::new(engine.info());
-        let metrics = Arc::new(Metrics::new(&info, threads));
+        metrics.loaded(&info, threads, source.max_queue());
+        metrics.engine(&engine.stats()?);
         let running = Arc::new(AtomicBool::new(true));
         let (commands, inbox) = channel();
         let actor = Actor {
@@ -112,6 +129,7 @@ impl EngineHandle {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Submit {
             request: Box::new(request),
+            asked: Instant::now(),
             commands: self.commands.clone(),
             reply,
         })?;
@@ -212,6 +230,8 @@ impl Drop for Generation {
 struct Open {
     events: Events,
     tokens: usize,
+    /// When its last token was made; before the first, when it was asked for.
+    last: Instant,
 }
 
 struct Actor {
@@ -279,11 +299,12 @@ impl Actor {
         match command {
             Command::Submit {
                 request,
+                asked,
                 commands,
                 reply,
             } => {
                 if !reply.is_closed() {
-                    let _ = reply.send(self.submit(*request, commands)?);
+                    let _ = reply.send(self.submit(*request, asked, commands)?);
                 }
             }
             Command::Cancel(id) => self.cancel(id)?,
@@ -297,7 +318,12 @@ impl Actor {
         Ok(())
     }
 
-    fn submit(&mut self, request: Request, commands: Sender<Command>) -> Answered<Generation> {
+    fn submit(
+        &mut self,
+        request: Request,
+        asked: Instant,
+        commands: Sender<Command>,
+    ) -> Answered<Generation> {
         let (id, prompt_tokens) = match self.engine.submit(request)? {
             Ok(submitted) => submitted,
             Err(error) => return Ok(Err(error)),
@@ -311,6 +337,7 @@ impl Actor {
             Open {
                 events: sender,
                 tokens: 0,
+                last: asked,
             },
         );
         Ok(Ok(Generation {
@@ -357,9 +384,17 @@ impl Actor {
         let Some(generation) = self.open.get_mut(&id) else {
             return;
         };
+        let now = Instant::now();
         let end = match &result {
             Ok(event) => {
                 let tokens = event.tokens.len();
+                let waited = now - generation.last;
+                if generation.tokens == 0 {
+                    self.metrics.first_token(waited);
+                } else {
+                    self.metrics.next_token(waited);
+                }
+                generation.last = now;
                 generation.tokens += tokens;
                 self.metrics.generated_tokens.inc_by(tokens as u64);
                 event.finish.map(|finish| match finish.reason {
@@ -376,7 +411,7 @@ impl Actor {
             self.metrics.finished(reason);
         }
         // A closed channel means that a cancellation is on its way.
-        let _ = generation.events.send((Instant::now(), result));
+        let _ = generation.events.send((now, result));
         if end.is_some() {
             self.open.remove(&id);
         }
@@ -389,6 +424,7 @@ impl Actor {
             generations = self.open.len(),
             "the engine failed and is restarted"
         );
+        self.metrics.engine_restarts.inc();
         for (_, open) in self.open.drain() {
             self.metrics.finished("error");
             let failed = EngineError::Internal("the engine failed; see the server's log".into());

@@ -9,6 +9,7 @@
 pub mod api_component;
 pub mod assets;
 pub mod bindings;
+pub mod cgroup;
 pub mod cli;
 pub mod commands;
 pub mod driven_engine;
@@ -19,6 +20,7 @@ pub mod logging;
 pub mod metrics;
 pub mod model_source;
 pub mod pre_init;
+pub mod process;
 pub mod sandbox;
 pub mod server;
 pub mod settings;

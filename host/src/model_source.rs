@@ -101,6 +101,7 @@ impl ModelArgs {
             max_sequences: max_sequences.into(),
             max_queue: max_queue.into(),
             max_context: self.context,
+            max_kv_bytes: None,
         };
         Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }

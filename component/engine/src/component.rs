@@ -246,9 +246,10 @@ impl Instance {
     fn new(model: Arc<Model>, options: EngineOptions) -> Result<Self, String> {
         let options = EngineOptions {
             borrow_kernels: true,
-            max_kv_bytes: options
-                .max_kv_bytes
-                .or_else(|| Some(free_memory() / 10 * 9)),
+            // The sandbox's own limit stands, whatever the host has.
+            max_kv_bytes: Some(
+                (free_memory() / 10 * 9).min(options.max_kv_bytes.unwrap_or(u64::MAX)),
+            ),
             ..options
         };
         Instance::own(model, options)

@@ -10,7 +10,7 @@ use sterna_kernels::Isa;
 
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
-use crate::kv::{KvCache, KvShape};
+use crate::kv::{BLOCK, KvCache, KvShape};
 use crate::model::Model;
 use crate::request::{Delivery, GenerationId, Prompt, Request};
 use crate::scheduler::{Limits, Scheduler, admit};
@@ -84,6 +84,10 @@ pub struct EngineStats {
     pub kv_bytes: u64,
     /// Bytes of keys and values held, in use or ready for the next sequence.
     pub kv_allocated_bytes: u64,
+    /// Bytes of keys and values the running sequences may come to need.
+    pub kv_reserved_bytes: u64,
+    /// Bytes of keys and values there may be: the budget, or all sequences at full length.
+    pub kv_limit_bytes: u64,
     /// Prompt tokens taken in.
     pub prompt_tokens: u64,
     /// Tokens generated.
@@ -194,21 +198,35 @@ impl Engine {
         EngineStats {
             kv_bytes: self.kv.used_bytes(),
             kv_allocated_bytes: self.kv.allocated_bytes(),
+            kv_reserved_bytes: self.scheduler.reserved_blocks() as u64 * self.block_bytes(),
+            kv_limit_bytes: self.limits.most_kv_blocks() as u64 * self.block_bytes(),
             ..self.scheduler.stats()
         }
+    }
+
+    fn block_bytes(&self) -> u64 {
+        KvShape::of(&self.model.config).block_bytes()
     }
 
     /// The final hidden state of the input's last token, after the output norm and scaled to length 1
     /// (`[hidden_size]`), and the input's length in tokens. Runs to its end before the next step.
     ///
     /// # Errors
-    /// `InvalidRequest`, `ContextOverflow`; `Internal` where the state is not finite.
+    /// `InvalidRequest`, `ContextOverflow`; `Overloaded` while the cache's budget is promised to others; `Internal` where
+    /// the state is not finite.
     pub fn embed(&mut self, prompt: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
         let tokens = admit::prompt_tokens(&self.model, prompt)?;
         if tokens.len() > self.limits.context {
             return Err(EngineError::ContextOverflow {
                 limit: clamp_u32(self.limits.context),
                 requested: clamp_u32(tokens.len()),
+            });
+        }
+        let needed = tokens.len().div_ceil(BLOCK);
+        if self.scheduler.reserved_blocks() + needed > self.limits.kv_blocks {
+            // What the running sequences may come to need is theirs.
+            return Err(EngineError::Overloaded {
+                retry_after_ms: self.scheduler.retry_after_ms(),
             });
         }
         let slot = self.options.max_sequences;

@@ -148,15 +148,17 @@ impl Scheduler {
         }
     }
 
+    /// Cache blocks that the running sequences may come to need.
+    #[must_use]
+    pub fn reserved_blocks(&self) -> usize {
+        let running = self.slots.iter().flatten();
+        running.map(|sequence| sequence.kv_blocks).sum()
+    }
+
     /// Move waiting requests into free slots, first come first served, while the cache may hold all they
     /// may need.
     fn fill_slots(&mut self) {
-        let mut reserved: usize = self
-            .slots
-            .iter()
-            .flatten()
-            .map(|sequence| sequence.kv_blocks)
-            .sum();
+        let mut reserved = self.reserved_blocks();
         for slot in self.slots.iter_mut().filter(|slot| slot.is_none()) {
             let Some(next) = self.queue.front() else {
                 return;
@@ -217,11 +219,42 @@ impl Scheduler {
         }
     }
 
-    /// When a place in the queue is likely to be free: the time between two generations' ends.
-    fn retry_after_ms(&self) -> u32 {
-        let between = self.hold_time / u32::try_from(self.limits.max_sequences).unwrap_or(u32::MAX);
-        u32::try_from(between.as_millis())
-            .unwrap_or(u32::MAX)
-            .clamp(100, 60_000)
+    /// When a place in the queue is likely to be free, in milliseconds.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> u32 {
+        let running = self.slots.iter().flatten();
+        let longest = running.map(|sequence| sequence.started.elapsed()).max();
+        time_between_ends(
+            self.hold_time.max(longest.unwrap_or_default()),
+            self.limits.max_sequences,
+        )
+    }
+}
+
+/// Milliseconds between two generations' ends, where each of `slots` is held for `hold_time`: the mean of those that
+/// ended of late, or how long the oldest has been running, if that is more.
+fn time_between_ends(hold_time: Duration, slots: usize) -> u32 {
+    let between = hold_time / u32::try_from(slots).unwrap_or(u32::MAX).max(1);
+    u32::try_from(between.as_millis())
+        .unwrap_or(u32::MAX)
+        .clamp(100, 60_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_retry_follows_what_slots_are_held_for() {
+        let seconds = Duration::from_secs;
+        assert_eq!(time_between_ends(seconds(8), 8), 1000);
+        assert_eq!(time_between_ends(seconds(24), 8), 3000);
+        assert_eq!(time_between_ends(seconds(24), 2), 12_000);
+        assert_eq!(time_between_ends(seconds(0), 8), 100, "never at once");
+        assert_eq!(
+            time_between_ends(seconds(1 << 40), 1),
+            60_000,
+            "never hours"
+        );
     }
 }

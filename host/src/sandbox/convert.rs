@@ -87,6 +87,8 @@ pub(super) fn stats(stats: scheduler::EngineStats) -> EngineStats {
         running: stats.running as usize,
         kv_bytes: stats.kv_bytes,
         kv_allocated_bytes: stats.kv_allocated_bytes,
+        kv_reserved_bytes: stats.kv_reserved_bytes,
+        kv_limit_bytes: stats.kv_limit_bytes,
         prompt_tokens: stats.prompt_tokens,
         tokens_generated: stats.tokens_generated,
         finished: stats.finished,

@@ -35,6 +35,8 @@ pub struct SandboxOptions {
     pub max_queue: u32,
     /// Positions of a sequence at most; the model's own context if absent.
     pub max_context: Option<u32>,
+    /// Bytes all keys and values may take together.
+    pub max_kv_bytes: Option<u64>,
 }
 
 /// Engines of one baked file.
@@ -106,6 +108,10 @@ impl EngineSource for SandboxedEngines {
     fn texts(&self) -> Option<Box<dyn Texts + Send>> {
         None
     }
+
+    fn max_queue(&self) -> u32 {
+        self.options.max_queue
+    }
 }
 
 /// One instance.
@@ -127,6 +133,7 @@ impl SandboxedEngine {
             max_sequences: Some(options.max_sequences),
             max_queue: Some(options.max_queue),
             max_context: options.max_context,
+            max_kv_bytes: options.max_kv_bytes,
         };
         let started = self.scheduler(|scheduler, store| scheduler.call_start(store, options))?;
         let info = convert::info(started.map_err(|error| anyhow!(convert::error(error)))?);

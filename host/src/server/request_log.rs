@@ -8,7 +8,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::lifecycle::InFlight;
 use crate::engine_import::TokenCount;
-use crate::metrics::{Metrics, RequestLabels};
+use crate::metrics::{Metrics, Reject, RequestLabels};
 
 /// Paths that get a label of their own in the metrics.
 const ROUTES: [&str; 8] = [
@@ -82,6 +82,9 @@ impl Drop for RequestLog {
         let status = self
             .status
             .map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        if let Some(reason) = Reject::of_status(status) {
+            self.metrics.rejected(reason);
+        }
         self.metrics.request(
             RequestLabels {
                 route: self.route,

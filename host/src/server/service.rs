@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{ACCEPT, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
@@ -15,7 +15,7 @@ use super::body::TimedBody;
 use super::lifecycle::Lifecycle;
 use super::request_log::RequestLog;
 use crate::api_component::{ApiComponent, GuestTask};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{Exposition, Metrics};
 
 /// One per server; clones are handed to the connections.
 #[derive(Clone)]
@@ -69,7 +69,11 @@ impl Service {
         }
         Some(match path {
             "/metrics" => {
-                answer::text(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.render())
+                let accept = request.headers().get(ACCEPT);
+                let accept = accept.and_then(|accept| accept.to_str().ok());
+                let exposition = Exposition::accepted(accept);
+                let text = self.metrics.render(exposition);
+                answer::text(StatusCode::OK, exposition.content_type(), text)
             }
             _ if !self.api.engine().is_running() => {
                 let message =

@@ -68,6 +68,9 @@ impl EngineSource for FragileEngines {
     fn texts(&self) -> Option<Box<dyn Texts + Send>> {
         self.engines.texts()
     }
+    fn max_queue(&self) -> u32 {
+        self.engines.max_queue()
+    }
 }
 
 fn fragile(panics: bool, failures: usize, last: bool) -> EngineHandle {

@@ -66,6 +66,8 @@ impl scheduler::Guest for Component {
             running: clamp_u32(stats.running),
             kv_bytes: stats.kv_bytes,
             kv_allocated_bytes: stats.kv_allocated_bytes,
+            kv_reserved_bytes: stats.kv_reserved_bytes,
+            kv_limit_bytes: stats.kv_limit_bytes,
             prompt_tokens: stats.prompt_tokens,
             tokens_generated: stats.tokens_generated,
             finished: stats.finished,
@@ -84,6 +86,7 @@ fn start(options: &scheduler::Options) -> Result<Instance, String> {
         max_sequences: options.max_sequences.map_or(defaults.max_sequences, size),
         max_queue: options.max_queue.map_or(defaults.max_queue, size),
         max_context: options.max_context.map(size),
+        max_kv_bytes: options.max_kv_bytes,
         ..defaults
     };
     Instance::new(model()?, options)

@@ -55,6 +55,16 @@ impl Limits {
             kv_blocks,
         })
     }
+
+    /// Cache blocks there can be: the budget's, or all sequences' at full length.
+    #[must_use]
+    pub fn most_kv_blocks(&self) -> usize {
+        let full = self
+            .context
+            .div_ceil(BLOCK)
+            .saturating_mul(self.max_sequences);
+        full.min(self.kv_blocks)
+    }
 }
 
 /// A request that can be run as it is.

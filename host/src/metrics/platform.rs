@@ -1,0 +1,155 @@
+//! What is read from the system at each scrape: the control group, the process, and the facts about build and model.
+
+use std::fs;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use sterna_engine::engine::ModelInfo;
+
+use crate::cgroup::Cgroup;
+use crate::process;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Platform {
+    cgroup: Cgroup,
+    started: Duration,
+    model: OnceLock<Vec<(&'static str, String)>>,
+}
+
+impl Platform {
+    pub(super) fn new(cgroup: Cgroup) -> Self {
+        Platform {
+            cgroup,
+            started: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+            model: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn loaded(&self, model: &ModelInfo) {
+        self.model.get_or_init(|| {
+            vec![
+                ("id", model.id.clone()),
+                ("architecture", model.architecture.clone()),
+                ("head_type", model.head_type.clone()),
+                ("isa", model.isa.clone()),
+                ("parameters", model.parameters.to_string()),
+                ("context_length", model.context_length.to_string()),
+            ]
+        });
+    }
+}
+
+impl Collector for Platform {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut page = Page(encoder);
+        page.info(
+            "sterna_build",
+            "The program",
+            vec![
+                ("version", env!("CARGO_PKG_VERSION").to_owned()),
+                ("target", env!("STERNA_TARGET").to_owned()),
+            ],
+        )?;
+        if let Some(facts) = self.model.get() {
+            page.info("sterna_model", "The model that is served", facts.clone())?;
+        }
+        page.gauge(
+            "sterna_cpu_limit_cores",
+            "CPUs the process may use: the cgroup's quota, else those it may run on",
+            self.cgroup.cpu_limit().unwrap_or_else(process::cpus),
+        )?;
+        let throttling = self.cgroup.throttling();
+        page.counter(
+            "sterna_cgroup_cpu_periods",
+            "Scheduling periods of the cgroup that has the CPU quota",
+            throttling.periods as f64,
+        )?;
+        page.counter(
+            "sterna_cgroup_cpu_throttled_periods",
+            "Those in which it was held back",
+            throttling.throttled_periods as f64,
+        )?;
+        page.counter(
+            "sterna_cgroup_cpu_throttled_seconds",
+            "Time it was held back, summed over CPUs",
+            throttling.throttled.as_secs_f64(),
+        )?;
+        let memory = process::memory();
+        let group = self.cgroup.memory_usage().unwrap_or_default();
+        let machine = process::machine_memory_bytes();
+        page.gauge(
+            "sterna_memory_limit_bytes",
+            "Memory the process may use: the cgroup's limit, else the machine's",
+            self.cgroup.memory_limit().unwrap_or(machine).min(machine) as f64,
+        )?;
+        page.gauge(
+            "sterna_memory_usage_bytes",
+            "Memory charged to the cgroup, file pages included; the process's own where there is no cgroup",
+            group.total_bytes.max(memory.resident_bytes) as f64,
+        )?;
+        page.gauge(
+            "sterna_memory_working_set_bytes",
+            "The same without file pages the kernel would drop first",
+            if group.total_bytes > 0 {
+                group.working_set_bytes
+            } else {
+                memory.resident_bytes
+            } as f64,
+        )?;
+        page.counter(
+            "process_cpu_seconds",
+            "CPU time of the process",
+            process::cpu_seconds(),
+        )?;
+        page.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory of the process",
+            memory.resident_bytes as f64,
+        )?;
+        page.gauge(
+            "process_start_time_seconds",
+            "Unix time at which the process started",
+            self.started.as_secs_f64(),
+        )?;
+        page.gauge("process_open_fds", "Open file descriptors", open_files())
+    }
+}
+
+fn open_files() -> f64 {
+    fs::read_dir("/proc/self/fd").map_or(0.0, |files| files.count() as f64)
+}
+
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> std::fmt::Result {
+        self.metric(name, help, &ConstGauge::new(value))
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: f64) -> std::fmt::Result {
+        self.metric(name, help, &ConstCounter::new(value))
+    }
+
+    fn info(
+        &mut self,
+        name: &str,
+        help: &str,
+        facts: Vec<(&'static str, String)>,
+    ) -> std::fmt::Result {
+        self.metric(name, help, &Info::new(facts))
+    }
+
+    fn metric(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> std::fmt::Result {
+        // A full stop, as the registry puts after its own.
+        let encoder =
+            self.0
+                .encode_descriptor(name, &format!("{help}."), None, metric.metric_type())?;
+        metric.encode(encoder)
+    }
+}

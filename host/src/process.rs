@@ -1,0 +1,75 @@
+//! What the system says about this process and its machine (procfs). Where it says nothing, 0.
+
+use std::fs;
+
+use crate::cgroup::keyed;
+
+/// Resident memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessMemory {
+    /// All of it.
+    pub resident_bytes: u64,
+    /// What is backed by no file, and so cannot be dropped.
+    pub anonymous_bytes: u64,
+}
+
+/// The process's resident memory.
+#[must_use]
+pub fn memory() -> ProcessMemory {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bytes = |key| keyed(&status, key).unwrap_or(0) << 10;
+    ProcessMemory {
+        resident_bytes: bytes("VmRSS"),
+        anonymous_bytes: bytes("RssAnon"),
+    }
+}
+
+/// Bytes of memory the machine has.
+#[must_use]
+pub fn machine_memory_bytes() -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    keyed(&info, "MemTotal").unwrap_or(0) << 10
+}
+
+/// CPUs the process may run on.
+#[must_use]
+pub fn cpus() -> f64 {
+    sterna_engine::team::default_threads() as f64
+}
+
+/// CPU time spent so far, user and system.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    cpu_ticks(&stat).unwrap_or(0) as f64 / TICKS_PER_SECOND
+}
+
+/// `USER_HZ`: what procfs counts in on every architecture we build for, whatever the kernel's own clock (proc(5)).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// `utime + stime`, the 14th and 15th fields; the second is the program's name, which may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut fields = after_name.split(' ').skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_any_name() {
+        let stat = "7 (a) b) R 1 2 3 4 5 6 7 8 9 10 40 2 0 0 20 0";
+        assert_eq!(cpu_ticks(stat), Some(42));
+        assert_eq!(cpu_ticks("7 (a"), None);
+    }
+
+    #[test]
+    fn this_process_has_memory_and_so_has_the_machine() {
+        let memory = memory();
+        assert!(memory.anonymous_bytes > 0 && memory.anonymous_bytes <= memory.resident_bytes);
+        assert!(memory.resident_bytes < machine_memory_bytes());
+    }
+}
