@@ -9,4 +9,4 @@ cargo clippy --profile ci -p sterna-kernels -p sterna-engine -p sterna-api -p st
   --features sterna-kernels/checks,sterna-engine/native -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-kernels --features relaxed-simd -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p sterna-engine -p sterna-config-env -p sterna-config-spin -p sterna-step-engine --lib -- -D warnings
-if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo "lint: shellcheck is not installed; shell scripts were not linted"; fi
+if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh k8s/shim/install.sh .ci/run; else echo "lint: shellcheck is not installed; shell scripts were not linted"; fi

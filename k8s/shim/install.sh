@@ -21,8 +21,9 @@ programs="sterna containerd-shim-sterna-v1"
 for program in $programs; do
   [ -f "$image/$program" ] || fail "the image has no /$program: it is not an image of Sterna with the shim"
 done
-mkdir -p "$NODE$BIN" 2>/dev/null && [ -w "$NODE$BIN" ] ||
+if ! mkdir -p "$NODE$BIN" 2>/dev/null || [ ! -w "$NODE$BIN" ]; then
   fail "$BIN cannot be written on this node; set BIN to a folder that can, and that is on containerd's PATH"
+fi
 
 # Version 2 is what containerd 1.x and 2.x both read, so it is what a file gets that does not exist yet.
 version=2
@@ -68,11 +69,12 @@ if [ -f "$config" ]; then
 else
   echo "version = $version" > "$new"
 fi
+# As runc's, or the kubelet would look for the pods' cgroups in the wrong place.
+systemd=$(grep -E '^[[:space:]]*SystemdCgroup[[:space:]]*=[[:space:]]*true' "$new" || true)
 {
   printf '\n# Added by the DaemonSet sterna-shim; the state before is in %s.before-sterna.\n' "$CONFIG"
   printf '[plugins."%s".containerd.runtimes.sterna]\n  runtime_type = "io.containerd.sterna.v1"\n' "$plugin"
-  # As runc's, or the kubelet would look for the pods' cgroups in the wrong place.
-  if grep -Eq '^[[:space:]]*SystemdCgroup[[:space:]]*=[[:space:]]*true' "$new"; then
+  if [ -n "$systemd" ]; then
     printf '  [plugins."%s".containerd.runtimes.sterna.options]\n    SystemdCgroup = true\n' "$plugin"
   fi
 } >> "$new"
