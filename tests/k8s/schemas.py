@@ -1,7 +1,7 @@
 """Strict validation of one object: unknown fields are refused, those of metadata included.
 
-Core kinds by kubernetes-validate's schemas, custom ones by the openAPIV3Schema of their CRD. Such a schema drops what it does not
-know; here it is closed first. CEL rules (x-kubernetes-validations) are not evaluated.
+Core kinds by kubernetes-validate's schemas, custom ones by the openAPIV3Schema of their CRD and the rules in it (rules.py). Such a
+schema drops what it does not know; here it is closed first.
 """
 
 import copy
@@ -13,6 +13,7 @@ import kubernetes_validate
 import yaml
 
 import overlays
+import rules
 
 # The oldest that k8s/README.md promises (preStop.sleep), and the newest that the package knows.
 KUBERNETES = ("1.30", "1.37")
@@ -29,6 +30,7 @@ def problems(item, crds):
         f"{overlays.name(item)}: {error.json_path}: {error.message}"
         for error in jsonschema.Draft202012Validator(crds[key]).iter_errors(item)
     ]
+    found += [f"{overlays.name(item)}: {problem}" for problem in rules.problems(item, crds[key])]
     return found + metadata_problems(item)
 
 

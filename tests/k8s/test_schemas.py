@@ -85,6 +85,27 @@ def test_a_broken_custom_object_is_refused(rendered, crds, overlay, kind, path, 
     assert found and any(named in problem for problem in found), found
 
 
+# Fields that are right each by itself: what the schemas' CEL rules are for.
+RULE_FAULTS = [
+    ("scale-to-zero", "InterceptorRoute", ["spec", "target", "portName"], "http", "exactly one of 'port' or 'portName'"),
+    ("scale-to-zero", "InterceptorRoute", ["spec", "scalingMetric"], {}, "at least one of 'concurrency' or 'requestRate'"),
+    ("routing/istio", "VirtualService", ["spec", "http", 0, "timeout"], "0s", "a valid duration greater than 1ms"),
+    ("routing/istio", "DestinationRule", ["spec", "trafficPolicy", "loadBalancer", "warmup", "duration"], "0s", "a valid duration"),
+    # Only once the default of `kind` is filled in.
+    ("routing/gateway", "InferencePool", ["spec", "endpointPickerRef"], {"name": "sterna-epp"}, "port is required when kind is 'Service'"),
+    ("routing/gateway", "HTTPRoute", ["spec", "rules", 0, "timeouts", "backendRequest"], "2s", None),
+    ("routing/gateway", "HTTPRoute", ["spec", "rules", 0, "timeouts"], {"request": "1s", "backendRequest": "2s"}, "cannot be longer than"),
+]
+
+
+@pytest.mark.parametrize(("overlay", "kind", "path", "value", "said"), RULE_FAULTS)
+def test_a_broken_rule_is_refused(rendered, crds, overlay, kind, path, value, said):
+    item = overlays.of_kind(rendered[overlay], kind)[0]
+    found = schemas.problems(set_at(item, path, value), crds)
+    # A request timeout of 0s is none, so nothing is longer than it.
+    assert found == [] if said is None else any(said in problem for problem in found), found
+
+
 def test_a_kind_without_a_schema_is_refused(crds):
     item = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {}}
     assert "move it to k8s/examples" in schemas.problems(item, crds)[0]
