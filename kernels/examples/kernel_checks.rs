@@ -6,7 +6,7 @@ use sterna_kernels::{Isa, checks};
 fn main() {
     let (mut passed, mut failed) = (0, 0);
     for isa in Isa::supported() {
-        for check in &checks::ALL {
+        for check in checks::ALL {
             match (check.run)(isa, checks::cases()) {
                 Ok(()) => {
                     passed += 1;

@@ -87,6 +87,13 @@ impl QuantizedActivations {
         &self.q[self.start + t * self.padded_k..][..self.padded_k]
     }
 
+    /// The tokens' rows, one behind the other.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn rows(&self, tokens: std::ops::Range<usize>) -> &[i8] {
+        &self.q[self.start + tokens.start * self.padded_k..][..tokens.len() * self.padded_k]
+    }
+
     /// Token `t` as the inner loops take it.
     #[inline]
     pub(crate) fn token_row(&self, t: usize) -> TokenRow<'_> {

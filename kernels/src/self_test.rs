@@ -107,6 +107,16 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
     attention(isa, &mut rng, 72, 7, Fill::Uniform)
 }
 
+/// A ternary matrix's bytes.
+pub(crate) fn packed(rng: &mut Rng, rows: usize, cols: usize, codes: Codes) -> Vec<u8> {
+    (0..rows * Ternary::row_bytes(cols))
+        .map(|_| match codes {
+            Codes::Random => rng.next() as u8,
+            Codes::AllThree => 0xff,
+        })
+        .collect()
+}
+
 /// Quantisation and ternary product, `[rows, cols]` by `n_tokens`, whole and cut into row chunks.
 pub(crate) fn ternary(
     isa: Isa,
@@ -118,12 +128,7 @@ pub(crate) fn ternary(
     fill: Fill,
 ) -> Result<(), SelfTestError> {
     let shape = || format!("[{rows}, {cols}] x {n_tokens}, {codes:?}, {fill:?}");
-    let packed: Vec<u8> = (0..rows * Ternary::row_bytes(cols))
-        .map(|_| match codes {
-            Codes::Random => rng.next() as u8,
-            Codes::AllThree => 0xff,
-        })
-        .collect();
+    let packed = packed(rng, rows, cols, codes);
     let x = fill.values(rng, n_tokens * cols);
     let fail = |kernel, detail: String| SelfTestError {
         isa: isa.name(),
@@ -315,7 +320,7 @@ pub(crate) fn attention(
 }
 
 /// Equal bits, or NaN in both.
-fn same(
+pub(crate) fn same(
     isa: Isa,
     kernel: &'static str,
     shape: &dyn Fn() -> String,

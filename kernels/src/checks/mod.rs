@@ -19,7 +19,7 @@ pub struct Check {
 }
 
 /// All of them.
-pub const ALL: [Check; 7] = [
+pub const ALL: &[Check] = &[
     Check {
         name: "ternary_shapes",
         run: ternary_shapes,
@@ -27,6 +27,11 @@ pub const ALL: [Check; 7] = [
     Check {
         name: "ternary_limits",
         run: ternary_limits,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Check {
+        name: "amx_layout",
+        run: crate::isa::amx_model::check,
     },
     Check {
         name: "dense_shapes",
@@ -195,8 +200,9 @@ macro_rules! isa_tests {
 #[cfg(test)]
 isa_tests! {
     scalar: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
-    avx2: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
-    avx512vnni: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    avx2: ternary_shapes ternary_limits amx_layout dense_shapes float_ops attention self_test golden;
+    amx_int8: ternary_shapes ternary_limits amx_layout dense_shapes float_ops attention self_test golden;
+    avx512vnni: ternary_shapes ternary_limits amx_layout dense_shapes float_ops attention self_test golden;
     neon: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
     neon_dotprod: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
     neon_i8mm: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;

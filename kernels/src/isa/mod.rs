@@ -5,12 +5,22 @@
 //! | `simd.rs` | sixteen float lanes: the trait the float kernels are written over |
 //! | `kernels.rs` | the list of kernels an ISA provides, and the macro that makes its float entry points |
 //! | `scalar.rs` | the oracle |
-//! | `avx2*.rs`, `avx512*.rs`, `neon*.rs`, `simd128*.rs` | one ISA each: lanes, ternary loop, dense loop |
+//! | `amx*.rs`, `avx2*.rs`, `avx512*.rs`, `neon*.rs`, `simd128*.rs` | one ISA each: lanes, ternary loop, dense loop |
 
 mod kernels;
 mod scalar;
 mod simd;
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_codes;
+#[cfg(target_arch = "x86_64")]
+mod amx_gemm;
+#[cfg(all(target_arch = "x86_64", any(test, feature = "checks")))]
+pub(crate) mod amx_model;
+#[cfg(target_arch = "x86_64")]
+mod amx_tiles;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -64,7 +74,8 @@ pub(crate) use simd128_inner::{Arranged, arrange};
 use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
 
 /// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
+    "amx-int8",
     "avx512vnni",
     "avx2",
     "neon-i8mm",
@@ -82,6 +93,8 @@ pub struct Isa(Kind);
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Scalar(Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Amx(amx::Amx),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -105,7 +118,7 @@ impl Isa {
         Self::supported().first().copied().unwrap_or(Self::SCALAR)
     }
 
-    /// `"avx512vnni"`, `"avx2"`, `"neon-i8mm"`, `"neon-dotprod"`, `"neon"`, `"simd128-relaxed"`, `"simd128"` or `"scalar"`.
+    /// `"amx-int8"`, `"avx512vnni"`, `"avx2"`, `"neon-i8mm"`, `"neon-dotprod"`, `"neon"`, `"simd128-relaxed"`, `"simd128"` or `"scalar"`.
     pub fn from_name(name: &str) -> Result<Isa, IsaError> {
         let supported = Self::supported();
         if let Some(isa) = supported.iter().find(|isa| isa.name() == name) {
@@ -136,6 +149,8 @@ impl Isa {
     pub fn supported() -> Vec<Isa> {
         let candidates = [
             #[cfg(target_arch = "x86_64")]
+            amx::Amx::new().map(|token| Isa(Kind::Amx(token))),
+            #[cfg(target_arch = "x86_64")]
             avx512::Avx512::new().map(|token| Isa(Kind::Avx512(token))),
             #[cfg(target_arch = "x86_64")]
             avx2::Avx2::new().map(|token| Isa(Kind::Avx2(token))),
@@ -156,6 +171,8 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx(_) => "amx-int8",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -179,6 +196,8 @@ macro_rules! dispatch {
             $(#[inline] pub(crate) fn $name(self, $($arg: $ty),*) $(-> $ret)? {
                 match self.0 {
                     Kind::Scalar(token) => token.$name($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    Kind::Amx(token) => token.$name($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     Kind::Avx2(token) => token.$name($($arg),*),
                     #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,139 @@
+//! Codes of sixteen matrix rows in the order of a tile: the B operand of `tdpbssd`, which holds four neighbouring columns
+//! (k) of sixteen outputs (n) in each row.
+//!
+//! ```text
+//! line 8g + d of a block (two tiles of 16 lines):   row 0: w[32g + 4d ..][..4]   row 1: the same   ...   row 15
+//! ```
+//!
+//! A block's 32 bytes hold group g in bits 6 - 2g, so dword d of a row is w[32g + 4d..][..4] for all four g at once: the
+//! packed dwords are transposed, a quarter of the work, and then shifted and masked.
+
+use std::arch::x86_64::*;
+
+use super::amx_tiles::ROWS;
+use super::avx512::Avx512;
+use crate::ternary::Block;
+
+/// One block (128 columns) of sixteen rows: lines of 16 x 4 codes. Two tiles, 2 KB.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Codes(pub(super) [[u8; 64]; 32]);
+
+impl Codes {
+    pub(super) const ZERO: Codes = Codes([[0; 64]; 32]);
+
+    /// Columns 0..64 or 64..128 as a tile.
+    #[inline(always)]
+    pub(super) fn tile(&self, half: usize) -> &[u8] {
+        self.0[16 * half..][..16].as_flattened()
+    }
+}
+
+/// Fills [`Codes`].
+pub(super) trait Interleave: Copy {
+    fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes);
+    /// Hints that `block` will be read soon.
+    fn prefetch(self, block: &Block);
+}
+
+impl Interleave for Avx512 {
+    #[inline(always)]
+    fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes) {
+        // SAFETY: the token exists only where its features were found.
+        unsafe { interleave(rows, codes) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, block: &Block) {
+        // SAFETY: a prefetch never faults; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(block.as_ptr().cast()) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn interleave(rows: [&Block; ROWS], codes: &mut Codes) {
+    // Rows 0..8, then 8..16; lanes: dwords 0..4 of row i, dwords 4..8 of it, the same of row i + 4.
+    let low = transpose([0, 1, 2, 3].map(|i| two(rows[i], rows[i + 4])));
+    let high = transpose([8, 9, 10, 11].map(|i| two(rows[i], rows[i + 4])));
+    let mask = _mm512_set1_epi8(3);
+    for d in 0..4 {
+        let lines = [
+            _mm512_shuffle_i64x2::<0b_10_00_10_00>(low[d], high[d]),
+            _mm512_shuffle_i64x2::<0b_11_01_11_01>(low[d], high[d]),
+        ];
+        for (half, line) in lines.into_iter().enumerate() {
+            let groups = [
+                _mm512_srli_epi16::<6>(line),
+                _mm512_srli_epi16::<4>(line),
+                _mm512_srli_epi16::<2>(line),
+                line,
+            ];
+            for (g, group) in groups.into_iter().enumerate() {
+                let to: &mut [u8; 64] = &mut codes.0[8 * g + 4 * half + d];
+                // SAFETY: a reference to 64 bytes.
+                unsafe {
+                    _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_and_si512(group, mask))
+                };
+            }
+        }
+    }
+}
+
+/// 32 bytes of two rows.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn two(a: &Block, b: &Block) -> __m512i {
+    let (a, b) = (super::avx2::load(a), super::avx2::load(b));
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b)
+}
+
+/// Within each 128-bit lane: dword i of vector j becomes dword j of vector i.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab_low, cd_low),
+        _mm512_unpackhi_epi64(ab_low, cd_low),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
+}
+
+/// The layout in plain Rust.
+#[cfg(any(test, feature = "checks"))]
+impl Interleave for super::Scalar {
+    fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes) {
+        for (k, line) in codes.0.iter_mut().enumerate() {
+            for (row, codes) in rows.iter().zip(line.as_chunks_mut::<4>().0) {
+                let (g, d) = (k / 8, k % 8);
+                *codes = std::array::from_fn(|i| row[4 * d + i] >> (6 - 2 * g) & 3);
+            }
+        }
+    }
+
+    fn prefetch(self, _block: &Block) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn shuffles_give_the_layout() {
+        let Some(isa) = Avx512::new() else {
+            println!("avx512vnni: not on this machine, not tested here");
+            return;
+        };
+        let mut rng = Rng::new(5);
+        let blocks: [Block; ROWS] =
+            std::array::from_fn(|_| std::array::from_fn(|_| rng.next() as u8));
+        let (mut expected, mut actual) = (Codes::ZERO, Codes([[9; 64]; 32]));
+        super::super::Scalar.interleave(blocks.each_ref(), &mut expected);
+        isa.interleave(blocks.each_ref(), &mut actual);
+        assert_eq!(actual.0, expected.0);
+    }
+}
