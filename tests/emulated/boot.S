@@ -73,8 +73,11 @@ start64:
     movw %ax, %ds
     movw %ax, %es
     movw %ax, %ss
-    xorl %ecx, %ecx                         # XCR0: x87, SSE, AVX and the three AVX-512 states
-    movl $0xe7, %eax
+    movl $0xd, %eax                         # XCR0: x87, SSE, AVX, the three AVX-512 states, the two of AMX where the CPU has them
+    xorl %ecx, %ecx
+    cpuid
+    andl $0x600e7, %eax
+    xorl %ecx, %ecx
     xorl %edx, %edx
     xsetbv
     movl $0xc0000081, %ecx                  # STAR: SYSCALL stays in ring 0, code selector 24, stack selector 32
