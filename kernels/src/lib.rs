@@ -9,6 +9,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod aligned;
 #[cfg(any(test, feature = "checks"))]
 pub mod checks;
 mod dense;

@@ -5,21 +5,18 @@
 //! ```
 
 use crate::Isa;
+use crate::aligned::Aligned;
 use crate::isa::Simd;
 use crate::ops::lanes::{self, LANES};
 use crate::pack::BLOCK;
 use crate::ternary::TokenRow;
-
-/// Rows start at its multiples.
-const CACHE_LINE: usize = 64;
 
 /// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated once.
 pub struct QuantizedActivations {
     k: usize,
     n_tokens: usize,
     padded_k: usize,
-    q: Vec<i8>,   // [n_tokens, padded_k], from `start` on
-    start: usize, // aligns the rows: a load that crosses cache lines costs two
+    q: Aligned<i8>, // [n_tokens, padded_k]
     scales: Vec<f32>,
     sums: Vec<i32>,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -34,8 +31,7 @@ impl QuantizedActivations {
             k: 0,
             n_tokens: 0,
             padded_k: 0,
-            q: Vec::with_capacity(max_tokens * padded_k + CACHE_LINE),
-            start: 0,
+            q: Aligned::with_capacity(max_tokens * padded_k),
             scales: Vec::with_capacity(max_tokens),
             sums: Vec::with_capacity(max_tokens),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -51,23 +47,20 @@ impl QuantizedActivations {
         self.k = k;
         self.n_tokens = n_tokens;
         self.padded_k = k.next_multiple_of(BLOCK);
-        self.q.clear();
-        self.q.resize(n_tokens * self.padded_k + CACHE_LINE, 0);
-        // `align_offset` may give up with usize::MAX; rows then merely lie unaligned.
-        self.start = self.q.as_ptr().align_offset(CACHE_LINE) % CACHE_LINE;
+        self.q.reset(n_tokens * self.padded_k);
         self.scales.clear();
         self.sums.clear();
         for t in 0..n_tokens {
-            let q = &mut self.q[self.start + t * self.padded_k..][..self.padded_k];
+            let q = &mut self.q[t * self.padded_k..][..self.padded_k];
             let (scale, sum) = isa.quantize_row(&x[t * k..][..k], &mut q[..k]);
             self.scales.push(scale);
             self.sums.push(sum);
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         {
-            let q = &self.q[self.start..][..n_tokens * self.padded_k];
-            self.arranged.resize(q.len() / BLOCK, Default::default());
-            crate::isa::arrange(q.as_chunks().0, &mut self.arranged);
+            self.arranged
+                .resize(self.q.len() / BLOCK, Default::default());
+            crate::isa::arrange(self.q.as_chunks().0, &mut self.arranged);
         }
     }
 
@@ -84,7 +77,7 @@ impl QuantizedActivations {
     /// Token `t`'s values -127..=127, padded with zeros to a multiple of 128.
     #[inline]
     pub fn row(&self, t: usize) -> &[i8] {
-        &self.q[self.start + t * self.padded_k..][..self.padded_k]
+        &self.q[t * self.padded_k..][..self.padded_k]
     }
 
     /// The tokens' rows, one behind the other.

@@ -1,6 +1,6 @@
 //! The packed ternary matrix and its product with int8 activations.
 
-use crate::isa::Kernels;
+use crate::isa::TernaryTiles;
 use crate::pack::{BLOCK, BLOCK_BYTES};
 use crate::{Isa, OutputRows, QuantizedActivations, ShapeError};
 
@@ -119,7 +119,7 @@ pub fn ternary_matmul(isa: Isa, w: Ternary<'_>, x: &QuantizedActivations, mut ou
 
 /// Walks rows and tokens in tiles of R x T around an ISA's `ternary_tile`; single tokens take R1 rows at once.
 #[inline(always)]
-pub(crate) fn matmul_tiles<S: Kernels, const R1: usize, const R: usize, const T: usize>(
+pub(crate) fn matmul_tiles<S: TernaryTiles, const R1: usize, const R: usize, const T: usize>(
     s: S,
     w: Ternary<'_>,
     x: &QuantizedActivations,
@@ -143,7 +143,7 @@ pub(crate) fn matmul_tiles<S: Kernels, const R1: usize, const R: usize, const T:
 
 /// Rows `range` for tokens t..t + T; returns T.
 #[inline(always)]
-fn row_tiles<S: Kernels, const R: usize, const T: usize>(
+fn row_tiles<S: TernaryTiles, const R: usize, const T: usize>(
     s: S,
     w: Ternary<'_>,
     x: &QuantizedActivations,

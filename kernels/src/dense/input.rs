@@ -2,6 +2,7 @@
 
 use super::DenseType;
 use crate::Isa;
+use crate::aligned::Aligned;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::SplitRow;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -21,13 +22,13 @@ pub struct DenseInput {
     ty: DenseType,
     k: usize,
     n_tokens: usize,
-    rows: Vec<f32>, // [n_tokens, k], float types
-    wide: Vec<i16>, // [n_tokens, k], quantised types
+    rows: Vec<f32>,     // [n_tokens, k], float types
+    wide: Aligned<i16>, // [n_tokens, k], quantised types
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     split: Split, // Q6_K
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     groups: Vec<simd128_q6_k::Group>, // [n_tokens, k/16], Q6_K
-    scales: Vec<f32>, // [n_tokens], quantised types
+    scales: Vec<f32>,   // [n_tokens], quantised types
 }
 
 impl DenseInput {
@@ -39,7 +40,7 @@ impl DenseInput {
             k: 0,
             n_tokens: 0,
             rows: Vec::with_capacity(n),
-            wide: Vec::with_capacity(n),
+            wide: Aligned::with_capacity(n),
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             split: Split::default(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -66,8 +67,7 @@ impl DenseInput {
             DenseType::Q8_0 => LIMIT_Q8_0,
             DenseType::Q6K => LIMIT_Q6_K,
         };
-        self.wide.clear();
-        self.wide.resize(x.len(), 0);
+        self.wide.reset(x.len());
         for (x, q) in x
             .chunks_exact(k.max(1))
             .zip(self.wide.chunks_exact_mut(k.max(1)))
@@ -103,7 +103,7 @@ impl DenseInput {
         &self.rows[t * self.k..][..self.k]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn quant_row(&self, t: usize) -> QuantRow<'_> {
         let range = t * self.k..(t + 1) * self.k;
         QuantRow {
@@ -133,35 +133,45 @@ impl DenseInput {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[derive(Default)]
 struct Split {
-    high: Vec<i8>, // [n_tokens, k]
-    low: Vec<i8>,  // [n_tokens, k]
+    high: Aligned<i8>, // [n_tokens, k]
+    low: Aligned<i8>,  // [n_tokens, k]
     #[cfg(target_arch = "x86_64")]
-    pairs: Vec<i16>, // [n_tokens, k/2]
+    pairs: Aligned<i16>, // [n_tokens, k/2]
+    #[cfg(target_arch = "x86_64")]
+    offsets: Aligned<i32>, // [n_tokens, k/4]
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 impl Split {
     fn set(&mut self, wide: &[i16]) {
-        self.low.clear();
-        self.low.extend(wide.iter().map(|v| *v as i8));
-        self.high.clear();
-        self.high
-            .extend(wide.iter().map(|v| ((v - i16::from(*v as i8)) >> 8) as i8));
+        self.low.reset(wide.len());
+        self.high.reset(wide.len());
+        for ((low, high), v) in self.low.iter_mut().zip(self.high.iter_mut()).zip(wide) {
+            *low = *v as i8;
+            *high = ((v - i16::from(*low)) >> 8) as i8;
+        }
         #[cfg(target_arch = "x86_64")]
         {
-            self.pairs.clear();
-            self.pairs
-                .extend(wide.as_chunks().0.iter().map(|[a, b]| a + b));
+            self.pairs.reset(wide.len() / 2);
+            for (pair, [a, b]) in self.pairs.iter_mut().zip(wide.as_chunks().0) {
+                *pair = a + b;
+            }
+            self.offsets.reset(wide.len() / 4);
+            for (offset, [a, b]) in self.offsets.iter_mut().zip(self.pairs.as_chunks().0) {
+                *offset = -32 * (i32::from(*a) + i32::from(*b));
+            }
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn row(&self, range: std::ops::Range<usize>) -> SplitRow<'_> {
         SplitRow {
             high: &self.high[range.clone()],
             low: &self.low[range.clone()],
             #[cfg(target_arch = "x86_64")]
             pairs: &self.pairs[range.start / 2..range.end / 2],
+            #[cfg(target_arch = "x86_64")]
+            offsets: &self.offsets[range.start / 4..range.end / 4],
         }
     }
 }

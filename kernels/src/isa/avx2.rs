@@ -5,8 +5,9 @@ use std::arch::x86_64::*;
 use super::simd::Simd;
 use crate::ops::lanes::LANES;
 
-/// How far ahead of a linear read to prefetch, in bytes (README.md has the measurements).
+/// How far ahead of a linear read to prefetch, in bytes: into L1, and into L2 (README.md has the measurements).
 const PREFETCH_BYTES: usize = 1024;
+const PREFETCH_FAR_BYTES: usize = 8192;
 
 /// Proof of AVX2 and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +121,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn prefetch<T>(self, at: &T) {
-        prefetch(at);
+        prefetch_far(at);
     }
     #[inline(always)]
     fn sum(self, v: F32x16) -> f32 {
@@ -136,7 +137,7 @@ impl Simd for Avx2 {
     }
 }
 
-/// Prefetches the line `PREFETCH_BYTES` behind `at`.
+/// Prefetches the line `PREFETCH_BYTES` behind `at` into L1.
 #[inline(always)]
 pub(super) fn prefetch<T>(at: &T) {
     let p = std::ptr::from_ref(at)
@@ -144,6 +145,16 @@ pub(super) fn prefetch<T>(at: &T) {
         .wrapping_add(PREFETCH_BYTES);
     // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(p) };
+}
+
+/// Prefetches the line `PREFETCH_FAR_BYTES` behind `at` into L2: into L1, so far ahead, it would push out what is in use.
+#[inline(always)]
+pub(super) fn prefetch_far<T>(at: &T) {
+    let p = std::ptr::from_ref(at)
+        .cast::<i8>()
+        .wrapping_add(PREFETCH_FAR_BYTES);
+    // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(p) };
 }
 
 /// 32 bytes.
@@ -188,15 +199,6 @@ impl super::Kernels for Avx2 {
     }
 
     #[inline]
-    fn ternary_tile<const R: usize, const T: usize>(
-        self,
-        w: [&[crate::ternary::Block]; R],
-        x: [crate::ternary::TokenRow<'_>; T],
-    ) -> [[i32; T]; R] {
-        with_token!(super::avx2_ternary::tile(w, x))
-    }
-
-    #[inline]
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         with_token!(super::avx2_dense::q8_0_row(w, x))
     }
@@ -204,5 +206,16 @@ impl super::Kernels for Avx2 {
     #[inline]
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         with_token!(super::avx2_dense::q6_k_row(w, x))
+    }
+}
+
+impl super::TernaryTiles for Avx2 {
+    #[inline]
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[crate::ternary::Block]; R],
+        x: [crate::ternary::TokenRow<'_>; T],
+    ) -> [[i32; T]; R] {
+        with_token!(super::avx2_ternary::tile(w, x))
     }
 }

@@ -1,8 +1,8 @@
-//! AVX-512 with VNNI: sixteen lanes are one `__m512`. The quantised dense loops are AVX2's.
+//! AVX-512 with VNNI: sixteen lanes are one `__m512`. Q8_0's loop is AVX2's.
 
 use std::arch::x86_64::*;
 
-use super::avx2::{Avx2, prefetch};
+use super::avx2::{Avx2, prefetch_far};
 use super::simd::Simd;
 use crate::ops::lanes::LANES;
 
@@ -106,20 +106,11 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn prefetch<T>(self, at: &T) {
-        prefetch(at);
+        prefetch_far(at);
     }
     #[inline(always)]
     fn sum(self, v: F32x16) -> f32 {
-        with_token!({
-            let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v.0));
-            let eight = _mm256_add_ps(_mm512_castps512_ps256(v.0), _mm256_castpd_ps(high));
-            let four = _mm_add_ps(
-                _mm256_castps256_ps128(eight),
-                _mm256_extractf128_ps::<1>(eight),
-            );
-            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
-        })
+        with_token!(super::avx512_sums::tree_sum(v.0))
     }
 }
 
@@ -132,16 +123,13 @@ impl super::Kernels for Avx512 {
         x: &crate::QuantizedActivations,
         out: &mut crate::OutputRows<'_>,
     ) {
-        crate::ternary::matmul_tiles::<_, 1, 4, 8>(self, w, x, out);
-    }
-
-    #[inline]
-    fn ternary_tile<const R: usize, const T: usize>(
-        self,
-        w: [&[crate::ternary::Block]; R],
-        x: [crate::ternary::TokenRow<'_>; T],
-    ) -> [[i32; T]; R] {
-        with_token!(super::avx512_ternary::tile(w, x))
+        match x.n_tokens() {
+            1 => with_token!(super::avx512_gemv::matvec(w, x, out)),
+            2..super::avx512_gemm::MIN_TOKENS => {
+                with_token!(super::avx512_batch::matmul(w, x, out))
+            }
+            _ => with_token!(super::avx512_gemm::matmul(w, x, out)),
+        }
     }
 
     #[inline]
@@ -151,6 +139,19 @@ impl super::Kernels for Avx512 {
 
     #[inline]
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
-        self.0.q6_k_row(w, x)
+        x.map(|token| with_token!(super::avx512_q6_k::row(w, token)))
+    }
+
+    fn q6_k_matmul(
+        self,
+        w: crate::Dense<'_>,
+        x: &crate::DenseInput,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        if x.n_tokens() == 1 {
+            crate::dense::quant_rows(self, w, x, out);
+        } else {
+            with_token!(super::avx512_q6_k::matmul(w, x, out));
+        }
     }
 }

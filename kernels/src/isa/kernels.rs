@@ -32,6 +32,9 @@ pub(crate) struct SplitRow<'a> {
     /// wide[2i] + wide[2i+1]
     #[cfg(target_arch = "x86_64")]
     pub(crate) pairs: &'a [i16],
+    /// -32 * (wide[4i] + wide[4i+1] + wide[4i+2] + wide[4i+3]): what 32 more in each of four weights adds, taken off
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) offsets: &'a [i32],
 }
 
 /// Every kernel of one instruction set.
@@ -49,12 +52,6 @@ pub(crate) trait Kernels: Simd {
     fn dense_matmul(self, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
 
     fn ternary_matmul(self, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
-    /// sums[r][t] = sum of code * q, exact. All rows and tokens have as many blocks as `w[0]`.
-    fn ternary_tile<const R: usize, const T: usize>(
-        self,
-        w: [&[Block]; R],
-        x: [TokenRow<'_>; T],
-    ) -> [[i32; T]; R];
     /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in i32).
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T];
     /// Lane 8 (b % 2) + j sums d * (block b's scaled products i with i % 32 / 4 == j, exact in i32).
@@ -64,6 +61,16 @@ pub(crate) trait Kernels: Simd {
     fn q6_k_matmul(self, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
         crate::dense::quant_rows(self, w, x, out);
     }
+}
+
+/// The ternary inner loop of an ISA that lets [`crate::ternary::matmul_tiles`] walk rows and tokens.
+pub(crate) trait TernaryTiles: Kernels {
+    /// sums[r][t] = sum of code * q, exact. All rows and tokens have as many blocks as `w[0]`.
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[Block]; R],
+        x: [TokenRow<'_>; T],
+    ) -> [[i32; T]; R];
 }
 
 /// Entry points of the float kernels inside an `impl Kernels`: `plain`, or compiled with a target feature list.

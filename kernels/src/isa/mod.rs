@@ -33,7 +33,15 @@ mod avx2_ternary;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
-mod avx512_ternary;
+mod avx512_batch;
+#[cfg(target_arch = "x86_64")]
+mod avx512_gemm;
+#[cfg(target_arch = "x86_64")]
+mod avx512_gemv;
+#[cfg(target_arch = "x86_64")]
+mod avx512_q6_k;
+#[cfg(target_arch = "x86_64")]
+mod avx512_sums;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -65,7 +73,7 @@ mod simd128_turns;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use kernels::SplitRow;
-pub(crate) use kernels::{Kernels, QuantRow};
+pub(crate) use kernels::{Kernels, QuantRow, TernaryTiles};
 pub(crate) use scalar::Scalar;
 pub(crate) use simd::{Simd, tree_sum};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

@@ -196,15 +196,6 @@ impl<L: Level> super::Kernels for Neon<L> {
     }
 
     #[inline(always)]
-    fn ternary_tile<const R: usize, const T: usize>(
-        self,
-        w: [&[crate::ternary::Block]; R],
-        x: [crate::ternary::TokenRow<'_>; T],
-    ) -> [[i32; T]; R] {
-        super::neon_ternary::tile(self.0, w, x)
-    }
-
-    #[inline(always)]
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         super::neon_dense::q8_0_row(w, x)
     }
@@ -212,5 +203,16 @@ impl<L: Level> super::Kernels for Neon<L> {
     #[inline(always)]
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         super::neon_dense::q6_k_row(self.0, w, x)
+    }
+}
+
+impl<L: Level> super::TernaryTiles for Neon<L> {
+    #[inline(always)]
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[crate::ternary::Block]; R],
+        x: [crate::ternary::TokenRow<'_>; T],
+    ) -> [[i32; T]; R] {
+        super::neon_ternary::tile(self.0, w, x)
     }
 }

@@ -1,6 +1,6 @@
 //! The oracle: every kernel in plain Rust, written to be read. All other instruction sets must give its bits.
 
-use super::kernels::{Kernels, QuantRow};
+use super::kernels::{Kernels, QuantRow, TernaryTiles};
 use super::simd::{Simd, tree_sum};
 use crate::dense::{q6_k, q8_0};
 use crate::ops::lanes::LANES;
@@ -92,21 +92,6 @@ impl Kernels for Scalar {
         crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
     }
 
-    fn ternary_tile<const R: usize, const T: usize>(
-        self,
-        w: [&[Block]; R],
-        x: [TokenRow<'_>; T],
-    ) -> [[i32; T]; R] {
-        w.map(|row| {
-            x.map(|token| {
-                row.iter()
-                    .zip(token.q)
-                    .map(|(block, x)| ternary_block(block, x))
-                    .sum()
-            })
-        })
-    }
-
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         x.map(|x| {
             let mut lanes = [0.0; LANES];
@@ -149,6 +134,23 @@ impl Kernels for Scalar {
                 }
             }
             lanes
+        })
+    }
+}
+
+impl TernaryTiles for Scalar {
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[Block]; R],
+        x: [TokenRow<'_>; T],
+    ) -> [[i32; T]; R] {
+        w.map(|row| {
+            x.map(|token| {
+                row.iter()
+                    .zip(token.q)
+                    .map(|(block, x)| ternary_block(block, x))
+                    .sum()
+            })
         })
     }
 }

@@ -294,15 +294,6 @@ impl super::Kernels for Simd128 {
     }
 
     #[inline]
-    fn ternary_tile<const R: usize, const T: usize>(
-        self,
-        w: [&[Block]; R],
-        x: [TokenRow<'_>; T],
-    ) -> [[i32; T]; R] {
-        w.map(|row| super::simd128_inner::tokens(row, x.map(|token| token.arranged)))
-    }
-
-    #[inline]
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         super::simd128_dense::q8_0_row(w, x)
     }
@@ -320,5 +311,16 @@ impl super::Kernels for Simd128 {
         out: &mut crate::OutputRows<'_>,
     ) {
         super::simd128_q6_k::matmul(w, x, out);
+    }
+}
+
+impl super::TernaryTiles for Simd128 {
+    #[inline]
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[Block]; R],
+        x: [TokenRow<'_>; T],
+    ) -> [[i32; T]; R] {
+        w.map(|row| super::simd128_inner::tokens(row, x.map(|token| token.arranged)))
     }
 }

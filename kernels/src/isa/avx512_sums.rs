@@ -1,0 +1,64 @@
+//! From sums in vector lanes to outputs, for many rows at a time: one division instruction serves four or sixteen rows.
+
+use std::arch::x86_64::*;
+
+use crate::{OutputRows, QuantizedActivations, Ternary};
+
+/// The sums of the lanes of four vectors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
+pub(super) fn add_lanes(v: [__m512i; 4]) -> __m128i {
+    // Pairs of 32-bit lanes, then pairs of 64-bit ones: lane j of each quarter then belongs to v[j].
+    let ab = _mm512_add_epi32(
+        _mm512_unpacklo_epi32(v[0], v[1]),
+        _mm512_unpackhi_epi32(v[0], v[1]),
+    );
+    let cd = _mm512_add_epi32(
+        _mm512_unpacklo_epi32(v[2], v[3]),
+        _mm512_unpackhi_epi32(v[2], v[3]),
+    );
+    let quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let halves = _mm256_add_epi32(
+        _mm512_castsi512_si256(quarters),
+        _mm512_extracti64x4_epi64::<1>(quarters),
+    );
+    _mm_add_epi32(
+        _mm256_castsi256_si128(halves),
+        _mm256_extracti128_si256::<1>(halves),
+    )
+}
+
+/// The fixed tree over sixteen lanes: j and j + 8, then j + 4, j + 2, j + 1.
+#[inline]
+#[target_feature(enable = "avx512f,avx2")]
+pub(super) fn tree_sum(v: __m512) -> f32 {
+    let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v));
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm256_castpd_ps(high));
+    let four = _mm_add_ps(
+        _mm256_castps256_ps128(eight),
+        _mm256_extractf128_ps::<1>(eight),
+    );
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
+/// Turns token `t`'s sums of code * q for up to four rows from `row` on into outputs, as [`crate::ternary::output`] does.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
+pub(super) fn write4(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+    row: usize,
+    t: usize,
+    sums: __m128i,
+) {
+    let at = row - out.range().start;
+    let trits = _mm_sub_epi32(sums, _mm_set1_epi32(x.sum(t)));
+    let scaled = _mm_div_ps(_mm_cvtepi32_ps(trits), _mm_set1_ps(x.scale(t)));
+    let result = _mm_mul_ps(scaled, _mm_set1_ps(w.scale()));
+    let line = &mut out.token(t)[at..];
+    let n = line.len().min(4);
+    // SAFETY: the mask lets only the first n lanes be written, all inside `line`.
+    unsafe { _mm_mask_storeu_ps(line.as_mut_ptr(), (1 << n) - 1, result) };
+}
