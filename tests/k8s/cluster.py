@@ -103,7 +103,8 @@ def operators_deployment(app, executor):
         container["args"] = ["up", "--listen", "0.0.0.0:80", "-f", spec["image"], "--runtime-config-file", "/runtime-config.toml"]
     else:
         container["command"] = ["/"]
-    pod = {"containers": [container]}
+    container["volumeMounts"] = spec.get("volumeMounts", [])
+    pod = {"containers": [container], "volumes": spec.get("volumes", [])}
     if "runtimeClassName" in config:
         pod["runtimeClassName"] = config["runtimeClassName"]
     return {

@@ -50,6 +50,7 @@ FAULTS = [
     (["spinkube"], "RuntimeClass/sterna", ["handler"], "spin", "and not spin"),
     (["spinkube"], "RuntimeClass/sterna", ["scheduling"], DELETE, "nodes without the shim"),
     (["spinkube"], "NetworkPolicy/sterna", ["spec", "ingress", 0, "ports", 0, "port"], "http", "port http is none of"),
+    (["spinkube-model-volume"], "SpinApp/sterna", ["spec", "volumeMounts", 0, "name"], "x", "no volume x"),
     # The component has no host around it that would answer.
     (["spinkube-stock"], "SpinApp/sterna-spin", ["spec", "checks", "readiness", "httpGet", "path"], "/readyz", "/readyz, which is not"),
     (["spinkube-stock"], "SpinApp/sterna-spin", ["spec", "variables", 0, "name"], "drain", "there is no variable drain"),

@@ -13,7 +13,7 @@ APPLIED_TO = {
     "routing/gateway": ["base"],
     "routing/gateway-spinkube": ["spinkube", "spinkube-up"],
     "llm-compute": ["base", "spinkube"],
-    "spinkube-drain": ["spinkube", "spinkube-up", "scale-to-zero"],
+    "spinkube-drain": ["spinkube", "spinkube-up", "spinkube-model-volume", "scale-to-zero"],
     **{f"spot/{cloud}-drain": [f"spot/{cloud}", "spinkube-up"] for cloud in ("aws", "gcp", "azure")},
     # Parts of Deployments that are not ours.
     "scale-to-zero-ticks": [],
