@@ -9,6 +9,8 @@ import overlays
 
 # Prometheus's own.
 FOREIGN = {"up"}
+# Labels that it puts on every series.
+PROMETHEUS = {"job", "namespace", "pod"}
 # Of Grafana, in the dashboard.
 GRAFANA = {"$__rate_interval": "5m", "$job": "sterna"}
 
@@ -54,6 +56,34 @@ def selectors(promql):
     return found
 
 
+def listed():
+    """The list of metrics that the host's own tests hold it to: name -> labels; a histogram's three series apart."""
+    found = {}
+    for line in (overlays.ROOT / "tests" / "ops" / "metrics.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, kind, labels = line.split()
+            labels = set() if labels == "-" else set(labels.split(","))
+            if kind == "histogram":
+                found |= {f"{name}_bucket": {"le"}, f"{name}_sum": set(), f"{name}_count": set()}
+            else:
+                found[name] = labels
+    return found
+
+
+def unlisted(promql):
+    """The metrics and labels of an expression that the list does not have."""
+    known, found = listed(), []
+    for name, matchers in selectors(promql):
+        if name in FOREIGN:
+            continue
+        if name not in known:
+            found.append(name)
+            continue
+        labels = {label for label, _, _ in matchers} | {label for by in re.findall(r"\bby \((.*?)\)", promql) for label in by.split(",")}
+        found += [f"{name}{{{label}}}" for label in sorted(labels - known[name] - PROMETHEUS)]
+    return found
+
+
 def series(page):
     """What a metrics page shows: name -> list of label maps."""
     shown = {}
@@ -74,8 +104,7 @@ def unknown(promql, shown):
             found.append(name)
             continue
         for label, operator, value in matchers:
-            # Put there by Prometheus.
-            if label in ("job", "namespace", "pod"):
+            if label in PROMETHEUS:
                 continue
             for wanted in value.split("|"):
                 if not any(labels.get(label) == wanted for labels in shown[name]):

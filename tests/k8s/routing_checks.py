@@ -1,8 +1,8 @@
-"""As checks.py, for what sends requests to replicas."""
+"""As checks.py, for what sends requests to replicas and what scrapes them."""
 
 import source
 from checks import FOREIGN_SERVICES, check
-from cluster import ports
+from cluster import has, ports
 from overlays import group, name, named, of_kind
 
 
@@ -78,3 +78,40 @@ def routes_lead_somewhere(cluster):
                 if path not in source.api_paths():
                     found.append(f"{name(route)}: {path} is no path of the API")
     return found
+
+
+@check
+def scrapes_hit_metrics(cluster):
+    found = []
+    for monitor in of_kind(cluster.items, "ServiceMonitor"):
+        services = [
+            item
+            for item in of_kind(cluster.items, "Service")
+            if has(item["metadata"].get("labels", {}), monitor["spec"]["selector"]["matchLabels"])
+        ]
+        for service in services:
+            for endpoint in monitor["spec"]["endpoints"]:
+                if endpoint["port"] not in [port.get("name") for port in service["spec"]["ports"]]:
+                    found.append(f"{name(monitor)}: {name(service)} has no port named {endpoint['port']}")
+        found += wrong_paths(monitor, monitor["spec"]["endpoints"])
+    for monitor in of_kind(cluster.items, "PodMonitor"):
+        for work in cluster.pods_with(monitor["spec"]["selector"]["matchLabels"]):
+            for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+                if endpoint["port"] not in ports(work):
+                    found.append(f"{name(monitor)}: {name(work)} has no port named {endpoint['port']}")
+        found += wrong_paths(monitor, monitor["spec"]["podMetricsEndpoints"])
+    monitors = of_kind(cluster.items, "ServiceMonitor", "PodMonitor")
+    if monitors and not any(scraped(cluster, monitor) for monitor in monitors):
+        found.append("nothing is scraped")
+    return found
+
+
+def scraped(cluster, monitor):
+    labels = monitor["spec"]["selector"]["matchLabels"]
+    if monitor["kind"] == "PodMonitor":
+        return bool(cluster.pods_with(labels))
+    return any(has(item["metadata"].get("labels", {}), labels) for item in of_kind(cluster.items, "Service"))
+
+
+def wrong_paths(monitor, endpoints):
+    return [f"{name(monitor)}: {e['path']} is not served" for e in endpoints if e["path"] not in source.host_paths()]

@@ -74,6 +74,10 @@ FAULTS = [
     (["base", "routing/gateway"], "HTTPRoute/sterna", ["spec", "rules", 0, "backendRefs", 0, "name"], "x", "no InferencePool x"),
     (["base", "routing/gateway"], "HTTPRoute/sterna", ["spec", "rules", 1, "backendRefs", 0, "port"], 81, "there is no Service sterna"),
     (["base", "routing/gateway"], "HTTPRoute/sterna", ["spec", "rules", 0, "matches", 0, "path", "value"], "/v1/chat", "/v1/chat is no path"),
+    (["base", "observability"], "ServiceMonitor/sterna", ["spec", "endpoints", 0, "port"], "web", "no port named web"),
+    (["base", "observability"], "ServiceMonitor/sterna", ["spec", "endpoints", 0, "path"], "/stats", "/stats is not served"),
+    (["base", "observability"], "ServiceMonitor/sterna", ["spec", "selector", "matchLabels", "a"], "b", "nothing is scraped"),
+    (["spinkube", "observability"], "PodMonitor/sterna", ["spec", "podMetricsEndpoints", 0, "port"], "http", "no port named http"),
     (["spinkube", "llm-compute"], "SpinApp/my-spin-app", ["spec", "runtimeConfig", "loadFromSecret"], "x", "there is no Secret x"),
 ]
 

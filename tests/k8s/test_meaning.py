@@ -1,5 +1,7 @@
 """Overlays mean what they should, alone or on what they are applied to."""
 
+import json
+
 import pytest
 
 import overlays
@@ -9,6 +11,7 @@ from cluster import Cluster, pod_spec
 
 # What stands alone, and each of the others on everything it may be applied to.
 APPLIED_TO = {
+    "observability": ["base", "spinkube", "spinkube-up"],
     "routing/istio": ["base", "spinkube", "spinkube-up"],
     "routing/gateway": ["base"],
     "routing/gateway-spinkube": ["spinkube", "spinkube-up"],
@@ -78,3 +81,11 @@ def test_the_llm_configuration_is_what_spin_reads(rendered):
     service = config["url"].removeprefix("http://")
     for below in APPLIED_TO["llm-compute"]:
         assert overlays.named(Cluster(rendered[below]).items, "Service", service)["spec"]["ports"][0]["port"] == 80
+
+
+def test_the_dashboard_is_a_dashboard(rendered):
+    data = overlays.named(rendered["observability"], "ConfigMap", "sterna-dashboard")["data"]
+    dashboard = json.loads(data["sterna.json"])
+    places = [tuple(panel["gridPos"].values()) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places) > 10
+    assert all(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])

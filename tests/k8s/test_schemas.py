@@ -75,6 +75,8 @@ CUSTOM_FAULTS = [
     ("routing/istio", "DestinationRule", ["spec", "trafficPolicy", "loadBalancer", "warmup", "time"], "1s", "time"),
     ("routing/gateway", "InferencePool", ["spec", "targetPorts", 0, "number"], 70000, "70000"),
     ("routing/gateway", "HTTPRoute", ["spec", "rules", 0, "matches", 0, "path", "type"], "Glob", "Glob"),
+    ("observability", "PrometheusRule", ["spec", "groups", 0, "rules", 0, "expression"], "1", "expression"),
+    ("observability", "ServiceMonitor", ["spec", "endpoints", 0, "interval"], "often", "often"),
 ]
 
 
