@@ -25,7 +25,7 @@ mod ternary;
 
 pub use dense::{Dense, DenseInput, DenseType, dense_matmul, encode_dense_row};
 pub use error::{IsaError, SelfTestError, ShapeError};
-pub use isa::Isa;
+pub use isa::{Isa, PeakRun};
 pub use ops::activation::{add_assign, relu2_mul, silu_mul};
 pub use ops::attention::{attention_mix, attention_scores};
 pub use ops::exp::{exp_f32, ln_f32};

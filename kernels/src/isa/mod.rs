@@ -8,6 +8,7 @@
 //! | `amx*.rs`, `avx2*.rs`, `avx512*.rs`, `neon*.rs`, `simd128*.rs` | one ISA each: lanes, ternary loop, dense loop |
 
 mod kernels;
+mod probe;
 mod scalar;
 mod simd;
 
@@ -74,6 +75,7 @@ mod simd128_turns;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use kernels::SplitRow;
 pub(crate) use kernels::{Kernels, QuantRow, TernaryTiles};
+pub use probe::PeakRun;
 pub(crate) use scalar::Scalar;
 pub(crate) use simd::{Simd, tree_sum};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
