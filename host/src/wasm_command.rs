@@ -4,7 +4,7 @@ use anyhow::bail;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sync::Command;
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::sandbox::lend_nothing;
@@ -21,15 +21,16 @@ pub struct Output {
     pub stdout: Vec<u8>,
 }
 
-/// Run `wasm` with `args`, the first of which is its name. It sees no files, no network and no environment; its standard
-/// error is ours.
+/// Run `wasm` with `args`, the first of which is its name, and `stdin`. It sees no files, no network and no environment;
+/// its standard error is ours.
 ///
 /// # Errors
 /// Bytes that are no command, or a trap.
-pub fn run(wasm: &[u8], args: &[&str]) -> anyhow::Result<Output> {
+pub fn run(wasm: &[u8], args: &[&str], stdin: &[u8]) -> anyhow::Result<Output> {
     let stdout = MemoryOutputPipe::new(OUTPUT_BYTES);
     let wasi = WasiCtx::builder()
         .args(args)
+        .stdin(MemoryInputPipe::new(stdin.to_vec()))
         .stdout(stdout.clone())
         .inherit_stderr()
         .build();

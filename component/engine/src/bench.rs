@@ -1,4 +1,11 @@
 //! How fast a model runs here: one measurement for native and wasm, so that their figures can be compared.
+//!
+//! Natively the machine's limits are measured between the repetitions, so that a share is of what the machine gave at
+//! that time; `limits` has those loops, `report` what is printed.
+
+#[cfg(feature = "native")]
+mod limits;
+mod report;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,9 +15,11 @@ use sterna_kernels::Isa;
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::{KvCache, KvShape};
-use crate::model::Model;
+use crate::model::{Layer, Model};
+use crate::optimisations::Optimisations;
 use crate::sampler::{Params, Sampler};
 use crate::team::Team;
+pub use report::{BenchReport, Decode, Machine, Prefill, Spread};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -29,6 +38,8 @@ pub struct BenchOptions {
     pub threads: usize,
     /// The instruction set.
     pub isa: Isa,
+    /// What is on.
+    pub optimisations: Optimisations,
 }
 
 impl BenchOptions {
@@ -43,73 +54,47 @@ impl BenchOptions {
             reps: 3,
             threads: 1,
             isa,
+            optimisations: Optimisations::ALL,
         }
     }
 }
 
-/// Tokens a second over the repetitions.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-#[allow(missing_docs, reason = "they are what they say")]
-pub struct Rate {
-    pub median: f64,
-    pub min: f64,
-    pub max: f64,
+/// Tokens a second of each repetition.
+#[derive(Default)]
+struct Rates {
+    prefill: Vec<f64>,
+    decode: Vec<f64>,
+    /// One sequence's, where several are measured.
+    one_sequence: Vec<f64>,
 }
 
-/// What was measured.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct BenchReport {
-    /// The model's id.
-    pub model: String,
-    /// Weights, embeddings included.
-    pub parameters: u64,
-    /// How the output head is stored.
-    pub head: String,
-    /// The instruction set.
-    pub isa: String,
-    /// Threads that computed.
-    pub threads: usize,
-    /// Prompt tokens.
-    pub prompt: usize,
-    /// Generated tokens.
-    pub generate: usize,
-    /// Sequences that generated at the same time.
-    pub batch: usize,
-    /// Repetitions.
-    pub reps: usize,
-    /// Prompt tokens a second.
-    pub prefill_tokens_per_s: Rate,
-    /// Generated tokens a second, all sequences together.
-    pub decode_tokens_per_s: Option<Rate>,
-    /// Bytes of weights read to generate one token of one sequence.
-    pub bytes_per_token: u64,
-    /// What decoding read a second, in 1e9 bytes, at the median.
-    pub decode_gb_per_s: Option<f64>,
-}
-
-/// Measure prefill and decode. Greedy sampling is part of the decode time.
+/// Measure prefill, decode and, natively, the machine. Greedy sampling is part of the decode time.
 ///
 /// # Errors
-/// `Unavailable` where threads cannot be started, `Internal` where the model computes nonsense.
+/// `InvalidRequest` where prompt and completion do not fit the model's context, `Unavailable` where threads or memory
+/// cannot be had, `Internal` where the model computes nonsense.
 pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, EngineError> {
+    check(model, options)?;
+    let huge_pages = pages(model, options);
     let team = Team::new(options.threads)?;
     let threads = team.threads();
+    #[cfg(feature = "native")]
+    let mut limits = limits::Limits::new(options.isa, team.clone(), limits::BUFFER_BYTES)?;
     let max_tokens = options.prefill_chunk.max(options.batch);
     let mut forward = Forward::new(model.clone(), options.isa, team, max_tokens);
-    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    let mut rates = Rates::default();
     for rep in 0..=options.reps {
-        let mut kv = KvCache::new(KvShape::of(&model.config), options.batch);
-        let (prefill_s, decode_s) = repetition(model, &mut forward, &mut kv, options)?;
-        if rep > 0 {
-            prefill.push(rate(options.prompt, prefill_s));
-            decode.push(rate(options.generate * options.batch, decode_s));
-        }
+        // Before, between and after them: one more round than repetitions.
+        #[cfg(feature = "native")]
+        limits.round();
+        repetition(
+            model,
+            &mut forward,
+            options,
+            (rep > 0).then_some(&mut rates),
+        )?;
     }
-    let bytes_per_token = bytes_per_token(model);
-    let decode = (options.generate > 0).then(|| spread(decode));
-    let steps_per_s = decode.map(|rate| rate.median / options.batch as f64);
-    let decode_gb_per_s = steps_per_s.map(|steps| steps * bytes_per_token as f64 / 1e9);
-    Ok(BenchReport {
+    let mut report = BenchReport {
         model: model.id.clone(),
         parameters: model.parameters(),
         head: model.weights.head().ty().name().to_string(),
@@ -119,24 +104,96 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
         generate: options.generate,
         batch: options.batch,
         reps: options.reps,
-        prefill_tokens_per_s: spread(prefill),
-        decode_tokens_per_s: decode,
-        bytes_per_token,
-        decode_gb_per_s,
+        without: options.optimisations.off(),
+        huge_pages,
+        prefill: prefill(model, rates.prefill),
+        decode: (options.generate > 0)
+            .then(|| decode(model, options, rates.decode, rates.one_sequence)),
+        machine: None,
+    };
+    #[cfg(feature = "native")]
+    report.set_limits(limits.finish());
+    // Where there are no limits it is final as it is.
+    let _ = &mut report;
+    Ok(report)
+}
+
+/// The machine's limits alone: for a benchmark of something else in the same process.
+///
+/// # Errors
+/// `Unavailable` where threads or memory cannot be had.
+#[cfg(feature = "native")]
+pub fn machine(isa: Isa, threads: usize, rounds: usize) -> Result<Machine, EngineError> {
+    let mut limits = limits::Limits::new(isa, Team::new(threads)?, limits::BUFFER_BYTES)?;
+    (0..rounds.max(1)).for_each(|_| limits.round());
+    Ok(limits.finish())
+}
+
+fn check(model: &Model, options: &BenchOptions) -> Result<(), EngineError> {
+    let context = model.config.context_length;
+    let needed = options.prompt.saturating_add(options.generate);
+    if needed <= context {
+        return Ok(());
+    }
+    Err(EngineError::InvalidRequest {
+        field: "prompt, generate".into(),
+        message: format!("need {needed} positions together, the model has {context}"),
     })
 }
 
-/// Seconds of one prompt's prefill and of the tokens after it. Each further sequence of a batch gets the
-/// same prompt, outside the measured time.
+/// Put the weights where they are wanted. Returns their bytes in 2 MiB pages and in all.
+#[cfg(feature = "native")]
+fn pages(model: &Model, options: &BenchOptions) -> Option<[u64; 2]> {
+    use crate::files::huge_pages;
+    let weights = || model.weights.stored().map(|bytes| &**bytes);
+    if options.optimisations.huge_pages {
+        let owned = model.weights.stored().filter(|bytes| bytes.is_owned());
+        huge_pages::gather(owned.map(|bytes| &**bytes));
+    }
+    let all = weights().map(|bytes| bytes.len() as u64).sum();
+    Some([huge_pages::total(weights()), all])
+}
+
+#[cfg(not(feature = "native"))]
+fn pages(_model: &Model, _options: &BenchOptions) -> Option<[u64; 2]> {
+    None
+}
+
+/// Prefill and decode once, and one sequence's decode where several were asked for.
 fn repetition(
     model: &Model,
     forward: &mut Forward,
-    kv: &mut KvCache,
     options: &BenchOptions,
+    rates: Option<&mut Rates>,
+) -> Result<(), EngineError> {
+    let (prefill_s, decode_s) = generation(model, forward, options, options.batch)?;
+    let one_sequence_s = if options.batch > 1 && options.generate > 0 {
+        Some(generation(model, forward, options, 1)?.1)
+    } else {
+        None
+    };
+    if let Some(rates) = rates {
+        rates.prefill.push(rate(options.prompt, prefill_s));
+        let generated = options.generate * options.batch;
+        rates.decode.push(rate(generated, decode_s));
+        let one_sequence = one_sequence_s.map(|seconds| rate(options.generate, seconds));
+        rates.one_sequence.extend(one_sequence);
+    }
+    Ok(())
+}
+
+/// Seconds of one prompt's prefill and of the tokens after it. Each further sequence of a batch gets a
+/// prompt of its own, outside the measured time.
+fn generation(
+    model: &Model,
+    forward: &mut Forward,
+    options: &BenchOptions,
+    batch: usize,
 ) -> Result<(f64, f64), EngineError> {
+    let mut kv = KvCache::new(KvShape::of(&model.config), batch);
     let vocab_size = model.config.vocab_size;
     let mut prefill_s = 0.0;
-    let mut last = vec![0; options.batch];
+    let mut last = vec![0; batch];
     for (slot, last) in last.iter_mut().enumerate() {
         // Ids spread over the vocabulary.
         let token = |position: usize| ((position + slot) * 7919 + 13) % vocab_size;
@@ -150,7 +207,7 @@ fn repetition(
             .collect();
         let start = Instant::now();
         for chunk in prompt.chunks(options.prefill_chunk) {
-            let logits = forward.forward(chunk, kv)?;
+            let logits = forward.forward(chunk, &mut kv)?;
             if !logits.is_empty() {
                 *last = choose(options.isa, logits)?;
             }
@@ -169,7 +226,7 @@ fn repetition(
                 wants_logits: true,
             })
             .collect();
-        let logits = forward.forward(&step, kv)?;
+        let logits = forward.forward(&step, &mut kv)?;
         for (last, logits) in last.iter_mut().zip(logits.chunks_exact_mut(vocab_size)) {
             *last = choose(options.isa, logits)?;
         }
@@ -185,73 +242,61 @@ fn choose(isa: Isa, logits: &mut [f32]) -> Result<u32, EngineError> {
         .map_err(|error| EngineError::Internal(error.to_string()))
 }
 
+fn prefill(model: &Model, rates: Vec<f64>) -> Prefill {
+    let Spread { median, min, max } = Spread::of(rates);
+    let multiply_adds_per_token = layer_multiply_adds(model);
+    Prefill {
+        tokens_per_s: median,
+        tokens_per_s_min: min,
+        tokens_per_s_max: max,
+        multiply_adds_per_token,
+        gmac_per_s: median * multiply_adds_per_token as f64 / 1e9,
+        share_of_int8_peak: None,
+    }
+}
+
+fn decode(
+    model: &Model,
+    options: &BenchOptions,
+    rates: Vec<f64>,
+    one_sequence: Vec<f64>,
+) -> Decode {
+    let Spread { median, min, max } = Spread::of(rates);
+    let bytes_per_token = bytes_per_token(model);
+    let head = model.weights.head();
+    let multiply_adds = layer_multiply_adds(model) + (head.rows() * head.cols()) as u64;
+    let one_sequence = (!one_sequence.is_empty()).then(|| Spread::of(one_sequence).median);
+    Decode {
+        tokens_per_s: median,
+        tokens_per_s_min: min,
+        tokens_per_s_max: max,
+        bytes_per_token,
+        gb_per_s: median / options.batch as f64 * bytes_per_token as f64 / 1e9,
+        share_of_read_bandwidth: None,
+        gmac_per_s: median * multiply_adds as f64 / 1e9,
+        one_sequence_tokens_per_s: one_sequence,
+        times_one_sequence: one_sequence.map(|one| median / one),
+    }
+}
+
+/// Multiply-adds of all ternary matrices for one token.
+fn layer_multiply_adds(model: &Model) -> u64 {
+    let linears = model.weights.layers.iter().flat_map(Layer::linears);
+    linears
+        .map(|linear| (linear.rows() * linear.cols()) as u64)
+        .sum()
+}
+
 /// Packed weights of all layers and the head; the norms are below a thousandth, an embedding is one row.
 fn bytes_per_token(model: &Model) -> u64 {
-    let linears = model.weights.layers.iter().flat_map(|layer| {
-        [
-            &layer.q,
-            &layer.k,
-            &layer.v,
-            &layer.o,
-            &layer.gate,
-            &layer.up,
-            &layer.down,
-        ]
-        .map(|linear| linear.packed().len())
-    });
-    (linears.sum::<usize>() + model.weights.head().bytes().len()) as u64
+    let linears = model.weights.layers.iter().flat_map(Layer::linears);
+    let packed: usize = linears.map(|linear| linear.packed().len()).sum();
+    (packed + model.weights.head().bytes().len()) as u64
 }
 
 fn rate(tokens: usize, seconds: f64) -> f64 {
     tokens as f64 / seconds.max(1e-9)
 }
 
-/// Median, least and most of at least one rate.
-fn spread(mut rates: Vec<f64>) -> Rate {
-    rates.sort_unstable_by(f64::total_cmp);
-    let (middle, last) = (rates.len() / 2, rates.len().saturating_sub(1));
-    let at = |index: usize| rates.get(index).copied().unwrap_or(0.0);
-    let median = if rates.len().is_multiple_of(2) {
-        f64::midpoint(at(middle.saturating_sub(1)), at(middle))
-    } else {
-        at(middle)
-    };
-    Rate {
-        median,
-        min: at(0),
-        max: at(last),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spread_is_median_and_extremes() {
-        assert_eq!(
-            spread(vec![3.0, 1.0, 2.0]),
-            Rate {
-                median: 2.0,
-                min: 1.0,
-                max: 3.0
-            }
-        );
-        assert_eq!(
-            spread(vec![4.0, 1.0, 2.0, 3.0]),
-            Rate {
-                median: 2.5,
-                min: 1.0,
-                max: 4.0
-            }
-        );
-        assert_eq!(
-            spread(vec![5.0]),
-            Rate {
-                median: 5.0,
-                min: 5.0,
-                max: 5.0
-            }
-        );
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ pub mod files;
 pub mod forward;
 pub mod kv;
 pub mod model;
+pub mod optimisations;
 pub mod request;
 pub mod sampler;
 pub mod scheduler;

@@ -146,6 +146,15 @@ pub struct Layer {
     pub down: Linear,
 }
 
+impl Layer {
+    /// Its ternary matrices, in the order they are used.
+    pub fn linears(&self) -> [&Linear; 7] {
+        [
+            &self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down,
+        ]
+    }
+}
+
 /// Everything that was trained.
 #[derive(Clone, Debug)]
 pub struct Weights {
@@ -163,6 +172,14 @@ impl Weights {
     /// The output head: its own table, or the embedding.
     pub fn head(&self) -> &DenseWeights {
         self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Every matrix and table as it is stored; norms, which are copied out of the file, are not among them.
+    pub fn stored(&self) -> impl Iterator<Item = &Bytes> {
+        let tables = [Some(&self.embedding), self.head.as_ref()];
+        let linears = self.layers.iter().flat_map(Layer::linears);
+        let tables = tables.into_iter().flatten().map(DenseWeights::bytes);
+        linears.map(Linear::packed).chain(tables)
     }
 }
 

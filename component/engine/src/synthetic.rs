@@ -12,7 +12,7 @@ use crate::model::{DenseWeights, Layer, Linear, Model, Weights};
 use crate::template::{ChatTemplate, STORY};
 use crate::tokenizer::{GgufTokenizer, Tokenizer};
 
-/// The shapes that can be made, by name.
+/// The shapes that can be made, by name; `2b`, `0.7b`, `3b` and `8b` are short for the first four.
 pub const SHAPES: [&str; 5] = [
     "bitnet-2b-4t",
     "bitnet-0.7b",
@@ -25,22 +25,22 @@ pub const SHAPES: [&str; 5] = [
 pub fn shape(name: &str) -> Option<ModelConfig> {
     // vocabulary, hidden, ffn, layers, heads, kv heads, head_dim, context, theta
     let (sizes, theta, architecture) = match name {
-        "bitnet-2b-4t" => (
+        "bitnet-2b-4t" | "2b" => (
             [128_256, 2560, 6912, 30, 20, 5, 128, 4096],
             500_000.0,
             "bitnet-b1.58",
         ),
-        "bitnet-0.7b" => (
+        "bitnet-0.7b" | "0.7b" => (
             [32_002, 1536, 4096, 24, 16, 16, 96, 2048],
             10_000.0,
             "bitnet",
         ),
-        "bitnet-3b" => (
+        "bitnet-3b" | "3b" => (
             [32_002, 3200, 8640, 26, 32, 32, 100, 2048],
             10_000.0,
             "bitnet",
         ),
-        "llama3-8b-1.58" => (
+        "llama3-8b-1.58" | "8b" => (
             [128_256, 4096, 14_336, 32, 32, 8, 128, 8192],
             500_000.0,
             "llama",

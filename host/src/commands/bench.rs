@@ -1,17 +1,21 @@
-//! `sterna bench`: tokens a second of a model's shape on this machine, natively or in wasm.
+//! `sterna bench`: tokens a second of a model's shape on this machine, natively or in wasm, beside the machine's limits.
 //!
 //! Weights are random and made in memory: speed depends on the shape alone, and nothing is downloaded.
+
+mod table;
 
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use serde_json::Value;
-use sterna_engine::bench::{self, BenchOptions};
+use sterna_engine::bench::{self, BenchOptions, BenchReport};
+use sterna_engine::model::Model;
+use sterna_engine::optimisations::Optimisations;
 use sterna_engine::{synthetic, team};
 use sterna_kernels::{DenseType, Isa};
 
 use crate::assets::Assets;
 use crate::head_type::HeadType;
+use crate::model_source::DEMO;
 use crate::wasm_command;
 
 /// The instruction sets of the engine as wasm.
@@ -21,10 +25,12 @@ const RELAXED: &str = "simd128-relaxed";
 /// Measure tokens per second
 ///
 /// Random weights of a known shape are made in memory; the median, slowest and fastest of the repetitions
-/// are shown. `--isa simd128` and `--isa simd128-relaxed` measure the engine as WebAssembly.
+/// are shown, as shares of the read bandwidth and int8 peak that are measured in between. `--isa simd128` and
+/// `--isa simd128-relaxed` measure the engine as WebAssembly.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 or tiny
+    /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 (2b, 0.7b, 3b, 8b) or tiny; demo is the trained model
+    /// inside this program, whose head is what it is
     #[arg(long, value_name = "NAME", default_value = "bitnet-2b-4t")]
     shape: String,
 
@@ -44,6 +50,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
 
+    /// Prompt tokens a pass
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    chunk: u32,
+
     /// Measured repetitions
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     reps: u32,
@@ -56,6 +66,10 @@ pub struct Args {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     isa: Option<String>,
 
+    /// Optimisations to switch off, separated by commas: huge-pages
+    #[arg(long, value_name = "LIST", default_value = "")]
+    without: String,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -64,96 +78,83 @@ pub struct Args {
 /// Measure and print.
 ///
 /// # Errors
-/// An unknown shape or instruction set, or memory that does not suffice.
+/// An unknown shape, instruction set or optimisation, or memory that does not suffice.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let report = match args.isa.as_deref() {
-        Some(SIMD128) => in_wasm(args, SIMD128, assets.bench_wasm)?,
-        Some(RELAXED) => in_wasm(args, RELAXED, assets.bench_relaxed_wasm)?,
-        isa => native(args, isa)?,
+        Some(SIMD128) => in_wasm(args, SIMD128, assets.bench_wasm, assets.demo_model)?,
+        Some(RELAXED) => in_wasm(args, RELAXED, assets.bench_relaxed_wasm, assets.demo_model)?,
+        isa => native(args, isa, assets.demo_model)?,
     };
     if args.json {
-        println!("{report:#}")
+        println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print_table(&report)
+        print!("{}", table::Table(&report));
     }
     Ok(())
 }
 
-fn native(args: &Args, isa: Option<&str>) -> anyhow::Result<Value> {
+fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result<BenchReport> {
     let isa = isa.map_or_else(|| Ok(Isa::detect()), Isa::from_name)?;
-    let model = synthetic::model(&args.shape, args.head.into())?;
+    let optimisations = args.optimisations()?;
+    let model = if args.shape == DEMO {
+        Model::from_gguf_bytes(DEMO, demo)?
+    } else {
+        synthetic::model(&args.shape, args.head.into())?
+    };
     let options = BenchOptions {
         prompt: args.prompt as usize,
         generate: args.generate as usize,
         batch: args.batch as usize,
+        prefill_chunk: args.chunk as usize,
         reps: args.reps as usize,
         threads: args.threads.map_or_else(team::default_threads, usize::from),
+        optimisations,
         ..BenchOptions::new(isa)
     };
-    Ok(serde_json::to_value(bench::run(
-        &Arc::new(model),
-        &options,
-    )?)?)
+    Ok(bench::run(&Arc::new(model), &options)?)
 }
 
-/// Run the benchmark as a WASI command; it prints its report as JSON.
-fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8]) -> anyhow::Result<Value> {
+/// Run the benchmark as a WASI command; it prints its report as JSON. What it cannot know of the machine is measured
+/// here, right after it.
+fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Result<BenchReport> {
     if args.threads.is_some_and(|threads| threads > 1) {
         bail!("--threads: WebAssembly has one thread; leave it out with --isa {isa}");
     }
+    args.optimisations()?;
     let head = DenseType::from(args.head).name().to_owned();
-    let [prompt, generate, batch, reps] =
-        [args.prompt, args.generate, args.batch, args.reps].map(|number| number.to_string());
+    let [prompt, generate, batch, chunk, reps] = [
+        args.prompt,
+        args.generate,
+        args.batch,
+        args.chunk,
+        args.reps,
+    ]
+    .map(|n| n.to_string());
+    let (shape, stdin) = if args.shape == DEMO {
+        ("-", demo)
+    } else {
+        (&*args.shape, &[][..])
+    };
     #[rustfmt::skip]
     let command = [
-        "sterna_bench", "--shape", &args.shape, "--head", &head, "--isa", isa,
-        "--prompt", &prompt, "--generate", &generate, "--batch", &batch, "--reps", &reps,
+        "sterna_bench", "--shape", shape, "--head", &head, "--isa", isa, "--prompt", &prompt, "--generate", &generate,
+        "--batch", &batch, "--chunk", &chunk, "--reps", &reps, "--without", &args.without,
     ];
-    let output = wasm_command::run(bench_wasm, &command)?;
+    let output = wasm_command::run(bench_wasm, &command, stdin)?;
     if !output.success {
         // It has said why on stderr.
         bail!("the benchmark failed");
     }
-    serde_json::from_slice(&output.stdout).context("the benchmark printed no report")
+    let mut report: BenchReport =
+        serde_json::from_slice(&output.stdout).context("the benchmark printed no report")?;
+    report.set_limits(bench::machine(Isa::detect(), 1, args.reps as usize)?);
+    Ok(report)
 }
 
-fn print_table(report: &Value) {
-    let text = |key: &str| report[key].as_str().unwrap_or("?").to_owned();
-    println!(
-        "{} ({:.2} G parameters, head {}) on {}, {} threads, {} at a time",
-        text("model"),
-        report["parameters"].as_f64().unwrap_or_default() / 1e9,
-        text("head"),
-        text("isa"),
-        report["threads"],
-        report["batch"],
-    );
-    println!(
-        "{:<8} {:>10} {:>10} {:>10}  tokens/s",
-        "test", "median", "min", "max"
-    );
-    let row = |name: String, rate: &Value| {
-        let figure = |key: &str| rate[key].as_f64().unwrap_or_default();
-        println!(
-            "{name:<8} {:>10.2} {:>10.2} {:>10.2}",
-            figure("median"),
-            figure("min"),
-            figure("max")
-        );
-    };
-    row(
-        format!("pp{}", report["prompt"]),
-        &report["prefill_tokens_per_s"],
-    );
-    if report["decode_tokens_per_s"].is_object() {
-        row(
-            format!("tg{}", report["generate"]),
-            &report["decode_tokens_per_s"],
-        );
-        println!(
-            "decode reads {:.1} MB a token, {:.2} GB/s",
-            report["bytes_per_token"].as_f64().unwrap_or_default() / 1e6,
-            report["decode_gb_per_s"].as_f64().unwrap_or_default(),
-        );
+impl Args {
+    fn optimisations(&self) -> anyhow::Result<Optimisations> {
+        Optimisations::without(&self.without)
+            .map_err(anyhow::Error::msg)
+            .context("--without")
     }
 }

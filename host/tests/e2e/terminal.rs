@@ -53,11 +53,15 @@ fn the_rate_of_a_short_answer_is_the_engines() {
 
 #[test]
 fn bench_measures_natively_and_in_wasm() {
-    for isa in ["scalar", "simd128"] {
+    for (shape, isa) in [
+        ("tiny", "scalar"),
+        ("tiny", "simd128"),
+        ("demo", "simd128-relaxed"),
+    ] {
         let (status, stdout, stderr) = run(sterna().args([
             "bench",
             "--shape",
-            "tiny",
+            shape,
             "--prompt",
             "8",
             "--generate",
@@ -70,17 +74,60 @@ fn bench_measures_natively_and_in_wasm() {
         ]));
         assert!(status.success(), "{stderr}");
         let figures: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-        for phase in ["prefill_tokens_per_s", "decode_tokens_per_s"] {
-            let rate = figures[phase]["median"].as_f64();
-            assert!(rate.is_some_and(|rate| rate > 0.0), "{phase}: {stdout}");
+        for (phase, figure) in [
+            ("prefill", "tokens_per_s"),
+            ("prefill", "share_of_int8_peak"),
+            ("decode", "tokens_per_s"),
+            ("decode", "share_of_read_bandwidth"),
+        ] {
+            let figure = figures[phase][figure].as_f64();
+            assert!(
+                figure.is_some_and(|figure| figure > 0.0),
+                "{phase}: {stdout}"
+            );
         }
+        assert_eq!(figures["isa"], isa);
     }
-    let (status, _, stderr) = run(sterna().args(["bench", "--shape", "cube"]));
-    assert!(!status.success());
-    assert!(
-        stderr.contains("cube") && stderr.contains("bitnet-2b-4t"),
-        "{stderr}"
-    );
+}
+
+#[test]
+fn bench_prints_a_table_and_refuses_what_it_does_not_know() {
+    let (status, stdout, stderr) = run(sterna().args([
+        "bench",
+        "--shape",
+        "tiny",
+        "--prompt",
+        "8",
+        "--generate",
+        "4",
+        "--reps",
+        "1",
+        "--batch",
+        "2",
+        "--without",
+        "huge-pages",
+    ]));
+    assert!(status.success(), "{stderr}");
+    for text in [
+        "pp8 tokens/s",
+        "tg4 tokens/s",
+        "of the int8 peak",
+        "pages",
+        "without huge-pages",
+        "2 sequences are",
+    ] {
+        assert!(stdout.contains(text), "{text}: {stdout}");
+    }
+    for (arguments, expected) in [
+        ("--shape cube", "bitnet-2b-4t"),
+        ("--shape tiny --without warp", "huge-pages"),
+        ("--shape tiny --isa sse9", "scalar"),
+        ("--shape tiny --prompt 5000", "5032"),
+    ] {
+        let (status, _, stderr) = run(sterna().arg("bench").args(arguments.split(' ')));
+        assert!(!status.success());
+        assert!(stderr.contains(expected), "{arguments}: {stderr}");
+    }
 }
 
 /// A directory becomes a file that answers like it.

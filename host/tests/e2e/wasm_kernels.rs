@@ -16,7 +16,7 @@ fn relaxed_simd_equals_scalar_in_wasmtime() {
 }
 
 fn check(name: &str, isa: &str) {
-    let output = wasm_command::run(&component(name), &["kernel_checks"]).unwrap();
+    let output = wasm_command::run(&component(name), &["kernel_checks"], &[]).unwrap();
     let report = String::from_utf8(output.stdout).unwrap();
     println!("{report}");
     assert!(output.success, "{report}");

@@ -1,19 +1,23 @@
-//! Measures a random model of a named shape and prints JSON: the same program natively and in wasm.
+//! Measures a model of a named shape, with random weights, and prints JSON: the same program natively and in wasm.
 //!
 //! `sterna_bench --shape bitnet-2b-4t --head q8_0 --prompt 128 --generate 32 --reps 3 --threads 1 --isa avx2`
 
+use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use sterna_engine::bench::{self, BenchOptions};
+use sterna_engine::model::Model;
+use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
 const USAGE: &str = "usage: sterna_bench [--shape NAME] [--head f16|q8_0|q6_k|...] [--prompt N] [--generate N] \
-                     [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME]";
+                     [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...]\n\
+                     --shape - takes a GGUF from standard input";
 
 fn main() -> ExitCode {
-    match run() {
+    match run(std::env::args().skip(1)) {
         Ok(json) => {
             println!("{json}");
             ExitCode::SUCCESS
@@ -25,11 +29,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<String, String> {
+fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
+    let (shape, head, options) = parse(arguments)?;
+    let model = if shape == "-" {
+        from_stdin()?
+    } else {
+        synthetic::model(&shape, head).map_err(|error| error.to_string())?
+    };
+    let report = bench::run(&Arc::new(model), &options).map_err(|error| error.to_string())?;
+    serde_json::to_string_pretty(&report).map_err(|error| error.to_string())
+}
+
+fn parse(
+    mut arguments: impl Iterator<Item = String>,
+) -> Result<(String, DenseType, BenchOptions), String> {
     let mut shape = "bitnet-2b-4t".to_string();
     let mut head = DenseType::Q8_0;
     let mut options = BenchOptions::new(Isa::from_env().map_err(|error| error.to_string())?);
-    let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or(USAGE)?;
         let number = || {
@@ -51,12 +67,20 @@ fn run() -> Result<String, String> {
             "--chunk" => options.prefill_chunk = positive()?,
             "--reps" => options.reps = positive()?,
             "--threads" => options.threads = positive()?,
+            "--without" => options.optimisations = Optimisations::without(&value)?,
             _ => return Err(format!("unknown argument {name}\n{USAGE}")),
         }
     }
-    let model = synthetic::model(&shape, head).map_err(|error| error.to_string())?;
-    let report = bench::run(&Arc::new(model), &options).map_err(|error| error.to_string())?;
-    serde_json::to_string_pretty(&report).map_err(|error| error.to_string())
+    Ok((shape, head, options))
+}
+
+fn from_stdin() -> Result<Model, String> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot read standard input: {error}"))?;
+    // The model lives as long as the program.
+    Model::from_gguf_bytes("stdin", bytes.leak()).map_err(|error| error.to_string())
 }
 
 fn dense_type(name: &str) -> Result<DenseType, String> {
@@ -74,4 +98,30 @@ fn dense_type(name: &str) -> Result<DenseType, String> {
             let names: Vec<&str> = types.iter().map(|ty| ty.name()).collect();
             format!("--head {name}: one of {}", names.join(", "))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: &[&str]) -> String {
+        run(arguments.iter().map(ToString::to_string)).expect_err("wrong arguments")
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for (arguments, expected) in [
+            (&["--prompt", "0"][..], "--prompt: must be at least 1"),
+            (&["--reps", "many"], "--reps many: not a number"),
+            (&["--threads"], "usage:"),
+            (&["--fast", "1"], "unknown argument --fast"),
+            (&["--shape", "cube"], "bitnet-2b-4t"),
+            (&["--head", "q2"], "q6_k"),
+            (&["--isa", "sse9"], "scalar"),
+            (&["--without", "warp"], "huge-pages"),
+        ] {
+            let reason = refusal(arguments);
+            assert!(reason.contains(expected), "{arguments:?}: {reason}");
+        }
+    }
 }

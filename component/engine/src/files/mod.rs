@@ -12,6 +12,8 @@ pub mod gguf_value;
 mod gguf_weights;
 pub mod gguf_write;
 mod hf;
+#[cfg(feature = "native")]
+pub mod huge_pages;
 mod mmap;
 mod names;
 mod open;

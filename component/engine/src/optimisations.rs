@@ -1,0 +1,75 @@
+//! What makes the engine faster and changes no bit: each can be switched off, to measure what it is worth.
+
+/// Which optimisations are on; all of them by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Optimisations {
+    /// Weights move to 2 MiB pages.
+    pub huge_pages: bool,
+}
+
+impl Default for Optimisations {
+    fn default() -> Self {
+        Optimisations::ALL
+    }
+}
+
+impl Optimisations {
+    /// Everything on.
+    pub const ALL: Optimisations = Optimisations { huge_pages: true };
+
+    /// Every optimisation's name, and where it is switched.
+    fn switches(&mut self) -> [(&'static str, &mut bool); 1] {
+        [("huge-pages", &mut self.huge_pages)]
+    }
+
+    /// All but the named ones, names separated by commas.
+    ///
+    /// # Errors
+    /// A sentence with the names there are, for one that is none.
+    pub fn without(names: &str) -> Result<Self, String> {
+        let mut optimisations = Optimisations::ALL;
+        for name in names
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            let mut switches = optimisations.switches();
+            match switches.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, on)) => **on = false,
+                None => {
+                    let known = switches.map(|(known, _)| known).join(", ");
+                    return Err(format!(
+                        "no optimisation is called `{name}`; there are {known}"
+                    ));
+                }
+            }
+        }
+        Ok(optimisations)
+    }
+
+    /// The names of those that are off.
+    #[must_use]
+    pub fn off(mut self) -> Vec<String> {
+        let off = self.switches().into_iter().filter(|(_, on)| !**on);
+        off.map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_switch_off_and_strange_ones_are_refused() {
+        assert_eq!(Optimisations::without(""), Ok(Optimisations::ALL));
+        let off = Optimisations::without(" huge-pages,").unwrap();
+        assert!(!off.huge_pages);
+        assert_eq!(off.off(), ["huge-pages"]);
+        assert!(Optimisations::ALL.off().is_empty());
+        let error = Optimisations::without("huge-pages,warp").unwrap_err();
+        assert!(
+            error.contains("`warp`") && error.contains("huge-pages"),
+            "{error}"
+        );
+    }
+}
