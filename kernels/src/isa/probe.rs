@@ -3,7 +3,9 @@
 //! A benchmark runs them beside the kernels, so that a figure can be said as a share of the limit. They do no work
 //! of a model; their results are only there so that they can be tested and are not optimised away.
 
-use super::{Isa, Kind};
+use super::Isa;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::Kind;
 
 /// What a run of the multiply-add loop did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +24,17 @@ impl Isa {
             // SAFETY: the token exists only where `Avx2::new` found AVX2.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => unsafe { x86::read_avx2(bytes) },
-            // SAFETY: the token exists only where `Avx512::new` found AVX-512 F.
+            // SAFETY: the token exists only where `Avx512::new` found AVX-512 F; AMX's holds one.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(_) => unsafe { x86::read_avx512(bytes) },
+            Kind::Avx512(_) | Kind::Amx(_) => unsafe { x86::read_avx512(bytes) },
             #[allow(unreachable_patterns, reason = "not on every target")]
             _ => words(bytes),
         }
     }
 
     /// Runs the densest int8 multiply-add instruction of this instruction set in independent chains, registers only:
-    /// `vpmaddubsw` with the `vpaddw` that keeps its sums, `vpdpbusd`, or what the compiler makes of plain Rust.
+    /// `tdpbssd`, `vpdpbusd`, `vpmaddubsw` with the `vpaddw` that keeps its sums, `smmla`, `sdot`, or what the compiler makes
+    /// of plain Rust.
     pub fn multiply_add_peak(self, turns: u32) -> PeakRun {
         match self.0 {
             // SAFETY: the token exists only where `Avx2::new` found AVX2.
@@ -40,6 +43,14 @@ impl Isa {
             // SAFETY: the token exists only where `Avx512::new` found AVX-512 F and VNNI.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => unsafe { x86::peak_avx512(turns) },
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx(token) => x86::peak_amx(token, turns),
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonI8mm(token) => arm::peak(token.0, turns),
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDotprod(token) => arm::peak(token.0, turns),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(token) => arm::peak(token.0, turns),
             #[allow(unreachable_patterns, reason = "not on every target")]
             _ => peak_plain(turns),
         }
@@ -78,6 +89,8 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::{PeakRun, words};
+    use crate::isa::amx::Amx;
+    use crate::isa::amx_tiles::{CpuTiles, ROW_BYTES, ROWS, Tiles, bytes_mut};
 
     /// Accumulators: more than latency times instructions a cycle on any x86 core so far (5 x 2).
     const CHAINS: usize = 12;
@@ -148,6 +161,32 @@ mod x86 {
         }
     }
 
+    /// Four accumulator tiles, as the products have.
+    pub(super) fn peak_amx(token: Amx, turns: u32) -> PeakRun {
+        let ones = [1u8; ROWS * ROW_BYTES];
+        let mut tiles = CpuTiles::new(token);
+        tiles.zero::<0>();
+        tiles.zero::<1>();
+        tiles.zero::<2>();
+        tiles.zero::<3>();
+        tiles.load::<4>(&ones, ROW_BYTES);
+        tiles.load::<5>(&ones, ROW_BYTES);
+        tiles.load::<6>(&ones, ROW_BYTES);
+        tiles.load::<7>(&ones, ROW_BYTES);
+        for _ in 0..turns {
+            tiles.multiply::<0, 4, 6>();
+            tiles.multiply::<1, 4, 7>();
+            tiles.multiply::<2, 5, 6>();
+            tiles.multiply::<3, 5, 7>();
+        }
+        let mut sums = [0i32; ROWS * ROWS];
+        tiles.store::<0>(bytes_mut(&mut sums), ROW_BYTES);
+        PeakRun {
+            multiply_adds: u64::from(turns) * 4 * (ROWS * ROWS * ROW_BYTES) as u64,
+            checksum: sums.into_iter().map(i64::from).sum(),
+        }
+    }
+
     /// # Safety
     /// The CPU has AVX-512 F and VNNI.
     #[target_feature(enable = "avx512f,avx512vnni")]
@@ -166,6 +205,43 @@ mod x86 {
         PeakRun {
             multiply_adds: u64::from(turns) * CHAINS as u64 * 64,
             checksum: lanes.into_iter().map(i64::from).sum(),
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::PeakRun;
+    use crate::isa::neon_level::{Baseline, Level, Sums};
+    use crate::isa::neon_ops::{vdupq_n_s8, vdupq_n_s32};
+
+    /// Products of 2 rows by 2 tokens that are summed side by side: four vectors each, or one.
+    const CHAINS: usize = 6;
+
+    pub(super) fn peak<L: Level>(level: L, turns: u32) -> PeakRun {
+        let x = [vdupq_n_s8(1); 2];
+        let mut w = x;
+        let mut sums: [Sums; CHAINS] = std::array::from_fn(|i| [[vdupq_n_s32(i as i32); 2]; 2]);
+        for _ in 0..turns {
+            for sums in &mut sums {
+                // Products of its own instruction could be computed once for all; sdot and smmla are opaque.
+                if L::NAME == Baseline::NAME {
+                    w = std::hint::black_box(w);
+                }
+                level.multiply(sums, w, x);
+            }
+        }
+        let checksum = level
+            .totals(sums[0])
+            .into_iter()
+            .flatten()
+            .map(i64::from)
+            .sum();
+        std::hint::black_box(sums);
+        PeakRun {
+            // 16 columns of 2 rows by 2 tokens.
+            multiply_adds: u64::from(turns) * CHAINS as u64 * 64,
+            checksum,
         }
     }
 }
@@ -204,6 +280,8 @@ mod tests {
             let (lanes, chains) = match isa.name() {
                 "avx2" => (32, 12),
                 "avx512vnni" => (64, 12),
+                "amx-int8" => (16 * 16 * 64, 4),
+                name if name.starts_with("neon") => (64, 6),
                 _ => (256, 1),
             };
             assert_eq!(run.checksum, 1000 * lanes, "{}", isa.name());
