@@ -84,7 +84,7 @@ impl QuantizedActivations {
     #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(crate) fn rows(&self, tokens: std::ops::Range<usize>) -> &[i8] {
-        &self.q[self.start + tokens.start * self.padded_k..][..tokens.len() * self.padded_k]
+        &self.q[tokens.start * self.padded_k..][..tokens.len() * self.padded_k]
     }
 
     /// Token `t` as the inner loops take it.
