@@ -3,6 +3,7 @@
 import base64
 import functools
 import pathlib
+import re
 import subprocess
 import tomllib
 
@@ -36,6 +37,19 @@ def command(overlay):
 def applied():
     """The overlays that a reader applies."""
     return [overlay for overlay in all_kustomizations() if command(overlay)]
+
+
+def readme_rows():
+    """The table of k8s/README.md: overlay -> its cells."""
+    rows = re.findall(r"^\| `.*kubectl apply.*$", (K8S / "README.md").read_text(), re.MULTILINE)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {row[0].strip("`"): row for row in cells}
+
+
+def kubernetes(overlay):
+    """The version of Kubernetes that the table says an overlay needs, or None."""
+    version = re.search(r"Kubernetes (\d+\.\d+)", readme_rows().get(overlay, ["", "", ""])[2])
+    return version and version[1]
 
 
 def is_part(overlay):

@@ -15,14 +15,14 @@ import yaml
 import overlays
 import rules
 
-# The oldest that k8s/README.md promises (preStop.sleep), and the newest that the package knows.
-KUBERNETES = ("1.30", "1.37")
+# The oldest that k8s/README.md promises where it names none (preStop.sleep), and the newest that the package knows.
+OLDEST, NEWEST = "1.30", "1.37"
 
 
-def problems(item, crds):
-    """What is wrong with an object: a list of sentences. `crds` as [`load`] gives them."""
+def problems(item, crds, oldest=OLDEST):
+    """What is wrong with an object: a list of sentences. `crds` as [`load`] gives them; core kinds also for Kubernetes `oldest`."""
     if overlays.group(item) in overlays.CORE_GROUPS:
-        return [problem for version in KUBERNETES for problem in core_problems(item, version)]
+        return [problem for version in (oldest, NEWEST) for problem in core_problems(item, version)]
     key = (item["apiVersion"], item["kind"])
     if key not in crds:
         return [f"{overlays.name(item)}: no schema of {item['apiVersion']} {item['kind']} is at hand; move it to k8s/examples"]
@@ -55,7 +55,7 @@ def core_problems_of(text, version):
 def metadata_problems(item):
     """CRDs leave metadata to the API server, so it is checked as that of a ConfigMap."""
     stand_in = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": item.get("metadata")}
-    return [problem.replace("ConfigMap/", item["kind"] + "/") for problem in core_problems(stand_in, KUBERNETES[-1])]
+    return [problem.replace("ConfigMap/", item["kind"] + "/") for problem in core_problems(stand_in, NEWEST)]
 
 
 def complete(part):

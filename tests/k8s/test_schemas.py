@@ -21,7 +21,7 @@ def test_core_objects_fit(rendered, overlay):
     for item in rendered[overlay]:
         if overlays.group(item) in overlays.CORE_GROUPS:
             item = schemas.complete(item) if overlays.is_part(overlay) else item
-            assert schemas.problems(item, {}) == []
+            assert schemas.problems(item, {}, oldest=overlays.kubernetes(overlay) or schemas.OLDEST) == []
 
 
 @pytest.mark.parametrize("overlay", overlays.all_kustomizations())
@@ -106,6 +106,12 @@ def test_a_broken_rule_is_refused(rendered, crds, overlay, kind, path, value, sa
     found = schemas.problems(set_at(item, path, value), crds)
     # A request timeout of 0s is none, so nothing is longer than it.
     assert found == [] if said is None else any(said in problem for problem in found), found
+
+
+def test_a_field_newer_than_the_cluster_is_refused(rendered):
+    [work] = overlays.of_kind(rendered["base-model-image"], "Deployment")
+    assert overlays.kubernetes("base-model-image") == "1.35"
+    assert "'image' was unexpected" in schemas.problems(work, {}, oldest="1.30")[0]
 
 
 def test_a_kind_without_a_schema_is_refused(crds):
