@@ -138,28 +138,39 @@ fn prefill(isa: Isa, bytes: &[u8]) {
 fn heads(isa: Isa, bytes: &[u8]) {
     let (k, rows) = (2560, 64);
     for ty in [DenseType::F16, DenseType::Q8_0, DenseType::Q6K] {
-        for n_tokens in [1, 4] {
+        for (n_tokens, what, size) in [
+            (1, "cache", 200 << 10),
+            (1, "DRAM", bytes.len() / 2),
+            (4, "DRAM", bytes.len() / 2),
+            (8, "DRAM", bytes.len() / 2),
+        ] {
             let x: Vec<f32> = (0..n_tokens * k)
                 .map(|i| (i * 37 % 255) as f32 - 127.0)
                 .collect();
             let mut input = DenseInput::with_capacity(n_tokens, k);
             input.set(isa, &x, k, ty);
             let slice_bytes = rows * ty.row_bytes(k).expect("whole blocks");
-            let slices = (if isa.name() == "scalar" {
-                16 << 20
+            let size = if isa.name() == "scalar" {
+                size.min(16 << 20)
             } else {
-                bytes.len() / 2
-            }) / slice_bytes;
+                size
+            };
+            let slices = (size / slice_bytes).max(1);
             let mut out = vec![0.0; n_tokens * rows];
-            let seconds = undisturbed(slices, |i| {
-                let w = Dense::new(ty, rows, k, &bytes[i * slice_bytes..][..slice_bytes])
-                    .expect("fits");
+            let seconds = undisturbed(slices.max(400), |i| {
+                let w = Dense::new(
+                    ty,
+                    rows,
+                    k,
+                    &bytes[i % slices * slice_bytes..][..slice_bytes],
+                )
+                .expect("fits");
                 let view = OutputRows::new(&mut out, n_tokens, rows).expect("the shape is right");
                 dense_matmul(isa, w, &input, view);
             });
-            let speed = (slices * slice_bytes) as f64 / seconds / 1e9;
+            let speed = (slices.max(400) * slice_bytes) as f64 / seconds / 1e9;
             println!(
-                "{:<11} head    {:<4} x {n_tokens}        {speed:7.2} GB/s",
+                "{:<11} head    {:<4} x {n_tokens} {what:<6} {speed:7.2} GB/s",
                 isa.name(),
                 ty.name()
             );
