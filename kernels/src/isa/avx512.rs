@@ -139,7 +139,7 @@ impl super::Kernels for Avx512 {
 
     #[inline]
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
-        x.map(|token| with_token!(super::avx512_q6_k::row(w, token)))
+        self.0.q6_k_row(w, x)
     }
 
     fn q6_k_matmul(
@@ -149,7 +149,7 @@ impl super::Kernels for Avx512 {
         out: &mut crate::OutputRows<'_>,
     ) {
         if x.n_tokens() == 1 {
-            crate::dense::quant_rows(self, w, x, out);
+            with_token!(super::avx512_q6_k::matvec(w, x, out));
         } else {
             with_token!(super::avx512_q6_k::matmul(w, x, out));
         }

@@ -13,7 +13,7 @@
 use std::arch::x86_64::*;
 
 use super::QuantRow;
-use super::avx2::{load as load32, load_half, prefetch};
+use super::avx2::{load as load32, load_half, prefetch_far};
 use super::avx512_sums::tree_sum;
 use crate::dense::q6_k;
 use crate::ops::lanes::LANES;
@@ -209,41 +209,62 @@ fn products(q: __m512i, (high, low, offsets): Inputs<'_>, chunk: usize) -> __m51
     _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low)
 }
 
-/// See [`super::Kernels::q6_k_row`], for one token.
-#[inline]
+/// See [`crate::dense_matmul`], for the first token alone. Two rows at a time share the loads of activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-pub(super) fn row(w: &[u8], token: QuantRow<'_>) -> [f32; LANES] {
-    let (blocks, _) = w.as_chunks::<{ q6_k::BYTES }>();
-    let token = Token::new(token);
-    let mut acc = _mm512_setzero_ps();
-    for b in (0..blocks.len()).step_by(2) {
-        let next = (b + 1).min(blocks.len() - 1);
-        let d = scales(d(&blocks[b]), d(&blocks[next]));
-        let mask = lanes_of(blocks.len() - b);
-        let even = packed_sums(&blocks[b], token.block(b));
-        let odd = packed_sums(&blocks[next], token.block(next));
-        acc = accumulate(acc, fold(even, odd), d, mask);
+pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+    let range = out.range();
+    let (token, scale) = (Token::new(x.quant_row(0)), x.scale(0));
+    let line = out.token(0);
+    for (outs, r) in line.chunks_mut(2).zip(range.clone().step_by(2)) {
+        // Past the last row the last one again; its result is not stored.
+        let rows = [w.row(r), w.row((r + 1).min(range.end - 1))];
+        for (out, lanes) in outs.iter_mut().zip(two_rows(rows, token)) {
+            *out = tree_sum(lanes) / scale;
+        }
     }
-    let mut lanes = [0.0; LANES];
-    // SAFETY: 16 f32.
-    unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), acc) };
-    lanes
 }
 
-/// [`block_sums`] for one token and a block as it lies.
+/// The lanes of two rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-fn packed_sums(block: &Block, x: Inputs<'_>) -> __m512i {
-    for line in [0, 64, 128, 192] {
-        prefetch(&block[line]);
+fn two_rows(rows: [&[u8]; 2], token: Token<'_>) -> [__m512; 2] {
+    let n = token.high.len();
+    let first = &rows[0].as_chunks::<{ q6_k::BYTES }>().0[..n];
+    let second = &rows[1].as_chunks::<{ q6_k::BYTES }>().0[..n];
+    let mut acc = [_mm512_setzero_ps(); 2];
+    for b in (0..n).step_by(2) {
+        // Where the number is odd the last block is its own neighbour, whose lanes are not added.
+        let next = (b + 1).min(n - 1);
+        let mask = lanes_of(n - b);
+        let even = packed_sums([&first[b], &second[b]], token.block(b));
+        let odd = packed_sums([&first[next], &second[next]], token.block(next));
+        for (r, row) in [first, second].into_iter().enumerate() {
+            let d = scales(d(&row[b]), d(&row[next]));
+            acc[r] = accumulate(acc[r], fold(even[r], odd[r]), d, mask);
+        }
     }
-    let groups = groups(block);
-    let mut sums = _mm512_setzero_si512();
+    acc
+}
+
+/// [`block_sums`] for one token and a block of two rows as they lie.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
+fn packed_sums(blocks: [&Block; 2], x: Inputs<'_>) -> [__m512i; 2] {
+    let mut sums = [_mm512_setzero_si512(); 2];
+    let scales = [groups(blocks[0]), groups(blocks[1])];
+    for line in [0, 64, 128, 192] {
+        prefetch_far(&blocks[0][line]);
+        prefetch_far(&blocks[1][line]);
+    }
     for half in 0..2 {
-        for (i, q) in quarters(block, half).into_iter().enumerate() {
+        let q = [quarters(blocks[0], half), quarters(blocks[1], half)];
+        for i in 0..2 {
             let chunk = 2 * half + i;
-            let scale = _mm512_permutexvar_epi32(four_groups(chunk), groups);
-            sums = _mm512_add_epi32(sums, _mm512_mullo_epi32(products(q, x, chunk), scale));
+            for r in 0..2 {
+                let scale = _mm512_permutexvar_epi32(four_groups(chunk), scales[r]);
+                let scaled = _mm512_mullo_epi32(products(q[r][i], x, chunk), scale);
+                sums[r] = _mm512_add_epi32(sums[r], scaled);
+            }
         }
     }
     sums
