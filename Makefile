@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build run spin test test-avx512 test-neon lint bench clean components help
+.PHONY: build run spin test test-avx512 test-neon lint bench bench-kernels compare clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,6 +32,12 @@ lint: ## formatting and lints alone
 
 bench: build ## decode and prefill speed of the 2B-4T shape, beside the machine's limits
 	target/release/sterna bench --shape bitnet-2b-4t --head q6_k
+
+bench-kernels: ## every kernel by itself (criterion); BENCH="--bench ternary -- avx2/decode" chooses
+	cargo bench -p sterna-kernels $(or $(BENCH),--benches)
+
+compare: build ## beside a peer in alternating runs: PEERS="--peer NAME LLAMA-BENCH MODEL ..."
+	scripts/compare.py $(PEERS)
 
 clean: ## forget everything built
 	cargo clean

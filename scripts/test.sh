@@ -18,6 +18,8 @@ fi
 # The host apart from the rest: together they would share features, and wasmtime would be built a second time for that.
 run_tests -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --features sterna-kernels/checks,sterna-engine/native
 run_tests -p sterna --lib --bins --test e2e
+step "the comparison with peers, with programs that only claim to measure"
+python3 tests/scripts/test_compare.py
 step "the portable form under wasmtime serve"
 WASMTIME=$(scripts/wasmtime.sh)
 export WASMTIME

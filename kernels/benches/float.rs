@@ -1,0 +1,77 @@
+//! The float steps between the products, at the 2B-4T shape's widths: numbers a second.
+//!
+//! `cargo bench -p sterna-kernels --bench float -- attention`
+
+mod common;
+
+use std::hint::black_box;
+
+use common::isas;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sterna_kernels::{
+    QuantizedActivations, add_assign, attention_mix, attention_scores, relu2_mul, rms_norm,
+    rope_angles, rope_rotate_half, silu_mul, softmax,
+};
+
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n)
+        .map(|i| (i * 37 % 255) as f32 * 0.01 - 1.27)
+        .collect()
+}
+
+fn rows(c: &mut Criterion) {
+    for isa in isas() {
+        let mut group = c.benchmark_group(format!("{}/row", isa.name()));
+        let (x, y, mut out) = (numbers(6912), numbers(6912), vec![0.0; 6912]);
+        group.throughput(Throughput::Elements(6912));
+        group.bench_function("rms_norm", |b| {
+            b.iter(|| rms_norm(isa, black_box(&x), &y, 1e-5, &mut out));
+        });
+        group.bench_function("relu2_mul", |b| {
+            b.iter(|| relu2_mul(isa, black_box(&x), &y, &mut out));
+        });
+        group.bench_function("silu_mul", |b| {
+            b.iter(|| silu_mul(isa, black_box(&x), &y, &mut out));
+        });
+        group.bench_function("add_assign", |b| {
+            b.iter(|| add_assign(isa, &mut out, black_box(&y)));
+        });
+        let mut quantized = QuantizedActivations::with_capacity(1, 6912);
+        group.bench_function("quantize", |b| {
+            b.iter(|| quantized.quantize(isa, black_box(&x), 6912));
+        });
+        group.throughput(Throughput::Elements(128));
+        let (mut cos, mut sin) = (vec![0.0; 64], vec![0.0; 64]);
+        rope_angles(500_000.0, 128, 77, &mut cos, &mut sin);
+        let mut head = numbers(128);
+        group.bench_function("rope", |b| {
+            b.iter(|| rope_rotate_half(isa, black_box(&mut head), &cos, &sin));
+        });
+    }
+}
+
+/// One query head over a long context.
+fn attention(c: &mut Criterion) {
+    const HEAD: usize = 128;
+    for isa in isas() {
+        let mut group = c.benchmark_group(format!("{}/attention", isa.name()));
+        for positions in [512, 4096] {
+            let cache = numbers(positions * HEAD);
+            let (query, mut scores, mut mixed) =
+                (numbers(HEAD), vec![0.0; positions], vec![0.0; HEAD]);
+            group.throughput(Throughput::Elements((positions * HEAD) as u64));
+            group.bench_function(format!("scores{positions}"), |b| {
+                b.iter(|| attention_scores(isa, black_box(&query), &cache, 0.088, &mut scores));
+            });
+            group.bench_function(format!("softmax{positions}"), |b| {
+                b.iter(|| softmax(isa, black_box(&mut scores)));
+            });
+            group.bench_function(format!("mix{positions}"), |b| {
+                b.iter(|| attention_mix(isa, black_box(&scores), &cache, &mut mixed));
+            });
+        }
+    }
+}
+
+criterion_group! { name = benches; config = common::config(); targets = rows, attention }
+criterion_main!(benches);

@@ -1,0 +1,112 @@
+"""scripts/compare.py with programs that only claim to measure."""
+
+import json
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+COMPARE = Path(__file__).resolve().parents[2] / "scripts/compare.py"
+
+# Speeds go up by one each run; the runs are counted in a file, and written to a common log.
+FAKE = """#!{python}
+import json, pathlib, sys, time
+folder = pathlib.Path({folder!r})
+runs = folder / {name!r}
+number = len(runs.read_text()) if runs.exists() else 0
+runs.write_text("x" * (number + 1))
+with (folder / "log").open("a") as log:
+    log.write({name!r} + " " + " ".join(sys.argv[1:]) + "\\n")
+{body}
+"""
+STERNA = """print(json.dumps({"prefill": {"tokens_per_s": 100 + number}, "decode": {"tokens_per_s": 20 + number}}))"""
+PEER = """
+prompt, generate = sys.argv[sys.argv.index("-p") + 1], sys.argv[sys.argv.index("-n") + 1]
+print("a line of something else")
+print(json.dumps([{"n_prompt": int(prompt), "n_gen": 0, "avg_ts": 50.0}, {"n_prompt": 0, "n_gen": int(generate), "avg_ts": 10.0}]))
+"""
+
+
+class Compare(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def program(self, name, body):
+        path = self.folder / f"{name}-program"
+        path.write_text(FAKE.format(python=sys.executable, folder=str(self.folder), name=name, body=body))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    def compare(self, *arguments, sterna=STERNA):
+        command = [sys.executable, str(COMPARE), "--sterna", self.program("sterna", sterna), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def peer(self, name, body=PEER):
+        return ["--peer", name, self.program(name, body), f"{name}.gguf"]
+
+    def test_ratios_of_medians_in_alternating_runs(self):
+        done = self.compare(*self.peer("a"), *self.peer("b"), "--rounds", "3", "--prompt", "32", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual(report["sterna"]["decode"], {"tokens_per_s": 21, "min": 20, "max": 22})
+        for name in "ab":
+            self.assertAlmostEqual(report[name]["prefill"]["ratio"], 101 / 50)
+            decode = report[name]["decode"]
+            self.assertEqual((decode["ratio"], decode["ratio_min"], decode["ratio_max"]), (2.1, 2.0, 2.2))
+        log = (self.folder / "log").read_text().splitlines()
+        self.assertEqual([line.split()[0] for line in log], ["sterna", "a", "b"] * 3)
+        self.assertIn("--prompt 32", log[0])
+        self.assertIn("-m a.gguf -t 1 -p 32 -n 64 -r 1", log[1])
+
+    def test_the_table_shows_the_same(self):
+        done = self.compare(*self.peer("a"), "--rounds", "1", "--ours", "--isa", "scalar")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"a decode +10\.00 +10\.00 +10\.00 +2\.00 \(2\.00 to 2\.00\)")
+        self.assertIn("--isa scalar", (self.folder / "log").read_text())
+
+    def test_no_ratio_without_both_sides(self):
+        cases = {
+            "fails once": ("if number == 1: sys.exit('no such model')" + PEER, "no such model"),
+            "prints nothing": ("pass", "no results"),
+            "reports no speed": (PEER.replace("50.0", "0.0"), "no speed of prefill"),
+            "measures something else": (PEER.replace("int(prompt)", "7"), "no results"),
+            "hangs": ("time.sleep(600)", "did not end within 1 s"),
+        }
+        for what, (body, reason) in cases.items():
+            with self.subTest(what):
+                name = what.replace(" ", "-")
+                done = self.compare(*self.peer(name, body), "--rounds", "2", "--timeout", "1", "--json")
+                self.assertEqual(done.returncode, 1)
+                entry = json.loads(done.stdout)[name]
+                self.assertEqual(list(entry), ["failed"])
+                self.assertIn(reason, entry["failed"])
+
+    def test_no_ratio_where_ours_failed(self):
+        done = self.compare(*self.peer("a"), "--rounds", "1", "--json", sterna="sys.exit('cannot')")
+        self.assertEqual(done.returncode, 1)
+        report = json.loads(done.stdout)
+        self.assertIn("cannot", report["sterna"]["failed"])
+        self.assertNotIn("ratio", report["a"]["decode"])
+
+    def test_wrong_arguments(self):
+        absent = self.compare("--peer", "a", str(self.folder / "absent"), "m", "--rounds", "1")
+        self.assertEqual(absent.returncode, 1)
+        self.assertIn("cannot be started", absent.stdout)
+        for arguments, reason in [
+            ([], "at least one"),
+            (self.peer("sterna"), "names must differ"),
+            (self.peer("a") + self.peer("a"), "names must differ"),
+            (self.peer("a") + ["--rounds", "0"], "at least 1"),
+            (self.peer("a") + ["--rounds", "1000"], "at most 100"),
+        ]:
+            done = self.compare(*arguments)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(reason, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
