@@ -6,6 +6,7 @@
 #[cfg(feature = "native")]
 mod limits;
 mod report;
+mod speculation;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +20,7 @@ use crate::model::{Layer, Model};
 use crate::optimisations::Optimisations;
 use crate::sampler::{Params, Sampler};
 use crate::team::Team;
-pub use report::{BenchReport, Decode, Machine, Prefill, Spread};
+pub use report::{BenchReport, Decode, Drafting, Machine, Prefill, Spread};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct BenchOptions {
     pub isa: Isa,
     /// What is on.
     pub optimisations: Optimisations,
+    /// Whether completions with and without drafts are compared too.
+    pub speculation: bool,
 }
 
 impl BenchOptions {
@@ -55,6 +58,7 @@ impl BenchOptions {
             threads: 1,
             isa,
             optimisations: Optimisations::ALL,
+            speculation: false,
         }
     }
 }
@@ -94,6 +98,11 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
             (rep > 0).then_some(&mut rates),
         )?;
     }
+    let speculation = if options.speculation {
+        speculation::measure(model, options)?
+    } else {
+        Vec::new()
+    };
     let mut report = BenchReport {
         model: model.id.clone(),
         parameters: model.parameters(),
@@ -109,6 +118,7 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
         prefill: prefill(model, rates.prefill),
         decode: (options.generate > 0)
             .then(|| decode(model, options, rates.decode, rates.one_sequence)),
+        speculation,
         machine: None,
     };
     #[cfg(feature = "native")]

@@ -13,6 +13,7 @@ use crate::forward::{BatchToken, Forward};
 use crate::kv::{BLOCK, KvCache, KvShape};
 use crate::model::Model;
 use crate::request::{Delivery, GenerationId, Prompt, Request};
+pub use crate::scheduler::Speculation;
 use crate::scheduler::{Limits, Scheduler, admit};
 use crate::team::{self, Team};
 
@@ -31,6 +32,8 @@ pub struct EngineOptions {
     /// Bytes all keys and values may take together. A request waits until what it may need is free;
     /// `None` sets no limit (`max_sequences` times the context sets one).
     pub max_kv_bytes: Option<u64>,
+    /// Whether tokens are drafted. Default: as many as pay; the tokens generated are the same.
+    pub speculation: Speculation,
     /// Threads that compute; ignored without the feature `native`. Default: `team::default_threads`.
     pub threads: usize,
     /// The instruction set; where the host lends its kernels, the one for what is not lent.
@@ -50,6 +53,7 @@ impl EngineOptions {
             prefill_chunk: 64,
             max_context: None,
             max_kv_bytes: None,
+            speculation: Speculation::Adaptive,
             threads: team::default_threads(),
             isa,
             #[cfg(target_arch = "wasm32")]
@@ -100,6 +104,10 @@ pub struct EngineStats {
     pub failed: u64,
     /// Batches computed.
     pub steps: u64,
+    /// Drafted tokens that were taken in.
+    pub drafted: u64,
+    /// Those of them that were generated too: each saved a step of its sequence.
+    pub accepted: u64,
 }
 
 /// A model, its caches and its queue.

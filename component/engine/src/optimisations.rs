@@ -5,6 +5,8 @@
 pub struct Optimisations {
     /// Weights move to 2 MiB pages.
     pub huge_pages: bool,
+    /// Tokens that a text's own repetitions suggest are verified several a step.
+    pub speculation: bool,
 }
 
 impl Default for Optimisations {
@@ -15,11 +17,17 @@ impl Default for Optimisations {
 
 impl Optimisations {
     /// Everything on.
-    pub const ALL: Optimisations = Optimisations { huge_pages: true };
+    pub const ALL: Optimisations = Optimisations {
+        huge_pages: true,
+        speculation: true,
+    };
 
     /// Every optimisation's name, and where it is switched.
-    fn switches(&mut self) -> [(&'static str, &mut bool); 1] {
-        [("huge-pages", &mut self.huge_pages)]
+    fn switches(&mut self) -> [(&'static str, &mut bool); 2] {
+        [
+            ("huge-pages", &mut self.huge_pages),
+            ("speculation", &mut self.speculation),
+        ]
     }
 
     /// All but the named ones, names separated by commas.

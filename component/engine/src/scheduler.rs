@@ -2,11 +2,14 @@
 //!
 //! Requests wait in one queue and run in fixed slots. Each step is one batch: a token of every decoding
 //! sequence, and at most `prefill_chunk` prompt tokens shared fairly by the sequences in prefill. So a
-//! long prompt never stops a running stream, and a short prompt never waits for a long one to end.
+//! long prompt never stops a running stream, and a short prompt never waits for a long one to end. A step without
+//! prompts may also take in drafted tokens (`speculation`), and then bring a sequence several tokens.
 
 pub mod admit;
+mod lookup;
 mod sequence;
 mod share;
+mod speculation;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,9 +21,12 @@ use crate::engine::{EngineStats, clamp_u32};
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::KvCache;
+use crate::model::Model;
 use crate::request::{Delivery, GenerationId};
 use sequence::Sequence;
 use share::share;
+pub use speculation::Speculation;
+use speculation::{Costs, MAX_DRAFT};
 
 /// The queue, the slots and what runs in them.
 pub struct Scheduler {
@@ -32,6 +38,8 @@ pub struct Scheduler {
     stats: EngineStats,
     /// How long a slot was held of late, smoothed.
     hold_time: Duration,
+    /// What a step takes by its width.
+    costs: Costs,
 }
 
 impl Scheduler {
@@ -45,6 +53,7 @@ impl Scheduler {
             next_id: 0,
             stats: EngineStats::default(),
             hold_time: Duration::from_secs(1),
+            costs: Costs::new(),
             limits,
         }
     }
@@ -83,6 +92,7 @@ impl Scheduler {
         }
         self.stats.steps += 1;
         let model = forward.model().clone();
+        let start = Instant::now();
         let logits = match forward.forward(&self.batch, kv) {
             Ok(logits) => logits,
             Err(error) => {
@@ -90,34 +100,80 @@ impl Scheduler {
                 return true;
             }
         };
-        let wanting = self
-            .batch
-            .iter()
-            .filter(|token| token.wants_logits)
-            .map(|token| token.slot);
-        for (slot, logits) in wanting.zip(logits.chunks_exact_mut(model.config.vocab_size)) {
-            let Some(sequence) = &mut self.slots[slot] else {
+        if self.batch.iter().all(|token| token.wants_logits) {
+            let seconds = start.elapsed().as_secs_f64();
+            self.costs.measured(self.batch.len(), seconds);
+        }
+        let mut logits = logits.chunks_exact_mut(model.config.vocab_size);
+        let batch = std::mem::take(&mut self.batch);
+        // Each sequence's tokens lie side by side.
+        for tokens in batch.chunk_by(|a, b| a.slot == b.slot) {
+            let wanting = tokens.iter().filter(|token| token.wants_logits).count();
+            let logits = logits.by_ref().take(wanting);
+            self.read(tokens[0].slot, isa, &model, logits, kv, deliver);
+        }
+        self.batch = batch;
+        true
+    }
+
+    /// Choose a sequence's next tokens: one from the first logits, and from each further ones as long as the token that
+    /// they follow is the one that was just chosen.
+    fn read<'a>(
+        &mut self,
+        slot: usize,
+        isa: Isa,
+        model: &Model,
+        logits: impl ExactSizeIterator<Item = &'a mut [f32]>,
+        kv: &mut KvCache,
+        deliver: &mut dyn FnMut(Delivery),
+    ) {
+        let Some(sequence) = &mut self.slots[slot] else {
+            return;
+        };
+        let id = sequence.id;
+        let drafted = logits.len().saturating_sub(1);
+        let mut right = 0;
+        // Not a `for`: what is left of the iterator must be passed over.
+        let mut going = true;
+        for (index, logits) in logits.enumerate() {
+            if !going {
                 continue;
-            };
-            let id = sequence.id;
-            let result = sequence.next(isa, &model, logits);
-            match &result {
+            }
+            let result = sequence.next(isa, model, logits);
+            let ended = match &result {
                 Ok(event) => {
                     self.stats.tokens_generated += event.tokens.len() as u64;
-                    if event.finish.is_none() {
-                        deliver((id, result));
-                        continue;
-                    }
-                    self.stats.finished += 1;
-                    self.hold_time = (self.hold_time * 3 + sequence.started.elapsed()) / 4;
+                    event.finish.is_some()
                 }
-                Err(_) => self.stats.failed += 1,
+                Err(_) => true,
+            };
+            // Also where nothing was drafted: what would have been is judged for nothing.
+            let is_right = sequence.judge(index);
+            going = !ended && is_right && index < drafted;
+            if going {
+                sequence.was_fed();
+                right += 1;
             }
-            self.slots[slot] = None;
-            kv.free(slot);
+            if ended {
+                match &result {
+                    Ok(_) => {
+                        self.stats.finished += 1;
+                        self.hold_time = (self.hold_time * 3 + sequence.started.elapsed()) / 4;
+                    }
+                    Err(_) => self.stats.failed += 1,
+                }
+                self.slots[slot] = None;
+                kv.free(slot);
+                deliver((id, result));
+                break;
+            }
             deliver((id, result));
         }
-        true
+        if let Some(sequence) = &mut self.slots[slot] {
+            sequence.forget_draft();
+        }
+        self.stats.drafted += drafted as u64;
+        self.stats.accepted += right;
     }
 
     /// End a generation wherever it is. Returns whether it was alive.
@@ -185,12 +241,14 @@ impl Scheduler {
         // Another slot goes first each time, so that a budget below the number of prompts reaches all.
         let first = usize::try_from(self.stats.steps % waiting.len() as u64).unwrap_or(0);
         share(self.limits.prefill_chunk, first, &mut waiting);
-        for (slot, (sequence, prefill)) in self.slots.iter_mut().zip(waiting).enumerate() {
+        let drafted = self.drafted(waiting.iter().sum());
+        let slots = self.slots.iter_mut().zip(waiting.into_iter().zip(drafted));
+        for (slot, (sequence, (prefill, drafted))) in slots.enumerate() {
             let Some(sequence) = sequence else { continue };
             if sequence.prompt_left() > 0 {
                 self.stats.prompt_tokens += prefill as u64;
             }
-            sequence.feed(prefill, |position, token, wants_logits| {
+            sequence.feed(prefill, drafted, |position, token, wants_logits| {
                 self.batch.push(BatchToken {
                     slot,
                     position,
@@ -199,6 +257,35 @@ impl Scheduler {
                 });
             });
         }
+    }
+
+    /// How many drafted tokens each slot takes in. None beside prompt tokens: such a step computes enough.
+    fn drafted(&mut self, prompt_tokens: usize) -> Vec<usize> {
+        let mut taken = vec![0; self.slots.len()];
+        if self.limits.speculation == Speculation::Off || prompt_tokens > 0 {
+            return taken;
+        }
+        let running = self.slots.iter_mut().enumerate();
+        let running = running.filter_map(|(slot, sequence)| Some((slot, sequence.as_mut()?)));
+        let (slots, drafts): (Vec<_>, Vec<_>) = running
+            .map(|(slot, sequence)| (slot, (sequence.look_up(), sequence.trust)))
+            .unzip();
+        let mut budget = self.limits.prefill_chunk;
+        let chosen = match self.limits.speculation {
+            Speculation::Always(most) => drafts
+                .iter()
+                .map(|(length, _)| {
+                    let take = (*length).min(most).min(MAX_DRAFT).min(budget);
+                    budget -= take;
+                    take
+                })
+                .collect(),
+            _ => self.costs.choose(slots.len(), &drafts, budget),
+        };
+        for (slot, chosen) in slots.into_iter().zip(chosen) {
+            taken[slot] = chosen;
+        }
+        taken
     }
 
     /// The pass itself failed: nobody in it can go on.

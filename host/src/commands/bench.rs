@@ -66,6 +66,10 @@ pub struct Args {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     isa: Option<String>,
 
+    /// Also compare completions with and without drafts, of a text that repeats and of one that does not
+    #[arg(long)]
+    speculation: bool,
+
     /// Optimisations to switch off, separated by commas: huge-pages
     #[arg(long, value_name = "LIST", default_value = "")]
     without: String,
@@ -109,6 +113,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
         reps: args.reps as usize,
         threads: args.threads.map_or_else(team::default_threads, usize::from),
         optimisations,
+        speculation: args.speculation,
         ..BenchOptions::new(isa)
     };
     Ok(bench::run(&Arc::new(model), &options)?)
@@ -136,10 +141,13 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
         (&*args.shape, &[][..])
     };
     #[rustfmt::skip]
-    let command = [
+    let mut command = vec![
         "sterna_bench", "--shape", shape, "--head", &head, "--isa", isa, "--prompt", &prompt, "--generate", &generate,
         "--batch", &batch, "--chunk", &chunk, "--reps", &reps, "--without", &args.without,
     ];
+    if args.speculation {
+        command.push("--speculation");
+    }
     let output = wasm_command::run(bench_wasm, &command, stdin)?;
     if !output.success {
         // It has said why on stderr.

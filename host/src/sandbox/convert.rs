@@ -95,6 +95,8 @@ pub(super) fn stats(stats: scheduler::EngineStats) -> EngineStats {
         cancelled: stats.cancelled,
         failed: stats.failed,
         steps: stats.steps,
+        drafted: stats.drafted,
+        accepted: stats.accepted,
     }
 }
 

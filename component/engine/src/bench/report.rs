@@ -106,6 +106,25 @@ pub struct Decode {
     pub times_one_sequence: Option<f64>,
 }
 
+/// Completions of one text with and without drafts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drafting {
+    /// `repeating` or `varied`.
+    pub text: String,
+    /// Tokens generated with drafting on, the repetition that warms up included.
+    pub generated: u64,
+    /// Drafted tokens that were verified for them.
+    pub drafted: u64,
+    /// Those that were right.
+    pub accepted: u64,
+    /// Tokens a second without drafts.
+    pub tokens_per_s_without: Spread,
+    /// Tokens a second with them.
+    pub tokens_per_s: Spread,
+    /// The one median over the other.
+    pub times: f64,
+}
+
 /// What was measured, on what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
@@ -135,6 +154,8 @@ pub struct BenchReport {
     pub prefill: Prefill,
     /// Generating; absent where nothing was to be generated.
     pub decode: Option<Decode>,
+    /// Completions with and without drafts; empty unless asked for.
+    pub speculation: Vec<Drafting>,
     /// The machine's limits; absent where they cannot be measured (in wasm, by the module itself).
     pub machine: Option<Machine>,
 }

@@ -75,6 +75,24 @@ fn nothing_to_generate_leaves_decode_out() {
 }
 
 #[test]
+fn drafting_is_measured_where_asked_for() {
+    let options = BenchOptions {
+        speculation: true,
+        generate: 8,
+        reps: 1,
+        ..options()
+    };
+    let report = run(&tiny(), &options).unwrap();
+    let texts: Vec<_> = report.speculation.iter().map(|run| &*run.text).collect();
+    assert_eq!(texts, ["repeating", "varied"]);
+    for run in &report.speculation {
+        // One repetition to warm up.
+        assert_eq!(run.generated, 16);
+        assert!(run.times > 0.0 && run.accepted <= run.drafted, "{run:?}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_the_context_is_refused() {
     let options = BenchOptions {
         prompt: 256,

@@ -13,7 +13,7 @@ use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
 const USAGE: &str = "usage: sterna_bench [--shape NAME] [--head f16|q8_0|q6_k|...] [--prompt N] [--generate N] \
-                     [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...]\n\
+                     [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
                      --shape - takes a GGUF from standard input";
 
 fn main() -> ExitCode {
@@ -47,6 +47,10 @@ fn parse(
     let mut head = DenseType::Q8_0;
     let mut options = BenchOptions::new(Isa::from_env().map_err(|error| error.to_string())?);
     while let Some(name) = arguments.next() {
+        if name == "--speculation" {
+            options.speculation = true;
+            continue;
+        }
         let value = arguments.next().ok_or(USAGE)?;
         let number = || {
             value

@@ -74,6 +74,8 @@ impl scheduler::Guest for Component {
             cancelled: stats.cancelled,
             failed: stats.failed,
             steps: stats.steps,
+            drafted: stats.drafted,
+            accepted: stats.accepted,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
 use crate::request::{Prompt, Request, Sampling};
 use crate::sampler::{Params, fresh_seed};
+use crate::scheduler::Speculation;
 
 /// Stop texts of a request at most.
 const MAX_STOPS: usize = 16;
@@ -23,6 +24,8 @@ pub struct Limits {
     pub context: usize,
     /// Cache blocks of all sequences together.
     pub kv_blocks: usize,
+    /// Whether tokens are drafted.
+    pub speculation: Speculation,
 }
 
 impl Limits {
@@ -53,6 +56,7 @@ impl Limits {
             prefill_chunk: options.prefill_chunk,
             context: context.min(kv_blocks.saturating_mul(BLOCK)),
             kv_blocks,
+            speculation: options.speculation,
         })
     }
 

@@ -5,6 +5,8 @@ use std::time::Instant;
 use sterna_kernels::Isa;
 
 use super::Admitted;
+use super::lookup::Lookup;
+use super::speculation::{MAX_DRAFT, Trust};
 use crate::engine::clamp_u32;
 use crate::error::EngineError;
 use crate::model::Model;
@@ -19,16 +21,19 @@ pub(super) struct Sequence {
     pub(super) kv_blocks: usize,
     /// When it got its slot.
     pub(super) started: Instant,
-    prompt: Vec<u32>,
-    /// Positions that were given to the model.
+    /// The prompt and what was generated.
+    tokens: Vec<u32>,
+    prompt_len: usize,
+    /// Tokens that were given to the model.
     fed: usize,
-    /// The newest generated token, which is fed next.
-    last: u32,
-    generated: usize,
     max_new: usize,
     sampler: Sampler,
     text: TextStream,
     stop: StopMatcher,
+    /// Where drafts come from, what comes next by them, and how often they were right.
+    lookup: Lookup,
+    draft: Vec<u32>,
+    pub(super) trust: Trust,
 }
 
 impl Sequence {
@@ -38,33 +43,77 @@ impl Sequence {
             kv_blocks: admitted.kv_blocks(),
             started: Instant::now(),
             fed: 0,
-            last: 0,
-            generated: 0,
+            prompt_len: admitted.tokens.len(),
             max_new: admitted.max_new,
             sampler: Sampler::new(admitted.sampling, &admitted.tokens),
             text: TextStream::new(),
             stop: StopMatcher::new(&admitted.stop),
-            prompt: admitted.tokens,
+            tokens: admitted.tokens,
+            lookup: Lookup::default(),
+            draft: Vec::new(),
+            trust: Trust::new(),
         }
     }
 
     /// Prompt tokens the model has not seen.
     pub(super) fn prompt_left(&self) -> usize {
-        self.prompt.len().saturating_sub(self.fed)
+        self.prompt_len.saturating_sub(self.fed)
     }
 
-    /// Give the model `prefill` further prompt tokens, or, where the prompt is in, the newest token.
-    /// `push` gets position, token, and whether the token after it is to be chosen.
-    pub(super) fn feed(&mut self, prefill: usize, mut push: impl FnMut(usize, u32, bool)) {
-        if self.prompt_left() == 0 {
-            push(self.fed, self.last, true);
-            self.fed += 1;
+    fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    /// Look up what may follow the newest token. Returns how many tokens that is, never so many that all of them and
+    /// the one sampled after them would exceed what the sequence may generate.
+    pub(super) fn look_up(&mut self) -> usize {
+        let left = self.max_new - self.generated();
+        let max = MAX_DRAFT.min(left.saturating_sub(1));
+        self.draft = self.lookup.draft(&self.tokens, max);
+        self.draft.len()
+    }
+
+    /// Give the model `prefill` further prompt tokens, or, where the prompt is in, the newest token and the first
+    /// `drafted` of the draft. `push` gets position, token, and whether the token after it is to be chosen.
+    pub(super) fn feed(
+        &mut self,
+        prefill: usize,
+        drafted: usize,
+        mut push: impl FnMut(usize, u32, bool),
+    ) {
+        if self.prompt_left() > 0 {
+            for &token in self.tokens[self.fed..].iter().take(prefill) {
+                self.fed += 1;
+                push(self.fed - 1, token, self.fed == self.prompt_len);
+            }
             return;
         }
-        for &token in self.prompt[self.fed..].iter().take(prefill) {
-            push(self.fed, token, self.fed + 1 == self.prompt.len());
-            self.fed += 1;
+        let newest = self.tokens[self.fed..].iter();
+        for (at, &token) in newest.chain(&self.draft[..drafted]).enumerate() {
+            push(self.fed + at, token, true);
         }
+        // The draft's tokens count once they are generated.
+        self.fed = self.tokens.len();
+    }
+
+    /// The newest token was the draft's `index`-th, if there was one: remembers whether it was right. Returns that.
+    pub(super) fn judge(&mut self, index: usize) -> bool {
+        let Some(drafted) = self.draft.get(index) else {
+            return false;
+        };
+        let right = self.tokens.last() == Some(drafted);
+        self.trust.update(right);
+        right
+    }
+
+    /// The step is over: its draft is of no use any more.
+    pub(super) fn forget_draft(&mut self) {
+        self.draft.clear();
+    }
+
+    /// The newest token was fed with the batch that is being read: the next one is chosen from the next logits.
+    pub(super) fn was_fed(&mut self) {
+        self.fed = self.tokens.len();
     }
 
     /// Choose the next token from its logits, and say what it adds to the completion.
@@ -78,10 +127,9 @@ impl Sequence {
             .sampler
             .sample(isa, logits)
             .map_err(|error| EngineError::Internal(error.to_string()))?;
-        self.last = token;
-        self.generated += 1;
+        self.tokens.push(token);
         let is_eos = model.config.eos_tokens.contains(&token);
-        let is_full = self.generated == self.max_new;
+        let is_full = self.generated() == self.max_new;
         let mut text = String::new();
         let mut stopped = false;
         // An end-of-sequence token has no text of its own.
@@ -113,8 +161,8 @@ impl Sequence {
 
     fn usage(&self) -> Usage {
         Usage {
-            prompt_tokens: clamp_u32(self.prompt.len()),
-            completion_tokens: clamp_u32(self.generated),
+            prompt_tokens: clamp_u32(self.prompt_len),
+            completion_tokens: clamp_u32(self.generated()),
             cached_tokens: 0,
         }
     }

@@ -61,6 +61,19 @@ impl Display for Table<'_> {
             of(prefill.share_of_int8_peak, "the int8 peak"),
             prefill.multiply_adds_per_token as f64 / 1e9,
         )?;
+        for drafting in &report.speculation {
+            writeln!(
+                f,
+                "drafts in a {} text: {:.2} times as fast ({:.2} to {:.2} tokens/s); {} tokens, {} drafted, {} right",
+                drafting.text,
+                drafting.times,
+                drafting.tokens_per_s_without.median,
+                drafting.tokens_per_s.median,
+                drafting.generated,
+                drafting.drafted,
+                drafting.accepted,
+            )?;
+        }
         let Some(decode) = &report.decode else {
             return Ok(());
         };
