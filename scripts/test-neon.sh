@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The NEON kernels (neon, neon-dotprod, neon-i8mm): natively on an ARM machine, else built for aarch64 and run under QEMU's
-# user emulation, on a CPU with i8mm and on one without. What equality needs is tested so; what speed needs is not: an
+# The NEON kernels (neon, neon-dotprod, neon-i8mm) and the engine on them: natively on an ARM machine, else built for aarch64
+# and run under QEMU's user emulation, on a CPU with i8mm and on two without. What equality needs is tested so; what speed needs is not: an
 # emulator's time says nothing about a real core's.
 #
 # Installs what it needs and says so: the Rust target by rustup (or Debian's rustc-web and rust-web-src, which build the
@@ -67,8 +67,14 @@ if ! have_rustup_target; then
 fi
 
 cargo build ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-kernels --features checks --example kernel_checks
+# What scripts/lint.sh cannot see on another machine (clippy comes with rustup's toolchain alone).
+if [ ${#std[@]} = 0 ]; then
+  cargo clippy ${CI:+--locked} --profile ci --target "$target" -p sterna-kernels --features checks --all-targets -- -D warnings
+fi
 checks=$CARGO_TARGET_DIR/$target/ci/examples/kernel_checks
 # One after the other: all features; sdot but no smmla (Graviton 2); neither (Graviton 1).
 expect "neon-i8mm neon-dotprod neon scalar" qemu-aarch64 -cpu max "$checks"
 PROPTEST_CASES=10 expect "neon-dotprod neon" qemu-aarch64 -cpu neoverse-n1 "$checks"
 PROPTEST_CASES=10 expect "neon" qemu-aarch64 -cpu cortex-a72 "$checks"
+# The engine too: models and expected tokens that the other machines' tests compare with.
+cargo test ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-engine --features native --test fixtures --test demo
