@@ -24,6 +24,18 @@ pub struct ApiError {
     pub header: Option<Header>,
 }
 
+/// What a client needs to go on elsewhere with a stream that broke off. The same request with this seed gives the same
+/// tokens on every server of the model; `completion_tokens` of them have been sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Resume {
+    /// The seed in use: the request's, or the one that was drawn for it.
+    pub seed: u64,
+    /// Tokens the stream has accounted for.
+    pub completion_tokens: usize,
+    /// Their ids.
+    pub tokens: Vec<u32>,
+}
+
 #[derive(Serialize)]
 struct Envelope<'a> {
     error: Body<'a>,
@@ -35,6 +47,8 @@ struct Body<'a> {
     r#type: &'static str,
     param: Option<&'a str>,
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume: Option<&'a Resume>,
 }
 
 impl ApiError {
@@ -113,6 +127,13 @@ impl ApiError {
     pub fn unknown_route(path: &str) -> Self {
         let message = format!("Unknown route '{}'. GET / lists the routes.", shorten(path));
         Self::new(404, Some("unknown_url"), message)
+    }
+
+    /// Counters would begin anew with every instance, and those are made for single requests.
+    pub fn no_metrics() -> Self {
+        let message = "This form of the server counts nothing: its instances live for a request or a few. Ask the runtime, \
+                       for example Spin by OpenTelemetry, or serve the file with `sterna serve`.";
+        Self::new(404, Some("no_metrics"), message)
     }
 
     /// The route exists, but not with this method.
@@ -258,6 +279,15 @@ impl ApiError {
 
     /// OpenAI's error object as JSON.
     pub fn to_json(&self) -> Vec<u8> {
+        self.document(None)
+    }
+
+    /// The same as a stream's last event: with what a resume needs, as `error.resume`.
+    pub fn to_event(&self, resume: &Resume) -> Vec<u8> {
+        self.document(Some(resume))
+    }
+
+    fn document(&self, resume: Option<&Resume>) -> Vec<u8> {
         let r#type = match self.status {
             429 => "rate_limit_error",
             500.. => "server_error",
@@ -268,6 +298,7 @@ impl ApiError {
             r#type,
             param: self.param.as_deref(),
             code: self.code,
+            resume,
         };
         crate::http::to_json(&Envelope { error: body })
     }

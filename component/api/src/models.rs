@@ -50,6 +50,22 @@ pub fn list(models: &[ModelInfo]) -> Vec<u8> {
     })
 }
 
+#[derive(Serialize)]
+struct Ready<'a> {
+    ready: bool,
+    model: &'a str,
+    isa: &'a str,
+}
+
+/// The answer of `/readyz` while this model can be asked.
+pub fn ready(model: &ModelInfo) -> Vec<u8> {
+    to_json(&Ready {
+        ready: true,
+        model: &model.id,
+        isa: &model.isa,
+    })
+}
+
 /// One model.
 pub fn one(model: &ModelInfo) -> Vec<u8> {
     to_json(&Model::from(model))

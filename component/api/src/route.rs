@@ -4,7 +4,7 @@ use crate::{
     answer::{Answer, Kind, Stamp},
     auth,
     body::{self, Source},
-    engine::{Engine, Error, Generation, Request},
+    engine::{Engine, Error, Generation, Request, Sampling},
     error::ApiError,
     fields::Object,
     http::{Body, Head, Header, Reply},
@@ -26,6 +26,7 @@ POST /v1/completions        continue a text or token ids
 GET  /v1/models             what can be asked
 GET  /v1/models/{id}        one model's facts
 GET  /health                whether the API answers
+GET  /livez, /readyz        whether the server lives; whether it has a model and wants requests
 GET  /                      this list, or in a browser a page to chat on
 
 curl http://HOST/v1/chat/completions -H 'Content-Type: application/json' \\
@@ -38,6 +39,8 @@ enum Route<'a> {
     Index,
     Page(&'static File),
     Health,
+    Live,
+    Ready,
     Models,
     Model(&'a str),
     Complete(Kind),
@@ -50,6 +53,8 @@ impl<'a> Route<'a> {
             "/style.css" => Route::Page(&page::STYLE),
             "/chat.js" => Route::Page(&page::SCRIPT),
             "/health" => Route::Health,
+            "/livez" => Route::Live,
+            "/readyz" => Route::Ready,
             "/v1/models" => Route::Models,
             "/v1/chat/completions" => Route::Complete(Kind::Chat),
             "/v1/completions" => Route::Complete(Kind::Text),
@@ -102,7 +107,7 @@ async fn respond<E: Engine>(
     stamp: Stamp,
 ) -> Result<Reply<E::Generation>, ApiError> {
     let path = head.path.split('?').next().unwrap_or_default();
-    let route = Route::find(path).ok_or_else(|| ApiError::unknown_route(path))?;
+    let route = Route::find(path).ok_or_else(|| not_here(path))?;
     // A browser sends its preflight without the key.
     if route.needs_key() && head.method != "OPTIONS" {
         auth::check(&settings.api_keys, head.authorization.as_deref())?;
@@ -123,6 +128,13 @@ async fn respond<E: Engine>(
         }
         ("GET" | "HEAD", Route::Page(file)) => Ok(file.reply(head)),
         ("GET" | "HEAD", Route::Health) => Ok(Reply::json(200, br#"{"status":"ok"}"#.to_vec())),
+        // Sterna's own host answers the next two itself and says more.
+        ("GET" | "HEAD", Route::Live) => Ok(Reply::json(200, br#"{"live":true}"#.to_vec())),
+        ("GET" | "HEAD", Route::Ready) => match engine.models().first() {
+            // An engine has models only once its kernels have passed their test.
+            Some(model) => Ok(Reply::json(200, models::ready(model))),
+            None => Err(ApiError::unavailable("no model is loaded")),
+        },
         ("GET" | "HEAD", Route::Models) => {
             let models = settings.listed(engine.models());
             Ok(Reply::json(200, models::list(&models)))
@@ -137,6 +149,13 @@ async fn respond<E: Engine>(
             Ok(Reply::json(200, models::one(model)))
         }
         _ => Err(ApiError::method_not_allowed(path, route.allow())),
+    }
+}
+
+fn not_here(path: &str) -> ApiError {
+    match path {
+        "/metrics" => ApiError::no_metrics(),
+        _ => ApiError::unknown_route(path),
     }
 }
 
@@ -175,12 +194,18 @@ async fn complete<E: Engine>(
             .next()
             .map(|model| model.id)
     });
+    // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits: JSON's numbers are
+    // doubles to many clients.
+    let seed = params.sampling.seed.unwrap_or((stamp.id >> 75) as u64);
     let request = Request {
         model,
         prompt,
         max_tokens: params.max_tokens,
         stop: params.stop,
-        sampling: params.sampling,
+        sampling: Sampling {
+            seed: Some(seed),
+            ..params.sampling
+        },
     };
     let generation = engine
         .generate(&request)
@@ -193,7 +218,9 @@ async fn complete<E: Engine>(
         params.include_usage,
     );
     if params.stream {
-        return Ok(Reply::events(EventStream::new(kind, answer, generation)));
+        return Ok(Reply::events(EventStream::new(
+            kind, answer, seed, generation,
+        )));
     }
     let document = collect(generation, &answer)
         .await

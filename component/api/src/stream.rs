@@ -6,7 +6,7 @@
 use crate::{
     answer::{Answer, Kind},
     engine::{Event, Generation},
-    error::ApiError,
+    error::{ApiError, Resume},
 };
 
 /// The server-sent events of one answer, as bytes to write.
@@ -14,6 +14,7 @@ use crate::{
 pub struct EventStream<G> {
     kind: Kind,
     answer: Answer,
+    resume: Resume,
     state: State<G>,
 }
 
@@ -26,11 +27,15 @@ enum State<G> {
 }
 
 impl<G: Generation> EventStream<G> {
-    /// The events of `generation`, which `answer` describes.
-    pub fn new(kind: Kind, answer: Answer, generation: G) -> Self {
+    /// The events of `generation`, which `answer` describes and which draws from `seed`.
+    pub fn new(kind: Kind, answer: Answer, seed: u64, generation: G) -> Self {
         EventStream {
             kind,
             answer,
+            resume: Resume {
+                seed,
+                ..Resume::default()
+            },
             state: State::Opening(generation),
         }
     }
@@ -71,6 +76,8 @@ impl<G: Generation> EventStream<G> {
         while bytes.is_empty() {
             let error = match generation.next().await {
                 Ok(Some(event)) => {
+                    self.resume.completion_tokens += event.tokens.len();
+                    self.resume.tokens.extend(&event.tokens);
                     bytes = self.render(&event);
                     if event.finish.is_some() {
                         return Some(bytes);
@@ -81,7 +88,7 @@ impl<G: Generation> EventStream<G> {
                 Err(error) => ApiError::from_engine(error, self.kind),
             };
             // The status has been sent, so the fault goes where the next chunk would; no [DONE] follows.
-            push_data(&mut bytes, &error.to_json());
+            push_data(&mut bytes, &error.to_event(&self.resume));
             return Some(bytes);
         }
         self.state = State::Running(generation);
@@ -118,7 +125,7 @@ mod tests {
 
     fn stream(kind: Kind, include_usage: bool, script: Vec<Result<Event, Error>>) -> Vec<String> {
         let answer = Answer::new(kind, STAMP, "demo".into(), include_usage);
-        let items = EventStream::new(kind, answer, Script::new(script));
+        let items = EventStream::new(kind, answer, 7, Script::new(script));
         all(items)
             .into_iter()
             .map(|bytes| String::from_utf8(bytes).unwrap())
@@ -203,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_midway_is_told_and_ends_the_stream() {
+    fn a_fault_midway_is_told_with_what_a_resume_needs_and_ends_the_stream() {
         let sent = stream(
             Kind::Text,
             true,
             vec![text("a"), Err(Error::Internal("NaN in layer 3".into()))],
         );
-        let error = r#"{"error":{"message":"Internal error: NaN in layer 3.","type":"server_error","param":null,"code":"internal_error"}}"#;
+        let error = r#"{"error":{"message":"Internal error: NaN in layer 3.","type":"server_error","param":null,"code":"internal_error","resume":{"seed":7,"completion_tokens":1,"tokens":[1]}}"#;
         assert_eq!(sent.last().unwrap(), &format!("data: {error}\n\n"));
         assert_eq!(sent.len(), 2);
     }
@@ -229,7 +236,7 @@ mod tests {
         let script = Script::new(vec![text("a"), text("b"), end("")]);
         let alive = script.alive();
         let answer = Answer::new(Kind::Text, STAMP, "demo".into(), false);
-        let mut events = EventStream::new(Kind::Text, answer, script);
+        let mut events = EventStream::new(Kind::Text, answer, 7, script);
         now(events.next()).unwrap();
         assert_eq!(alive.strong_count(), 1);
         drop(events);
@@ -241,7 +248,7 @@ mod tests {
         let script = Script::new(vec![end("")]);
         let alive = script.alive();
         let answer = Answer::new(Kind::Text, STAMP, "demo".into(), false);
-        let mut events = EventStream::new(Kind::Text, answer, script);
+        let mut events = EventStream::new(Kind::Text, answer, 7, script);
         assert!(now(events.next()).is_some());
         assert_eq!(alive.strong_count(), 0);
         assert!(now(events.next()).is_none());

@@ -11,6 +11,11 @@ fn all_routes_answer() {
     for app in [App::DEMO, App::DEMO_P3] {
         let server = app.serve::<&str>(&[]);
         assert_eq!(server.get("/health").json(), json!({"status": "ok"}));
+        assert_eq!(server.get("/livez").json(), json!({"live": true}));
+        let ready = json!({"ready": true, "model": "demo", "isa": "simd128"});
+        assert_eq!(server.get("/readyz").json(), ready);
+        let no_metrics = server.get("/metrics").error(404);
+        assert!(no_metrics.contains("counts nothing"), "{no_metrics}");
         let models = server.get("/v1/models").json();
         assert_eq!(models["data"][0]["id"], "demo");
         assert_eq!(models["data"][0]["isa"], "simd128");

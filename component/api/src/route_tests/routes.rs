@@ -53,6 +53,23 @@ fn health_index_head_and_preflight() {
 }
 
 #[test]
+fn probes_tell_life_from_readiness() {
+    let engine = story();
+    assert_eq!(
+        send(&engine, "GET", "/livez", b"").json(),
+        json!({"live": true})
+    );
+    let ready = send(&engine, "GET", "/readyz", b"").json();
+    let model = engine.models()[0].clone();
+    assert_eq!(
+        ready,
+        json!({"ready": true, "model": model.id, "isa": model.isa})
+    );
+    let (status, code, message) = send(&engine, "GET", "/metrics", b"").error();
+    assert_eq!((status, code.as_str()), (404, "no_metrics"), "{message}");
+}
+
+#[test]
 fn every_reply_allows_every_origin() {
     let engine = story();
     for (method, path) in [
