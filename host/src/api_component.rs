@@ -84,6 +84,12 @@ impl ApiComponent {
         &self.engine
     }
 
+    /// Bytes a request's body may have.
+    #[must_use]
+    pub fn max_body_bytes(&self) -> u32 {
+        self.settings.max_body_bytes
+    }
+
     /// Answer one request. The guest runs until the returned [`GuestTask`] is dropped, and that is the
     /// caller's duty: after the answer's last byte, or when the client has left.
     ///

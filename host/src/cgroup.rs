@@ -98,14 +98,31 @@ impl Cgroup {
         Some(self.memory.as_ref()?.tightest(memory_limit)?.0)
     }
 
-    /// What the limited group holds, else the process's own; `None` where nobody counts.
+    /// Memory of the limited group that no file backs, so that it cannot be dropped; `None` where nobody counts.
     #[must_use]
-    pub fn memory_usage(&self) -> Option<MemoryUsage> {
+    pub fn memory_anonymous_bytes(&self) -> Option<u64> {
+        let (levels, path) = self.limited_memory()?;
+        let stat = fs::read_to_string(path.join("memory.stat")).ok()?;
+        match levels.version {
+            Version::V1 => keyed(&stat, "total_rss"),
+            Version::V2 => keyed(&stat, "anon"),
+        }
+    }
+
+    /// The level that limits, else the process's own.
+    fn limited_memory(&self) -> Option<(&Levels, &Path)> {
         let levels = self.memory.as_ref()?;
         let path = match levels.tightest(memory_limit) {
             Some((_, path)) => path,
             None => levels.paths.first()?,
         };
+        Some((levels, path))
+    }
+
+    /// What the limited group holds, else the process's own; `None` where nobody counts.
+    #[must_use]
+    pub fn memory_usage(&self) -> Option<MemoryUsage> {
+        let (levels, path) = self.limited_memory()?;
         let (usage, inactive) = match levels.version {
             Version::V1 => ("memory.usage_in_bytes", "total_inactive_file"),
             Version::V2 => ("memory.current", "inactive_file"),

@@ -17,7 +17,7 @@ use anyhow::Context;
 use sterna_engine::engine::ModelInfo;
 use sterna_engine::error::EngineError;
 use sterna_engine::request::{Event, FinishReason, GenerationId, Prompt, Request};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::cgroup::Cgroup;
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
@@ -37,15 +37,24 @@ enum Command {
         asked: Instant,
         /// For the generation to cancel itself with.
         commands: Sender<Command>,
+        ended: watch::Receiver<bool>,
         reply: Reply<Generation>,
     },
-    Cancel(GenerationId),
+    /// Nobody waits for this generation any more; where the server is the reason, so it is counted.
+    Cancel(GenerationId, Cancelled),
     Embed {
         input: Prompt,
         reply: Reply<(Vec<f32>, u32)>,
     },
     /// A question about texts, for an engine that answers them itself.
     Texts(TextsQuestion),
+}
+
+/// Who ended a generation before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cancelled {
+    ByClient,
+    ByServer,
 }
 
 /// A way to ask the engine; clones ask the same one. The thread ends with the last of them.
@@ -56,6 +65,8 @@ pub struct EngineHandle {
     info: Arc<ModelInfo>,
     metrics: Arc<Metrics>,
     running: Arc<AtomicBool>,
+    /// True once nobody is to wait for the engine any more.
+    ended: Arc<watch::Sender<bool>>,
 }
 
 impl EngineHandle {
@@ -100,7 +111,14 @@ impl EngineHandle {
             info,
             metrics,
             running,
+            ended: Arc::new(watch::Sender::new(false)),
         })
+    }
+
+    /// End every generation now, and take no further ones: each gets `Unavailable` as its last event, whatever the engine
+    /// is doing.
+    pub fn end_all(&self) {
+        self.ended.send_replace(true);
     }
 
     /// The facts about the model.
@@ -131,9 +149,16 @@ impl EngineHandle {
             request: Box::new(request),
             asked: Instant::now(),
             commands: self.commands.clone(),
+            ended: self.ended.subscribe(),
             reply,
         })?;
-        answer.await.map_err(|_| stopped())?
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            // Asked first: what is ended starts nothing.
+            biased;
+            () = cut(&mut ended) => Err(ending()),
+            answer = answer => answer.map_err(|_| stopped())?,
+        }
     }
 
     /// The meaning of one input as a vector, and the input's length in tokens.
@@ -183,6 +208,8 @@ pub struct Generation {
     commands: Sender<Command>,
     ended: bool,
     last_event: Option<Instant>,
+    /// The server's end.
+    cut: watch::Receiver<bool>,
 }
 
 impl Generation {
@@ -206,11 +233,17 @@ impl Generation {
         if self.ended {
             return Ok(None);
         }
-        let (made, event) = self
-            .events
-            .recv()
-            .await
-            .unwrap_or_else(|| (Instant::now(), Err(stopped())));
+        let (made, event) = tokio::select! {
+            // The cut first: an engine that is faster than the client would keep it away.
+            biased;
+            () = cut(&mut self.cut) => {
+                self.ended = true;
+                // Where the thread is gone, so is the generation.
+                let _ = self.commands.send(Command::Cancel(self.id, Cancelled::ByServer));
+                (Instant::now(), Err(ending()))
+            }
+            event = self.events.recv() => event.unwrap_or_else(|| (Instant::now(), Err(stopped()))),
+        };
         self.last_event = Some(made);
         self.ended = event.as_ref().map_or(true, |event| event.finish.is_some());
         event.map(Some)
@@ -221,7 +254,9 @@ impl Drop for Generation {
     fn drop(&mut self) {
         if !self.ended {
             // Where the thread is gone, so is the generation.
-            let _ = self.commands.send(Command::Cancel(self.id));
+            let _ = self
+                .commands
+                .send(Command::Cancel(self.id, Cancelled::ByClient));
         }
     }
 }
@@ -301,13 +336,14 @@ impl Actor {
                 request,
                 asked,
                 commands,
+                ended,
                 reply,
             } => {
                 if !reply.is_closed() {
-                    let _ = reply.send(self.submit(*request, asked, commands)?);
+                    let _ = reply.send(self.submit(*request, asked, commands, ended)?);
                 }
             }
-            Command::Cancel(id) => self.cancel(id)?,
+            Command::Cancel(id, by) => self.cancel(id, by)?,
             Command::Embed { input, reply } => {
                 if !reply.is_closed() {
                     let _ = reply.send(self.engine.embed(input)?);
@@ -323,6 +359,7 @@ impl Actor {
         request: Request,
         asked: Instant,
         commands: Sender<Command>,
+        cut: watch::Receiver<bool>,
     ) -> Answered<Generation> {
         let (id, prompt_tokens) = match self.engine.submit(request)? {
             Ok(submitted) => submitted,
@@ -347,17 +384,23 @@ impl Actor {
             commands,
             ended: false,
             last_event: None,
+            cut,
         }))
     }
 
-    fn cancel(&mut self, id: GenerationId) -> anyhow::Result<()> {
+    fn cancel(&mut self, id: GenerationId, by: Cancelled) -> anyhow::Result<()> {
         let alive = self.engine.cancel(id)?;
         self.show_state()?;
         // Absent: it ended while the cancellation was on its way.
         if let Some(open) = self.open.remove(&id)
             && alive
         {
-            self.metrics.generations_cancelled.inc();
+            match by {
+                Cancelled::ByClient => {
+                    self.metrics.generations_cancelled.inc();
+                }
+                Cancelled::ByServer => self.metrics.finished("drain"),
+            }
             tracing::info!(
                 generation = id.0,
                 tokens = open.tokens,
@@ -455,6 +498,17 @@ impl Drop for Actor {
     fn drop(&mut self) {
         self.running.store(false, Relaxed);
     }
+}
+
+/// Ready when the server has ended everything; never, if it goes away without that.
+async fn cut(ended: &mut watch::Receiver<bool>) {
+    if ended.wait_for(|ended| *ended).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn ending() -> EngineError {
+    EngineError::Unavailable("it is stopping and the time for running requests is over".into())
 }
 
 fn stopped() -> EngineError {

@@ -1,5 +1,6 @@
 //! Finds and loads the model a command was given, or the one inside the binary.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,17 @@ use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 
 /// The name of the embedded model.
 pub const DEMO: &str = "demo";
+
+/// Bytes keys and values may take, where so many of the model are mapped from its file; `None` sets no limit.
+pub type KvBudget<'a> = dyn FnMut(u64) -> anyhow::Result<Option<u64>> + 'a;
+
+/// No limit: for a command that runs one sequence.
+///
+/// # Errors
+/// None.
+pub fn no_kv_budget(_mapped_bytes: u64) -> anyhow::Result<Option<u64>> {
+    Ok(None)
+}
 
 /// Which model, and what it may use: shared by the commands that generate.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,29 +55,45 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Load the model, for engines that run so many sequences at a time while so many wait.
+    /// Load the model, for engines that run so many sequences at a time while so many wait. `kv_budget` is asked once it is
+    /// loaded how many bytes keys and values may take.
     ///
     /// # Errors
     /// The path is no model, or a damaged one; the chain of messages says where and what to do. Or the machine does
-    /// not support the instruction set.
+    /// not support the instruction set, or there is no memory for keys and values.
     pub fn engines(
         &self,
         assets: &Assets,
         max_sequences: u16,
         max_queue: u16,
+        kv_budget: &mut KvBudget<'_>,
     ) -> anyhow::Result<Arc<dyn EngineSource>> {
         if let Some(app) = self.model.as_deref().and_then(AppFile::recognise) {
-            return self.sandboxed(&app, max_sequences, max_queue);
+            return self.sandboxed(
+                &app,
+                max_sequences,
+                max_queue,
+                kv_budget(self.mapped_bytes())?,
+            );
         }
         let model = Arc::new(self.load(assets)?);
+        let max_kv_bytes = kv_budget(self.mapped_bytes())?;
         let options = EngineOptions {
             max_sequences: max_sequences.into(),
             max_queue: max_queue.into(),
             max_context: self.context.map(|positions| positions as usize),
+            max_kv_bytes,
             threads: self.threads(),
             ..EngineOptions::new(self.isa()?)
         };
         Ok(Arc::new(LinkedEngines { model, options }))
+    }
+
+    /// Bytes of the model that stay in its file and are mapped. A Hugging Face directory is quantised, or repacked, into
+    /// memory.
+    fn mapped_bytes(&self) -> u64 {
+        let file = self.model.as_deref().and_then(|path| path.metadata().ok());
+        file.filter(Metadata::is_file).map_or(0, |file| file.len())
     }
 
     fn load(&self, assets: &Assets) -> anyhow::Result<Model> {
@@ -84,6 +112,7 @@ impl ModelArgs {
         app: &AppFile,
         max_sequences: u16,
         max_queue: u16,
+        max_kv_bytes: Option<u64>,
     ) -> anyhow::Result<Arc<dyn EngineSource>> {
         if self.model_name.is_some() {
             bail!(
@@ -101,7 +130,7 @@ impl ModelArgs {
             max_sequences: max_sequences.into(),
             max_queue: max_queue.into(),
             max_context: self.context,
-            max_kv_bytes: None,
+            max_kv_bytes,
         };
         Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }

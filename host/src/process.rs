@@ -31,6 +31,13 @@ pub fn machine_memory_bytes() -> u64 {
     keyed(&info, "MemTotal").unwrap_or(0) << 10
 }
 
+/// Bytes the machine could give without swapping, file pages that can be dropped included.
+#[must_use]
+pub fn available_memory_bytes() -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    keyed(&info, "MemAvailable").unwrap_or(0) << 10
+}
+
 /// CPUs the process may run on.
 #[must_use]
 pub fn cpus() -> f64 {

@@ -9,7 +9,7 @@ use sterna_engine::request::{Message, Prompt, Request, Sampling, Usage};
 use crate::assets::Assets;
 use crate::engine_actor::EngineHandle;
 use crate::logging::{self, LogFormat};
-use crate::model_source::ModelArgs;
+use crate::model_source::{ModelArgs, no_kv_budget};
 
 /// Complete a prompt on the terminal
 ///
@@ -70,7 +70,7 @@ pub struct Args {
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     logging::init(LogFormat::Text);
     let request = args.request()?;
-    let engines = args.model.engines(assets, 1, 1)?;
+    let engines = args.model.engines(assets, 1, 1, &mut no_kv_budget)?;
     let engine =
         EngineHandle::start(engines, args.model.threads()).context("cannot start the engine")?;
     let runtime = tokio::runtime::Builder::new_current_thread()

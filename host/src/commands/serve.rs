@@ -2,15 +2,20 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::api_component::ApiComponent;
 use crate::assets::Assets;
+use crate::cgroup::Cgroup;
 use crate::engine_actor::EngineHandle;
 use crate::logging::{self, LogFormat};
+use crate::memory_budget::MemoryState;
+use crate::metrics::Metrics;
 use crate::model_source::ModelArgs;
 use crate::server::{Limits, Server};
 use crate::settings::SettingsArgs;
@@ -50,7 +55,7 @@ pub struct Args {
     #[arg(long, env = "STERNA_MAX_QUEUE", value_name = "N", default_value_t = 64)]
     max_queue: u16,
 
-    /// Connections at a time; further ones wait to be accepted
+    /// Connections at a time; 32 further ones may probe (/livez, /readyz, /metrics), others wait to be accepted
     #[arg(long, env = "STERNA_MAX_CONNECTIONS", value_name = "N", default_value_t = 512,
           value_parser = clap::value_parser!(u16).range(1..))]
     max_connections: u16,
@@ -99,56 +104,114 @@ pub struct Args {
     log_format: LogFormat,
 }
 
-/// Load, listen, serve until told to stop.
+/// Listen, load, serve until told to stop.
 ///
 /// # Errors
 /// A setting cannot be used, the model cannot be loaded, the options do not fit it, or the address cannot be taken.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     logging::init(args.log_format);
     let started = Instant::now();
-    let settings = args.settings.read()?;
-    let model = ModelArgs {
-        model: args.path.clone().or_else(|| args.model.model.clone()),
-        ..args.model.clone()
+    let cgroup = Cgroup::of_this_process();
+    let metrics = Arc::new(Metrics::new(cgroup.clone()));
+    let load = Load {
+        settings: args.settings.read()?,
+        model: ModelArgs {
+            model: args.path.clone().or_else(|| args.model.model.clone()),
+            ..args.model.clone()
+        },
+        max_sequences: args.max_sequences,
+        max_queue: args.max_queue,
+        max_connections: args.max_connections,
+        assets,
+        cgroup,
+        metrics: Arc::clone(&metrics),
     };
-    let engines = model.engines(assets, args.max_sequences, args.max_queue)?;
-    let engine =
-        EngineHandle::start(engines, model.threads()).context("cannot start the engine")?;
+    let limits = Limits {
+        max_connections: args.max_connections.into(),
+        header_timeout: Duration::from_secs(args.header_timeout),
+        body_timeout: Duration::from_secs(args.body_timeout),
+        write_timeout: Duration::from_secs(args.write_timeout),
+    };
+    let drain_timeout = Duration::from_secs(args.drain_timeout);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let wasmtime = wasm_config::serving_engine(args.max_connections.into())?;
-        let api = ApiComponent::new(
-            &wasmtime,
-            assets.api_wasm,
-            assets.api_cwasm,
-            engine.clone(),
-            settings,
-        )?;
-        let limits = Limits {
-            max_connections: args.max_connections.into(),
-            header_timeout: Duration::from_secs(args.header_timeout),
-            body_timeout: Duration::from_secs(args.body_timeout),
-            write_timeout: Duration::from_secs(args.write_timeout),
-        };
-        let server = Server::bind(&args.listen, api, limits).await?;
+        let server = Server::bind(&args.listen, metrics, limits).await?;
         let stop = stop_signal()?;
-        announce(
-            &engine,
-            model.threads(),
-            started.elapsed(),
-            &server.address()?.to_string(),
-        );
-        server
-            .run(stop, Duration::from_secs(args.drain_timeout))
-            .await;
-        anyhow::Ok(())
+        let (loading, address) = (server.loading(), server.address()?);
+        // No URL: people and scripts take the one on stdout, which says that the model is there.
+        tracing::info!("listening on {address}; loading the model");
+        let (failed, failure) = oneshot::channel();
+        // Beside the server, which answers probes meanwhile and stops when told so.
+        std::thread::Builder::new()
+            .name("load".into())
+            .spawn(move || {
+                let threads = load.model.threads();
+                // Nobody listens where the server has stopped: there is nobody to tell then.
+                let _ = match load.run() {
+                    Ok((api, memory_bytes)) => {
+                        let engine = api.engine().clone();
+                        if loading.done(api, memory_bytes) {
+                            announce(&engine, threads, started.elapsed(), &address.to_string());
+                        }
+                        return;
+                    }
+                    Err(error) => failed.send(error),
+                };
+            })?;
+        tokio::select! {
+            _ = server.run(stop, drain_timeout) => Ok(()),
+            // A load that succeeds says nothing.
+            Ok(error) = failure => Err(error),
+        }
     })?;
     // Guests and the engine's thread hold nothing that must be put in order.
     runtime.shutdown_background();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is needed to get from a listening server to a serving one.
+struct Load {
+    settings: sterna_config::Settings,
+    model: ModelArgs,
+    max_sequences: u16,
+    max_queue: u16,
+    max_connections: u16,
+    assets: &'static Assets,
+    cgroup: Cgroup,
+    metrics: Arc<Metrics>,
+}
+
+impl Load {
+    /// The component with its engine, and the memory that its instances may take.
+    fn run(self) -> anyhow::Result<(ApiComponent, u64)> {
+        let mut request_bytes = 0;
+        let mut kv_budget = |mapped_bytes| {
+            let budget = MemoryState::now(&self.cgroup, mapped_bytes).share()?;
+            request_bytes = budget.request_bytes;
+            Ok(Some(budget.kv_bytes))
+        };
+        let engines = self.model.engines(
+            self.assets,
+            self.max_sequences,
+            self.max_queue,
+            &mut kv_budget,
+        )?;
+        let engine = EngineHandle::start_with(engines, self.model.threads(), self.metrics)
+            .context("cannot start the engine")?;
+        let wasmtime = wasm_config::serving_engine(self.max_connections.into())?;
+        let assets = self.assets;
+        let api = ApiComponent::new(
+            &wasmtime,
+            assets.api_wasm,
+            assets.api_cwasm,
+            engine,
+            self.settings,
+        )?;
+        Ok((api, request_bytes))
+    }
 }
 
 /// What a person wants to know first, on stdout; log lines go to stderr.
@@ -174,7 +237,7 @@ fn announce(engine: &EngineHandle, threads: usize, load: Duration, address: &str
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
     tokio::spawn(async move {
         let mut stop = Some(stop);
         loop {

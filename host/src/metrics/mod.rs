@@ -285,6 +285,15 @@ impl Metrics {
         (self.state.queued.get(), self.state.queued_limit.get())
     }
 
+    /// Whether a further request would get 429.
+    #[must_use]
+    pub fn queue_is_full(&self) -> bool {
+        let state = &self.state;
+        let (queued, limit) = self.queue();
+        // A request that a free slot waits for is taken whatever the queue.
+        queued >= limit && state.running.get() >= state.running_limit.get()
+    }
+
     /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self, exposition: Exposition) -> String {

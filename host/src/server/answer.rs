@@ -5,12 +5,14 @@ use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::lifecycle::InFlight;
 use super::request_log::RequestLog;
+use super::request_memory::Promise;
 use crate::api_component::GuestTask;
 
 /// A whole text.
@@ -41,18 +43,14 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<H
     text(status, "application/json", body.to_string())
 }
 
-/// The refusal of a request that comes while the server stops.
-pub(super) fn stopping() -> Response<HyperOutgoingBody> {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut response = error(
-        status,
-        "unavailable",
-        "the server is stopping; send the request to another one",
-    );
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+/// What a request holds until its answer is over, in the order in which it is let go: the guest first, and the count of
+/// running requests, which the server's stop waits for, last.
+#[derive(Default)]
+#[expect(dead_code, reason = "held, and let go by dropping")]
+pub(super) struct Held {
+    pub(super) guest: Option<GuestTask>,
+    pub(super) memory: Option<Promise>,
+    pub(super) in_flight: Option<InFlight>,
 }
 
 /// A body that keeps its guest running and its log line open until hyper drops it: after the last
@@ -63,13 +61,13 @@ pub(super) struct Answer {
     /// By `Content-Length`, beyond which hyper asks for no more.
     length: Option<u64>,
     log: RequestLog,
-    _guest: Option<GuestTask>,
+    _held: Held,
 }
 
 impl Answer {
     pub(super) fn new(
         response: Response<HyperOutgoingBody>,
-        guest: Option<GuestTask>,
+        held: Held,
         mut log: RequestLog,
     ) -> Response<Answer> {
         log.answered(response.status());
@@ -82,7 +80,7 @@ impl Answer {
                 sent: 0,
                 length,
                 log,
-                _guest: guest,
+                _held: held,
             };
             answer.note_end();
             answer

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use hyper::{Method, Request, StatusCode};
 
-use super::lifecycle::InFlight;
 use crate::engine_import::TokenCount;
 use crate::metrics::{Metrics, Reject, RequestLabels};
 
@@ -35,11 +34,11 @@ pub(super) struct RequestLog {
     complete: bool,
     tokens: Arc<TokenCount>,
     metrics: Arc<Metrics>,
-    _in_flight: InFlight,
+    refused: Option<Reject>,
 }
 
 impl RequestLog {
-    pub(super) fn new<B>(request: &Request<B>, metrics: Arc<Metrics>, in_flight: InFlight) -> Self {
+    pub(super) fn new<B>(request: &Request<B>, metrics: Arc<Metrics>) -> Self {
         let path = request.uri().path();
         metrics.in_flight.inc();
         RequestLog {
@@ -55,7 +54,7 @@ impl RequestLog {
             complete: false,
             tokens: Arc::default(),
             metrics,
-            _in_flight: in_flight,
+            refused: None,
         }
     }
 
@@ -67,6 +66,11 @@ impl RequestLog {
     /// The status is decided.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// It does not reach the component.
+    pub(super) fn refused(&mut self, reason: Reject) {
+        self.refused = Some(reason);
     }
 
     /// The answer's last byte was handed over.
@@ -82,7 +86,7 @@ impl Drop for RequestLog {
         let status = self
             .status
             .map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
-        if let Some(reason) = Reject::of_status(status) {
+        if let Some(reason) = self.refused.or(Reject::of_status(status)) {
             self.metrics.rejected(reason);
         }
         self.metrics.request(

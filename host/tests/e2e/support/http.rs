@@ -190,6 +190,24 @@ impl Events {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The text of the events up to the error that ends the stream, and that error. The answer itself must end properly:
+    /// by its last, empty chunk.
+    pub(crate) fn until_error(mut self) -> (String, Value) {
+        let mut text = String::new();
+        loop {
+            let event = self
+                .next()
+                .expect("the stream ends with an error, not with [DONE]");
+            let Some(error) = event.get("error") else {
+                text += event["choices"][0]["text"].as_str().unwrap();
+                continue;
+            };
+            assert!(self.chunk.is_empty(), "an event after the last");
+            assert_eq!(self.client.chunk(), None, "a chunk after the last event");
+            return (text, error.clone());
+        }
+    }
+
     /// The texts of all events that are left, joined; the stream must end with `[DONE]`.
     pub(crate) fn text(self) -> String {
         self.map(|event| {

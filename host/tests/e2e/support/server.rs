@@ -44,7 +44,7 @@ impl Server {
         let (mut server, stdout) = Server::launch(&mut command);
         let mut first = String::new();
         BufReader::new(stdout).read_line(&mut first).unwrap();
-        server.address = address_in(&first);
+        server.address = address_after("http://", &first);
         assert!(
             server.address.starts_with("127.0.0.1:"),
             "no start line: {first:?}; log: {}",
@@ -55,9 +55,18 @@ impl Server {
 
     /// Any other server, which writes its address to stderr.
     pub(crate) fn other(command: &mut Command) -> Server {
+        Server::announced(command, "http://")
+    }
+
+    /// Our own, which has no model yet.
+    pub(crate) fn loading(command: &mut Command) -> Server {
+        Server::announced(command, "listening on ")
+    }
+
+    fn announced(command: &mut Command, before: &str) -> Server {
         let (mut server, _) = Server::launch(command);
-        wait_until("the server's address", || server.log().contains("http://"));
-        server.address = address_in(&server.log());
+        wait_until("the server's address", || server.log().contains(before));
+        server.address = address_after(before, &server.log());
         server
     }
 
@@ -159,10 +168,10 @@ impl Drop for Server {
     }
 }
 
-/// The last `HOST:PORT` after `http://`.
-fn address_in(text: &str) -> String {
-    let address = text.rsplit("http://").next().unwrap_or_default();
-    let end = address.find(|c: char| c.is_whitespace() || c == '/');
+/// The last `HOST:PORT` after these words.
+fn address_after(before: &str, text: &str) -> String {
+    let address = text.rsplit(before).next().unwrap_or_default();
+    let end = address.find(|c: char| c.is_whitespace() || c == '/' || c == ';');
     address[..end.unwrap_or(address.len())].to_owned()
 }
 
