@@ -33,6 +33,8 @@ step "the openai package against a running server"
 tests/clients/run.sh target/ci/sterna
 step "the chat page in a browser"
 tests/browser/run.sh target/ci/sterna
+step "signals for a platform: Prometheus, a proxy, a control group"
+tests/ops/run.sh target/ci/sterna
 step "Kubernetes manifests"
 scripts/k8s.sh target/ci/sterna
 step "done"
