@@ -52,7 +52,7 @@ FAULTS = [
     (["spinkube"], "NetworkPolicy/sterna", ["spec", "ingress", 0, "ports", 0, "port"], "http", "port http is none of"),
     (["spinkube-model-volume"], "SpinApp/sterna", ["spec", "volumeMounts", 0, "name"], "x", "no volume x"),
     # The component has no host around it that would answer.
-    (["spinkube-stock"], "SpinApp/sterna-spin", ["spec", "checks", "readiness", "httpGet", "path"], "/readyz", "/readyz, which is not"),
+    (["spinkube-stock"], "SpinApp/sterna-spin", ["spec", "checks", "readiness", "httpGet", "path"], "/metrics", "/metrics, which is not"),
     (["spinkube-stock"], "SpinApp/sterna-spin", ["spec", "variables", 0, "name"], "drain", "there is no variable drain"),
     (["shim"], "DaemonSet/sterna-shim", [*POD, "nodeSelector"], DELETE, "on nodes nobody chose"),
     (["shim"], "DaemonSet/sterna-shim", [*POD, "volumes", 1, "configMap", "name"], "x", "no ConfigMap x"),

@@ -153,10 +153,10 @@ async fn respond<E: Engine>(
 }
 
 fn not_here(path: &str) -> ApiError {
-    match path {
-        "/metrics" => ApiError::no_metrics(),
-        _ => ApiError::unknown_route(path),
+    if path == "/metrics" {
+        return ApiError::no_metrics();
     }
+    ApiError::unknown_route(path)
 }
 
 async fn complete<E: Engine>(
