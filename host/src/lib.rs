@@ -27,3 +27,4 @@ pub mod server;
 pub mod settings;
 pub mod wasm_command;
 pub mod wasm_config;
+mod weight_pages;

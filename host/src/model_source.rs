@@ -8,12 +8,14 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use sterna_engine::engine::EngineOptions;
 use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::optimisations::Optimisations;
 use sterna_engine::team;
 use sterna_kernels::Isa;
 
 use crate::assets::Assets;
 use crate::driven_engine::{EngineSource, LinkedEngines};
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
+use crate::weight_pages;
 
 /// The name of the embedded model.
 pub const DEMO: &str = "demo";
@@ -52,6 +54,11 @@ pub struct ModelArgs {
     /// Instruction set of the kernels [default: the best this machine has]; simd128 makes a baked model use its own
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
+
+    /// Optimisations to switch off, separated by commas: huge-pages, speculation. They change speed and memory, never
+    /// what is generated
+    #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST", default_value = "")]
+    pub without: String,
 }
 
 impl ModelArgs {
@@ -76,14 +83,21 @@ impl ModelArgs {
                 kv_budget(self.mapped_bytes())?,
             );
         }
+        let optimisations = Optimisations::without(&self.without)
+            .map_err(anyhow::Error::msg)
+            .context("--without (or STERNA_WITHOUT)")?;
         let model = Arc::new(self.load(assets)?);
         let max_kv_bytes = kv_budget(self.mapped_bytes())?;
+        if optimisations.huge_pages && self.model.is_some() {
+            weight_pages::move_in_background(model.clone())?;
+        }
         let options = EngineOptions {
             max_sequences: max_sequences.into(),
             max_queue: max_queue.into(),
             max_context: self.context.map(|positions| positions as usize),
             max_kv_bytes,
             threads: self.threads(),
+            speculation: optimisations.speculation(),
             ..EngineOptions::new(self.isa()?)
         };
         Ok(Arc::new(LinkedEngines { model, options }))
@@ -118,6 +132,9 @@ impl ModelArgs {
             bail!(
                 "--model-name (or STERNA_MODEL_NAME) has no effect on a baked model; give it to `sterna bake`"
             );
+        }
+        if !self.without.is_empty() {
+            bail!("--without (or STERNA_WITHOUT) has no effect on a baked model");
         }
         // The sandbox's own kernels, named as it names them: nothing is lent.
         let own = self

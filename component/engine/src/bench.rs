@@ -154,14 +154,13 @@ fn check(model: &Model, options: &BenchOptions) -> Result<(), EngineError> {
 /// Put the weights where they are wanted. Returns their bytes in 2 MiB pages and in all.
 #[cfg(feature = "native")]
 fn pages(model: &Model, options: &BenchOptions) -> Option<[u64; 2]> {
-    use crate::files::huge_pages;
-    let weights = || model.weights.stored().map(|bytes| &**bytes);
     if options.optimisations.huge_pages {
-        let owned = model.weights.stored().filter(|bytes| bytes.is_owned());
-        huge_pages::gather(owned.map(|bytes| &**bytes));
+        let settled = model.settle(u64::MAX);
+        return Some([settled.huge_bytes, settled.bytes]);
     }
-    let all = weights().map(|bytes| bytes.len() as u64).sum();
-    Some([huge_pages::total(weights()), all])
+    let weights = || model.weights.streamed().map(|bytes| &**bytes);
+    let bytes = weights().map(|bytes| bytes.len() as u64).sum();
+    Some([crate::files::huge_pages::total(weights()), bytes])
 }
 
 #[cfg(not(feature = "native"))]

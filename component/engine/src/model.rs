@@ -174,12 +174,11 @@ impl Weights {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// Every matrix and table as it is stored; norms, which are copied out of the file, are not among them.
-    pub fn stored(&self) -> impl Iterator<Item = &Bytes> {
-        let tables = [Some(&self.embedding), self.head.as_ref()];
+    /// What every step reads: the layers' matrices and the head, as they are stored. Of an embedding that is not the
+    /// head a step reads a row, and norms are a thousandth.
+    pub fn streamed(&self) -> impl Iterator<Item = &Bytes> {
         let linears = self.layers.iter().flat_map(Layer::linears);
-        let tables = tables.into_iter().flatten().map(DenseWeights::bytes);
-        linears.map(Linear::packed).chain(tables)
+        linears.map(Linear::packed).chain([self.head().bytes()])
     }
 }
 
@@ -230,6 +229,12 @@ impl Model {
     pub fn from_gguf_bytes(name: &str, bytes: &'static [u8]) -> Result<Model, LoadError> {
         files::open_gguf_bytes(name, Bytes::from_static(bytes), &LoadOptions::default())?
             .load(&mut |_, _| ())
+    }
+
+    /// Move the weights to 2 MiB pages as far as the system grants them; see [`files::settle`].
+    #[cfg(feature = "native")]
+    pub fn settle(&self, budget: u64) -> files::Settled {
+        files::settle(self.weights.streamed(), budget)
     }
 
     /// Number of weights, embeddings and norms included; a tied head counts once.

@@ -1,5 +1,7 @@
 //! What makes the engine faster and changes no bit: each can be switched off, to measure what it is worth.
 
+use crate::engine::Speculation;
+
 /// Which optimisations are on; all of them by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Optimisations {
@@ -53,6 +55,16 @@ impl Optimisations {
             }
         }
         Ok(optimisations)
+    }
+
+    /// How an engine drafts with these.
+    #[must_use]
+    pub fn speculation(self) -> Speculation {
+        if self.speculation {
+            Speculation::Adaptive
+        } else {
+            Speculation::Off
+        }
     }
 
     /// The names of those that are off.

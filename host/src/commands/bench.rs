@@ -4,6 +4,7 @@
 
 mod table;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -15,7 +16,7 @@ use sterna_kernels::{DenseType, Isa};
 
 use crate::assets::Assets;
 use crate::head_type::HeadType;
-use crate::model_source::DEMO;
+use crate::model_source::{DEMO, load};
 use crate::wasm_command;
 
 /// The instruction sets of the engine as wasm.
@@ -33,6 +34,10 @@ pub struct Args {
     /// inside this program, whose head is what it is
     #[arg(long, value_name = "NAME", default_value = "bitnet-2b-4t")]
     shape: String,
+
+    /// Measure this model instead: a GGUF file or a Hugging Face directory
+    #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "head"])]
+    model: Option<PathBuf>,
 
     /// How embedding and output head are stored
     #[arg(long, value_enum, default_value = "q8_0")]
@@ -70,7 +75,7 @@ pub struct Args {
     #[arg(long)]
     speculation: bool,
 
-    /// Optimisations to switch off, separated by commas: huge-pages
+    /// Optimisations to switch off, separated by commas: huge-pages, speculation
     #[arg(long, value_name = "LIST", default_value = "")]
     without: String,
 
@@ -100,7 +105,9 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
 fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result<BenchReport> {
     let isa = isa.map_or_else(|| Ok(Isa::detect()), Isa::from_name)?;
     let optimisations = args.optimisations()?;
-    let model = if args.shape == DEMO {
+    let model = if let Some(path) = &args.model {
+        load(path, None)?
+    } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, demo)?
     } else {
         synthetic::model(&args.shape, args.head.into())?
@@ -124,6 +131,9 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
 fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Result<BenchReport> {
     if args.threads.is_some_and(|threads| threads > 1) {
         bail!("--threads: WebAssembly has one thread; leave it out with --isa {isa}");
+    }
+    if args.model.is_some() {
+        bail!("--model: WebAssembly sees no files here; leave out --isa {isa}");
     }
     args.optimisations()?;
     let head = DenseType::from(args.head).name().to_owned();

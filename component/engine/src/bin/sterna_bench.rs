@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sterna_engine::bench::{self, BenchOptions};
-use sterna_engine::model::Model;
+use sterna_engine::model::{LoadOptions, Model};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
 const USAGE: &str = "usage: sterna_bench [--shape NAME] [--head f16|q8_0|q6_k|...] [--prompt N] [--generate N] \
                      [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
-                     --shape - takes a GGUF from standard input";
+                     --shape - takes a GGUF from standard input, --shape PATH a model's file or directory";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -33,6 +33,9 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
     let (shape, head, options) = parse(arguments)?;
     let model = if shape == "-" {
         from_stdin()?
+    } else if shape.contains('/') || shape.ends_with(".gguf") {
+        Model::load(shape.as_ref(), &LoadOptions::default(), &mut |_, _| ())
+            .map_err(|error| error.to_string())?
     } else {
         synthetic::model(&shape, head).map_err(|error| error.to_string())?
     };

@@ -1,17 +1,26 @@
 //! A range of bytes that is cheap to clone: owned, static, or a part of a mapped file.
 //!
 //! Weights hold these, so that a mapped file is used where it lies and stays mapped as long as any
-//! tensor needs it.
+//! tensor needs it. A part of a mapped file may move to other memory with the same contents (`settle`).
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
+#[cfg(feature = "native")]
+use std::sync::OnceLock;
+
+#[cfg(feature = "native")]
+use memmap2::Mmap;
 
 #[derive(Clone)]
 enum Source {
     Owned(Arc<Vec<u8>>),
     Static(&'static [u8]),
     #[cfg(feature = "native")]
-    Mapped(Arc<memmap2::Mmap>),
+    Mapped {
+        file: Arc<Mmap>,
+        /// Where this part is now, if it has moved: a map, and the part's start in it. Clones share it.
+        moved: Arc<OnceLock<(Arc<Mmap>, usize)>>,
+    },
 }
 
 /// Shared, immutable bytes. Dereferences to `[u8]`.
@@ -24,11 +33,26 @@ pub struct Bytes {
 impl Bytes {
     /// Bytes of a mapped file.
     #[cfg(feature = "native")]
-    pub(super) fn mapped(map: memmap2::Mmap) -> Self {
+    pub(super) fn mapped(map: Mmap) -> Self {
         let range = 0..map.len();
         Bytes {
-            source: Source::Mapped(Arc::new(map)),
+            source: Source::Mapped {
+                file: Arc::new(map),
+                moved: Arc::default(),
+            },
             range,
+        }
+    }
+
+    /// From now on these bytes and their clones are those of `memory` from `start` on, which must be the same; a view taken
+    /// before stays good. What of the file's pages is theirs alone is given back. Only the first call counts.
+    #[cfg(feature = "native")]
+    pub(super) fn show(&self, memory: &Arc<Mmap>, start: usize) {
+        if let Source::Mapped { file, moved } = &self.source
+            && memory.get(start..start + self.range.len()) == file.get(self.range.clone())
+            && moved.set((memory.clone(), start)).is_ok()
+        {
+            super::mmap::give_back(file, self.range.clone());
         }
     }
 
@@ -46,8 +70,17 @@ impl Bytes {
             return None;
         }
         let start = self.range.start + range.start;
+        let source = match &self.source {
+            // A part moves by itself.
+            #[cfg(feature = "native")]
+            Source::Mapped { file, .. } => Source::Mapped {
+                file: file.clone(),
+                moved: Arc::default(),
+            },
+            source => source.clone(),
+        };
         Some(Bytes {
-            source: self.source.clone(),
+            source,
             range: start..start + range.len(),
         })
     }
@@ -55,6 +88,12 @@ impl Bytes {
     /// Whether these bytes live in the process's own memory rather than in a file or the program.
     pub fn is_owned(&self) -> bool {
         matches!(self.source, Source::Owned(_))
+    }
+
+    /// Whether these bytes are a mapped file's, moved or not.
+    #[cfg(feature = "native")]
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.source, Source::Mapped { .. })
     }
 }
 
@@ -76,7 +115,10 @@ impl Deref for Bytes {
             Source::Owned(bytes) => bytes,
             Source::Static(bytes) => bytes,
             #[cfg(feature = "native")]
-            Source::Mapped(map) => map,
+            Source::Mapped { file, moved } => match moved.get() {
+                Some((memory, start)) => return &memory[*start..][..self.range.len()],
+                None => file,
+            },
         };
         &all[self.range.clone()]
     }

@@ -31,6 +31,13 @@ pub fn gather<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {
     }
 }
 
+/// Bring memory in, from its file if it has one: what is asked for before the first use.
+pub fn populate<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {
+    for whole in joined(pieces.into_iter().map(range).collect()) {
+        advise(whole, Advice::Populate);
+    }
+}
+
 /// Bytes of `memory` that lie in 2 MiB pages now, as the system says.
 #[must_use]
 pub fn bytes_within(memory: &[u8]) -> u64 {
@@ -111,12 +118,13 @@ fn range(memory: &[u8]) -> Range<usize> {
     start..start + memory.len()
 }
 
-/// Only what changes neither contents nor access.
+/// Only what changes neither contents nor access, whoever else uses the memory.
 #[derive(Clone, Copy)]
 enum Advice {
     Huge,
     NotHuge,
     Collapse,
+    Populate,
 }
 
 /// Whether the system took the advice for the whole pages around `range`.
@@ -128,9 +136,11 @@ fn advise(range: Range<usize>, advice: Advice) -> bool {
         Advice::NotHuge => libc::MADV_NOHUGEPAGE,
         // Since Linux 6.1; earlier ones refuse it.
         Advice::Collapse => libc::MADV_COLLAPSE,
+        // Since Linux 5.14; reads like any access would, and returns an error where that would be a signal.
+        Advice::Populate => libc::MADV_POPULATE_READ,
     };
     let start = range.start / PAGE * PAGE;
-    // SAFETY: these three change which pages back the memory, never what is in it or who may use it, so they are sound
+    // SAFETY: these change which pages back the memory, never what is in it or who may use it, so they are sound
     // for any range, whoever owns it; an address is not dereferenced.
     unsafe {
         libc::madvise(

@@ -33,7 +33,33 @@ fn open_inner(path: &Path) -> std::io::Result<Bytes> {
     // Nothing here relies on the bytes staying what they were: every index into the weights comes
     // from the header, which is copied out of the map while it is checked.
     let map = unsafe { memmap2::Mmap::map(&file)? };
+    // Before a page is touched: a file system with large pages in its cache then reads them so.
+    super::huge_pages::ask(&map, true);
     Ok(Bytes::mapped(map))
+}
+
+/// Give back the pages that lie wholly within a range of a file that was mapped by [`open`]: they leave this process, and
+/// come again from the page cache or the file where they are read once more.
+#[cfg(feature = "native")]
+pub(super) fn give_back(map: &memmap2::Mmap, range: std::ops::Range<usize>) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        let inner = range.start.next_multiple_of(PAGE)..range.end / PAGE * PAGE;
+        if inner.start < inner.end && inner.end <= map.len() {
+            // SAFETY: a read-only map of a file: a page that is dropped is read again with the file's bytes, so nothing that
+            // was seen changes. A failure leaves it where it is.
+            let _ = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    inner.start,
+                    inner.len(),
+                )
+            };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, range);
 }
 
 #[cfg(not(feature = "native"))]

@@ -18,6 +18,8 @@ mod mmap;
 mod names;
 mod open;
 mod safetensors;
+#[cfg(feature = "native")]
+mod settle;
 mod source;
 mod ternary;
 
@@ -30,6 +32,8 @@ pub use gguf_value::{Array, Value};
 pub(crate) use names::TensorId;
 pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};
+#[cfg(feature = "native")]
+pub use settle::{Settled, settle};
 pub(crate) use source::{PARTS, WeightSource, linear_shape, norm_len};
 pub(crate) use ternary::to_i2s;
 

@@ -1,0 +1,53 @@
+//! Moves a served model's weights to 2 MiB pages beside the requests, as far as memory allows.
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sterna_engine::model::Model;
+
+use crate::cgroup::{Cgroup, keyed};
+
+/// Start the move on a thread of its own, and return at once: the model is used where it lies meanwhile. Where a copy is
+/// needed it is made only if it leaves a tenth of the memory that is free now.
+///
+/// # Errors
+/// The system refuses a thread.
+pub(crate) fn move_in_background(model: Arc<Model>) -> anyhow::Result<()> {
+    let work = move || {
+        let budget = free_bytes(&Cgroup::of_this_process()) / 10 * 9;
+        let settled = model.settle(budget);
+        tracing::info!(
+            huge_bytes = settled.huge_bytes,
+            bytes = settled.bytes,
+            copied_bytes = settled.copied_bytes,
+            "weights moved to 2 MiB pages"
+        );
+    };
+    std::thread::Builder::new()
+        .name("sterna-pages".into())
+        .spawn(work)
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+/// Memory this process may still take: the machine's, and its control group's.
+fn free_bytes(cgroup: &Cgroup) -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let machine = keyed(&info, "MemAvailable").unwrap_or(0) << 10;
+    let group = cgroup.memory_limit().map(|limit| {
+        let used = cgroup.memory_usage().unwrap_or_default().working_set_bytes;
+        limit.saturating_sub(used)
+    });
+    group.map_or(machine, |group| machine.min(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_free_on_a_machine_that_runs_tests() {
+        assert!(free_bytes(&Cgroup::of_this_process()) > 1 << 20);
+    }
+}
