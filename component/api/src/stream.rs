@@ -216,7 +216,7 @@ mod tests {
             true,
             vec![text("a"), Err(Error::Internal("NaN in layer 3".into()))],
         );
-        let error = r#"{"error":{"message":"Internal error: NaN in layer 3.","type":"server_error","param":null,"code":"internal_error","resume":{"seed":7,"completion_tokens":1,"tokens":[1]}}"#;
+        let error = r#"{"error":{"message":"Internal error: NaN in layer 3.","type":"server_error","param":null,"code":"internal_error","resume":{"seed":7,"completion_tokens":1,"tokens":[1]}}}"#;
         assert_eq!(sent.last().unwrap(), &format!("data: {error}\n\n"));
         assert_eq!(sent.len(), 2);
     }
