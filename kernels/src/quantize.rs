@@ -11,12 +11,16 @@ use crate::ops::lanes::{self, LANES};
 use crate::pack::BLOCK;
 use crate::ternary::TokenRow;
 
+/// Bytes between two rows: an odd number of cache lines from row to row spreads a tile's rows over all sets of a cache,
+/// where rows 4 KiB apart would share one. Wasm arranges all rows at once and wants none.
+const ROW_GAP: usize = if cfg!(target_arch = "wasm32") { 0 } else { 64 };
+
 /// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated once.
 pub struct QuantizedActivations {
     k: usize,
     n_tokens: usize,
     padded_k: usize,
-    q: Aligned<i8>, // [n_tokens, padded_k]
+    q: Aligned<i8>, // [n_tokens, padded_k + ROW_GAP]
     scales: Vec<f32>,
     sums: Vec<i32>,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -31,7 +35,7 @@ impl QuantizedActivations {
             k: 0,
             n_tokens: 0,
             padded_k: 0,
-            q: Aligned::with_capacity(max_tokens * padded_k),
+            q: Aligned::with_capacity(max_tokens * (padded_k + ROW_GAP)),
             scales: Vec::with_capacity(max_tokens),
             sums: Vec::with_capacity(max_tokens),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -47,11 +51,12 @@ impl QuantizedActivations {
         self.k = k;
         self.n_tokens = n_tokens;
         self.padded_k = k.next_multiple_of(BLOCK);
-        self.q.reset(n_tokens * self.padded_k);
+        let stride = self.stride();
+        self.q.reset(n_tokens * stride);
         self.scales.clear();
         self.sums.clear();
         for t in 0..n_tokens {
-            let q = &mut self.q[t * self.padded_k..][..self.padded_k];
+            let q = &mut self.q[t * stride..][..self.padded_k];
             let (scale, sum) = isa.quantize_row(&x[t * k..][..k], &mut q[..k]);
             self.scales.push(scale);
             self.sums.push(sum);
@@ -77,14 +82,20 @@ impl QuantizedActivations {
     /// Token `t`'s values -127..=127, padded with zeros to a multiple of 128.
     #[inline]
     pub fn row(&self, t: usize) -> &[i8] {
-        &self.q[t * self.padded_k..][..self.padded_k]
+        &self.q[t * self.stride()..][..self.padded_k]
     }
 
-    /// The tokens' rows, one behind the other.
+    /// From the start of one token's row to the next.
+    #[inline]
+    pub(crate) fn stride(&self) -> usize {
+        self.padded_k + ROW_GAP
+    }
+
+    /// The tokens' rows, one behind the other, `stride` apart.
     #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(crate) fn rows(&self, tokens: std::ops::Range<usize>) -> &[i8] {
-        &self.q[tokens.start * self.padded_k..][..tokens.len() * self.padded_k]
+        &self.q[tokens.start * self.stride()..tokens.end * self.stride()]
     }
 
     /// Token `t` as the inner loops take it.

@@ -215,7 +215,7 @@ pub(crate) fn write_token(
 
 /// A weight is code - 1, so sum(q) comes off.
 #[inline(always)]
-fn output(sum: i32, q_sum: i32, scale: f32, w_scale: f32) -> f32 {
+pub(crate) fn output(sum: i32, q_sum: i32, scale: f32, w_scale: f32) -> f32 {
     (sum - q_sum) as f32 / scale * w_scale
 }
 

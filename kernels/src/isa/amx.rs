@@ -37,10 +37,16 @@ impl Amx {
         if x.n_tokens() < MIN_TOKENS {
             self.0.ternary_matmul(w, x, out);
         } else {
-            let mut tiles = CpuTiles::new(self);
-            super::amx_gemm::matmul(&mut tiles, self.0, w, x, out);
+            // SAFETY: the token proves AVX-512.
+            unsafe { tiled(self, w, x, out) };
         }
     }
+}
+
+/// Compiled for AVX-512 as a whole: the compiler adds and copies sums too.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn tiled(isa: Amx, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
+    super::amx_gemm::matmul(&mut CpuTiles::new(isa), isa.0, w, x, out);
 }
 
 impl Deref for Amx {

@@ -29,18 +29,27 @@ impl Codes {
     }
 }
 
-/// Fills [`Codes`].
-pub(super) trait Interleave: Copy {
+/// What is done around the tiles.
+pub(super) trait Vectors: Copy {
+    /// Fills `codes` with a block of each row.
     fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes);
+    /// `out[i] = (sums[i] - q_sum) as f32 / scale * w_scale`.
+    fn outputs(self, sums: &[i32], q_sum: i32, scale: f32, w_scale: f32, out: &mut [f32]);
     /// Hints that `block` will be read soon.
     fn prefetch(self, block: &Block);
 }
 
-impl Interleave for Avx512 {
+impl Vectors for Avx512 {
     #[inline(always)]
     fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes) {
         // SAFETY: the token exists only where its features were found.
         unsafe { interleave(rows, codes) }
+    }
+
+    #[inline(always)]
+    fn outputs(self, sums: &[i32], q_sum: i32, scale: f32, w_scale: f32, out: &mut [f32]) {
+        // SAFETY: the token exists only where its features were found.
+        unsafe { super::amx_output::outputs(sums, q_sum, scale, w_scale, out) }
     }
 
     #[inline(always)]
@@ -104,13 +113,19 @@ fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
 
 /// The layout in plain Rust.
 #[cfg(any(test, feature = "checks"))]
-impl Interleave for super::Scalar {
+impl Vectors for super::Scalar {
     fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes) {
         for (k, line) in codes.0.iter_mut().enumerate() {
             for (row, codes) in rows.iter().zip(line.as_chunks_mut::<4>().0) {
                 let (g, d) = (k / 8, k % 8);
                 *codes = std::array::from_fn(|i| row[4 * d + i] >> (6 - 2 * g) & 3);
             }
+        }
+    }
+
+    fn outputs(self, sums: &[i32], q_sum: i32, scale: f32, w_scale: f32, out: &mut [f32]) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = crate::ternary::output(*sum, q_sum, scale, w_scale);
         }
     }
 

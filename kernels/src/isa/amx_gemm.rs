@@ -11,10 +11,9 @@
 
 use std::ops::Range;
 
-use super::amx_codes::{Codes, Interleave};
+use super::amx_codes::{Codes, Vectors};
 use super::amx_tiles::{ROW_BYTES, ROWS, Tiles, bytes, bytes_mut};
 use crate::pack::BLOCK;
-use crate::ternary::write_token;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// Blocks of a chunk. 640 columns of codes are 20 KB, and those of the 32 tokens that pass as much again: together they
@@ -22,8 +21,10 @@ use crate::{OutputRows, QuantizedActivations, Ternary};
 const CHUNK: usize = 5;
 /// Matrix rows, and tokens, that meet at once.
 const WIDTH: usize = 2 * ROWS;
-/// Tokens for which codes are unpacked once. Their activations of a chunk (320 KB) and their sums (64 KB) stay in L2.
+/// Most tokens for which codes are unpacked once; their sums are 64 KB.
 pub(super) const TOKENS: usize = 512;
+/// Most bytes of their activations. These are read again for each 32 matrix rows and must stay in L2 (2 MB).
+pub(super) const PANEL_BYTES: usize = 1400 << 10;
 
 /// Tiles by number.
 const C00: u8 = 0;
@@ -37,31 +38,34 @@ const B1: u8 = 7;
 
 /// A token's sums of code * q, one for each of the matrix rows.
 type Sums = [i32; WIDTH];
+/// From one token's sums to the next, in bytes.
+const LINE: usize = size_of::<Sums>();
 /// Codes of 32 matrix rows in one chunk: two halves of 16 rows.
 type Panel = [[Codes; CHUNK]; 2];
 
 /// See [`crate::ternary_matmul`].
 #[inline(always)]
-pub(super) fn matmul<T: Tiles, I: Interleave>(
+pub(super) fn matmul<T: Tiles, V: Vectors>(
     tiles: &mut T,
-    isa: I,
+    vectors: V,
     w: Ternary<'_>,
     x: &QuantizedActivations,
     out: &mut OutputRows<'_>,
 ) {
     let range = out.range();
     let n_blocks = w.row(range.start).len();
-    let stride = x.row(0).len();
+    let width = panel_width(x);
     let mut configured = 0;
     let mut panel = [[Codes::ZERO; CHUNK]; 2];
     let mut sums: [Sums; TOKENS] = [[0; WIDTH]; TOKENS];
     for r0 in range.clone().step_by(WIDTH) {
         let r1 = range.end.min(r0 + WIDTH);
-        for t0 in (0..x.n_tokens()).step_by(TOKENS) {
-            let t1 = x.n_tokens().min(t0 + TOKENS);
+        for t0 in (0..x.n_tokens()).step_by(width) {
+            let t1 = x.n_tokens().min(t0 + width);
             for b0 in (0..n_blocks).step_by(CHUNK) {
                 let b1 = n_blocks.min(b0 + CHUNK);
-                unpack(isa, w, r0..r1, b0..b1, &mut panel);
+                unpack(vectors, w, r0..r1, b0..b1, &mut panel);
+                prefetch_next(vectors, w, r0..range.end, b1);
                 let codes = [&panel[0][..b1 - b0], &panel[1][..b1 - b0]];
                 for (t, sums) in (t0..t1).step_by(WIDTH).zip(sums.chunks_mut(WIDTH)) {
                     let n = WIDTH.min(t1 - t);
@@ -70,21 +74,35 @@ pub(super) fn matmul<T: Tiles, I: Interleave>(
                         configured = n;
                     }
                     let a = &x.rows(t..t + n)[b0 * BLOCK..];
-                    pass(tiles, a, stride, codes, b0 == 0, &mut sums[..n]);
+                    let sums = &mut sums[..n];
+                    if n > ROWS {
+                        two_by_two(tiles, a, x.stride(), codes, b0 == 0, sums);
+                    } else {
+                        one_by_two(tiles, a, x.stride(), codes, b0 == 0, sums);
+                    }
                 }
             }
             for (t, sums) in (t0..t1).zip(&sums) {
-                write_token(w, x, out, r0, t, &sums[..r1 - r0]);
+                let out = &mut out.token(t)[r0 - range.start..r1 - range.start];
+                vectors.outputs(sums, x.sum(t), x.scale(t), w.scale(), out);
             }
         }
     }
 }
 
-/// Fills `panel` with the blocks `blocks` of the rows `rows`, and asks for the bytes of the next chunk: tiles leave the
-/// memory idle for thousands of cycles.
+/// Tokens of a panel: panels of nearly equal size, a multiple of what meets at once.
+fn panel_width(x: &QuantizedActivations) -> usize {
+    let n = x.n_tokens();
+    let panels = (n * x.stride())
+        .div_ceil(PANEL_BYTES)
+        .max(n.div_ceil(TOKENS));
+    n.div_ceil(panels).next_multiple_of(WIDTH).min(TOKENS)
+}
+
+/// Fills `panel` with the blocks `blocks` of the rows `rows`.
 #[inline(always)]
-fn unpack<I: Interleave>(
-    isa: I,
+fn unpack<V: Vectors>(
+    vectors: V,
     w: Ternary<'_>,
     rows: Range<usize>,
     blocks: Range<usize>,
@@ -95,41 +113,47 @@ fn unpack<I: Interleave>(
         let row = |i: usize| w.row((rows.start + half * ROWS + i).min(rows.end - 1));
         let rows: [_; ROWS] = std::array::from_fn(row);
         for (b, codes) in blocks.clone().zip(panel) {
-            isa.interleave(rows.map(|row| &row[b]), codes);
-        }
-        for row in rows {
-            for block in row[blocks.end..].iter().take(CHUNK) {
-                isa.prefetch(block);
-            }
+            vectors.interleave(rows.map(|row| &row[b]), codes);
         }
     }
 }
 
-/// Gives the tiles of tokens as many rows as there are tokens, 1..=32: those behind the last are not ours to read.
+/// Asks for the bytes of the chunk behind block `end` of the next 32 of the rows `rows`, or of those that follow them:
+/// tiles leave the memory idle for thousands of cycles.
+#[inline(always)]
+fn prefetch_next<V: Vectors>(vectors: V, w: Ternary<'_>, rows: Range<usize>, end: usize) {
+    let n_blocks = w.row(rows.start).len();
+    let (skip, start) = if end < n_blocks { (0, end) } else { (WIDTH, 0) };
+    for r in rows.skip(skip).take(WIDTH) {
+        for block in w.row(r)[start..].iter().take(CHUNK) {
+            vectors.prefetch(block);
+        }
+    }
+}
+
+/// Gives the tiles of tokens as many rows as there are tokens, 1..=32: those behind the last are not ours to read. With no
+/// more than 16 all four tiles of sums belong to the same tokens.
 fn configure<T: Tiles>(tiles: &mut T, n_tokens: usize) {
     let low = n_tokens.min(ROWS);
     let high = if n_tokens > ROWS {
         n_tokens - ROWS
     } else {
-        ROWS
+        low
     };
     let mut rows = [ROWS as u8; 8];
-    for (tile, n) in [
-        (C00, low),
-        (C01, low),
-        (A0, low),
-        (C10, high),
-        (C11, high),
-        (A1, high),
-    ] {
-        rows[usize::from(tile)] = n as u8;
+    for tile in [C00, C01, A0] {
+        rows[usize::from(tile)] = low as u8;
+    }
+    for tile in [C10, C11, A1] {
+        rows[usize::from(tile)] = high as u8;
     }
     tiles.configure(rows);
 }
 
-/// Up to 32 tokens meet the panel's blocks. `a` holds their rows of `stride` values from the chunk's first column on.
+/// 17 to 32 tokens meet the panel's blocks. `a` holds their rows, `stride` apart, from the chunk's first column on; the
+/// sums start at zero or are added to.
 #[inline(always)]
-fn pass<T: Tiles>(
+fn two_by_two<T: Tiles>(
     tiles: &mut T,
     a: &[i8],
     stride: usize,
@@ -137,22 +161,18 @@ fn pass<T: Tiles>(
     first: bool,
     sums: &mut [Sums],
 ) {
-    let two = sums.len() > ROWS;
     let a = bytes(a);
     let sums = bytes_mut(sums.as_flattened_mut());
-    let line = size_of::<Sums>();
     if first {
         tiles.zero::<C00>();
         tiles.zero::<C01>();
         tiles.zero::<C10>();
         tiles.zero::<C11>();
     } else {
-        tiles.load::<C00>(sums, line);
-        tiles.load::<C01>(&sums[ROW_BYTES..], line);
-        if two {
-            tiles.load::<C10>(&sums[ROWS * line..], line);
-            tiles.load::<C11>(&sums[ROWS * line + ROW_BYTES..], line);
-        }
+        tiles.load::<C00>(sums, LINE);
+        tiles.load::<C01>(&sums[ROW_BYTES..], LINE);
+        tiles.load::<C10>(&sums[ROWS * LINE..], LINE);
+        tiles.load::<C11>(&sums[ROWS * LINE + ROW_BYTES..], LINE);
     }
     for (b, (left, right)) in panel[0].iter().zip(panel[1]).enumerate() {
         for half in 0..2 {
@@ -162,17 +182,66 @@ fn pass<T: Tiles>(
             tiles.multiply::<C00, A0, B0>();
             tiles.load::<B1>(right.tile(half), ROW_BYTES);
             tiles.multiply::<C01, A0, B1>();
-            if two {
-                tiles.load::<A1>(&a[ROWS * stride + at..], stride);
-                tiles.multiply::<C10, A1, B0>();
-                tiles.multiply::<C11, A1, B1>();
-            }
+            tiles.load::<A1>(&a[ROWS * stride + at..], stride);
+            tiles.multiply::<C10, A1, B0>();
+            tiles.multiply::<C11, A1, B1>();
         }
     }
-    tiles.store::<C00>(sums, line);
-    tiles.store::<C01>(&mut sums[ROW_BYTES..], line);
-    if two {
-        tiles.store::<C10>(&mut sums[ROWS * line..], line);
-        tiles.store::<C11>(&mut sums[ROWS * line + ROW_BYTES..], line);
+    tiles.store::<C00>(sums, LINE);
+    tiles.store::<C01>(&mut sums[ROW_BYTES..], LINE);
+    tiles.store::<C10>(&mut sums[ROWS * LINE..], LINE);
+    tiles.store::<C11>(&mut sums[ROWS * LINE + ROW_BYTES..], LINE);
+}
+
+/// The same for up to 16 tokens. Each half of a block has its own sums: a `tdpbssd` waits 52 cycles for the one before it
+/// on the same tile, and two tiles would not be enough to fill them.
+#[inline(always)]
+fn one_by_two<T: Tiles>(
+    tiles: &mut T,
+    a: &[i8],
+    stride: usize,
+    panel: [&[Codes]; 2],
+    first: bool,
+    sums: &mut [Sums],
+) {
+    let a = bytes(a);
+    tiles.zero::<C10>();
+    tiles.zero::<C11>();
+    if first {
+        tiles.zero::<C00>();
+        tiles.zero::<C01>();
+    } else {
+        let sums = bytes(sums.as_flattened());
+        tiles.load::<C00>(sums, LINE);
+        tiles.load::<C01>(&sums[ROW_BYTES..], LINE);
+    }
+    for (b, (left, right)) in panel[0].iter().zip(panel[1]).enumerate() {
+        let at = 2 * b * ROW_BYTES;
+        tiles.load::<A0>(&a[at..], stride);
+        tiles.load::<B0>(left.tile(0), ROW_BYTES);
+        tiles.multiply::<C00, A0, B0>();
+        tiles.load::<B1>(right.tile(0), ROW_BYTES);
+        tiles.multiply::<C01, A0, B1>();
+        tiles.load::<A1>(&a[at + ROW_BYTES..], stride);
+        tiles.load::<B0>(left.tile(1), ROW_BYTES);
+        tiles.multiply::<C10, A1, B0>();
+        tiles.load::<B1>(right.tile(1), ROW_BYTES);
+        tiles.multiply::<C11, A1, B1>();
+    }
+    let mut second: [Sums; ROWS] = [[0; WIDTH]; ROWS];
+    {
+        let (sums, second) = (
+            bytes_mut(sums.as_flattened_mut()),
+            bytes_mut(second.as_flattened_mut()),
+        );
+        tiles.store::<C00>(sums, LINE);
+        tiles.store::<C01>(&mut sums[ROW_BYTES..], LINE);
+        tiles.store::<C10>(second, LINE);
+        tiles.store::<C11>(&mut second[ROW_BYTES..], LINE);
+    }
+    for (sums, second) in sums.iter_mut().zip(&second) {
+        for (sum, second) in sums.iter_mut().zip(second) {
+            *sum += second;
+        }
     }
 }

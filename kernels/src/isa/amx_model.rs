@@ -1,8 +1,8 @@
 //! The tiles in plain Rust, after Intel's description of each instruction (Software Developer's Manual, volume 2): what
 //! would fault on a CPU panics here.
 
-use super::amx_codes::Interleave;
-use super::amx_gemm::{TOKENS, matmul};
+use super::amx_codes::Vectors;
+use super::amx_gemm::{PANEL_BYTES, TOKENS, matmul};
 use super::amx_tiles::{ROW_BYTES, ROWS, Tiles};
 use super::{Isa, Kind, Scalar};
 use crate::rng::Rng;
@@ -73,8 +73,8 @@ impl Tiles for ModelTiles {
     }
 }
 
-/// The tiled product on these tiles against scalar: any number of tokens, rows and blocks. Codes are put in order by the
-/// ISA's own code where it has any (AVX-512), else by plain Rust.
+/// The tiled product on these tiles against scalar: any number of tokens, rows and blocks. What is done around
+/// the tiles is the ISA's own code where it has any (AVX-512), else plain Rust.
 pub(crate) fn check(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(31);
     let mut run = |rows, cols, n_tokens, codes| match isa.0 {
@@ -93,13 +93,14 @@ pub(crate) fn check(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             codes,
         )?;
     }
-    run(33, 128, TOKENS + 17, Codes::Random) // two panels of tokens
+    run(33, 128, TOKENS + 17, Codes::Random)?; // two panels of tokens
+    run(17, PANEL_BYTES / 300, 330, Codes::Random) // two panels, because the rows are long
 }
 
 /// One shape, the rows cut somewhere.
 fn product(
     isa: Isa,
-    order: impl Interleave,
+    vectors: impl Vectors,
     rng: &mut Rng,
     [rows, cols, n_tokens]: [usize; 3],
     codes: Codes,
@@ -124,7 +125,7 @@ fn product(
     let view = |out| OutputRows::new(out, n_tokens, rows).map_err(|e| fail(e.to_string()));
     crate::ternary_matmul(Isa::SCALAR, w, &q, view(&mut expected)?);
     for mut part in view(&mut actual)?.chunks(1 + rng.below(rows)) {
-        matmul(&mut ModelTiles::new(), order, w, &q, &mut part);
+        matmul(&mut ModelTiles::new(), vectors, w, &q, &mut part);
     }
     let shape = || format!("[{rows}, {cols}] x {n_tokens}, {codes:?}");
     self_test::same(isa, "amx_layout", &shape, &expected, &actual)

@@ -21,6 +21,8 @@ mod amx_gemm;
 #[cfg(all(target_arch = "x86_64", any(test, feature = "checks")))]
 pub(crate) mod amx_model;
 #[cfg(target_arch = "x86_64")]
+mod amx_output;
+#[cfg(target_arch = "x86_64")]
 mod amx_tiles;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
