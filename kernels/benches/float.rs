@@ -53,21 +53,36 @@ fn rows(c: &mut Criterion) {
 /// One query head over a long context.
 fn attention(c: &mut Criterion) {
     const HEAD: usize = 128;
+    /// Query heads that share a kv head.
+    const QUERIES: usize = 4;
     for isa in isas() {
         let mut group = c.benchmark_group(format!("{}/attention", isa.name()));
         for positions in [512, 4096] {
             let cache = numbers(positions * HEAD);
-            let (query, mut scores, mut mixed) =
-                (numbers(HEAD), vec![0.0; positions], vec![0.0; HEAD]);
-            group.throughput(Throughput::Elements((positions * HEAD) as u64));
+            let queries = numbers(QUERIES * HEAD);
+            let mut scores = vec![0.0; QUERIES * positions];
+            let mut mixed = vec![0.0; QUERIES * HEAD];
+            group.throughput(Throughput::Elements((QUERIES * positions * HEAD) as u64));
             group.bench_function(format!("scores{positions}"), |b| {
-                b.iter(|| attention_scores(isa, black_box(&query), &cache, 0.088, &mut scores));
+                b.iter(|| {
+                    attention_scores(
+                        isa,
+                        HEAD,
+                        black_box(&queries),
+                        &cache,
+                        0.088,
+                        positions,
+                        &mut scores,
+                    )
+                });
             });
             group.bench_function(format!("softmax{positions}"), |b| {
                 b.iter(|| softmax(isa, black_box(&mut scores)));
             });
             group.bench_function(format!("mix{positions}"), |b| {
-                b.iter(|| attention_mix(isa, black_box(&scores), &cache, &mut mixed));
+                b.iter(|| {
+                    attention_mix(isa, HEAD, black_box(&scores), positions, &cache, &mut mixed)
+                });
             });
         }
     }

@@ -179,15 +179,23 @@ fn heads(isa: Isa, bytes: &[u8]) {
 }
 
 fn attention(isa: Isa) {
-    let (n, d) = (1024, 128);
+    let (n, d, n_queries) = (1024, 128, 4);
     let cache: Vec<f32> = (0..n * d).map(|i| (i % 97) as f32 * 0.01).collect();
-    let (mut scores, mut mixed) = (vec![0.0; n], vec![0.0; d]);
+    let (mut scores, mut mixed) = (vec![0.0; n_queries * n], vec![0.0; n_queries * d]);
     let passes = 201;
     let times = [
         (
             "scores",
             undisturbed(passes, |_| {
-                attention_scores(isa, &cache[..d], &cache, 0.088, &mut scores)
+                attention_scores(
+                    isa,
+                    d,
+                    &cache[..n_queries * d],
+                    &cache,
+                    0.088,
+                    n,
+                    &mut scores,
+                )
             }),
         ),
         (
@@ -196,13 +204,15 @@ fn attention(isa: Isa) {
         ),
         (
             "mix",
-            undisturbed(passes, |_| attention_mix(isa, &scores, &cache, &mut mixed)),
+            undisturbed(passes, |_| {
+                attention_mix(isa, d, &scores, n, &cache, &mut mixed)
+            }),
         ),
     ];
     for (what, seconds) in times {
         let us = seconds / passes as f64 * 1e6;
         println!(
-            "{:<11} attention {what:<8} {us:7.2} us for {n} positions of {d}",
+            "{:<11} attention {what:<8} {us:7.2} us for {n_queries} heads, {n} positions of {d}",
             isa.name()
         );
     }

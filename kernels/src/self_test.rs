@@ -296,7 +296,7 @@ pub(crate) fn floats(isa: Isa, rng: &mut Rng, n: usize, fill: Fill) -> Result<()
     Ok(())
 }
 
-/// Scores and mix of one head over `n` positions.
+/// Scores and mix of a few heads over `n` positions.
 pub(crate) fn attention(
     isa: Isa,
     rng: &mut Rng,
@@ -304,14 +304,16 @@ pub(crate) fn attention(
     n: usize,
     fill: Fill,
 ) -> Result<(), SelfTestError> {
-    let shape = || format!("head_dim {head_dim}, {n} positions, {fill:?}");
-    let q = Fill::Uniform.values(rng, head_dim);
+    let (n_queries, stride) = (1 + rng.below(7), n + rng.below(3));
+    let shape = || format!("{n_queries} heads, head_dim {head_dim}, {n} positions, {fill:?}");
+    let q = Fill::Uniform.values(rng, n_queries * head_dim);
     let cache = fill.values(rng, n * head_dim);
     let run = |isa| {
-        let mut scores = vec![f32::NAN; n];
-        attention_scores(isa, &q, &cache, 0.088, &mut scores);
+        // What lies between the rows must stay as it is.
+        let mut scores = vec![-7.0; n_queries * stride];
+        attention_scores(isa, head_dim, &q, &cache, 0.088, stride, &mut scores);
         let mut mixed = q.clone();
-        attention_mix(isa, &scores, &cache, &mut mixed);
+        attention_mix(isa, head_dim, &scores, stride, &cache, &mut mixed);
         (scores, mixed)
     };
     let (expected, actual) = (run(Isa::SCALAR), run(isa));

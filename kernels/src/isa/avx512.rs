@@ -35,6 +35,7 @@ macro_rules! with_token {
 
 impl Simd for Avx512 {
     type F = F32x16;
+    const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
     fn splat(self, v: f32) -> F32x16 {
@@ -111,6 +112,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sum(self, v: F32x16) -> f32 {
         with_token!(super::avx512_sums::tree_sum(v.0))
+    }
+    #[inline(always)]
+    fn sum4(self, [a, b, c, d]: [F32x16; 4]) -> [f32; 4] {
+        with_token!(super::avx512_sums::tree_sum4([a.0, b.0, c.0, d.0]))
     }
 }
 

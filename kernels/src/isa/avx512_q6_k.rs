@@ -257,12 +257,12 @@ fn packed_sums(blocks: [&Block; 2], x: Inputs<'_>) -> [__m512i; 2] {
         prefetch_far(&blocks[1][line]);
     }
     for half in 0..2 {
-        let q = [quarters(blocks[0], half), quarters(blocks[1], half)];
-        for i in 0..2 {
+        let [first, second] = [quarters(blocks[0], half), quarters(blocks[1], half)];
+        for (i, q) in first.into_iter().zip(second).enumerate() {
             let chunk = 2 * half + i;
-            for r in 0..2 {
+            for (r, q) in [q.0, q.1].into_iter().enumerate() {
                 let scale = _mm512_permutexvar_epi32(four_groups(chunk), scales[r]);
-                let scaled = _mm512_mullo_epi32(products(q[r][i], x, chunk), scale);
+                let scaled = _mm512_mullo_epi32(products(q, x, chunk), scale);
                 sums[r] = _mm512_add_epi32(sums[r], scaled);
             }
         }

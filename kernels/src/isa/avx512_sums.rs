@@ -42,6 +42,32 @@ pub(super) fn tree_sum(v: __m512) -> f32 {
     _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }
 
+/// The tree of four vectors at once: their halves, then quarters, stand side by side.
+#[inline]
+#[target_feature(enable = "avx512f,avx2")]
+pub(super) fn tree_sum4([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+    let ab = _mm512_add_ps(
+        _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+        _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+    );
+    let cd = _mm512_add_ps(
+        _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d),
+        _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d),
+    );
+    let four = _mm512_add_ps(
+        _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd),
+        _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd),
+    );
+    let two = _mm512_add_ps(four, _mm512_permute_ps::<0b11_10_11_10>(four));
+    let one = _mm512_add_ps(two, _mm512_permute_ps::<1>(two));
+    let first = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0);
+    let sums = _mm512_castps512_ps128(_mm512_permutexvar_ps(first, one));
+    let mut out = [0.0; 4];
+    // SAFETY: 4 f32.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
+    out
+}
+
 /// Turns token `t`'s sums of code * q for up to four rows from `row` on into outputs, as [`crate::ternary::output`] does.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]

@@ -47,8 +47,23 @@ pub(crate) trait Kernels: Simd {
     fn relu2_mul(self, gate: &[f32], up: &[f32], out: &mut [f32]);
     fn silu_mul(self, gate: &[f32], up: &[f32], out: &mut [f32]);
     fn add_assign(self, x: &mut [f32], y: &[f32]);
-    fn attention_scores(self, q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]);
-    fn attention_mix(self, p: &[f32], values: &[f32], acc: &mut [f32]);
+    fn attention_scores(
+        self,
+        head_dim: usize,
+        queries: &[f32],
+        keys: &[f32],
+        scale: f32,
+        stride: usize,
+        out: &mut [f32],
+    );
+    fn attention_mix(
+        self,
+        head_dim: usize,
+        p: &[f32],
+        stride: usize,
+        values: &[f32],
+        acc: &mut [f32],
+    );
     fn dense_matmul(self, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
 
     fn ternary_matmul(self, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
@@ -85,9 +100,9 @@ macro_rules! float_kernels {
             fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> () = $crate::ops::activation::relu2_mul_lanes;
             fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> () = $crate::ops::activation::silu_mul_lanes;
             fn add_assign(x: &mut [f32], y: &[f32]) -> () = $crate::ops::activation::add_assign_lanes;
-            fn attention_scores(q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]) -> ()
+            fn attention_scores(head_dim: usize, queries: &[f32], keys: &[f32], scale: f32, stride: usize, out: &mut [f32]) -> ()
                 = $crate::ops::attention::attention_scores_lanes;
-            fn attention_mix(p: &[f32], values: &[f32], acc: &mut [f32]) -> () = $crate::ops::attention::attention_mix_lanes;
+            fn attention_mix(head_dim: usize, p: &[f32], stride: usize, values: &[f32], acc: &mut [f32]) -> () = $crate::ops::attention::attention_mix_lanes;
             fn dense_matmul(w: $crate::Dense<'_>, x: &$crate::DenseInput, out: &mut $crate::OutputRows<'_>) -> ()
                 = $crate::dense::matmul_rows;
         }

@@ -237,8 +237,8 @@ dispatch! {
     fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]);
     fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]);
     fn add_assign(x: &mut [f32], y: &[f32]);
-    fn attention_scores(q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]);
-    fn attention_mix(p: &[f32], values: &[f32], acc: &mut [f32]);
+    fn attention_scores(head_dim: usize, queries: &[f32], keys: &[f32], scale: f32, stride: usize, out: &mut [f32]);
+    fn attention_mix(head_dim: usize, p: &[f32], stride: usize, values: &[f32], acc: &mut [f32]);
     fn dense_matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
     fn ternary_matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
 }

@@ -11,6 +11,9 @@ pub(crate) trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;
 
+    /// Whether sixteen sums and what they are made of fit the registers.
+    const MANY_REGISTERS: bool = false;
+
     fn splat(self, v: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     /// Sixteen f16 (little-endian), exact.
@@ -36,6 +39,14 @@ pub(crate) trait Simd: Copy {
     fn prefetch<T>(self, at: &T);
     /// The fixed tree: lanes j and j + 8, then j + 4, j + 2, j + 1.
     fn sum(self, v: Self::F) -> f32;
+    /// The tree of four at once.
+    #[inline(always)]
+    fn sum4(self, v: [Self::F; 4]) -> [f32; 4] {
+        v.map(
+            #[inline(always)]
+            |v| self.sum(v),
+        )
+    }
 }
 
 /// The tree of [`Simd::sum`] on plain numbers.

@@ -1,107 +1,230 @@
-//! The two halves of one head's attention over a run of cached positions. Softmax stands between them.
+//! The two halves of attention over a run of cached positions, for the query heads that share a kv head. Softmax stands between them.
 
 use crate::Isa;
 use crate::isa::Simd;
 use crate::ops::lanes::{LANES, padded};
 
-/// `out[p] = scale * (q . keys[p])` for q `[head_dim]`, keys `[n, head_dim]`, out `[n]`.
-pub fn attention_scores(isa: Isa, q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]) {
-    isa.attention_scores(q, keys, scale, out);
+/// `out[q * stride + p] = scale * (queries[q] . keys[p])` for queries `[n_queries, head_dim]` and keys `[n, head_dim]`.
+///
+/// All queries that read the same keys are best given together: each key is then loaded once for several of them.
+///
+/// # Panics
+/// If `out` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
+pub fn attention_scores(
+    isa: Isa,
+    head_dim: usize,
+    queries: &[f32],
+    keys: &[f32],
+    scale: f32,
+    stride: usize,
+    out: &mut [f32],
+) {
+    isa.attention_scores(head_dim, queries, keys, scale, stride, out);
 }
 
-/// `acc[d] += p[0] * values[0][d]`, then `p[1] * values[1][d]` and so on, for values `[n, head_dim]`, acc `[head_dim]`.
+/// `acc[q][d] += p[q * stride] * values[0][d]`, then `p[q * stride + 1] * values[1][d]` and so on, for values
+/// `[n, head_dim]` and acc `[n_queries, head_dim]`.
 ///
 /// Positions are added in order, so cutting them into several calls changes no bit.
-pub fn attention_mix(isa: Isa, p: &[f32], values: &[f32], acc: &mut [f32]) {
-    isa.attention_mix(p, values, acc);
+///
+/// # Panics
+/// If `p` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
+pub fn attention_mix(
+    isa: Isa,
+    head_dim: usize,
+    p: &[f32],
+    stride: usize,
+    values: &[f32],
+    acc: &mut [f32],
+) {
+    isa.attention_mix(head_dim, p, stride, values, acc);
 }
 
 #[inline(always)]
 pub(crate) fn attention_scores_lanes<S: Simd>(
     s: S,
-    q: &[f32],
+    d: usize,
+    queries: &[f32],
     keys: &[f32],
     scale: f32,
+    stride: usize,
     out: &mut [f32],
 ) {
-    let d = q.len();
     if d == 0 {
         return out.fill(0.0);
     }
-    // Four positions at once: each has its own accumulator, so their additions overlap.
-    let mut keys = keys.chunks_exact(d);
-    let mut outs = out.chunks_exact_mut(4);
-    for out in &mut outs {
-        let (Some(k0), Some(k1), Some(k2), Some(k3)) =
-            (keys.next(), keys.next(), keys.next(), keys.next())
-        else {
-            return;
+    let n_queries = queries.len() / d;
+    let mut q = 0;
+    while q < n_queries {
+        let (queries, out) = (&queries[q * d..], &mut out[q * stride..]);
+        q += match n_queries - q {
+            4.. if S::MANY_REGISTERS => scores::<S, 4>(s, d, queries, keys, scale, stride, out),
+            2.. if S::MANY_REGISTERS => scores::<S, 2>(s, d, queries, keys, scale, stride, out),
+            _ => scores::<S, 1>(s, d, queries, keys, scale, stride, out),
         };
-        out.copy_from_slice(&dots(s, q, [k0, k1, k2, k3]).map(|dot| dot * scale));
-    }
-    for (out, key) in outs.into_remainder().iter_mut().zip(keys) {
-        *out = dots(s, q, [key])[0] * scale;
     }
 }
 
-/// q . k for each k, lane i % 16 summing element i, then the tree.
+/// The first Q queries; returns Q. Four positions at once: each pair has its own sum, so their additions overlap.
 #[inline(always)]
-fn dots<S: Simd, const N: usize>(s: S, q: &[f32], keys: [&[f32]; N]) -> [f32; N] {
-    let (chunks, tail) = q.as_chunks::<LANES>();
-    let parts = keys.map(|k| k[..q.len()].as_chunks::<LANES>());
-    let mut acc = [s.splat(0.0); N];
-    for (i, q) in chunks.iter().enumerate() {
-        let q = s.load(q);
-        for n in 0..N {
-            acc[n] = s.add(acc[n], s.mul(q, s.load(&parts[n].0[i])));
+fn scores<S: Simd, const Q: usize>(
+    s: S,
+    d: usize,
+    queries: &[f32],
+    keys: &[f32],
+    scale: f32,
+    stride: usize,
+    out: &mut [f32],
+) -> usize {
+    let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q * d..][..d]);
+    let n = keys.len() / d;
+    let mut p = 0;
+    while p + 4 <= n {
+        let sums = dots::<S, Q, 4>(s, queries, &keys[p * d..]);
+        for (q, sums) in sums.into_iter().enumerate() {
+            let dots = s.sum4(sums).map(|dot| dot * scale);
+            out[q * stride + p..][..4].copy_from_slice(&dots);
+        }
+        p += 4;
+    }
+    for p in p..n {
+        let sums = dots::<S, Q, 1>(s, queries, &keys[p * d..]);
+        for (q, [sum]) in sums.into_iter().enumerate() {
+            out[q * stride + p] = s.sum(sum) * scale;
         }
     }
-    if !tail.is_empty() {
-        let q = s.load(&padded(tail));
-        for n in 0..N {
-            acc[n] = s.add(acc[n], s.mul(q, s.load(&padded(parts[n].1))));
+    Q
+}
+
+/// Lanes of q . k for each query and each of the first K keys, lane i % 16 summing element i.
+#[inline(always)]
+fn dots<S: Simd, const Q: usize, const K: usize>(
+    s: S,
+    queries: [&[f32]; Q],
+    keys: &[f32],
+) -> [[S::F; K]; Q] {
+    let d = queries[0].len();
+    let queries: [_; Q] = std::array::from_fn(|q| queries[q].as_chunks::<LANES>());
+    let keys: [_; K] = std::array::from_fn(|k| keys[k * d..][..d].as_chunks::<LANES>());
+    let mut acc = [[s.splat(0.0); K]; Q];
+    for i in 0..d / LANES {
+        let k: [S::F; K] = std::array::from_fn(
+            #[inline(always)]
+            |k| s.load(&keys[k].0[i]),
+        );
+        for q in 0..Q {
+            let query = s.load(&queries[q].0[i]);
+            for n in 0..K {
+                acc[q][n] = s.add(acc[q][n], s.mul(query, k[n]));
+            }
         }
     }
-    acc.map(
-        #[inline(always)]
-        |acc| s.sum(acc),
-    )
+    if !d.is_multiple_of(LANES) {
+        for q in 0..Q {
+            let query = s.load(&padded(queries[q].1));
+            for n in 0..K {
+                acc[q][n] = s.add(acc[q][n], s.mul(query, s.load(&padded(keys[n].1))));
+            }
+        }
+    }
+    acc
 }
 
 #[inline(always)]
-pub(crate) fn attention_mix_lanes<S: Simd>(s: S, p: &[f32], values: &[f32], acc: &mut [f32]) {
-    let d = acc.len();
+pub(crate) fn attention_mix_lanes<S: Simd>(
+    s: S,
+    d: usize,
+    p: &[f32],
+    stride: usize,
+    values: &[f32],
+    acc: &mut [f32],
+) {
     if d == 0 {
         return;
     }
-    // 64 columns of the accumulator stay in registers while the positions pass.
-    let (wide, rest) = acc.as_chunks_mut::<{ 4 * LANES }>();
-    for (w, acc) in wide.iter_mut().enumerate() {
-        let (lanes, _) = acc.as_chunks_mut::<LANES>();
-        let mut sums = [s.splat(0.0); 4];
-        for (sum, lanes) in sums.iter_mut().zip(lanes.iter()) {
-            *sum = s.load(lanes);
-        }
-        for (p, row) in p.iter().zip(values.chunks_exact(d)) {
-            let p = s.splat(*p);
-            let (row, _) = row[4 * LANES * w..][..4 * LANES].as_chunks::<LANES>();
-            for (sum, v) in sums.iter_mut().zip(row) {
-                *sum = s.add(*sum, s.mul(p, s.load(v)));
+    let n_queries = acc.len() / d;
+    let mut q = 0;
+    while q < n_queries {
+        let (p, acc) = (&p[q * stride..], &mut acc[q * d..]);
+        q += match n_queries - q {
+            4.. if S::MANY_REGISTERS => mix::<S, 4>(s, d, p, stride, values, acc),
+            2.. if S::MANY_REGISTERS => mix::<S, 2>(s, d, p, stride, values, acc),
+            _ => mix::<S, 1>(s, d, p, stride, values, acc),
+        };
+    }
+}
+
+/// Vectors of an accumulator that stay in registers.
+const COLUMNS: usize = 4;
+
+/// The first Q queries; returns Q. 64 columns of each accumulator stay in registers while the positions pass.
+#[inline(always)]
+fn mix<S: Simd, const Q: usize>(
+    s: S,
+    d: usize,
+    p: &[f32],
+    stride: usize,
+    values: &[f32],
+    acc: &mut [f32],
+) -> usize {
+    let n = values.len() / d;
+    let p: [&[f32]; Q] = std::array::from_fn(|q| &p[q * stride..][..n]);
+    let mut column = 0;
+    while column + COLUMNS * LANES <= d {
+        let mut sums = [[s.splat(0.0); COLUMNS]; Q];
+        for (q, sums) in sums.iter_mut().enumerate() {
+            for (sum, acc) in sums.iter_mut().zip(columns(&mut acc[q * d + column..])) {
+                *sum = s.load(acc);
             }
         }
-        for (sum, lanes) in sums.into_iter().zip(lanes) {
-            *lanes = s.to_array(sum);
+        for (i, row) in values.chunks_exact(d).enumerate() {
+            let (row, _) = row[column..][..COLUMNS * LANES].as_chunks::<LANES>();
+            let row: [S::F; COLUMNS] = std::array::from_fn(
+                #[inline(always)]
+                |c| s.load(&row[c]),
+            );
+            for q in 0..Q {
+                let p = s.splat(p[q][i]);
+                for c in 0..COLUMNS {
+                    sums[q][c] = s.add(sums[q][c], s.mul(p, row[c]));
+                }
+            }
         }
+        for (q, sums) in sums.into_iter().enumerate() {
+            for (sum, acc) in sums.into_iter().zip(columns(&mut acc[q * d + column..])) {
+                *acc = s.to_array(sum);
+            }
+        }
+        column += COLUMNS * LANES;
     }
-    let done = d - rest.len();
-    for (c, acc) in rest.chunks_mut(LANES).enumerate() {
-        let start = done + c * LANES;
-        let mut sum = s.load(&padded(acc));
-        for (p, row) in p.iter().zip(values.chunks_exact(d)) {
-            let v = s.load(&padded(&row[start..start + acc.len()]));
-            sum = s.add(sum, s.mul(s.splat(*p), v));
+    while column < d {
+        let width = LANES.min(d - column);
+        for q in 0..Q {
+            let acc = &mut acc[q * d + column..][..width];
+            let mut sum = s.load(&padded_or_whole(acc));
+            for (p, row) in p[q].iter().zip(values.chunks_exact(d)) {
+                let v = s.load(&padded_or_whole(&row[column..][..width]));
+                sum = s.add(sum, s.mul(s.splat(*p), v));
+            }
+            acc.copy_from_slice(&s.to_array(sum)[..width]);
         }
-        acc.copy_from_slice(&s.to_array(sum)[..acc.len()]);
+        column += width;
+    }
+    Q
+}
+
+/// The first [`COLUMNS`] vectors of `acc`.
+#[inline(always)]
+fn columns(acc: &mut [f32]) -> &mut [[f32; LANES]] {
+    acc[..COLUMNS * LANES].as_chunks_mut().0
+}
+
+/// Up to sixteen values, and zeros.
+#[inline(always)]
+fn padded_or_whole(x: &[f32]) -> [f32; LANES] {
+    match x.as_chunks::<LANES>().0 {
+        [whole] => *whole,
+        _ => padded(x),
     }
 }
 
@@ -111,19 +234,26 @@ mod tests {
 
     #[test]
     fn scores_and_mix_follow_their_formulas() {
-        let d = 5;
-        let q: Vec<f32> = (0..d).map(|i| i as f32).collect();
-        let keys: Vec<f32> = (0..6 * d).map(|i| (i % 4) as f32).collect();
-        let mut out = [0.0; 6];
-        attention_scores(Isa::SCALAR, &q, &keys, 0.5, &mut out);
-        for (p, out) in out.iter().enumerate() {
-            let expected: f32 = (0..d).map(|i| q[i] * keys[p * d + i]).sum();
-            assert_eq!(*out, expected * 0.5);
+        let (d, n, n_queries, stride) = (5, 6, 3, 9);
+        let q: Vec<f32> = (0..n_queries * d).map(|i| i as f32).collect();
+        let keys: Vec<f32> = (0..n * d).map(|i| (i % 4) as f32).collect();
+        let mut out = vec![-1.0; (n_queries - 1) * stride + n];
+        attention_scores(Isa::SCALAR, d, &q, &keys, 0.5, stride, &mut out);
+        for (at, out) in out.iter().enumerate() {
+            let (query, p) = (at / stride, at % stride);
+            if p < n {
+                let expected: f32 = (0..d).map(|i| q[query * d + i] * keys[p * d + i]).sum();
+                assert_eq!(*out, expected * 0.5);
+            } else {
+                assert_eq!(*out, -1.0, "what lies between the rows stays");
+            }
         }
-        let mut acc = vec![1.0; d];
-        attention_mix(Isa::SCALAR, &[2.0, 3.0], &keys[..2 * d], &mut acc);
-        for (i, acc) in acc.iter().enumerate() {
-            assert_eq!(*acc, 1.0 + 2.0 * keys[i] + 3.0 * keys[d + i]);
+        let mut acc = vec![1.0; 2 * d];
+        let p = [2.0, 3.0, 9.0, 4.0, 5.0];
+        attention_mix(Isa::SCALAR, d, &p, 3, &keys[..2 * d], &mut acc);
+        for (at, acc) in acc.iter().enumerate() {
+            let (p, i) = (&p[at / d * 3..], at % d);
+            assert_eq!(*acc, 1.0 + p[0] * keys[i] + p[1] * keys[d + i]);
         }
     }
 
@@ -133,9 +263,9 @@ mod tests {
         let values: Vec<f32> = (0..9 * 70).map(|_| rng.unit()).collect();
         let p: Vec<f32> = (0..9).map(|_| rng.unit()).collect();
         let (mut whole, mut cut) = (vec![0.0; 70], vec![0.0; 70]);
-        attention_mix(Isa::SCALAR, &p, &values, &mut whole);
-        attention_mix(Isa::SCALAR, &p[..4], &values[..4 * 70], &mut cut);
-        attention_mix(Isa::SCALAR, &p[4..], &values[4 * 70..], &mut cut);
+        attention_mix(Isa::SCALAR, 70, &p, 9, &values, &mut whole);
+        attention_mix(Isa::SCALAR, 70, &p[..4], 4, &values[..4 * 70], &mut cut);
+        attention_mix(Isa::SCALAR, 70, &p[4..], 5, &values[4 * 70..], &mut cut);
         assert_eq!(whole, cut);
     }
 }

@@ -8,7 +8,7 @@ use super::pass::{Machine, PassShape, Place};
 use crate::kv::{BLOCK, Cached};
 
 thread_local! {
-    /// Attention scores of one head, kept for the next: `[positions]`.
+    /// Attention scores of the heads of a task, kept for the next: `[heads_per_kv, positions]`.
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -50,19 +50,18 @@ pub(super) fn attention(
             let n = place.position + 1;
             let blocks = cache.read(place.sequence, layer, kv_head, n);
             SCORES.with_borrow_mut(|scores| {
-                scores.resize(n, 0.0);
-                for (query, out) in queries
-                    .chunks_exact(head_dim)
-                    .zip(out.chunks_exact_mut(head_dim))
-                {
-                    for ((keys, _), scores) in blocks.clone().zip(scores.chunks_mut(BLOCK)) {
-                        attention_scores(isa, query, keys, scale, scores);
-                    }
-                    softmax(isa, scores);
-                    out.fill(0.0);
-                    for ((_, values), scores) in blocks.clone().zip(scores.chunks(BLOCK)) {
-                        attention_mix(isa, scores, values, out);
-                    }
+                // [heads_per_kv, positions]
+                scores.resize(n_heads / n_kv_heads * n, 0.0);
+                for (block, (keys, _)) in blocks.clone().enumerate() {
+                    let scores = &mut scores[block * BLOCK..];
+                    attention_scores(isa, head_dim, queries, keys, scale, n, scores);
+                }
+                scores
+                    .chunks_exact_mut(n)
+                    .for_each(|scores| softmax(isa, scores));
+                out.fill(0.0);
+                for (block, (_, values)) in blocks.enumerate() {
+                    attention_mix(isa, head_dim, &scores[block * BLOCK..], n, values, out);
                 }
             });
         });
