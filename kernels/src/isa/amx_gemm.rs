@@ -74,13 +74,16 @@ pub(super) fn matmul<T: Tiles, V: Vectors>(
                         configured = n;
                     }
                     let a = &x.rows(t..t + n)[b0 * BLOCK..];
-                    let sums = &mut sums[..n];
                     if n > ROWS {
-                        two_by_two(tiles, a, x.stride(), codes, b0 == 0, sums);
+                        pass::<T, true>(tiles, a, x.stride(), codes, b0 == 0, sums);
                     } else {
-                        one_by_two(tiles, a, x.stride(), codes, b0 == 0, sums);
+                        pass::<T, false>(tiles, a, x.stride(), codes, b0 == 0, sums);
                     }
                 }
+            }
+            let last = (t1 - t0) % WIDTH;
+            if (1..=ROWS).contains(&last) {
+                add_halves(&mut sums[t1 - t0 - last..], last);
             }
             for (t, sums) in (t0..t1).zip(&sums) {
                 let out = &mut out.token(t)[r0 - range.start..r1 - range.start];
@@ -150,10 +153,13 @@ fn configure<T: Tiles>(tiles: &mut T, n_tokens: usize) {
     tiles.configure(rows);
 }
 
-/// 17 to 32 tokens meet the panel's blocks. `a` holds their rows, `stride` apart, from the chunk's first column on; the
-/// sums start at zero or are added to.
+/// Up to 32 tokens meet the panel's blocks. `a` holds their rows, `stride` apart, from the chunk's first column on; the sums
+/// start at zero or are added to.
+///
+/// With no more than 16 (`WIDE` is false) the lower tiles take the same tokens' second half of a block, as a `tdpbssd` waits 52
+/// cycles for the one before it on the same tile, and two tiles would not be enough to fill them; see `add_halves`.
 #[inline(always)]
-fn two_by_two<T: Tiles>(
+fn pass<T: Tiles, const WIDE: bool>(
     tiles: &mut T,
     a: &[i8],
     stride: usize,
@@ -163,6 +169,7 @@ fn two_by_two<T: Tiles>(
 ) {
     let a = bytes(a);
     let sums = bytes_mut(sums.as_flattened_mut());
+    let low = ROWS * LINE;
     if first {
         tiles.zero::<C00>();
         tiles.zero::<C01>();
@@ -171,77 +178,45 @@ fn two_by_two<T: Tiles>(
     } else {
         tiles.load::<C00>(sums, LINE);
         tiles.load::<C01>(&sums[ROW_BYTES..], LINE);
-        tiles.load::<C10>(&sums[ROWS * LINE..], LINE);
-        tiles.load::<C11>(&sums[ROWS * LINE + ROW_BYTES..], LINE);
+        tiles.load::<C10>(&sums[low..], LINE);
+        tiles.load::<C11>(&sums[low + ROW_BYTES..], LINE);
     }
     for (b, (left, right)) in panel[0].iter().zip(panel[1]).enumerate() {
         for half in 0..2 {
             let at = (2 * b + half) * ROW_BYTES;
-            tiles.load::<A0>(&a[at..], stride);
-            tiles.load::<B0>(left.tile(half), ROW_BYTES);
-            tiles.multiply::<C00, A0, B0>();
-            tiles.load::<B1>(right.tile(half), ROW_BYTES);
-            tiles.multiply::<C01, A0, B1>();
-            tiles.load::<A1>(&a[ROWS * stride + at..], stride);
-            tiles.multiply::<C10, A1, B0>();
-            tiles.multiply::<C11, A1, B1>();
+            if WIDE || half == 0 {
+                tiles.load::<A0>(&a[at..], stride);
+                tiles.load::<B0>(left.tile(half), ROW_BYTES);
+                tiles.multiply::<C00, A0, B0>();
+                tiles.load::<B1>(right.tile(half), ROW_BYTES);
+                tiles.multiply::<C01, A0, B1>();
+            }
+            if WIDE {
+                tiles.load::<A1>(&a[ROWS * stride + at..], stride);
+            } else if half == 1 {
+                tiles.load::<A1>(&a[at..], stride);
+                tiles.load::<B0>(left.tile(half), ROW_BYTES);
+                tiles.load::<B1>(right.tile(half), ROW_BYTES);
+            }
+            if WIDE || half == 1 {
+                tiles.multiply::<C10, A1, B0>();
+                tiles.multiply::<C11, A1, B1>();
+            }
         }
     }
     tiles.store::<C00>(sums, LINE);
     tiles.store::<C01>(&mut sums[ROW_BYTES..], LINE);
-    tiles.store::<C10>(&mut sums[ROWS * LINE..], LINE);
-    tiles.store::<C11>(&mut sums[ROWS * LINE + ROW_BYTES..], LINE);
+    tiles.store::<C10>(&mut sums[low..], LINE);
+    tiles.store::<C11>(&mut sums[low + ROW_BYTES..], LINE);
 }
 
-/// The same for up to 16 tokens. Each half of a block has its own sums: a `tdpbssd` waits 52 cycles for the one before it
-/// on the same tile, and two tiles would not be enough to fill them.
+/// Adds the sums of the blocks' second halves, which lie 16 lines behind, to those of the first `n` tokens.
 #[inline(always)]
-fn one_by_two<T: Tiles>(
-    tiles: &mut T,
-    a: &[i8],
-    stride: usize,
-    panel: [&[Codes]; 2],
-    first: bool,
-    sums: &mut [Sums],
-) {
-    let a = bytes(a);
-    tiles.zero::<C10>();
-    tiles.zero::<C11>();
-    if first {
-        tiles.zero::<C00>();
-        tiles.zero::<C01>();
-    } else {
-        let sums = bytes(sums.as_flattened());
-        tiles.load::<C00>(sums, LINE);
-        tiles.load::<C01>(&sums[ROW_BYTES..], LINE);
-    }
-    for (b, (left, right)) in panel[0].iter().zip(panel[1]).enumerate() {
-        let at = 2 * b * ROW_BYTES;
-        tiles.load::<A0>(&a[at..], stride);
-        tiles.load::<B0>(left.tile(0), ROW_BYTES);
-        tiles.multiply::<C00, A0, B0>();
-        tiles.load::<B1>(right.tile(0), ROW_BYTES);
-        tiles.multiply::<C01, A0, B1>();
-        tiles.load::<A1>(&a[at + ROW_BYTES..], stride);
-        tiles.load::<B0>(left.tile(1), ROW_BYTES);
-        tiles.multiply::<C10, A1, B0>();
-        tiles.load::<B1>(right.tile(1), ROW_BYTES);
-        tiles.multiply::<C11, A1, B1>();
-    }
-    let mut second: [Sums; ROWS] = [[0; WIDTH]; ROWS];
-    {
-        let (sums, second) = (
-            bytes_mut(sums.as_flattened_mut()),
-            bytes_mut(second.as_flattened_mut()),
-        );
-        tiles.store::<C00>(sums, LINE);
-        tiles.store::<C01>(&mut sums[ROW_BYTES..], LINE);
-        tiles.store::<C10>(second, LINE);
-        tiles.store::<C11>(&mut second[ROW_BYTES..], LINE);
-    }
-    for (sums, second) in sums.iter_mut().zip(&second) {
-        for (sum, second) in sums.iter_mut().zip(second) {
-            *sum += second;
+fn add_halves(sums: &mut [Sums], n: usize) {
+    let (first, second) = sums.split_at_mut(ROWS);
+    for (first, second) in first.iter_mut().zip(second).take(n) {
+        for (first, second) in first.iter_mut().zip(second) {
+            *first += *second;
         }
     }
 }
