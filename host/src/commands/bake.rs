@@ -22,7 +22,8 @@ use crate::wasm_config;
 /// Write a model and its server as one WebAssembly component, with the model already loaded
 ///
 /// The result imports nothing but WASI, reads no file, and answers its first request without any start-up work.
-/// Serve it with any WASI HTTP runtime, for example: wasmtime serve -Scli app.wasm
+/// Serve it with any WASI 0.2 HTTP runtime, for example: wasmtime serve -Scli app.wasm
+/// (`--spin` writes one for Spin alone, `--wasi 0.3` one for runtimes of that level.)
 /// `sterna serve app.wasm` serves it too, and lends it this machine's kernels and threads.
 ///
 /// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head, or serve its file
