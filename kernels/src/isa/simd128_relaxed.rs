@@ -39,14 +39,14 @@ fn dot(q: v128, codes: v128) -> v128 {
     i16x8_relaxed_dot_i8x16_i7x16(q, codes)
 }
 
-/// Sums of code * q for N rows of one length and one token.
+/// Sums of code * q for N rows of one length and one token, each in four parts.
 ///
 /// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in order and puts
 /// arithmetic where the loop needs its results. So a step is short enough for all of its loads to stay in registers:
 /// with four rows 8 loads, 4 sums, 2 masks.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
-pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [i32; N] {
+pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [v128; N] {
     let x = x.as_flattened();
     let w = w.map(|row| &row.as_flattened().as_chunks::<16>().0[..x.len()]);
     let (low, high) = (u8x16_splat(0x03), u8x16_splat(0x0c));
@@ -73,7 +73,7 @@ pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [i32; N]
             sums[r] = i32x4_add(sums[r], i32x4_extadd_pairwise_i16x8(acc[r]));
         }
     }
-    sums.map(add_lanes)
+    sums
 }
 
 /// The four groups of codes in 16 bytes.

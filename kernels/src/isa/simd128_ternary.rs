@@ -59,14 +59,14 @@ fn groups(bytes: &[u8; 8]) -> [v128; 4] {
     ]
 }
 
-/// Sums of code * q for N rows of one length and one token.
+/// Sums of code * q for N rows of one length and one token, each in four parts.
 ///
 /// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in order and puts
 /// arithmetic where the loop needs its results. So a step is short enough for all of its loads to stay in registers:
 /// with two rows 6 loads, 2 sums, 4 masks.
 #[inline(always)]
-pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [i32; N] {
-    let mut total = [0; N];
+pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [v128; N] {
+    let mut total = [i32x4_splat(0); N];
     for (i, x) in x.chunks(BLOCKS_PER_SHIFT).enumerate() {
         let x = x.as_flattened();
         let w = w.map(|row| {
@@ -83,7 +83,7 @@ pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [i32; N]
             }
         }
         for r in 0..N {
-            total[r] += add_lanes(i32x4_shr(acc[r], SHIFT));
+            total[r] = i32x4_add(total[r], i32x4_shr(acc[r], SHIFT));
         }
     }
     total
