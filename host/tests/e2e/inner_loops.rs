@@ -38,7 +38,7 @@ struct Loop {
     has: &'static [(Mnemonic, usize)],
 }
 
-const LOOPS: [Loop; 5] = [
+const LOOPS: [Loop; 6] = [
     Loop {
         name: "decode_relaxed",
         component: "kernel_checks-relaxed.wasm",
@@ -63,6 +63,11 @@ const LOOPS: [Loop; 5] = [
         name: "head_q6_k",
         component: "kernel_checks.wasm",
         has: &[(Mnemonic::Vpmaddwd, 8), (Mnemonic::Vpmulld, 4)],
+    },
+    Loop {
+        name: "head_q6_k_relaxed",
+        component: "kernel_checks-relaxed.wasm",
+        has: &[(Mnemonic::Vpmaddubsw, 32), (Mnemonic::Vpmulld, 16)],
     },
 ];
 

@@ -1,6 +1,12 @@
 //! The head's input: float rows, and for quantised types an int16 form.
 
 use super::DenseType;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    feature = "relaxed-simd"
+))]
+use super::q6_k::BLOCK;
 use crate::Isa;
 use crate::aligned::Aligned;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -28,6 +34,12 @@ pub struct DenseInput {
     split: Split, // Q6_K
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     groups: Vec<simd128_q6_k::Group>, // [n_tokens, k/16], Q6_K
+    #[cfg(all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        feature = "relaxed-simd"
+    ))]
+    arranged: Vec<crate::isa::simd128_q6_k_relaxed::Arranged>, // [n_tokens, k/256], Q6_K
     scales: Vec<f32>,   // [n_tokens], quantised types
 }
 
@@ -45,6 +57,12 @@ impl DenseInput {
             split: Split::default(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             groups: Vec::new(),
+            #[cfg(all(
+                target_arch = "wasm32",
+                target_feature = "simd128",
+                feature = "relaxed-simd"
+            ))]
+            arranged: Vec::new(),
             scales: Vec::with_capacity(max_tokens),
         }
     }
@@ -83,6 +101,12 @@ impl DenseInput {
             self.groups
                 .resize(self.wide.len() / 16, simd128_q6_k::Group::default());
             simd128_q6_k::arrange(&self.wide, &mut self.groups);
+            #[cfg(feature = "relaxed-simd")]
+            {
+                self.arranged
+                    .resize(self.wide.len() / BLOCK, Default::default());
+                crate::isa::simd128_q6_k_relaxed::arrange(&self.wide, &mut self.arranged);
+            }
         }
     }
 
@@ -117,6 +141,16 @@ impl DenseInput {
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             groups: if self.ty == DenseType::Q6K {
                 &self.groups[range.start / 16..range.end / 16]
+            } else {
+                &[]
+            },
+            #[cfg(all(
+                target_arch = "wasm32",
+                target_feature = "simd128",
+                feature = "relaxed-simd"
+            ))]
+            arranged: if self.ty == DenseType::Q6K {
+                &self.arranged[range.start / BLOCK..range.end / BLOCK]
             } else {
                 &[]
             },

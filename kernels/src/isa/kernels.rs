@@ -20,6 +20,13 @@ pub(crate) struct QuantRow<'a> {
     /// `[k / 16]`, only for Q6_K: the same as SIMD128's inner loop takes it.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     pub(crate) groups: &'a [super::simd128_q6_k::Group],
+    /// `[k / 256]`, only for Q6_K: the same for one token in relaxed SIMD.
+    #[cfg(all(
+        target_arch = "wasm32",
+        target_feature = "simd128",
+        feature = "relaxed-simd"
+    ))]
+    pub(crate) arranged: &'a [super::simd128_q6_k_relaxed::Arranged],
 }
 
 /// The int16 activations in the parts that `vpmaddubsw` and `sdot` can take.

@@ -71,6 +71,12 @@ mod simd128_gemv;
 mod simd128_inner;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128_q6_k;
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    feature = "relaxed-simd"
+))]
+pub(crate) mod simd128_q6_k_relaxed;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128_turns;
 

@@ -23,6 +23,13 @@ pub(crate) struct Simd128;
 pub(crate) struct F32x16([v128; 4]);
 
 impl F32x16 {
+    /// Lanes 0..8 and 8..16.
+    #[cfg(feature = "relaxed-simd")]
+    #[inline(always)]
+    pub(super) fn of_halves([[a, b], [c, d]]: [[v128; 2]; 2]) -> Self {
+        F32x16([a, b, c, d])
+    }
+
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(v128, v128) -> v128) -> Self {
         F32x16(std::array::from_fn(

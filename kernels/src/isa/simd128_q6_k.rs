@@ -83,6 +83,12 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     let mut t = 0;
     while t < x.n_tokens() {
         let n = if x.n_tokens() - t < TOKENS { 1 } else { TOKENS };
+        #[cfg(feature = "relaxed-simd")]
+        if n == 1 {
+            super::simd128_q6_k_relaxed::matvec(w, x, out, t);
+            t += 1;
+            continue;
+        }
         for r in range.start..range.start + stream {
             let at = std::array::from_fn(|i| r + i * stream);
             tile(w, x, out, &mut scratch, at, t, n);

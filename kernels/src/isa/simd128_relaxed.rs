@@ -35,7 +35,7 @@ pub(crate) fn arrange(q: &[Activations], arranged: &mut [Arranged]) {
 
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
-fn dot(q: v128, codes: v128) -> v128 {
+pub(super) fn dot(q: v128, codes: v128) -> v128 {
     i16x8_relaxed_dot_i8x16_i7x16(q, codes)
 }
 
