@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::assets::Assets;
-use crate::commands::{bake, bench, compose, convert, run, serve};
+use crate::commands::{bake, bench, compose, convert, image, run, serve};
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
 ///
@@ -25,6 +25,7 @@ enum Command {
     Convert(convert::Args),
     Compose(compose::Args),
     Bake(bake::Args),
+    Image(image::Args),
 }
 
 /// Do what the command line asks. Errors go to stderr as one chain: what failed, why, what to do.
@@ -36,6 +37,7 @@ pub fn run(assets: &'static Assets) -> ExitCode {
         Command::Bench(args) => bench::main(&args, assets),
         Command::Convert(args) => convert::main(&args),
         Command::Compose(args) => compose::main(&args, assets),
+        Command::Image(args) => image::main(&args),
         Command::Bake(args) => bake::main(&args, assets),
     };
     match result {

@@ -16,6 +16,7 @@ pub mod driven_engine;
 pub mod engine_actor;
 pub mod engine_import;
 pub mod head_type;
+pub mod image;
 pub mod logging;
 pub mod memory_budget;
 pub mod metrics;

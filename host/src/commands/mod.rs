@@ -4,5 +4,6 @@ pub mod bake;
 pub mod bench;
 pub mod compose;
 pub mod convert;
+pub mod image;
 pub mod run;
 pub mod serve;

@@ -36,6 +36,12 @@ impl AppFile {
         })
     }
 
+    /// Whether it is compiled ahead of time.
+    #[must_use]
+    pub fn is_compiled(&self) -> bool {
+        self.compiled
+    }
+
     /// The engine component. A compiled one is mapped, which takes no longer for a large model; else it is compiled now.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod composed;
 mod concurrency;
 mod disconnect;
 mod engine_thread;
+mod image;
 mod inner_loops;
 mod metrics;
 mod operator;

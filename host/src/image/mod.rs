@@ -1,0 +1,91 @@
+//! Writes container images as OCI image layouts in one tar file, without Docker: `ctr image import`, `docker load`, `skopeo`
+//! and `sterna push` read them.
+//!
+//! The bytes depend on nothing but the files that go in: no clock, no user, no order of a directory. So the same model is the
+//! same layer in every image, which registries store and nodes pull and unpack once. Layers are not compressed: weights
+//! do not become smaller, and an uncompressed layer is its own diff id.
+
+pub mod config;
+mod elf;
+mod layout;
+mod tar;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+pub use elf::Program;
+pub use layout::Written;
+use layout::{Layer, Layout};
+
+use self::config::ImageConfig;
+
+/// A file of the image, in a layer of its own.
+#[derive(Clone, Debug)]
+pub struct ImageFile {
+    /// Where it lies here.
+    pub source: PathBuf,
+    /// Its name in the image's root folder.
+    pub name: &'static str,
+    /// Unix permissions.
+    pub mode: u32,
+}
+
+/// Write an image with these files to `to`, lowest layer first; `progress` is told the bytes done and in all.
+///
+/// # Errors
+/// A file cannot be read, or `to` not be written; what was there before is then still there.
+pub fn write(
+    files: &[ImageFile],
+    image: &ImageConfig,
+    to: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> anyhow::Result<Written> {
+    let folder = match to.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let partial = tempfile::Builder::new()
+        .prefix(".sterna-image-")
+        .tempfile_in(folder)
+        .with_context(|| format!("cannot write in {}", folder.display()))?;
+    let total = files
+        .iter()
+        .map(|file| file_size(&file.source))
+        .sum::<anyhow::Result<u64>>()?;
+    let mut done = 0;
+    let mut layout = Layout::new(partial.as_file())?;
+    let mut layers: Vec<Layer> = Vec::new();
+    for file in files {
+        let layer = layout.add_file(file, &mut |bytes| {
+            done += bytes;
+            progress(done, total);
+        });
+        layers.push(
+            layer
+                .with_context(|| format!("cannot put {} into the image", file.source.display()))?,
+        );
+    }
+    let written = layout.finish(&layers, image)?;
+    partial
+        .persist(to)
+        .with_context(|| format!("cannot write {}", to.display()))?;
+    // A temporary file is its owner's alone; an image is an ordinary file.
+    set_readable(to)?;
+    Ok(written)
+}
+
+fn file_size(path: &Path) -> anyhow::Result<u64> {
+    let data = path
+        .metadata()
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    if !data.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    Ok(data.len())
+}
+
+fn set_readable(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o644);
+    Ok(std::fs::set_permissions(path, mode)?)
+}
