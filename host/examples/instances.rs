@@ -32,6 +32,7 @@ fn main() {
         max_queue: 64,
         max_context: None,
         max_kv_bytes: None,
+        max_memory: None,
     };
     let app = AppFile::recognise(Path::new(&app)).expect("a file of `sterna bake`");
     let engines = SandboxedEngines::new(&app, options.clone()).unwrap();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::assets::Assets;
-use crate::commands::{bake, bench, compose, convert, image, run, serve};
+use crate::commands::{bake, bench, compose, convert, image, run, serve, up};
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
 ///
@@ -20,6 +20,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Up(up::Args),
     Run(run::Args),
     Bench(bench::Args),
     Convert(convert::Args),
@@ -33,6 +34,7 @@ enum Command {
 pub fn run(assets: &'static Assets) -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::main(&args, assets),
+        Command::Up(args) => up::main(&args, assets),
         Command::Run(args) => run::main(&args, assets),
         Command::Bench(args) => bench::main(&args, assets),
         Command::Convert(args) => convert::main(&args),

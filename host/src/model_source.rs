@@ -59,6 +59,11 @@ pub struct ModelArgs {
     /// what is generated
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST", default_value = "")]
     pub without: String,
+
+    /// Bytes one engine may take: of a baked model its whole memory, of a model file the keys and values
+    /// [default: no limit]
+    #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY", value_name = "BYTES")]
+    pub max_instance_memory: Option<u64>,
 }
 
 impl ModelArgs {
@@ -95,7 +100,7 @@ impl ModelArgs {
             max_sequences: max_sequences.into(),
             max_queue: max_queue.into(),
             max_context: self.context.map(|positions| positions as usize),
-            max_kv_bytes,
+            max_kv_bytes: least(max_kv_bytes, self.max_instance_memory),
             threads: self.threads(),
             speculation: optimisations.speculation(),
             ..EngineOptions::new(self.isa()?)
@@ -148,6 +153,9 @@ impl ModelArgs {
             max_queue: max_queue.into(),
             max_context: self.context,
             max_kv_bytes,
+            max_memory: self
+                .max_instance_memory
+                .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         };
         Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }
@@ -163,6 +171,14 @@ impl ModelArgs {
             Some(name) => Isa::from_name(name).context("--isa (or STERNA_ISA)"),
             None => Ok(Isa::detect()),
         }
+    }
+}
+
+/// The smaller of two limits, where there are any.
+fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 

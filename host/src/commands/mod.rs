@@ -7,3 +7,4 @@ pub mod convert;
 pub mod image;
 pub mod run;
 pub mod serve;
+pub mod up;

@@ -10,7 +10,7 @@ use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
 use sterna_engine::team::Team;
 use sterna_kernels::{Isa, self_test};
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::app_file::AppFile;
@@ -37,6 +37,8 @@ pub struct SandboxOptions {
     pub max_context: Option<u32>,
     /// Bytes all keys and values may take together.
     pub max_kv_bytes: Option<u64>,
+    /// Bytes the engine's memory may grow to, model included; what does not fit waits or is refused.
+    pub max_memory: Option<usize>,
 }
 
 /// Engines of one baked file.
@@ -83,11 +85,28 @@ impl SandboxedEngines {
             wasi: WasiCtx::builder().inherit_stderr().build(),
             table: ResourceTable::new(),
             lender: Lender::new(self.options.isa, self.team.clone()),
+            limits: match self.options.max_memory {
+                Some(bytes) => StoreLimitsBuilder::new().memory_size(bytes).build(),
+                None => StoreLimits::default(),
+            },
         };
         let mut store = Store::new(&self.wasmtime, state);
+        store.limiter(|state| &mut state.limits);
         // Lists are weights read in place; the default budget takes so many for an attack.
         store.set_hostcall_fuel(usize::MAX);
-        let exports = self.pre.instantiate(&mut store)?;
+        let exports = self
+            .pre
+            .instantiate(&mut store)
+            .map_err(anyhow::Error::from);
+        let exports = match self.options.max_memory {
+            Some(bytes) => exports.with_context(|| {
+                format!(
+                    "cannot start the baked engine in the {bytes} bytes that --max-instance-memory (SPIN_MAX_INSTANCE_MEMORY) \
+                     gives it; the model is part of that memory"
+                )
+            })?,
+            None => exports?,
+        };
         Ok(SandboxedEngine {
             team: self.team.clone(),
             store,
@@ -246,6 +265,7 @@ pub(super) struct State {
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
     pub(super) lender: Lender,
+    limits: StoreLimits,
 }
 
 impl WasiView for State {

@@ -25,4 +25,5 @@ mod shutdown;
 #[allow(dead_code, reason = "shared with tests/portable")]
 mod support;
 mod terminal;
+mod up;
 mod wasm_kernels;

@@ -41,7 +41,12 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(options)
             .envs(environment.iter().copied());
-        let (mut server, stdout) = Server::launch(&mut command);
+        Server::announced(&mut command)
+    }
+
+    /// A `sterna` that prints its address as `sterna serve` does.
+    pub(crate) fn announced(command: &mut Command) -> Server {
+        let (mut server, stdout) = Server::launch(command);
         let mut first = String::new();
         BufReader::new(stdout).read_line(&mut first).unwrap();
         server.address = address_after("http://", &first);

@@ -1,0 +1,350 @@
+//! `sterna up`: serve what a container image holds, started the way Spin's operator starts `spin up`.
+//!
+//! With the executor option `spinImage` the operator runs the executor's image with
+//! `up --listen 0.0.0.0:80 -f REF --runtime-config-file FILE (--component-id ID)*` and Spin's variables in the environment
+//! (spin-operator, `internal/controller/deployment.go`). The containerd shim runs the same command. Everything becomes a
+//! `sterna serve`, so that there is one server and one set of options.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+
+use crate::assets::Assets;
+use crate::commands::serve;
+
+/// Serve the image's own model, with the arguments and environment Spin's operator gives to `spin up`
+///
+/// Takes --listen ADDR (else SPIN_HTTP_LISTEN_ADDR, STERNA_LISTEN, 0.0.0.0:80) and --model PATH (else STERNA_MODEL, /app.cwasm,
+/// /app.wasm, /model.gguf, the demo model inside this program). Nothing is pulled: -f REF is only a name.
+/// --runtime-config-file and --component-id are accepted, unknown options are named and ignored.
+/// SPIN_VARIABLE_API_KEY and its like are read where STERNA_API_KEY and its like are not set; every other variable of
+/// `sterna serve` works too.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// As `spin up` takes them
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
+    arguments: Vec<String>,
+}
+
+/// The files of an image that hold a model, best first.
+const IMAGE_FILES: [&str; 3] = ["app.cwasm", "app.wasm", "model.gguf"];
+/// What the operator's Service and probes expect.
+const DEFAULT_LISTEN: &str = "0.0.0.0:80";
+
+/// Serve until told to stop.
+///
+/// # Errors
+/// An option lacks its value, a Spin variable cannot be used, or as `sterna serve`.
+pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
+    let started = Started::read(&args.arguments)?;
+    for note in started.notes() {
+        eprintln!("note: {note}");
+    }
+    let variable = |name: &str| std::env::var(name).ok();
+    let command_line = started.serve_command(&variable, Path::new("/"))?;
+    let Serve { args } = Serve::try_parse_from(command_line)
+        .map_err(|error| anyhow::anyhow!("{}", error.render()))?;
+    serve::main(&args, assets)
+}
+
+#[derive(Parser)]
+struct Serve {
+    #[command(flatten)]
+    args: serve::Args,
+}
+
+/// What of the command line matters here.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Started {
+    listen: Option<String>,
+    model: Option<String>,
+    reference: Option<String>,
+    runtime_config: Option<PathBuf>,
+    ignored: Vec<String>,
+}
+
+impl Started {
+    /// Options as `--name value` or `--name=value`. What follows an unknown option and is no option is taken for its value.
+    fn read(arguments: &[String]) -> anyhow::Result<Started> {
+        let mut started = Started::default();
+        let mut rest = arguments.iter().map(String::as_str).peekable();
+        while let Some(argument) = rest.next() {
+            let (name, mut value) = match argument.split_once('=') {
+                Some((name, value)) if name.starts_with('-') => (name, Some(value.to_owned())),
+                _ => (argument, None),
+            };
+            let known = matches!(
+                name,
+                "--listen"
+                    | "--model"
+                    | "-f"
+                    | "--from"
+                    | "--runtime-config-file"
+                    | "--component-id"
+                    | "-c"
+            );
+            if value.is_none() && name.starts_with('-') {
+                value = rest.next_if(|next| !next.starts_with('-')).map(Into::into);
+            }
+            if !known {
+                started.ignored.push(name.to_owned());
+                continue;
+            }
+            let Some(value) = value.filter(|value| !value.is_empty()) else {
+                bail!("{name} needs a value");
+            };
+            match name {
+                "--listen" => started.listen = Some(value),
+                "--model" => started.model = Some(value),
+                "-f" | "--from" => started.reference = Some(value),
+                "--runtime-config-file" => started.runtime_config = Some(value.into()),
+                // One component is all there is.
+                _ => {}
+            }
+        }
+        Ok(started)
+    }
+
+    /// What the operator of the cluster should know.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.ignored.is_empty() {
+            notes.push(format!(
+                "ignored what only `spin up` knows: {}",
+                self.ignored.join(" ")
+            ));
+        }
+        if let Some(reference) = &self.reference {
+            notes.push(format!(
+                "{reference} is not pulled: this image's own model is served"
+            ));
+        }
+        // The operator always names one and mounts it only where the SpinApp has it.
+        if let Some(file) = &self.runtime_config
+            && file.metadata().is_ok_and(|data| data.len() > 0)
+        {
+            notes.push(format!(
+                "{} is not read: set SPIN_VARIABLE_* or STERNA_* in the environment",
+                file.display()
+            ));
+        }
+        notes
+    }
+
+    /// The command line of the `sterna serve` that this is.
+    fn serve_command(
+        &self,
+        variable: &dyn Fn(&str) -> Option<String>,
+        root: &Path,
+    ) -> anyhow::Result<Vec<OsString>> {
+        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let listen = self
+            .listen
+            .clone()
+            .or_else(|| variable("SPIN_HTTP_LISTEN_ADDR"))
+            .or_else(|| variable("STERNA_LISTEN"))
+            .unwrap_or_else(|| DEFAULT_LISTEN.into());
+        let mut command: Vec<OsString> = vec!["serve".into(), "--listen".into(), listen.into()];
+        if let Some(model) = &self.model {
+            command.extend(["--model".into(), model.into()]);
+        } else if variable("STERNA_MODEL").is_none() {
+            match find_model(root) {
+                Some(model) => command.extend(["--model".into(), model.into()]),
+                None => eprintln!(
+                    "note: there is none of /{} here, and STERNA_MODEL is not set: serving the demo model inside this program",
+                    IMAGE_FILES.join(", /")
+                ),
+            }
+        }
+        let spin = |name: &str| variable(&format!("SPIN_VARIABLE_{}", name.to_uppercase()));
+        // Checked here, so that an error names what the operator of the cluster has written.
+        if let Err(invalid) = sterna_config::read(|name| Ok(spin(name))) {
+            let name = invalid.name.to_uppercase();
+            return Err(anyhow::anyhow!(invalid.message))
+                .with_context(|| format!("SPIN_VARIABLE_{name} cannot be used"));
+        }
+        for name in sterna_config::NAMES {
+            let own = format!("STERNA_{}", name.to_uppercase());
+            if variable(&own).is_none()
+                && let Some(value) = spin(name)
+            {
+                command.push(format!("--{}={value}", name.replace('_', "-")).into());
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// The model in an image's root filesystem, or mounted into it.
+fn find_model(root: &Path) -> Option<PathBuf> {
+    let paths = IMAGE_FILES.iter().map(|name| root.join(name));
+    paths.into_iter().find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> anyhow::Result<Started> {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        Started::read(&arguments)
+    }
+
+    fn command(
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        root: &Path,
+    ) -> anyhow::Result<String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let words = read(arguments)?.serve_command(&variable, root)?;
+        let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        Ok(words.join(" "))
+    }
+
+    #[test]
+    fn the_operators_arguments_are_understood() {
+        let operators = [
+            "--listen",
+            "0.0.0.0:80",
+            "-f",
+            "registry.example/llm:1",
+            "--runtime-config-file",
+            "/runtime-config.toml",
+            "--component-id",
+            "a",
+            "--component-id",
+            "b",
+        ];
+        let started = read(&operators).unwrap();
+        assert_eq!(started.listen.as_deref(), Some("0.0.0.0:80"));
+        assert_eq!(started.reference.as_deref(), Some("registry.example/llm:1"));
+        assert_eq!(
+            started.runtime_config.as_deref(),
+            Some(Path::new("/runtime-config.toml"))
+        );
+        assert!(started.ignored.is_empty());
+        // The file is not there, which is nothing to speak of.
+        assert_eq!(
+            started.notes(),
+            ["registry.example/llm:1 is not pulled: this image's own model is served"]
+        );
+    }
+
+    #[test]
+    fn unknown_options_are_named_and_skipped() {
+        let started = read(&[
+            "--quiet",
+            "--tls-cert",
+            "a.pem",
+            "--max-instance-reuse-count=3",
+            "word",
+            "--listen=:1",
+        ])
+        .unwrap();
+        assert_eq!(started.listen.as_deref(), Some(":1"));
+        assert_eq!(
+            started.ignored,
+            [
+                "--quiet",
+                "--tls-cert",
+                "--max-instance-reuse-count",
+                "word"
+            ]
+        );
+        assert!(started.notes()[0].contains("--tls-cert"));
+        for (arguments, name) in [
+            (["--listen", "-f"], "--listen"),
+            (["--quiet", "--from="], "--from"),
+        ] {
+            let error = read(&arguments).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_the_options_then_spins_then_our_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let spin = ("SPIN_HTTP_LISTEN_ADDR", "127.0.0.1:2");
+        let own = ("STERNA_LISTEN", "127.0.0.1:3");
+        for (arguments, variables, expected) in [
+            (
+                vec!["--listen", "127.0.0.1:1"],
+                vec![spin, own],
+                "127.0.0.1:1",
+            ),
+            (vec![], vec![spin, own], "127.0.0.1:2"),
+            (vec![], vec![own], "127.0.0.1:3"),
+            (vec![], vec![], "0.0.0.0:80"),
+        ] {
+            let command = command(&arguments, &variables, folder.path()).unwrap();
+            assert_eq!(command, format!("serve --listen {expected}"));
+        }
+    }
+
+    #[test]
+    fn the_model_is_the_options_the_variables_then_the_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |arguments: &[&str], variables: &[(&str, &str)]| {
+            let command = command(arguments, variables, folder.path()).unwrap();
+            let model = command.split_once("--model ").map(|(_, model)| model);
+            model.map(|model| model.replace(folder.path().to_str().unwrap(), ""))
+        };
+        assert_eq!(of(&[], &[]), None);
+        for (index, file) in IMAGE_FILES.iter().rev().enumerate() {
+            std::fs::write(folder.path().join(file), [index as u8]).unwrap();
+            assert_eq!(of(&[], &[]), Some(format!("/{file}")));
+        }
+        // `sterna serve` reads the variable itself.
+        assert_eq!(of(&[], &[("STERNA_MODEL", "/models/a.gguf")]), None);
+        assert_eq!(
+            of(&["--model", "/b.gguf"], &[("STERNA_MODEL", "/a.gguf")]),
+            Some("/b.gguf".into())
+        );
+    }
+
+    #[test]
+    fn spins_variables_are_settings_where_ours_are_not_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = [
+            ("SPIN_VARIABLE_API_KEY", "sesame"),
+            ("SPIN_VARIABLE_MAX_TOKENS", "256"),
+            ("STERNA_MAX_TOKENS", "128"),
+            ("SPIN_VARIABLE_MODEL_ALIAS", ""),
+            ("SPIN_VARIABLE_OTHER", "an application's own"),
+        ];
+        let words = command(&[], &variables, folder.path()).unwrap();
+        assert_eq!(words, "serve --listen 0.0.0.0:80 --api-key=sesame");
+        let wrong = [("SPIN_VARIABLE_MAX_TOKENS", "many")];
+        let error = command(&[], &wrong, folder.path()).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("SPIN_VARIABLE_MAX_TOKENS cannot be used: expected"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_made_is_a_command_line_of_serve() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut words = vec![OsString::from("serve")];
+        for name in sterna_config::NAMES {
+            words.push(format!("--{}=1", name.replace('_', "-")).into());
+        }
+        words.extend([
+            "--model".into(),
+            folder.path().into(),
+            "--listen".into(),
+            "x".into(),
+        ]);
+        assert!(Serve::try_parse_from(words).is_ok());
+    }
+}
