@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::assets::Assets;
-use crate::commands::{bake, bench, compose, convert, image, run, serve, up};
+use crate::commands::{bake, bench, compose, convert, image, push, run, serve, up};
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
 ///
@@ -27,6 +27,7 @@ enum Command {
     Compose(compose::Args),
     Bake(bake::Args),
     Image(image::Args),
+    Push(push::Args),
 }
 
 /// Do what the command line asks. Errors go to stderr as one chain: what failed, why, what to do.
@@ -40,6 +41,7 @@ pub fn run(assets: &'static Assets) -> ExitCode {
         Command::Convert(args) => convert::main(&args),
         Command::Compose(args) => compose::main(&args, assets),
         Command::Image(args) => image::main(&args),
+        Command::Push(args) => push::main(&args),
         Command::Bake(args) => bake::main(&args, assets),
     };
     match result {

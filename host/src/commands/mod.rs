@@ -5,6 +5,7 @@ pub mod bench;
 pub mod compose;
 pub mod convert;
 pub mod image;
+pub mod push;
 pub mod run;
 pub mod serve;
 pub mod up;

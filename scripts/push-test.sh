@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Pushes two images that share a model to a registry on 127.0.0.1 and reads them back: `push-test.sh STERNA STERNA-PUSH`.
+# The registry is Debian's docker-registry, installed by apt where it is missing; skipped, with the reason, where that cannot be.
+set -euo pipefail
+sterna=$(realpath "$1") push=$(realpath "$2")
+cd "$(dirname "$0")/.."
+say() { printf 'push-test: %s\n' "$*" >&2; }
+if ! command -v docker-registry >/dev/null; then
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then say "skipped: docker-registry is not installed, and only root can install it by apt"; exit 0; fi
+  say "installing by apt: docker-registry"
+  apt-get update -qq >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker-registry >/dev/null
+fi
+folder=$(mktemp -d)
+registry=
+stop() { [ -z "$registry" ] || { kill "$registry" && wait "$registry"; } 2>/dev/null || true; rm -rf "$folder"; }
+trap stop EXIT
+
+# It names no port it chose, so one is chosen here, and another if that is taken meanwhile.
+for attempt in 1 2 3 4 5; do
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  cat > "$folder/registry.yml" <<YML
+version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: $folder/store}}
+http: {addr: "127.0.0.1:$port"}
+YML
+  docker-registry serve "$folder/registry.yml" >"$folder/registry.log" 2>&1 &
+  registry=$!
+  if curl -sf --retry 50 --retry-delay 1 --retry-connrefused -o /dev/null "http://127.0.0.1:$port/v2/"; then break; fi
+  [ "$attempt" -lt 5 ] || { say "the registry does not start"; cat "$folder/registry.log" >&2; exit 1; }
+done
+
+demo=component/engine/models/demo.gguf
+"$sterna" image --no-host --model "$demo" -t llm:1 -o "$folder/one.tar" >/dev/null
+printf '#' | cat component/engine/models/demo.gguf - > "$folder/other.gguf" # another model: one byte more
+"$sterna" image --no-host --model "$folder/other.gguf" -t llm:3 -o "$folder/three.tar" >/dev/null
+place=127.0.0.1:$port/team/llm
+first=$("$push" --plain-http "$folder/one.tar" "$place:1")
+[ "$(grep -c ' sent$' <<<"$first")" = 2 ] || { say "expected configuration and layer to be sent: $first"; exit 1; }
+again=$("$push" --plain-http "$folder/one.tar" "$place:2")
+[ "$(grep -c 'is there already' <<<"$again")" = 2 ] || { say "expected nothing to be sent again: $again"; exit 1; }
+digest=$(tail -1 <<<"$first"); digest=${digest##*@}
+[ "$digest" = "$(tail -1 <<<"$again" | sed 's/.*@//')" ] || { say "the same image has two digests"; exit 1; }
+"$push" --plain-http "$folder/three.tar" "$place:3" >/dev/null
+
+# What the registry gives back is what lay in the file.
+manifest=$(curl -sf \
+  -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://127.0.0.1:$port/v2/team/llm/manifests/1")
+[ "sha256:$(printf '%s' "$manifest" | sha256sum | cut -d' ' -f1)" = "$digest" ] || { say "the manifest came back different"; exit 1; }
+layer=$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["layers"][0]["digest"])' "$manifest")
+curl -sf "http://127.0.0.1:$port/v2/team/llm/blobs/$layer" | tar -xOf - model.gguf | cmp - "$demo"
+
+# Without --plain-http it asks for TLS, finds none and says which option is missing; a file that is no image is refused.
+if said=$("$push" "$folder/one.tar" "$place:4" 2>&1); then say "pushed without TLS although it was not asked to"; exit 1; fi
+grep -q -- --plain-http <<<"$said" || { say "the error names no remedy: $said"; exit 1; }
+if said=$("$push" --plain-http "$demo" "$place:4" 2>&1); then say "pushed a file that is no image"; exit 1; fi
+grep -q 'no tar file' <<<"$said" || { say "the error is unclear: $said"; exit 1; }
+say "two images, three tags: pushed, shared and read back"
