@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build run spin test test-avx512 test-neon lint bench bench-kernels compare clean components help
+.PHONY: build image image-tools bench-pods run spin test test-avx512 test-neon lint bench bench-kernels compare clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,20 @@ bench-kernels: ## every kernel by itself (criterion); BENCH="--bench ternary -- 
 
 compare: build ## beside a peer in alternating runs: PEERS="--peer NAME LLAMA-BENCH MODEL ..."
 	scripts/compare.py $(PEERS)
+
+image: ## target/image.tar, a container image with the demo model: made without Docker
+	$$(scripts/static.sh release) image --model component/engine/models/demo.gguf -o target/image.tar
+
+image-tools: ## target/release/sterna-push (`sterna push`) and the containerd shim
+	cargo build --release -p sterna-push
+	scripts/shim.sh release
+
+bench-pods: ## pods as a kubelet starts them: times, and the memory of 50 and of 200 (root; installs containerd)
+	scripts/pods.sh --sizes time --runs 20
+	STERNA_PODS_BUILT=1 scripts/pods.sh time --runs 20 --cold shim native reader-900
+	STERNA_PODS_BUILT=1 scripts/pods.sh density 50 shim native
+	STERNA_PODS_BUILT=1 scripts/pods.sh --sizes density 10 shim-900 native-900
+	STERNA_PODS_BUILT=1 scripts/pods.sh density 200 shim
 
 clean: ## forget everything built
 	cargo clean

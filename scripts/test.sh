@@ -18,6 +18,7 @@ fi
 # The host apart from the rest: together they would share features, and wasmtime would be built a second time for that.
 run_tests -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --features sterna-kernels/checks,sterna-engine/native
 run_tests -p sterna --lib --bins --test e2e
+run_tests -p sterna-push
 step "the comparison with peers, with programs that only claim to measure"
 python3 tests/scripts/test_compare.py
 step "the portable form under wasmtime serve"
@@ -37,4 +38,9 @@ step "signals for a platform: Prometheus, a proxy, a control group"
 tests/ops/run.sh target/ci/sterna
 step "Kubernetes manifests"
 scripts/k8s.sh target/ci/sterna
+step "images pushed to a registry"
+cargo build --profile ci -p sterna-push
+scripts/push-test.sh target/ci/sterna target/ci/sterna-push
+step "three pods as a kubelet starts them"
+PROFILE=ci scripts/pods.sh test
 step "done"

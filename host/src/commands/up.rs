@@ -13,6 +13,7 @@ use clap::Parser;
 
 use crate::assets::Assets;
 use crate::commands::serve;
+use crate::sandbox::AppFile;
 
 /// Serve the image's own model, with the arguments and environment Spin's operator gives to `spin up`
 ///
@@ -151,16 +152,28 @@ impl Started {
             .or_else(|| variable("STERNA_LISTEN"))
             .unwrap_or_else(|| DEFAULT_LISTEN.into());
         let mut command: Vec<OsString> = vec!["serve".into(), "--listen".into(), listen.into()];
-        if let Some(model) = &self.model {
+        let set = variable("STERNA_MODEL").map(PathBuf::from);
+        let model = self.model.as_ref().map(PathBuf::from);
+        let model = model.or_else(|| match set {
+            // `sterna serve` reads it itself.
+            Some(_) => None,
+            None => find_model(root),
+        });
+        if let Some(model) = &model {
             command.extend(["--model".into(), model.into()]);
-        } else if variable("STERNA_MODEL").is_none() {
-            match find_model(root) {
-                Some(model) => command.extend(["--model".into(), model.into()]),
-                None => eprintln!(
-                    "note: there is none of /{} here, and STERNA_MODEL is not set: serving the demo model inside this program",
-                    IMAGE_FILES.join(", /")
-                ),
-            }
+        } else if set.is_none() {
+            eprintln!(
+                "note: there is none of /{} here, and STERNA_MODEL is not set: serving the demo model inside this program",
+                IMAGE_FILES.join(", /")
+            );
+        }
+        // In huge pages the weights would be each pod's own; in the mapped file they are all pods' together.
+        if variable("STERNA_WITHOUT").is_none()
+            && model
+                .or(set)
+                .is_some_and(|model| model.is_file() && AppFile::recognise(&model).is_none())
+        {
+            command.push("--without=huge-pages".into());
         }
         let spin = |name: &str| variable(&format!("SPIN_VARIABLE_{}", name.to_uppercase()));
         // Checked here, so that an error names what the operator of the cluster has written.
@@ -299,10 +312,25 @@ mod tests {
             model.map(|model| model.replace(folder.path().to_str().unwrap(), ""))
         };
         assert_eq!(of(&[], &[]), None);
-        for (index, file) in IMAGE_FILES.iter().rev().enumerate() {
-            std::fs::write(folder.path().join(file), [index as u8]).unwrap();
-            assert_eq!(of(&[], &[]), Some(format!("/{file}")));
+        let mut expected = [
+            ("model.gguf", "GGUF", "/model.gguf --without=huge-pages"),
+            ("app.wasm", "\0asm", "/app.wasm"),
+            ("app.cwasm", "\x7fELF", "/app.cwasm"),
+        ]
+        .into_iter();
+        for file in IMAGE_FILES.iter().rev() {
+            let (name, magic, command) = expected.next().unwrap();
+            assert_eq!(*file, name);
+            std::fs::write(folder.path().join(file), format!("{magic}0000")).unwrap();
+            assert_eq!(of(&[], &[]).as_deref(), Some(command));
         }
+        let gguf = folder.path().join("model.gguf");
+        let gguf = gguf.to_str().unwrap();
+        let huge = [("STERNA_WITHOUT", "speculation")];
+        assert_eq!(
+            of(&["--model", gguf], &huge).as_deref(),
+            Some("/model.gguf")
+        );
         // `sterna serve` reads the variable itself.
         assert_eq!(of(&[], &[("STERNA_MODEL", "/models/a.gguf")]), None);
         assert_eq!(
