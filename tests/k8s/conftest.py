@@ -6,6 +6,7 @@ import pytest
 
 import overlays
 import server
+from cluster import pod_spec
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -28,12 +29,18 @@ def rendered(pytestconfig):
 
 
 @pytest.fixture(scope="session")
-def running(pytestconfig):
-    """A server started with the container's own variables of k8s/base."""
-    program = pytestconfig.getoption("--sterna")
-    if program is None:
+def program(pytestconfig):
+    given = pytestconfig.getoption("--sterna")
+    if given is None:
         pytest.skip("no server program was given (--sterna)")
-    with server.Server(program) as started:
+    return given
+
+
+@pytest.fixture(scope="session")
+def running(rendered, program):
+    """The container of k8s/base."""
+    [container] = pod_spec(overlays.named(rendered["base"], "Deployment", "sterna"))["containers"]
+    with server.Server(program, container) as started:
         yield started
 
 

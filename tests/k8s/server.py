@@ -1,4 +1,4 @@
-"""A running `sterna serve`, on a free port of the loopback."""
+"""A running server, on a free port of the loopback."""
 
 import json
 import os
@@ -7,21 +7,17 @@ import subprocess
 import urllib.error
 import urllib.request
 
-import yaml
-
-import overlays
-
 
 class Server:
-    """Started with the variables and arguments of k8s/base's container, but for the address."""
+    """Started with a container's variables and arguments, but for the address."""
 
-    def __init__(self, program):
-        container = yaml.safe_load((overlays.K8S / "base" / "deployment.yaml").read_text())
-        container = container["spec"]["template"]["spec"]["containers"][0]
-        variables = {entry["name"]: entry["value"] for entry in container["env"]} | {"STERNA_LISTEN": "127.0.0.1:0"}
+    def __init__(self, program, container):
+        here = re.compile(r"^0\.0\.0\.0:\d+$")
+        variables = {entry["name"]: here.sub("127.0.0.1:0", entry["value"]) for entry in container["env"]}
+        arguments = [here.sub("127.0.0.1:0", argument) for argument in container["args"]]
         self.process = subprocess.Popen(
-            [program, *container["args"]],
-            env={key: value for key, value in os.environ.items() if not key.startswith("STERNA_")} | variables,
+            [program, *arguments],
+            env={key: value for key, value in os.environ.items() if not key.startswith(("STERNA_", "SPIN_"))} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

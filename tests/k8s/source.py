@@ -54,6 +54,13 @@ def drain_seconds():
 
 
 @functools.cache
+def image_files():
+    """Where `sterna up` looks for a model."""
+    found = re.search(r"const IMAGE_FILES: \[&str; \d+\] = \[(.*?)\];", (HOST / "commands" / "up.rs").read_text(), re.DOTALL)
+    return {f"/{name}" for name in re.findall(r'"([^"]+)"', found[1])}
+
+
+@functools.cache
 def spin_variables():
     """The variables of spin.toml."""
     return set(tomllib.loads((ROOT / "spin.toml").read_text())["variables"])

@@ -6,6 +6,7 @@ import pytest
 
 import overlays
 import routing_checks  # noqa: F401 (adds its checks)
+import source
 from checks import all_problems
 from cluster import Cluster, pod_spec
 
@@ -56,6 +57,14 @@ def test_what_the_first_deployment_promised_is_there(rendered):
     assert pod_spec(work)["nodeSelector"]
     [metric] = overlays.named(rendered["base"], "HorizontalPodAutoscaler", "sterna")["spec"]["metrics"]
     assert metric["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
+
+
+def test_a_mounted_model_is_where_it_is_looked_for(rendered):
+    [mount] = overlays.named(rendered["spinkube-model-volume"], "SpinApp", "sterna")["spec"]["volumeMounts"]
+    assert mount["mountPath"] in source.image_files()
+    [container] = pod_spec(overlays.named(rendered["base-model-image"], "Deployment", "sterna"))["containers"]
+    [model] = [entry["value"] for entry in container["env"] if entry["name"] == "STERNA_MODEL"]
+    assert model.startswith(container["volumeMounts"][0]["mountPath"] + "/")
 
 
 def test_the_ticks_of_the_values_file_are_those_of_the_overlay(rendered):

@@ -3,6 +3,7 @@
 import json
 
 import overlays
+import server
 from cluster import Cluster, pod_spec
 
 
@@ -49,3 +50,15 @@ def test_spins_llm_calls_are_answered(running):
     assert isinstance(answer["choices"][0]["message"]["content"], str)
     assert answer["usage"]["prompt_tokens"] > 0
     assert 0 < answer["usage"]["completion_tokens"] <= 8
+
+
+def test_the_operators_container_starts_and_obeys_its_variables(rendered, program):
+    """As the operator builds it with `sterna up` for spinImage; nothing of its registry or files is there."""
+    work = overlays.named(Cluster(rendered["spinkube-up"]).items, "Deployment", "sterna")
+    [container] = pod_spec(work)["containers"]
+    [limit] = [entry["value"] for entry in container["env"] if entry["name"] == "SPIN_VARIABLE_MAX_TOKENS"]
+    with server.Server(program, container) as started:
+        assert started.ask(container["readinessProbe"]["httpGet"]["path"])[0] == 200
+        status, text = started.ask("/v1/completions", {"prompt": "a", "max_tokens": int(limit) + 1})
+        assert status == 400
+        assert f"at most {limit} tokens" in text
