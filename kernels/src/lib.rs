@@ -21,11 +21,13 @@ pub mod pack;
 mod quantize;
 mod rng;
 mod self_test;
+mod sparse;
 mod ternary;
+mod trits5;
 
 pub use dense::{Dense, DenseInput, DenseType, dense_matmul, encode_dense_row};
 pub use error::{IsaError, SelfTestError, ShapeError};
-pub use isa::{Isa, PeakRun};
+pub use isa::{Isa, ListingLimits, PeakRun};
 pub use ops::activation::{add_assign, relu2_mul, silu_mul};
 pub use ops::attention::{attention_mix, attention_scores};
 pub use ops::exp::{exp_f32, ln_f32};
@@ -35,4 +37,9 @@ pub use ops::softmax::softmax;
 pub use output::OutputRows;
 pub use quantize::QuantizedActivations;
 pub use self_test::self_test;
-pub use ternary::{Ternary, ternary_matmul};
+pub use sparse::{
+    NonZero, TernaryColumns, columns::Line, pack_columns, ternary_columns_matmul,
+    ternary_matmul_rows,
+};
+pub use ternary::{Ternary, TernaryLayout, ternary_matmul};
+pub use trits5::{pack_trits5, unpack_trits5};

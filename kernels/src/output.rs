@@ -89,6 +89,20 @@ impl<'a> OutputRows<'a> {
         self.start..self.start + self.first.len()
     }
 
+    /// The rows `rows` of this view, which lie in `range()`, for the time of a borrow.
+    pub(crate) fn part(&mut self, rows: Range<usize>) -> OutputRows<'_> {
+        let lines = rows.start - self.start..rows.end - self.start;
+        OutputRows {
+            start: rows.start,
+            first: &mut self.first[lines.clone()],
+            rest: self
+                .rest
+                .iter_mut()
+                .map(|line| &mut line[lines.clone()])
+                .collect(),
+        }
+    }
+
     /// How many tokens each row is computed for.
     pub fn n_tokens(&self) -> usize {
         1 + self.rest.len()

@@ -5,9 +5,11 @@
 
 use crate::rng::Rng;
 use crate::{
-    Dense, DenseInput, DenseType, Isa, OutputRows, QuantizedActivations, SelfTestError, Ternary,
-    add_assign, attention_mix, attention_scores, dense_matmul, encode_dense_row, relu2_mul,
-    rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax, ternary_matmul,
+    Dense, DenseInput, DenseType, Isa, Line, NonZero, OutputRows, QuantizedActivations,
+    SelfTestError, ShapeError, Ternary, TernaryColumns, TernaryLayout, add_assign, attention_mix,
+    attention_scores, dense_matmul, encode_dense_row, pack_columns, pack_trits5, relu2_mul,
+    rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax, ternary_columns_matmul,
+    ternary_matmul, ternary_matmul_rows,
 };
 
 /// What activations to try.
@@ -75,6 +77,29 @@ pub(crate) enum Codes {
     Random,
     /// All code 3, the worst case for narrow sums.
     AllThree,
+    /// Trits alone: every layout can hold them.
+    Trits,
+    /// All +1, the worst case of layouts for trits.
+    #[cfg(any(test, feature = "checks"))]
+    AllTwo,
+}
+
+impl Codes {
+    /// Random rows `[rows, cols]` in I2_S.
+    pub(crate) fn packed(self, rng: &mut Rng, rows: usize, cols: usize) -> Vec<u8> {
+        (0..rows * Ternary::row_bytes(cols))
+            .map(|_| match self {
+                Codes::Random => rng.next() as u8,
+                Codes::AllThree => 0xff,
+                Codes::Trits => {
+                    let byte = rng.next() as u8;
+                    byte & !((byte >> 1) & byte & 0x55)
+                }
+                #[cfg(any(test, feature = "checks"))]
+                Codes::AllTwo => 0b_10_10_10_10,
+            })
+            .collect()
+    }
 }
 
 /// Runs known vectors through every kernel of `isa` and through scalar; takes well under 2 ms.
@@ -92,6 +117,8 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
         )?;
     }
     ternary(isa, &mut rng, 1, 24 * 128, 1, Codes::AllThree, Fill::Limits)?;
+    ternary(isa, &mut rng, 6, 520, 2, Codes::Trits, Fill::Uniform)?;
+    sparse(isa, &mut rng, 300, 140, 2, Codes::Random, Fill::Mixed)?;
     for ty in [
         DenseType::F32,
         DenseType::F16,
@@ -107,16 +134,6 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
     attention(isa, &mut rng, 72, 7, Fill::Uniform)
 }
 
-/// A ternary matrix's bytes.
-pub(crate) fn packed(rng: &mut Rng, rows: usize, cols: usize, codes: Codes) -> Vec<u8> {
-    (0..rows * Ternary::row_bytes(cols))
-        .map(|_| match codes {
-            Codes::Random => rng.next() as u8,
-            Codes::AllThree => 0xff,
-        })
-        .collect()
-}
-
 /// Quantisation and ternary product, `[rows, cols]` by `n_tokens`, whole and cut into row chunks.
 pub(crate) fn ternary(
     isa: Isa,
@@ -128,7 +145,7 @@ pub(crate) fn ternary(
     fill: Fill,
 ) -> Result<(), SelfTestError> {
     let shape = || format!("[{rows}, {cols}] x {n_tokens}, {codes:?}, {fill:?}");
-    let packed = packed(rng, rows, cols, codes);
+    let packed = codes.packed(rng, rows, cols);
     let x = fill.values(rng, n_tokens * cols);
     let fail = |kernel, detail: String| SelfTestError {
         isa: isa.name(),
@@ -154,7 +171,7 @@ pub(crate) fn ternary(
         .map(|q| (0..n_tokens).map(|t| q.scale(t)).collect::<Vec<_>>());
     same(isa, "quantize", &shape, &scales[0], &scales[1])?;
 
-    let run = |isa, rows_per_chunk| {
+    let run = |isa, w, rows_per_chunk| {
         let mut out = vec![f32::NAN; n_tokens * rows];
         let view = OutputRows::new(&mut out, n_tokens, rows)
             .map_err(|e| fail("ternary_matmul", e.to_string()))?;
@@ -163,20 +180,111 @@ pub(crate) fn ternary(
         }
         Ok(out)
     };
-    let expected = run(Isa::SCALAR, rows)?;
+    let expected = run(Isa::SCALAR, w, rows)?;
     let kernel = if n_tokens == 1 {
         "ternary_matmul (one token)"
     } else {
         "ternary_matmul (several tokens)"
     };
-    same(isa, kernel, &shape, &expected, &run(isa, rows)?)?;
-    same(
-        isa,
-        kernel,
-        &shape,
-        &expected,
-        &run(isa, 1 + rng.below(rows))?,
-    )
+    same(isa, kernel, &shape, &expected, &run(isa, w, rows)?)?;
+    let cut = 1 + rng.below(rows);
+    same(isa, kernel, &shape, &expected, &run(isa, w, cut)?)?;
+    let Some(small) = pack_trits5(w) else {
+        return Ok(()); // a code 3 among them
+    };
+    let small = Ternary::with_layout(TernaryLayout::T5, rows, cols, &small, 0.37)
+        .map_err(|e| fail("pack_trits5", e.to_string()))?;
+    for rows_per_chunk in [rows, cut] {
+        let out = run(isa, small, rows_per_chunk)?;
+        same(isa, "ternary_matmul (T5)", &shape, &expected, &out)?;
+    }
+    Ok(())
+}
+
+/// Listed rows alone, and the matrix by columns: each the product's own bits.
+pub(crate) fn sparse(
+    isa: Isa,
+    rng: &mut Rng,
+    rows: usize,
+    cols: usize,
+    n_tokens: usize,
+    codes: Codes,
+    fill: Fill,
+) -> Result<(), SelfTestError> {
+    let shape = || format!("[{rows}, {cols}] x {n_tokens}, {codes:?}, {fill:?}");
+    let fail = |e: ShapeError| SelfTestError {
+        isa: isa.name(),
+        kernel: "sparse",
+        detail: e.to_string(),
+    };
+    let packed = codes.packed(rng, rows, cols);
+    // From no zeros to nothing but zeros.
+    let density = rng.below(5);
+    let mut x = fill.values(rng, n_tokens * cols);
+    x.iter_mut()
+        .filter(|_| rng.below(4) >= density)
+        .for_each(|x| *x = 0.0);
+    let mut q = QuantizedActivations::with_capacity(n_tokens, cols);
+    q.quantize(Isa::SCALAR, &x, cols);
+    let w = Ternary::new(rows, cols, &packed, 0.37).map_err(fail)?;
+    let mut expected = vec![0.0; n_tokens * rows];
+    let view = OutputRows::new(&mut expected, n_tokens, rows).map_err(fail)?;
+    ternary_matmul(Isa::SCALAR, w, &q, view);
+
+    let mut lines = vec![Line::default(); TernaryColumns::n_lines(rows, cols)];
+    for (tile, lines) in lines.chunks_exact_mut(cols).enumerate() {
+        pack_columns(w, tile, lines);
+    }
+    let by_columns = TernaryColumns::new(rows, cols, &lines, 0.37).map_err(fail)?;
+    let small = pack_trits5(w);
+    let small = match &small {
+        Some(small) => {
+            let w =
+                Ternary::with_layout(TernaryLayout::T5, rows, cols, small, 0.37).map_err(fail)?;
+            let mut again = vec![Line::default(); cols];
+            for (tile, lines) in lines.chunks_exact(cols).enumerate() {
+                pack_columns(w, tile, &mut again);
+                if again != lines {
+                    return Err(SelfTestError {
+                        isa: isa.name(),
+                        kernel: "pack_columns (T5)",
+                        detail: shape(),
+                    });
+                }
+            }
+            w
+        }
+        None => w,
+    };
+    let mut nonzero = NonZero::default();
+    nonzero.set(&q);
+    for rows_per_chunk in [256, 1 + rng.below(rows)] {
+        let mut out = vec![f32::NAN; n_tokens * rows];
+        let view = OutputRows::new(&mut out, n_tokens, rows).map_err(fail)?;
+        for chunk in view.chunks(rows_per_chunk) {
+            ternary_columns_matmul(isa, by_columns, &q, &nonzero, chunk);
+        }
+        same(isa, "ternary_columns_matmul", &shape, &expected, &out)?;
+    }
+
+    let listed: Vec<u32> = (0..rows as u32).filter(|_| rng.below(3) == 0).collect();
+    for t in 0..n_tokens {
+        for r in (0..rows).filter(|r| !listed.contains(&(*r as u32))) {
+            expected[t * rows + r] = 7.0;
+        }
+    }
+    let mut out = vec![7.0; n_tokens * rows];
+    let view = OutputRows::new(&mut out, n_tokens, rows).map_err(fail)?;
+    let cut = rng.below(rows + 1);
+    let (low, high) = listed.split_at(listed.partition_point(|&r| (r as usize) < cut));
+    let (low_out, high_out) = view.split_at(cut);
+    ternary_matmul_rows(isa, w, &q, low, low_out);
+    ternary_matmul_rows(isa, w, &q, high, high_out);
+    same(isa, "ternary_matmul_rows", &shape, &expected, &out)?;
+    let mut out = vec![7.0; n_tokens * rows];
+    let view = OutputRows::new(&mut out, n_tokens, rows).map_err(fail)?;
+    ternary_matmul_rows(isa, small, &q, &listed, view);
+    same(isa, "ternary_matmul_rows (T5)", &shape, &expected, &out)
 }
 
 /// Dense product of random weights stored as `ty`.

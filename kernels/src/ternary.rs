@@ -2,13 +2,16 @@
 
 use crate::isa::TernaryTiles;
 use crate::pack::{BLOCK, BLOCK_BYTES};
-use crate::{Isa, OutputRows, QuantizedActivations, ShapeError};
+use crate::{Isa, OutputRows, QuantizedActivations, ShapeError, trits5};
 
 /// Most columns: sums of 2^20 products of +-127 by a code, even scaled by 64 (SIMD128), fit i32.
-const MAX_COLS: usize = 1 << 20;
+pub(crate) const MAX_COLS: usize = 1 << 20;
 
 /// Rows whose packed bytes stay in L2 while all tokens pass over them.
 const ROW_BLOCK: usize = 32;
+
+/// Tokens that the loop for T5 takes one by one; for more, rows are unpacked once for all.
+const T5_TOKENS: usize = 3;
 
 /// Packed bytes of one block.
 pub(crate) type Block = [u8; BLOCK_BYTES];
@@ -24,27 +27,61 @@ pub(crate) struct TokenRow<'a> {
     pub(crate) arranged: &'a [crate::isa::Arranged],
 }
 
-/// A ternary matrix `[rows, cols]` in the layout "I2_S rows", borrowed.
-///
-/// Row r starts at `r * row_bytes(cols)`; blocks of 128 weights lie in 32 bytes as in GGUF type I2_S (see [`crate::pack`]).
-/// Where `cols % 128 != 0` each *row* is padded to a whole block with weight 0, so a GGUF tensor whose columns are a
-/// multiple of 128 is used in place. Code 3, which no converter writes, counts as +2 on every path.
+/// How a ternary matrix lies in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TernaryLayout {
+    /// Two bits a weight: blocks of 128 weights in 32 bytes as in GGUF type I2_S (see [`crate::pack`]). Where `cols % 128 != 0`
+    /// each *row* is padded to a whole block with weight 0, so a GGUF tensor whose columns are a multiple of 128 is used
+    /// in place. Code 3, which no converter writes, counts as +2 on every path.
+    #[default]
+    I2S,
+    /// Three weights in five bits, rows interleaved by fours (README.md); [`crate::pack_trits5`] makes it.
+    T5,
+}
+
+impl TernaryLayout {
+    /// Bytes of a matrix; `usize::MAX` where they cannot be counted.
+    pub const fn bytes(self, rows: usize, cols: usize) -> usize {
+        match self {
+            TernaryLayout::I2S => rows.saturating_mul(Ternary::row_bytes(cols)),
+            TernaryLayout::T5 => rows
+                .div_ceil(trits5::ROWS)
+                .saturating_mul(trits5::quad_bytes(cols)),
+        }
+    }
+}
+
+/// A ternary matrix `[rows, cols]`, borrowed.
 #[derive(Clone, Copy)]
 pub struct Ternary<'a> {
     rows: usize,
     cols: usize,
     packed: &'a [u8],
     scale: f32,
+    layout: TernaryLayout,
+    /// The row that `packed` begins with, where it is a part of the matrix.
+    first: usize,
 }
 
 impl<'a> Ternary<'a> {
-    /// Bytes of one row: 32 for each started 128 columns.
+    /// Bytes of one row in I2_S: 32 for each started 128 columns.
     pub const fn row_bytes(cols: usize) -> usize {
         cols.div_ceil(BLOCK) * BLOCK_BYTES
     }
 
-    /// `packed` holds exactly `rows * row_bytes(cols)` bytes; a weight is `trit * scale`.
+    /// I2_S rows: `packed` holds exactly `rows * row_bytes(cols)` bytes; a weight is `trit * scale`.
     pub fn new(rows: usize, cols: usize, packed: &'a [u8], scale: f32) -> Result<Self, ShapeError> {
+        Self::with_layout(TernaryLayout::I2S, rows, cols, packed, scale)
+    }
+
+    /// `packed` holds exactly `layout.bytes(rows, cols)` bytes; a weight is `trit * scale`.
+    pub fn with_layout(
+        layout: TernaryLayout,
+        rows: usize,
+        cols: usize,
+        packed: &'a [u8],
+        scale: f32,
+    ) -> Result<Self, ShapeError> {
         let what = "ternary matrix";
         if rows == 0 || cols == 0 || cols > MAX_COLS {
             return Err(ShapeError::Range {
@@ -54,7 +91,7 @@ impl<'a> Ternary<'a> {
                 max_cols: MAX_COLS,
             });
         }
-        let expected = rows.saturating_mul(Self::row_bytes(cols));
+        let expected = layout.bytes(rows, cols);
         if packed.len() != expected {
             return Err(ShapeError::Length {
                 what,
@@ -70,7 +107,38 @@ impl<'a> Ternary<'a> {
             cols,
             packed,
             scale,
+            layout,
+            first: 0,
         })
+    }
+
+    /// How it lies in memory.
+    pub fn layout(&self) -> TernaryLayout {
+        self.layout
+    }
+
+    /// The same matrix, of which only the I2_S rows `packed` are at hand, from row `first` on.
+    pub(crate) fn window<'b>(&self, first: usize, packed: &'b [u8]) -> Ternary<'b> {
+        Ternary {
+            rows: self.rows,
+            cols: self.cols,
+            packed,
+            scale: self.scale,
+            layout: TernaryLayout::I2S,
+            first,
+        }
+    }
+
+    /// T5: the four rows `4 * quad..`.
+    pub(crate) fn quad(&self, quad: usize) -> &'a [u8] {
+        &self.quads_from(quad)[..trits5::quad_bytes(self.cols)]
+    }
+
+    /// T5: the rows from `4 * quad` on.
+    #[inline]
+    pub(crate) fn quads_from(&self, quad: usize) -> &'a [u8] {
+        debug_assert_eq!(self.layout, TernaryLayout::T5);
+        &self.packed[quad * trits5::quad_bytes(self.cols)..]
     }
 
     /// Output size.
@@ -88,11 +156,20 @@ impl<'a> Ternary<'a> {
         self.scale
     }
 
-    /// The blocks of row `r`.
+    /// Where the packed bytes lie, as addresses: to know a matrix again, not to read it.
+    pub fn packed_range(&self) -> (usize, usize) {
+        let start = self.packed.as_ptr() as usize;
+        (start, start + self.packed.len())
+    }
+
+    /// I2_S: the blocks of row `r`.
     #[inline]
     pub(crate) fn row(&self, r: usize) -> &'a [Block] {
+        debug_assert_eq!(self.layout, TernaryLayout::I2S);
         let row_bytes = Self::row_bytes(self.cols);
-        self.packed[r * row_bytes..][..row_bytes].as_chunks().0
+        self.packed[(r - self.first) * row_bytes..][..row_bytes]
+            .as_chunks()
+            .0
     }
 }
 
@@ -114,7 +191,13 @@ pub fn ternary_matmul(isa: Isa, w: Ternary<'_>, x: &QuantizedActivations, mut ou
         "output for another number of tokens"
     );
     assert!(out.range().end <= w.rows, "output rows outside the matrix");
-    isa.ternary_matmul(w, x, &mut out);
+    match w.layout {
+        TernaryLayout::I2S => isa.ternary_matmul(w, x, &mut out),
+        TernaryLayout::T5 if x.n_tokens() <= T5_TOKENS && isa.has_trits5() => {
+            isa.trits5_matmul(w, x, &mut out);
+        }
+        TernaryLayout::T5 => trits5::matmul_unpacked(isa, w, x, &mut out),
+    }
 }
 
 /// Walks rows and tokens in tiles of R x T around an ISA's `ternary_tile`; single tokens take R1 rows at once.
@@ -206,10 +289,23 @@ pub(crate) fn write_token(
     t: usize,
     sums: &[i32],
 ) {
+    write_sums(w.scale, x, out, row, t, sums);
+}
+
+/// The same for a matrix in any layout.
+#[inline(always)]
+pub(crate) fn write_sums(
+    w_scale: f32,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+    row: usize,
+    t: usize,
+    sums: &[i32],
+) {
     let at = row - out.range().start;
     let (q_sum, scale) = (x.sum(t), x.scale(t));
     for (out, sum) in out.token(t)[at..].iter_mut().zip(sums) {
-        *out = output(*sum, q_sum, scale, w.scale);
+        *out = output(*sum, q_sum, scale, w_scale);
     }
 }
 

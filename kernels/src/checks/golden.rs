@@ -1,21 +1,28 @@
 //! One number for all results: equal to scalar is not enough if scalar itself differs between targets.
 
+use crate::pack::pack_ternary;
 use crate::rng::Rng;
 use crate::self_test::Fill;
 use crate::{
-    Dense, DenseInput, DenseType, Isa, OutputRows, QuantizedActivations, SelfTestError, Ternary,
-    attention_mix, attention_scores, dense_matmul, encode_dense_row, exp_f32, ln_f32, relu2_mul,
-    rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax, ternary_matmul,
+    Dense, DenseInput, DenseType, Isa, Line, OutputRows, QuantizedActivations, SelfTestError,
+    Ternary, attention_mix, attention_scores, dense_matmul, encode_dense_row, exp_f32, ln_f32,
+    pack_columns, pack_trits5, relu2_mul, rms_norm, rope_angles, rope_rotate_half, silu_mul,
+    softmax, ternary_matmul,
 };
 
 /// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a kernel's definition
 /// changes, and then every model's output does too: say so in the commit.
 const GOLDEN: u64 = 0x08a7_956d_3f03_131c;
 
+/// FNV-1a over matrices in the layouts that files and memory hold: a file written today is read for ever.
+const GOLDEN_LAYOUTS: u64 = 0x7987_535a_abfb_5306;
+
 /// FNV-1a, 64 bits.
 struct Digest(u64);
 
 impl Digest {
+    const START: u64 = 0xcbf2_9ce4_8422_2325;
+
     fn bytes(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -37,19 +44,42 @@ pub(super) fn golden(isa: Isa, _cases: usize) -> Result<(), SelfTestError> {
         detail,
     };
     let mut rng = Rng::new(2026);
-    let mut digest = Digest(0xcbf2_9ce4_8422_2325);
+    let mut digest = Digest(Digest::START);
     for fill in [Fill::Uniform, Fill::Mixed, Fill::Limits] {
         matmuls(isa, &mut rng, fill, &mut digest).map_err(|e| fail(e.to_string()))?;
         floats(isa, &mut rng, fill, &mut digest);
     }
-    if digest.0 == GOLDEN {
-        Ok(())
-    } else {
-        Err(fail(format!(
-            "digest {:#018x}, expected {GOLDEN:#018x}",
-            digest.0
-        )))
+    let mut packed = Digest(Digest::START);
+    layouts(&mut packed).map_err(|e| fail(e.to_string()))?;
+    for (what, found, expected) in [
+        ("results", digest.0, GOLDEN),
+        ("layouts", packed.0, GOLDEN_LAYOUTS),
+    ] {
+        if found != expected {
+            return Err(fail(format!(
+                "digest of {what} {found:#018x}, expected {expected:#018x}"
+            )));
+        }
     }
+    Ok(())
+}
+
+/// Random trits of odd shapes in every layout.
+fn layouts(digest: &mut Digest) -> Result<(), crate::ShapeError> {
+    let mut rng = Rng::new(1958);
+    for (rows, cols) in [(1, 1), (7, 330), (300, 130)] {
+        let trits: Vec<i8> = (0..rows * cols).map(|_| rng.below(3) as i8 - 1).collect();
+        let packed = pack_ternary(rows, cols, &trits);
+        let w = Ternary::new(rows, cols, &packed, 1.0)?;
+        digest.bytes(&packed);
+        digest.bytes(&pack_trits5(w).unwrap_or_default());
+        let mut lines = vec![Line::default(); cols];
+        for tile in 0..rows.div_ceil(256) {
+            pack_columns(w, tile, &mut lines);
+            lines.iter().for_each(|line| digest.bytes(&line.0));
+        }
+    }
+    Ok(())
 }
 
 fn matmuls(

@@ -34,6 +34,10 @@ pub const ALL: &[Check] = &[
         run: crate::isa::amx_model::check,
     },
     Check {
+        name: "sparse_shapes",
+        run: sparse_shapes,
+    },
+    Check {
         name: "dense_shapes",
         run: dense_shapes,
     },
@@ -83,7 +87,8 @@ fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             1 + rng.below(9)
         };
         let fill = pick(&mut rng, &Fill::ALL);
-        self_test::ternary(isa, &mut rng, rows, cols, n_tokens, Codes::Random, fill)?;
+        let codes = pick(&mut rng, &[Codes::Random, Codes::Trits]);
+        self_test::ternary(isa, &mut rng, rows, cols, n_tokens, codes, fill)?;
     }
     Ok(())
 }
@@ -104,6 +109,10 @@ fn ternary_limits(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             )?;
         }
     }
+    for cols in [192, 320, 2560, 6912, 1 << 20] {
+        let (codes, fill) = (Codes::AllTwo, Fill::Limits);
+        self_test::ternary(isa, &mut rng, 5, cols, 1, codes, fill)?;
+    }
     for _ in 0..cases / 20 {
         let cols = 128 * (1 + rng.below(100)) + rng.below(128);
         let n_tokens = 1 + rng.below(5);
@@ -118,6 +127,22 @@ fn ternary_limits(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
         )?;
     }
     self_test::ternary(isa, &mut rng, 1, 1 << 20, 1, Codes::AllThree, Fill::Limits)
+}
+
+/// Listed rows and matrices by columns: odd shapes, cut tiles, any share of zeros, and sums at their limits.
+fn sparse_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(16);
+    for _ in 0..cases {
+        let rows = pick(&mut rng, &[1, 2, 3, 5, 64, 255, 256, 257, 600]);
+        let cols = 1 + rng.below(700);
+        let (n_tokens, fill) = (1 + rng.below(5), pick(&mut rng, &Fill::ALL));
+        let codes = pick(&mut rng, &[Codes::Random, Codes::Trits]);
+        self_test::sparse(isa, &mut rng, rows, cols, n_tokens, codes, fill)?;
+    }
+    for cols in [160, 6912, 20480, 1 << 17] {
+        self_test::sparse(isa, &mut rng, 2, cols, 1, Codes::AllThree, Fill::Limits)?;
+    }
+    Ok(())
 }
 
 /// All storage types; float types with odd widths.
@@ -199,12 +224,12 @@ macro_rules! isa_tests {
 
 #[cfg(test)]
 isa_tests! {
-    scalar: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
-    avx2: ternary_shapes ternary_limits amx_layout dense_shapes float_ops attention self_test golden;
-    amx_int8: ternary_shapes ternary_limits amx_layout dense_shapes float_ops attention self_test golden;
-    avx512vnni: ternary_shapes ternary_limits amx_layout dense_shapes float_ops attention self_test golden;
-    neon: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
-    neon_dotprod: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
-    neon_i8mm: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
-    simd128: ternary_shapes ternary_limits dense_shapes float_ops attention self_test golden;
+    scalar: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    avx2: ternary_shapes ternary_limits sparse_shapes amx_layout dense_shapes float_ops attention self_test golden;
+    amx_int8: ternary_shapes ternary_limits sparse_shapes amx_layout dense_shapes float_ops attention self_test golden;
+    avx512vnni: ternary_shapes ternary_limits sparse_shapes amx_layout dense_shapes float_ops attention self_test golden;
+    neon: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    neon_dotprod: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    neon_i8mm: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    simd128: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
 }

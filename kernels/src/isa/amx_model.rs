@@ -110,7 +110,7 @@ fn product(
         kernel: "amx_layout",
         detail,
     };
-    let packed = self_test::packed(rng, rows, cols, codes);
+    let packed = codes.packed(rng, rows, cols);
     let fill = if codes == Codes::AllThree {
         Fill::Limits
     } else {

@@ -198,6 +198,28 @@ impl super::Kernels for Avx2 {
         }
     }
 
+    fn ternary_rows(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        rows: &[u32],
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        with_token!(super::avx2_sparse::rows(w, x, rows, out));
+    }
+
+    fn columns_tile(
+        self,
+        lines: &[crate::sparse::columns::Line],
+        columns: &[[u32; 4]],
+        values: &[[i8; 4]],
+        sums: &mut [i32; crate::sparse::columns::TILE],
+    ) {
+        with_token!(super::avx2_sparse::columns_tile(
+            lines, columns, values, sums
+        ));
+    }
+
     #[inline]
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         with_token!(super::avx2_dense::q8_0_row(w, x))

@@ -138,6 +138,47 @@ impl super::Kernels for Avx512 {
     }
 
     #[inline]
+    fn has_trits5(self) -> bool {
+        super::avx512_trits5::supported()
+    }
+
+    fn trits5_matmul(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        assert!(self.has_trits5(), "asked for before");
+        let cols = w.cols();
+        crate::trits5::matmul_quads(w, x, out, |w, q| {
+            // SAFETY: `self` proves all features but VBMI, and that is asserted above.
+            unsafe { super::avx512_trits5::quad(w, q, cols) }
+        });
+    }
+
+    fn ternary_rows(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        rows: &[u32],
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        with_token!(super::avx512_sparse::rows(w, x, rows, out));
+    }
+
+    fn columns_tile(
+        self,
+        lines: &[crate::sparse::columns::Line],
+        columns: &[[u32; 4]],
+        values: &[[i8; 4]],
+        sums: &mut [i32; crate::sparse::columns::TILE],
+    ) {
+        with_token!(super::avx512_sparse::columns_tile(
+            lines, columns, values, sums
+        ));
+    }
+
+    #[inline]
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         self.0.q8_0_row(w, x)
     }

@@ -6,8 +6,9 @@
 use super::simd::Simd;
 use crate::dense::{Dense, DenseInput};
 use crate::ops::lanes::LANES;
+use crate::sparse::columns;
 use crate::ternary::{Block, TokenRow};
-use crate::{OutputRows, QuantizedActivations, Ternary};
+use crate::{NonZero, OutputRows, QuantizedActivations, Ternary, TernaryColumns};
 
 /// One token's int16 activations for the quantised dense types. See [`crate::DenseInput`] for how they are made.
 #[derive(Clone, Copy)]
@@ -74,6 +75,52 @@ pub(crate) trait Kernels: Simd {
     fn dense_matmul(self, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
 
     fn ternary_matmul(self, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
+    /// Whether `trits5_matmul` is a loop of this ISA's own.
+    #[inline]
+    fn has_trits5(self) -> bool {
+        false
+    }
+    /// The product with a matrix in layout T5, for few tokens. Called only where `has_trits5`.
+    fn trits5_matmul(self, _: Ternary<'_>, _: &QuantizedActivations, _: &mut OutputRows<'_>) {
+        unreachable!("this instruction set unpacks T5");
+    }
+    /// The product for listed rows alone; see [`crate::ternary_matmul_rows`].
+    #[inline]
+    fn ternary_rows(
+        self,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        rows: &[u32],
+        out: &mut OutputRows<'_>,
+    ) {
+        // As many neighbours at once as there are.
+        for run in rows.chunk_by(|a, b| a + 1 == *b) {
+            let run = run[0] as usize..run[0] as usize + run.len();
+            self.ternary_matmul(w, x, &mut out.part(run));
+        }
+    }
+    /// The product with a matrix by columns; see [`crate::ternary_columns_matmul`].
+    #[inline(always)]
+    fn ternary_columns(
+        self,
+        w: TernaryColumns<'_>,
+        x: &QuantizedActivations,
+        nonzero: &NonZero,
+        out: &mut OutputRows<'_>,
+    ) {
+        columns::matmul_tiles(self, w, x, nonzero, out);
+    }
+    /// sums[r] = sum of code * value over the listed columns of a tile of 256 rows, exact.
+    #[inline(always)]
+    fn columns_tile(
+        self,
+        lines: &[columns::Line],
+        columns: &[[u32; 4]],
+        values: &[[i8; 4]],
+        sums: &mut [i32; columns::TILE],
+    ) {
+        columns::tile_sums(lines, columns, values, sums);
+    }
     /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in i32).
     fn q8_0_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T];
     /// Lane 8 (b % 2) + j sums d * (block b's scaled products i with i % 32 / 4 == j, exact in i32).

@@ -31,6 +31,8 @@ mod avx2_dense;
 #[cfg(target_arch = "x86_64")]
 mod avx2_gemm;
 #[cfg(target_arch = "x86_64")]
+mod avx2_sparse;
+#[cfg(target_arch = "x86_64")]
 mod avx2_ternary;
 
 #[cfg(target_arch = "x86_64")]
@@ -44,7 +46,11 @@ mod avx512_gemv;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q6_k;
 #[cfg(target_arch = "x86_64")]
+mod avx512_sparse;
+#[cfg(target_arch = "x86_64")]
 mod avx512_sums;
+#[cfg(target_arch = "x86_64")]
+mod avx512_trits5;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -57,6 +63,8 @@ mod neon_level;
 mod neon_ops;
 #[cfg(target_arch = "aarch64")]
 mod neon_ternary;
+#[cfg(target_arch = "x86_64")]
+mod prefetch;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -89,7 +97,9 @@ pub(crate) use simd::{Simd, tree_sum};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) use simd128_inner::{Arranged, arrange};
 
-use crate::{Dense, DenseInput, IsaError, OutputRows, QuantizedActivations, Ternary};
+use crate::{
+    Dense, DenseInput, IsaError, NonZero, OutputRows, QuantizedActivations, Ternary, TernaryColumns,
+};
 
 /// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
 const NAMES: [&str; 9] = [
@@ -107,6 +117,15 @@ const NAMES: [&str; 9] = [
 /// Proof that the machine supports an instruction set: a value can only be made where it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Isa(Kind);
+
+/// Shares, 0 to 1; see [`Isa::listing_limits`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ListingLimits {
+    /// Of rows, for [`crate::ternary_matmul_rows`].
+    pub rows: f32,
+    /// Of columns, for [`crate::ternary_columns_matmul`]; 0 where it never pays.
+    pub columns: f32,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -185,6 +204,20 @@ impl Isa {
         candidates.into_iter().flatten().collect()
     }
 
+    /// Up to which share of a matrix reading by a list is faster than reading all of it (README.md has the figures).
+    pub fn listing_limits(self) -> ListingLimits {
+        let (rows, columns) = match self.0 {
+            // Memory decides: a list is read at half the speed of a stream.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx(_) | Kind::Avx512(_) => (0.5, 0.5),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) => (0.3, 0.35),
+            // Not measured. Single rows take longer than rows side by side; columns have no loop of their own.
+            _ => (0.5, 0.0),
+        };
+        ListingLimits { rows, columns }
+    }
+
     /// The name that `from_name` takes.
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -247,6 +280,10 @@ dispatch! {
     fn attention_mix(head_dim: usize, p: &[f32], stride: usize, values: &[f32], acc: &mut [f32]);
     fn dense_matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
     fn ternary_matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
+    fn has_trits5() -> bool;
+    fn trits5_matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
+    fn ternary_rows(w: Ternary<'_>, x: &QuantizedActivations, rows: &[u32], out: &mut OutputRows<'_>);
+    fn ternary_columns(w: TernaryColumns<'_>, x: &QuantizedActivations, nonzero: &NonZero, out: &mut OutputRows<'_>);
 }
 
 #[cfg(test)]
