@@ -55,7 +55,8 @@ pub struct ModelArgs {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, speculation. They change speed and memory, never
+    /// Optimisations to switch off, separated by commas: huge-pages, skip-zeros, down-copy,
+    /// speculation. They change speed and memory, never
     /// what is generated
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST", default_value = "")]
     pub without: String,
@@ -88,9 +89,7 @@ impl ModelArgs {
                 kv_budget(self.mapped_bytes())?,
             );
         }
-        let optimisations = Optimisations::without(&self.without)
-            .map_err(anyhow::Error::msg)
-            .context("--without (or STERNA_WITHOUT)")?;
+        let optimisations = self.optimisations()?;
         let model = Arc::new(self.load(assets)?);
         let max_kv_bytes = kv_budget(self.mapped_bytes())?;
         if optimisations.huge_pages && self.model.is_some() {
@@ -103,6 +102,7 @@ impl ModelArgs {
             max_kv_bytes: least(max_kv_bytes, self.max_instance_memory),
             threads: self.threads(),
             speculation: optimisations.speculation(),
+            optimisations,
             ..EngineOptions::new(self.isa()?)
         };
         Ok(Arc::new(LinkedEngines { model, options }))
@@ -156,6 +156,7 @@ impl ModelArgs {
             max_memory: self
                 .max_instance_memory
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            optimisations: self.optimisations()?,
         };
         Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }
@@ -164,6 +165,12 @@ impl ModelArgs {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads.map_or_else(team::default_threads, usize::from)
+    }
+
+    fn optimisations(&self) -> anyhow::Result<Optimisations> {
+        Optimisations::without(&self.without)
+            .map_err(anyhow::Error::msg)
+            .context("--without (or STERNA_WITHOUT)")
     }
 
     fn isa(&self) -> anyhow::Result<Isa> {

@@ -196,6 +196,7 @@ pub(crate) fn matmul_unpacked(
 
 /// Walks the quads of rows around an ISA's loop over one quad and one token: token by token while a quad is in cache.
 /// `quad_sums` gets the matrix from its quad on, so that it can ask for what comes after, and a token's activations.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn matmul_quads(
     w: Ternary<'_>,

@@ -85,7 +85,13 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
     #[cfg(feature = "native")]
     let mut limits = limits::Limits::new(options.isa, team.clone(), limits::BUFFER_BYTES)?;
     let max_tokens = options.prefill_chunk.max(options.batch);
-    let mut forward = Forward::new(model.clone(), options.isa, team, max_tokens);
+    let mut forward = Forward::with(
+        model.clone(),
+        options.isa,
+        team,
+        max_tokens,
+        options.optimisations,
+    );
     let mut rates = Rates::default();
     for rep in 0..=options.reps {
         // Before, between and after them: one more round than repetitions.

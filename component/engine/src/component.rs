@@ -28,6 +28,7 @@ use crate::engine::{Engine, EngineOptions};
 use crate::error::EngineError;
 use crate::forward::lent_kernels;
 use crate::model::{LoadOptions, Model};
+use crate::optimisations::Optimisations;
 use crate::request::{self, GenerationId};
 
 wit_bindgen::generate!({ path: "../../wit", world: "engine-bakeable" });
@@ -81,12 +82,24 @@ fn with_model<R>(
 fn load() -> Result<Instance, String> {
     // The environment is read here and not in `load-model`: libc keeps the first copy it gets.
     let isa = Isa::from_env().map_err(|error| error.to_string())?;
+    let optimisations =
+        Optimisations::without(&std::env::var("STERNA_WITHOUT").unwrap_or_default())?;
+    let options = EngineOptions {
+        optimisations,
+        ..EngineOptions::new(isa)
+    };
     // Its buffers are of use only to an engine that computes by itself.
     let lent = lent_kernels();
     match BAKED.take() {
-        Some(baked) if !lent && baked.engine.isa().name() == isa.name() => Ok(baked),
-        Some(baked) => Instance::new(baked.engine.model().clone(), EngineOptions::new(isa)),
-        None => Instance::new(load_model()?, EngineOptions::new(isa)),
+        Some(baked)
+            if !lent
+                && baked.engine.isa().name() == isa.name()
+                && optimisations == Optimisations::ALL =>
+        {
+            Ok(baked)
+        }
+        Some(baked) => Instance::new(baked.engine.model().clone(), options),
+        None => Instance::new(load_model()?, options),
     }
 }
 

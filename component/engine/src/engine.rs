@@ -12,6 +12,7 @@ use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::{BLOCK, KvCache, KvShape};
 use crate::model::Model;
+use crate::optimisations::Optimisations;
 use crate::request::{Delivery, GenerationId, Prompt, Request};
 pub use crate::scheduler::Speculation;
 use crate::scheduler::{Limits, Scheduler, admit};
@@ -38,6 +39,8 @@ pub struct EngineOptions {
     pub threads: usize,
     /// The instruction set; where the host lends its kernels, the one for what is not lent.
     pub isa: Isa,
+    /// What is on. Default: everything.
+    pub optimisations: Optimisations,
     /// Compute with the kernels the host lends, if it lends any.
     #[cfg(target_arch = "wasm32")]
     pub borrow_kernels: bool,
@@ -56,6 +59,7 @@ impl EngineOptions {
             speculation: Speculation::Adaptive,
             threads: team::default_threads(),
             isa,
+            optimisations: Optimisations::ALL,
             #[cfg(target_arch = "wasm32")]
             borrow_kernels: false,
         }
@@ -279,7 +283,13 @@ fn forward(
     sterna_kernels::self_test(options.isa)
         .map_err(|error| EngineError::Unavailable(error.to_string()))?;
     let team = Team::new(options.threads)?;
-    Ok(Forward::new(model.clone(), options.isa, team, max_tokens))
+    Ok(Forward::with(
+        model.clone(),
+        options.isa,
+        team,
+        max_tokens,
+        options.optimisations,
+    ))
 }
 
 /// `x / |x|`, summed in f64 in order.

@@ -8,10 +8,12 @@
 //! Here is the order of things; `pass` has the arithmetic, and `lent` hands it to a host that computes faster.
 
 mod attention;
+mod feed_forward;
 #[cfg(target_arch = "wasm32")]
 mod lent;
 mod pass;
 mod weights;
+mod zeros;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use sterna_kernels::Isa;
 use crate::error::EngineError;
 use crate::kv::KvCache;
 use crate::model::Model;
+use crate::optimisations::Optimisations;
 use crate::team::Team;
 
 #[cfg(target_arch = "wasm32")]
@@ -57,10 +60,23 @@ enum Compute {
 }
 
 impl Forward {
-    /// Compute with `isa` and `team`, in batches of up to `max_tokens` tokens.
+    /// Compute with `isa` and `team`, in batches of up to `max_tokens` tokens, with every optimisation.
     #[must_use]
     pub fn new(model: Arc<Model>, isa: Isa, team: Team, max_tokens: usize) -> Self {
-        let pass = Pass::new(PassShape::of(&model.config), isa, team, max_tokens);
+        Forward::with(model, isa, team, max_tokens, Optimisations::ALL)
+    }
+
+    /// The same, with these optimisations.
+    #[must_use]
+    pub fn with(
+        model: Arc<Model>,
+        isa: Isa,
+        team: Team,
+        max_tokens: usize,
+        optimisations: Optimisations,
+    ) -> Self {
+        let shape = PassShape::of(&model.config);
+        let pass = Pass::new(shape, isa, team, max_tokens, optimisations);
         Forward {
             model,
             max_tokens,
@@ -93,6 +109,16 @@ impl Forward {
             Compute::Own(pass) => pass.isa().name(),
             #[cfg(target_arch = "wasm32")]
             Compute::Lent(pass) => pass.isa_name(),
+        }
+    }
+
+    /// Bytes of copies of weights that were made to compute faster, so far.
+    #[must_use]
+    pub fn copied_bytes(&self) -> usize {
+        match &self.compute {
+            Compute::Own(pass) => pass.copied_bytes(),
+            #[cfg(target_arch = "wasm32")]
+            Compute::Lent(_) => 0,
         }
     }
 

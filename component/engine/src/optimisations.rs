@@ -7,6 +7,11 @@ use crate::engine::Speculation;
 pub struct Optimisations {
     /// Weights move to 2 MiB pages.
     pub huge_pages: bool,
+    /// `up` rows are not read where relu(gate) is zero, nor `down` columns where the activation is.
+    pub skip_zeros: bool,
+    /// A copy of `down` by columns is made in memory once many of its inputs have turned out to be zero. Without it only
+    /// `up` rows are skipped.
+    pub down_copy: bool,
     /// Tokens that a text's own repetitions suggest are verified several a step.
     pub speculation: bool,
 }
@@ -21,13 +26,17 @@ impl Optimisations {
     /// Everything on.
     pub const ALL: Optimisations = Optimisations {
         huge_pages: true,
+        skip_zeros: true,
+        down_copy: true,
         speculation: true,
     };
 
     /// Every optimisation's name, and where it is switched.
-    fn switches(&mut self) -> [(&'static str, &mut bool); 2] {
+    fn switches(&mut self) -> [(&'static str, &mut bool); 4] {
         [
             ("huge-pages", &mut self.huge_pages),
+            ("skip-zeros", &mut self.skip_zeros),
+            ("down-copy", &mut self.down_copy),
             ("speculation", &mut self.speculation),
         ]
     }

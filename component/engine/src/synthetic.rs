@@ -144,6 +144,46 @@ pub fn from_config(
     })
 }
 
+/// As [`model`], with a share of its feed-forward activations exactly zero, as training makes those of squared ReLU: random
+/// gates are negative half of the time, and rows of nothing but zeros, spread at random, make the rest. A share below 0.5
+/// leaves the model as it is.
+///
+/// The rows are the same for all tokens, so several sequences share more of their zeros than in a trained model.
+///
+/// # Errors
+/// As [`model`]; `LoadError::Config` where `zeros` is no share.
+pub fn sparse_model(name: &str, head: DenseType, zeros: f64) -> Result<Model, LoadError> {
+    let mut model = model(name, head)?;
+    make_zeros(&mut model, zeros)?;
+    Ok(model)
+}
+
+/// Blank rows of the gates until `share` of the activations is zero; see [`sparse_model`].
+///
+/// # Errors
+/// `LoadError::Config` where `share` is no share.
+pub fn make_zeros(model: &mut Model, share: f64) -> Result<(), LoadError> {
+    if !(0.0..=1.0).contains(&share) {
+        return Err(bad("zeros", format!("{share} is no share between 0 and 1")));
+    }
+    // Four codes of weight 0.
+    const ZEROS: u8 = 0b_01_01_01_01;
+    let mut random = Random(1);
+    for (index, layer) in model.weights.layers.iter_mut().enumerate() {
+        let gate = &layer.gate;
+        let mut packed = gate.packed().to_vec();
+        for row in packed.chunks_exact_mut(Ternary::row_bytes(gate.cols())) {
+            #[allow(clippy::cast_precision_loss, reason = "a number between 0 and 1")]
+            if (random.next() as f64) < (2.0 * share - 1.0) * 2f64.powi(64) {
+                row.fill(ZEROS);
+            }
+        }
+        layer.gate = Linear::new(gate.rows(), gate.cols(), packed.into(), gate.scale())
+            .map_err(|reason| tensor_error(&format!("layer {index}'s gate"), reason))?;
+    }
+    Ok(())
+}
+
 /// One token for each byte, in GPT-2's characters for them, and a beginning-of-sequence token.
 fn byte_tokenizer() -> Result<Tokenizer, LoadError> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
@@ -336,6 +376,20 @@ mod tests {
             a.tokenize("a", true).unwrap(),
             [BOS, a.tokenize("a", false).unwrap()[0]]
         );
+    }
+
+    #[test]
+    fn zeros_come_at_the_share_that_was_asked() {
+        let mut thin = model("tiny", DenseType::Q8_0).unwrap();
+        make_zeros(&mut thin, 0.9).unwrap();
+        let gate = &thin.weights.layers[2].gate;
+        let rows = gate.packed().chunks(Ternary::row_bytes(gate.cols()));
+        let zeros = rows
+            .filter(|row| row.iter().all(|byte| *byte == 0x55))
+            .count();
+        assert!((460..560).contains(&zeros), "{zeros} of 640, expected 512");
+        assert!(make_zeros(&mut thin, 1.5).is_err());
+        assert!(make_zeros(&mut thin, f64::NAN).is_err());
     }
 
     #[test]

@@ -43,6 +43,15 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "q8_0")]
     head: HeadType,
 
+    /// Share of the feed-forward activations that are exactly zero [default: as random weights have it, about one half]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        hide_default_value = true
+    )]
+    zeros: f64,
+
     /// Prompt tokens
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     prompt: u32,
@@ -75,7 +84,7 @@ pub struct Args {
     #[arg(long)]
     speculation: bool,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, speculation
+    /// Optimisations to switch off, separated by commas: huge-pages, skip-zeros, down-copy, speculation
     #[arg(long, value_name = "LIST", default_value = "")]
     without: String,
 
@@ -110,7 +119,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, demo)?
     } else {
-        synthetic::model(&args.shape, args.head.into())?
+        synthetic::sparse_model(&args.shape, args.head.into(), args.zeros)?
     };
     let options = BenchOptions {
         prompt: args.prompt as usize,
@@ -150,10 +159,12 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
     } else {
         (&*args.shape, &[][..])
     };
+    let zeros = args.zeros.to_string();
     #[rustfmt::skip]
     let mut command = vec![
         "sterna_bench", "--shape", shape, "--head", &head, "--isa", isa, "--prompt", &prompt, "--generate", &generate,
         "--batch", &batch, "--chunk", &chunk, "--reps", &reps, "--without", &args.without,
+        "--zeros", &zeros,
     ];
     if args.speculation {
         command.push("--speculation");

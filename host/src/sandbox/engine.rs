@@ -6,6 +6,7 @@
 
 use anyhow::{Context, anyhow};
 use sterna_engine::engine::{EngineStats, ModelInfo};
+use sterna_engine::optimisations::Optimisations;
 use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
 use sterna_engine::team::Team;
 use sterna_kernels::{Isa, self_test};
@@ -39,6 +40,8 @@ pub struct SandboxOptions {
     pub max_kv_bytes: Option<u64>,
     /// Bytes the engine's memory may grow to, model included; what does not fit waits or is refused.
     pub max_memory: Option<usize>,
+    /// What is on.
+    pub optimisations: Optimisations,
 }
 
 /// Engines of one baked file.
@@ -89,6 +92,11 @@ impl SandboxedEngines {
                 Some(bytes) => StoreLimitsBuilder::new().memory_size(bytes).build(),
                 None => StoreLimits::default(),
             },
+            lender: Lender::new(
+                self.options.isa,
+                self.team.clone(),
+                self.options.optimisations,
+            ),
         };
         let mut store = Store::new(&self.wasmtime, state);
         store.limiter(|state| &mut state.limits);

@@ -8,6 +8,7 @@ use sterna_engine::config::Activation;
 use sterna_engine::error::EngineError;
 use sterna_engine::forward::{AttentionOutput, FeedForward, Pass, PassShape, Place, Projection};
 use sterna_engine::kv::{BLOCK, Cached, KvShape};
+use sterna_engine::optimisations::Optimisations;
 use sterna_engine::team::Team;
 use sterna_kernels::{Dense, DenseType, Isa, Ternary};
 use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType, WasmList};
@@ -26,12 +27,17 @@ type Ctx<'a> = StoreContextMut<'a, State>;
 pub(super) struct Lender {
     isa: Option<Isa>,
     team: Team,
+    optimisations: Optimisations,
 }
 
 impl Lender {
-    /// Kernels of `isa` on `team`; without `isa`, nothing.
-    pub(super) fn new(isa: Option<Isa>, team: Team) -> Self {
-        Lender { isa, team }
+    /// Kernels of `isa` on `team`, with these optimisations; without `isa`, nothing.
+    pub(super) fn new(isa: Option<Isa>, team: Team, optimisations: Optimisations) -> Self {
+        Lender {
+            isa,
+            team,
+            optimisations,
+        }
     }
 
     fn isa(&self) -> Result<Isa> {
@@ -49,7 +55,13 @@ impl Lender {
             bytes <= MAX_BUFFER_BYTES,
             "a pass of {max_tokens} tokens takes {bytes} bytes; at most {MAX_BUFFER_BYTES} are lent"
         );
-        Ok(Pass::new(shape, self.isa()?, self.team.clone(), max_tokens))
+        // A copy of weights would outlive a change of what was copied: they are the guest's.
+        let optimisations = Optimisations {
+            down_copy: false,
+            ..self.optimisations
+        };
+        let (isa, team) = (self.isa()?, self.team.clone());
+        Ok(Pass::new(shape, isa, team, max_tokens, optimisations))
     }
 }
 

@@ -12,7 +12,7 @@ use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
-const USAGE: &str = "usage: sterna_bench [--shape NAME] [--head f16|q8_0|q6_k|...] [--prompt N] [--generate N] \
+const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--prompt N] [--generate N] \
                      [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
                      --shape - takes a GGUF from standard input, --shape PATH a model's file or directory";
 
@@ -30,14 +30,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
-    let (shape, head, options) = parse(arguments)?;
+    let (shape, head, zeros, options) = parse(arguments)?;
     let model = if shape == "-" {
         from_stdin()?
     } else if shape.contains('/') || shape.ends_with(".gguf") {
         Model::load(shape.as_ref(), &LoadOptions::default(), &mut |_, _| ())
             .map_err(|error| error.to_string())?
     } else {
-        synthetic::model(&shape, head).map_err(|error| error.to_string())?
+        synthetic::sparse_model(&shape, head, zeros).map_err(|error| error.to_string())?
     };
     let report = bench::run(&Arc::new(model), &options).map_err(|error| error.to_string())?;
     serde_json::to_string_pretty(&report).map_err(|error| error.to_string())
@@ -45,9 +45,10 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
 
 fn parse(
     mut arguments: impl Iterator<Item = String>,
-) -> Result<(String, DenseType, BenchOptions), String> {
+) -> Result<(String, DenseType, f64, BenchOptions), String> {
     let mut shape = "bitnet-2b-4t".to_string();
     let mut head = DenseType::Q8_0;
+    let mut zeros = 0.0;
     let mut options = BenchOptions::new(Isa::from_env().map_err(|error| error.to_string())?);
     while let Some(name) = arguments.next() {
         if name == "--speculation" {
@@ -66,6 +67,11 @@ fn parse(
         };
         match name.as_str() {
             "--shape" => shape = value,
+            "--zeros" => {
+                zeros = value
+                    .parse()
+                    .map_err(|_| format!("--zeros {value}: not a number\n{USAGE}"))?;
+            }
             "--head" => head = dense_type(&value)?,
             "--isa" => options.isa = Isa::from_name(&value).map_err(|error| error.to_string())?,
             "--generate" => options.generate = number()?,
@@ -78,7 +84,7 @@ fn parse(
             _ => return Err(format!("unknown argument {name}\n{USAGE}")),
         }
     }
-    Ok((shape, head, options))
+    Ok((shape, head, zeros, options))
 }
 
 fn from_stdin() -> Result<Model, String> {
@@ -119,6 +125,8 @@ mod tests {
     fn wrong_arguments_are_named() {
         for (arguments, expected) in [
             (&["--prompt", "0"][..], "--prompt: must be at least 1"),
+            (&["--zeros", "few"], "--zeros few: not a number"),
+            (&["--zeros", "2", "--shape", "tiny"], "no share"),
             (&["--reps", "many"], "--reps many: not a number"),
             (&["--threads"], "usage:"),
             (&["--fast", "1"], "unknown argument --fast"),

@@ -6,14 +6,16 @@
 
 use sterna_kernels::{
     Dense, DenseInput, Isa, OutputRows, QuantizedActivations, ShapeError, Ternary, add_assign,
-    dense_matmul, relu2_mul, rms_norm, rope_angles, rope_rotate_half, silu_mul, ternary_matmul,
+    dense_matmul, rms_norm, rope_angles, rope_rotate_half, ternary_matmul,
 };
 
 use super::attention::attention;
-use super::weights::{AttentionOutput, FeedForward, Projection};
+use super::weights::{AttentionOutput, Projection};
+use super::zeros::Zeros;
 use crate::config::{Activation, ModelConfig};
 use crate::error::EngineError;
 use crate::kv::{Cached, KvShape};
+use crate::optimisations::Optimisations;
 use crate::team::Team;
 
 /// What of a model's shape the arithmetic depends on.
@@ -124,40 +126,51 @@ pub(super) struct Machine {
 
 /// Buffers, and the states of the batch that is being computed.
 pub struct Pass {
-    shape: PassShape,
-    machine: Machine,
+    pub(super) shape: PassShape,
+    pub(super) machine: Machine,
     max_tokens: usize,
-    places: Vec<Place>,
-    buffers: Buffers,
+    pub(super) places: Vec<Place>,
+    pub(super) buffers: Buffers,
+    pub(super) zeros: Zeros,
+    /// The layer that is computed: `attend` says which.
+    pub(super) layer: usize,
 }
 
 /// Allocated once, for `max_tokens` tokens.
-struct Buffers {
-    states: Vec<f32>,                // [n_tokens, hidden_size], the residual stream
-    normed: Vec<f32>, // [n_tokens, hidden_size | q_size | ffn_size], a linear's input
-    q: Vec<f32>,      // [n_tokens, n_heads, head_dim]
-    k: Vec<f32>,      // [n_tokens, n_kv_heads, head_dim]
-    v: Vec<f32>,      // [n_tokens, n_kv_heads, head_dim]
-    attended: Vec<f32>, // [n_tokens, n_heads, head_dim]
-    gate: Vec<f32>,   // [n_tokens, ffn_size]
-    up: Vec<f32>,     // [n_tokens, ffn_size]
-    activated: Vec<f32>, // [n_tokens, ffn_size]
-    projected: Vec<f32>, // [n_tokens, hidden_size], what o and down add to the stream
-    cos: Vec<f32>,    // [n_tokens, head_dim / 2]
-    sin: Vec<f32>,    // [n_tokens, head_dim / 2]
-    quantized: QuantizedActivations, // a linear's input in int8
-    head_input: DenseInput, // [n_wanted, hidden_size]
-    logits: Vec<f32>, // [n_wanted, vocab_size]; grown to the most that was ever wanted
+pub(super) struct Buffers {
+    pub(super) states: Vec<f32>, // [n_tokens, hidden_size], the residual stream
+    pub(super) normed: Vec<f32>, // [n_tokens, hidden_size | q_size | ffn_size], a linear's input
+    pub(super) q: Vec<f32>,      // [n_tokens, n_heads, head_dim]
+    pub(super) k: Vec<f32>,      // [n_tokens, n_kv_heads, head_dim]
+    pub(super) v: Vec<f32>,      // [n_tokens, n_kv_heads, head_dim]
+    pub(super) attended: Vec<f32>, // [n_tokens, n_heads, head_dim]
+    pub(super) gate: Vec<f32>,   // [n_tokens, ffn_size]
+    pub(super) up: Vec<f32>,     // [n_tokens, ffn_size]
+    pub(super) activated: Vec<f32>, // [n_tokens, ffn_size]
+    pub(super) projected: Vec<f32>, // [n_tokens, hidden_size], what o and down add to the stream
+    pub(super) cos: Vec<f32>,    // [n_tokens, head_dim / 2]
+    pub(super) sin: Vec<f32>,    // [n_tokens, head_dim / 2]
+    pub(super) quantized: QuantizedActivations, // a linear's input in int8
+    pub(super) head_input: DenseInput, // [n_wanted, hidden_size]
+    pub(super) logits: Vec<f32>, // [n_wanted, vocab_size]; grown to the most that was ever wanted
 }
 
 impl Pass {
     /// Buffers for batches of up to `max_tokens` tokens.
     #[must_use]
-    pub fn new(shape: PassShape, isa: Isa, team: Team, max_tokens: usize) -> Self {
+    pub fn new(
+        shape: PassShape,
+        isa: Isa,
+        team: Team,
+        max_tokens: usize,
+        optimisations: Optimisations,
+    ) -> Self {
         Pass {
             machine: Machine { isa, team },
             places: Vec::with_capacity(max_tokens),
             buffers: Buffers::new(&shape, max_tokens),
+            zeros: Zeros::new(shape.n_layers, optimisations),
+            layer: 0,
             max_tokens,
             shape,
         }
@@ -173,6 +186,12 @@ impl Pass {
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.machine.isa
+    }
+
+    /// Bytes of copies of weights that the pass made to compute faster.
+    #[must_use]
+    pub fn copied_bytes(&self) -> usize {
+        self.zeros.copied_bytes()
     }
 
     /// Run `work` on the team's threads, so that the sub-layers inside it start without a hand-over.
@@ -197,6 +216,7 @@ impl Pass {
                 "a batch of {n} tokens; at least 1 and at most {max_tokens}"
             )));
         }
+        self.zeros.begin();
         self.places.clear();
         self.places.extend(places);
         // RoPE's angles; the same in all layers.
@@ -291,6 +311,7 @@ impl Pass {
         }
         check_linear("o", &weights.o, hidden_size, q_size)?;
         self.check_cache(layer, cache)?;
+        self.layer = layer;
         let isa = self.machine.isa;
         let (n, b) = (self.places.len(), &mut self.buffers);
         let attended = &mut b.attended[..n * q_size];
@@ -309,59 +330,8 @@ impl Pass {
         };
         b.quantized.quantize(isa, attended, q_size);
         let projected = &mut b.projected[..n * hidden_size];
-        linears(&self.machine, &b.quantized, [(weights.o, &mut *projected)])?;
-        add_assign(isa, &mut b.states[..n * hidden_size], projected);
-        Ok(())
-    }
-
-    /// `states += down(sub_norm(activation(gate(x)) * up(x)))` with `x = norm(states)`.
-    ///
-    /// # Errors
-    /// The weights do not fit the shape.
-    pub fn feed_forward(&mut self, weights: FeedForward<'_>) -> Result<(), EngineError> {
-        let PassShape {
-            hidden_size,
-            ffn_size,
-            rms_norm_eps,
-            activation,
-            ..
-        } = self.shape;
-        check_norm("norm", weights.norm, hidden_size)?;
-        if let Some(norm) = weights.sub_norm {
-            check_norm("sub-norm", norm, ffn_size)?;
-        }
-        check_linear("gate", &weights.gate, ffn_size, hidden_size)?;
-        check_linear("up", &weights.up, ffn_size, hidden_size)?;
-        check_linear("down", &weights.down, hidden_size, ffn_size)?;
-        let isa = self.machine.isa;
-        let (n, b) = (self.places.len(), &mut self.buffers);
-        // gate and up share one quantised input.
-        let states = &mut b.states[..n * hidden_size];
-        let normed = norm_rows(isa, states, weights.norm, rms_norm_eps, &mut b.normed);
-        b.quantized.quantize(isa, normed, hidden_size);
-        let (gate, up) = (&mut b.gate[..n * ffn_size], &mut b.up[..n * ffn_size]);
-        linears(
-            &self.machine,
-            &b.quantized,
-            [(weights.gate, &mut *gate), (weights.up, &mut *up)],
-        )?;
-        let activated = &mut b.activated[..n * ffn_size];
-        match activation {
-            Activation::Relu2 => relu2_mul(isa, gate, up, activated),
-            Activation::Silu => silu_mul(isa, gate, up, activated),
-        }
-        let activated = match weights.sub_norm {
-            Some(norm) => norm_rows(isa, activated, norm, rms_norm_eps, &mut b.normed),
-            None => activated,
-        };
-        b.quantized.quantize(isa, activated, ffn_size);
-        let projected = &mut b.projected[..n * hidden_size];
-        linears(
-            &self.machine,
-            &b.quantized,
-            [(weights.down, &mut *projected)],
-        )?;
-        add_assign(isa, states, projected);
+        linears(&self.machine, &b.quantized, [(weights.o, projected)])?;
+        add_projected(isa, b, n * hidden_size);
         Ok(())
     }
 
@@ -501,8 +471,19 @@ impl Buffers {
     }
 }
 
+/// The first `len` of what was projected, added to the states.
+pub(super) fn add_projected(isa: Isa, b: &mut Buffers, len: usize) {
+    add_assign(isa, &mut b.states[..len], &b.projected[..len]);
+}
+
 /// RMSNorm of every row of `x`, `[n, weight.len()]`, into the first rows of `out`; returns those.
-fn norm_rows<'a>(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &'a mut [f32]) -> &'a [f32] {
+pub(super) fn norm_rows<'a>(
+    isa: Isa,
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    out: &'a mut [f32],
+) -> &'a [f32] {
     let width = weight.len();
     for (row, normed) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
         rms_norm(isa, row, weight, eps, normed);
@@ -511,7 +492,7 @@ fn norm_rows<'a>(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &'a mut [f3
 }
 
 /// Several matrices on one quantised input, each into its `[n_tokens, rows]`, in one fork and join.
-fn linears<const N: usize>(
+pub(super) fn linears<const N: usize>(
     machine: &Machine,
     x: &QuantizedActivations,
     jobs: [(Ternary<'_>, &mut [f32]); N],
@@ -529,14 +510,14 @@ fn linears<const N: usize>(
     Ok(())
 }
 
-fn check_norm(name: &str, weight: &[f32], width: usize) -> Result<(), EngineError> {
+pub(super) fn check_norm(name: &str, weight: &[f32], width: usize) -> Result<(), EngineError> {
     if weight.len() == width {
         return Ok(());
     }
     Err(misfit(name, &[weight.len()], &[width]))
 }
 
-fn check_linear(
+pub(super) fn check_linear(
     name: &str,
     weights: &Ternary<'_>,
     rows: usize,
@@ -557,6 +538,6 @@ fn misfit(name: &str, is: &[usize], should_be: &[usize]) -> EngineError {
     EngineError::Internal(format!("{name} has shape {is:?}; it must be {should_be:?}"))
 }
 
-fn internal(error: ShapeError) -> EngineError {
+pub(super) fn internal(error: ShapeError) -> EngineError {
     EngineError::Internal(error.to_string())
 }

@@ -16,6 +16,7 @@ use sterna_engine::error::EngineError;
 use sterna_engine::forward::{BatchToken, Forward};
 use sterna_engine::kv::{KvCache, KvShape};
 use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::optimisations::Optimisations;
 use sterna_engine::request::{Event, GenerationId, Request, Sampling};
 use sterna_engine::team::Team;
 use sterna_kernels::Isa;
@@ -74,7 +75,20 @@ pub fn forward(
     max_tokens: usize,
     slots: usize,
 ) -> (Forward, KvCache) {
-    let forward = Forward::new(model.clone(), isa, Team::new(threads).unwrap(), max_tokens);
+    forward_with(model, isa, threads, max_tokens, slots, Optimisations::ALL)
+}
+
+/// The same, with some optimisations.
+pub fn forward_with(
+    model: &Arc<Model>,
+    isa: Isa,
+    threads: usize,
+    max_tokens: usize,
+    slots: usize,
+    optimisations: Optimisations,
+) -> (Forward, KvCache) {
+    let team = Team::new(threads).unwrap();
+    let forward = Forward::with(model.clone(), isa, team, max_tokens, optimisations);
     (forward, KvCache::new(KvShape::of(&model.config), slots))
 }
 
