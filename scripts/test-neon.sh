@@ -63,7 +63,7 @@ std=()
 if ! have_rustup_target; then
   say "building the standard library with Debian's compiler"
   export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/aarch64-debian
-  std=(-Zbuild-std=std,panic_abort)
+  std=("-Zbuild-std=std,panic_abort")
 fi
 
 cargo build ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-kernels --features checks --example kernel_checks

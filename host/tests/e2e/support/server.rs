@@ -60,15 +60,16 @@ impl Server {
 
     /// Any other server, which writes its address to stderr.
     pub(crate) fn other(command: &mut Command) -> Server {
-        Server::announced(command, "http://")
+        Server::logged(command, "http://")
     }
 
     /// Our own, which has no model yet.
     pub(crate) fn loading(command: &mut Command) -> Server {
-        Server::announced(command, "listening on ")
+        Server::logged(command, "listening on ")
     }
 
-    fn announced(command: &mut Command, before: &str) -> Server {
+    /// One that writes its address to stderr, after `before`.
+    fn logged(command: &mut Command, before: &str) -> Server {
         let (mut server, _) = Server::launch(command);
         wait_until("the server's address", || server.log().contains(before));
         server.address = address_after(before, &server.log());
