@@ -87,7 +87,6 @@ impl SandboxedEngines {
         let state = State {
             wasi: WasiCtx::builder().inherit_stderr().build(),
             table: ResourceTable::new(),
-            lender: Lender::new(self.options.isa, self.team.clone()),
             limits: match self.options.max_memory {
                 Some(bytes) => StoreLimitsBuilder::new().memory_size(bytes).build(),
                 None => StoreLimits::default(),
