@@ -119,7 +119,7 @@ def test_a_cpu_limit_sets_the_threads(machine):
     half = {"cpu_period": 100_000, "cpu_quota": 50_000, "memory_limit_in_bytes": 512 << 20}
     for name in ["shim", "native"]:
         pod = run(machine, name, resources=half)
-        assert 'threads="1"' in metric(pod, "sterna_model_info")
+        assert metric(pod, "sterna_threads ") == "sterna_threads 1"
         assert ask(pod)[0] == 200
         machine.remove(pod)
 
