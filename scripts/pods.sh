@@ -19,20 +19,9 @@ missing=()
 command -v containerd >/dev/null || missing+=(containerd)
 command -v runc >/dev/null || missing+=(runc)
 [ -e /usr/lib/cni/ptp ] || [ -e /opt/cni/bin/ptp ] || missing+=(containernetworking-plugins)
-if [ ${#missing[@]} -gt 0 ]; then
-  command -v apt-get >/dev/null || { say "skipped: ${missing[*]} not installed, and there is no apt-get"; exit 0; }
-  say "installing by apt: ${missing[*]}"
-  apt-get update -qq >/dev/null
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+[ ${#missing[@]} = 0 ] || scripts/apt.sh pods "${missing[@]}" || { say "skipped: ${missing[*]} not installed"; exit 0; }
 venv=target/pods-venv
-if ! cmp -s tests/pods/requirements.txt "$venv/installed.txt"; then
-  say "installing $(tr '\n' ' ' < tests/pods/requirements.txt)into $venv"
-  rm -rf "$venv"
-  python3 -m venv "$venv" || { say "python3 cannot make a virtual environment; install python3-venv"; exit 1; }
-  "$venv/bin/pip" install -q --disable-pip-version-check -r tests/pods/requirements.txt
-  cp tests/pods/requirements.txt "$venv/installed.txt"
-fi
+scripts/venv.sh "$venv" tests/pods/requirements.txt
 if reason=$("$venv/bin/python" -c 'import sys; sys.path.insert(0, "tests/pods"); import node; print(node.reason_to_skip() or "")') && [ -n "$reason" ]; then
   say "skipped: $reason"
   exit 0

@@ -5,12 +5,8 @@ set -euo pipefail
 sterna=$(realpath "$1") push=$(realpath "$2")
 cd "$(dirname "$0")/.."
 say() { printf 'push-test: %s\n' "$*" >&2; }
-if ! command -v docker-registry >/dev/null; then
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then say "skipped: docker-registry is not installed, and only root can install it by apt"; exit 0; fi
-  say "installing by apt: docker-registry"
-  apt-get update -qq >/dev/null
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker-registry >/dev/null
-fi
+command -v docker-registry >/dev/null || scripts/apt.sh push-test docker-registry ||
+  { say "skipped: docker-registry is not installed"; exit 0; }
 folder=$(mktemp -d)
 registry=
 stop() { [ -z "$registry" ] || { kill "$registry" && wait "$registry"; } 2>/dev/null || true; rm -rf "$folder"; }

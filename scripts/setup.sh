@@ -26,26 +26,16 @@ which_way() {
 if [ "${1:-}" = --which ]; then which_way || true; exit 0; fi
 
 command -v cargo >/dev/null || fail "cargo is not on PATH. Install Rust 1.95 or later: https://rustup.rs"
-apt_install() { # names of packages; root or sudo, else the remedy
-  say "installing by apt: $*"
-  local sudo=()
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || fail "needs root for: apt-get install $*"
-    sudo=(sudo)
-  fi
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-}
 
-command -v cc >/dev/null || { command -v apt-get >/dev/null && apt_install gcc libc6-dev; } || fail "no C linker: install gcc (Debian: apt-get install gcc libc6-dev)"
+command -v cc >/dev/null || scripts/apt.sh setup gcc libc6-dev || fail "no C linker: install gcc (Debian: apt-get install gcc libc6-dev)"
 
 if [ -z "$(which_way || true)" ]; then
   if [ "${STERNA_WASM_TOOLCHAIN:-rustup}" = rustup ] && command -v rustup >/dev/null; then
     say "adding the Rust target $target with rustup"
     timeout 300 rustup target add "$target" >&2 || say "rustup could not add it"
   fi
-  if [ -z "$(which_way || true)" ] && [ "${STERNA_WASM_TOOLCHAIN:-debian}" = debian ] && command -v apt-get >/dev/null; then
-    apt_install rustc-web rust-web-src wasi-libc
+  if [ -z "$(which_way || true)" ] && [ "${STERNA_WASM_TOOLCHAIN:-debian}" = debian ]; then
+    scripts/apt.sh setup rustc-web rust-web-src wasi-libc || true # the last check has the remedy
   fi
 fi
 way=$(which_way || true)

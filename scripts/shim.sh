@@ -8,13 +8,7 @@ missing=()
 command -v protoc >/dev/null || missing+=(protobuf-compiler)
 command -v pkg-config >/dev/null || missing+=(pkg-config)
 [ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
-if [ ${#missing[@]} -gt 0 ]; then
-  echo "shim: installing by apt: ${missing[*]}" >&2
-  command -v apt-get >/dev/null || { echo "shim: no apt-get here; install protoc, pkg-config and libseccomp's headers and archive" >&2; exit 1; }
-  sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
-fi
+[ ${#missing[@]} = 0 ] || scripts/apt.sh shim "${missing[@]}"
 # Nodes need neither this machine's C library nor libseccomp.
 libseccomp=$(dirname "$(find /usr/lib /usr/lib64 -name libseccomp.a -print -quit)")
 export LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=$libseccomp

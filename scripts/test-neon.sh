@@ -29,21 +29,10 @@ if [ "$(uname -m)" = aarch64 ]; then
   exit 0
 fi
 
-apt_install() { # names of packages
-  command -v apt-get >/dev/null || fail "needs: $*"
-  say "installing by apt: $*"
-  local sudo=()
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || fail "needs root for: apt-get install $*"
-    sudo=(sudo)
-  fi
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-}
 need=()
 command -v qemu-aarch64 >/dev/null || need+=(qemu-user)
 command -v aarch64-linux-gnu-gcc >/dev/null || need+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
-[ ${#need[@]} = 0 ] || apt_install "${need[@]}"
+[ ${#need[@]} = 0 ] || scripts/apt.sh test-neon "${need[@]}"
 
 have_rustup_target() { [ -d "$(rustc --print target-libdir --target "$target" 2>/dev/null || true)" ]; }
 have_debian() { [ -x /usr/bin/rustc ] && [ -d /usr/lib/rustlib/src/rust ]; }
@@ -51,7 +40,7 @@ if ! have_rustup_target && command -v rustup >/dev/null; then
   say "adding the Rust target $target with rustup"
   timeout 300 rustup target add "$target" >&2 || say "rustup could not add it"
 fi
-have_rustup_target || have_debian || apt_install rustc-web rust-web-src
+have_rustup_target || have_debian || scripts/apt.sh test-neon rustc-web rust-web-src
 
 # Static, since there is no aarch64 loader here; a target directory of its own keeps these flags from the other builds.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc

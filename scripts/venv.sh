@@ -10,7 +10,7 @@ echo "venv: installing $(tr '\n' ' ' <<< "$wanted")into $venv" >&2
 rm -rf "$venv"
 if ! python3 -m venv "$venv" 2>/dev/null; then
   # Debian splits venv off python3.
-  { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && python3 -m venv "$venv"; } ||
+  { "$(dirname "$0")/apt.sh" venv python3-venv && python3 -m venv "$venv"; } ||
     { echo "venv: python3 cannot make a virtual environment; install python3-venv" >&2; exit 1; }
 fi
 "$venv/bin/pip" install -q --disable-pip-version-check -r <(echo "$wanted")

@@ -7,19 +7,17 @@ set -euo pipefail
 sterna=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 modules=target/browser-node
-playwright=playwright-core@1.65.1
+playwright="playwright-core@1.65.1"
 screens=target/browser-screens
 skip() { echo "browser: SKIPPED, the chat page is not tested: $*"; exit 0; }
 
 find_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 if ! find_chromium >/dev/null; then
-  command -v apt-get >/dev/null || skip "there is no chromium on PATH and no apt-get to install it"
-  [ "$(id -u)" = 0 ] || skip "there is no chromium on PATH, and installing it needs root (apt-get install chromium)"
-  echo "browser: installing chromium by apt"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } ||
-    skip "apt-get install chromium failed"
+  scripts/apt.sh browser chromium fonts-dejavu-core || skip "there is no chromium on PATH"
 fi
-command -v node >/dev/null && command -v npm >/dev/null || skip "node or npm is missing (Debian: apt-get install nodejs npm)"
+for program in node npm; do
+  command -v "$program" >/dev/null || skip "$program is missing (Debian: apt-get install nodejs npm)"
+done
 if [ "$(cat "$modules/installed.txt" 2>/dev/null)" != "$playwright" ]; then
   echo "browser: installing $playwright into $modules"
   mkdir -p "$modules"
@@ -31,7 +29,7 @@ fi
 logs=$(mktemp -d)
 servers=()
 stop_servers() {
-  for server in "${servers[@]}"; do kill "$server" 2>/dev/null && wait "$server" || true; done
+  for server in "${servers[@]}"; do kill "$server" 2>/dev/null || true; wait "$server" || true; done
   rm -rf "$logs"
 }
 trap stop_servers EXIT

@@ -44,14 +44,8 @@ command -v bochs-bin >/dev/null || need="bochs bochsbios"
 [ -n "$(find /usr/lib -path '*bochs/plugins/libbx_term_gui.so' 2>/dev/null)" ] || need="$need bochs-term"
 command -v gcc >/dev/null || need="$need gcc libc6-dev"
 command -v script >/dev/null || need="$need bsdutils"
-if [ -n "$need" ]; then
-    sudo=
-    [ "$(id -u)" = 0 ] || sudo=sudo
-    echo "avx512.sh: installing $need"
-    # shellcheck disable=SC2086
-    { $sudo apt-get -q update && $sudo apt-get -qy install --no-install-recommends $need; } >"$work/apt" 2>&1 ||
-        { cat "$work/apt"; fail "could not install: $need"; }
-fi
+# shellcheck disable=SC2086
+[ -z "$need" ] || "$here/../../scripts/apt.sh" avx512.sh $need || fail "could not install: $need"
 
 if readelf -lW "$program" | grep -q INTERP; then
     fail "$program needs a dynamic loader; build it with RUSTFLAGS='-C target-feature=+crt-static'"

@@ -12,22 +12,7 @@ sterna=$(realpath "$1")
 shift
 cd "$(dirname "$0")/../.."
 
-install() { # install PACKAGE PROGRAM: makes the program available if that is possible here
-  command -v "$2" >/dev/null && return
-  if ! command -v apt-get >/dev/null; then echo "ops: $2 is missing, and there is no apt-get to install it"; return; fi
-  if [ "$(id -u)" != 0 ]; then echo "ops: $2 is missing, and installing it needs root (apt-get install $1)"; return; fi
-  echo "ops: installing $1 by apt"
-  # Its own service must not start: this is about our processes.
-  printf '#!/bin/sh\nexit 101\n' > "$scratch/policy-rc.d"
-  chmod +x "$scratch/policy-rc.d"
-  local policy=
-  [ -e /usr/sbin/policy-rc.d ] || { cp "$scratch/policy-rc.d" /usr/sbin/policy-rc.d && policy=mine; }
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null; } ||
-    echo "ops: apt-get install $1 failed"
-  [ -z "$policy" ] || rm -f /usr/sbin/policy-rc.d
-}
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-install haproxy haproxy
-install prometheus promtool
+for package in haproxy:haproxy prometheus:promtool; do
+  command -v "${package#*:}" >/dev/null || scripts/apt.sh ops "${package%:*}" || true # the test that needs it says that it is skipped
+done
 python3 tests/ops/ops.py "$sterna" "$@"
