@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build image image-tools bench-pods run spin test test-avx512 test-neon lint bench bench-kernels compare clean components help
+.PHONY: build image image-tools bench-pods run spin test test-avx512 test-neon fuzz lint bench bench-kernels compare clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,9 @@ test-avx512: ## the AVX-512 kernels, on an emulated CPU where this one has none
 
 test-neon: ## the NEON kernels, under QEMU where this machine is no ARM
 	scripts/test-neon.sh
+
+fuzz: ## everything that parses, a minute each; scripts/fuzz.sh SECONDS TARGET... chooses
+	scripts/fuzz.sh
 
 lint: ## formatting and lints alone
 	scripts/lint.sh

@@ -11,6 +11,9 @@ if command -v protoc >/dev/null && [ -e /usr/include/seccomp.h ]; then
 else echo "lint: the shim was not linted: protoc or libseccomp's headers are not installed (scripts/shim.sh installs them)"; fi
 cargo clippy --profile ci -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --all-targets \
   --features sterna-kernels/checks,sterna-engine/native -- -D warnings
+cargo clippy --profile ci -p sterna-fuzz --all-targets -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-kernels --features relaxed-simd -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p sterna-engine -p sterna-config-env -p sterna-config-spin -p sterna-step-engine --lib -- -D warnings
-if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh k8s/shim/install.sh .ci/run; else echo "lint: shellcheck is not installed; shell scripts were not linted"; fi
+if command -v shellcheck >/dev/null || scripts/apt.sh lint shellcheck; then
+  shellcheck -x scripts/*.sh tests/*/*.sh k8s/shim/install.sh .ci/run
+else echo "lint: shellcheck is not installed; shell scripts were not linted"; fi

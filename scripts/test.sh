@@ -19,6 +19,8 @@ fi
 run_tests -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config --features sterna-kernels/checks,sterna-engine/native
 run_tests -p sterna --lib --bins --test e2e
 run_tests -p sterna-push
+step "what parses, fuzzed for some seconds each"
+scripts/fuzz.sh 12
 step "the comparison with peers, with programs that only claim to measure"
 python3 tests/scripts/test_compare.py
 step "the portable form under wasmtime serve"

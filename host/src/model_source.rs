@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use sterna_engine::engine::EngineOptions;
+use sterna_engine::files::Bytes;
 use sterna_engine::model::{LoadOptions, Model};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::team;
@@ -120,7 +121,7 @@ impl ModelArgs {
             Some(path) => load(path, self.model_name.clone()),
             None => Model::from_gguf_bytes(
                 self.model_name.as_deref().unwrap_or(DEMO),
-                assets.demo_model,
+                Bytes::from_static(assets.demo_model),
             )
             .context("cannot load the embedded demo model"),
         }

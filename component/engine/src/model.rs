@@ -222,13 +222,12 @@ impl Model {
         files::open(path, options)?.load(progress)
     }
 
-    /// Load a GGUF that is part of the program; its weights stay where they are.
+    /// Load a GGUF that is in memory; its weights stay where they are.
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn from_gguf_bytes(name: &str, bytes: &'static [u8]) -> Result<Model, LoadError> {
-        files::open_gguf_bytes(name, Bytes::from_static(bytes), &LoadOptions::default())?
-            .load(&mut |_, _| ())
+    pub fn from_gguf_bytes(name: &str, bytes: Bytes) -> Result<Model, LoadError> {
+        files::open_gguf_bytes(name, bytes, &LoadOptions::default())?.load(&mut |_, _| ())
     }
 
     /// Move the weights to 2 MiB pages as far as the system grants them; see [`files::settle`].

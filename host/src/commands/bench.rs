@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use sterna_engine::bench::{self, BenchOptions, BenchReport};
+use sterna_engine::files::Bytes;
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::{synthetic, team};
@@ -117,7 +118,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     let model = if let Some(path) = &args.model {
         load(path, None)?
     } else if args.shape == DEMO {
-        Model::from_gguf_bytes(DEMO, demo)?
+        Model::from_gguf_bytes(DEMO, Bytes::from_static(demo))?
     } else {
         synthetic::sparse_model(&args.shape, args.head.into(), args.zeros)?
     };

@@ -92,8 +92,7 @@ fn from_stdin() -> Result<Model, String> {
     std::io::stdin()
         .read_to_end(&mut bytes)
         .map_err(|error| format!("cannot read standard input: {error}"))?;
-    // The model lives as long as the program.
-    Model::from_gguf_bytes("stdin", bytes.leak()).map_err(|error| error.to_string())
+    Model::from_gguf_bytes("stdin", bytes.into()).map_err(|error| error.to_string())
 }
 
 fn dense_type(name: &str) -> Result<DenseType, String> {

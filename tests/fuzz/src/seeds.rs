@@ -1,0 +1,193 @@
+//! Writes inputs that are right, from which the fuzzer starts: `seeds DIRECTORY` makes a folder for each target.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::json;
+use sterna_engine::config::{Activation, ModelConfig};
+use sterna_engine::convert::{self, ConvertOptions};
+use sterna_engine::synthetic;
+use sterna_fuzz::SEPARATOR;
+use sterna_kernels::DenseType;
+
+type Error = Box<dyn std::error::Error>;
+
+const TOKENIZER: &[u8] = include_bytes!("../../fixtures/packed-autobitlinear/tokenizer.json");
+
+fn main() -> Result<(), Error> {
+    let root = std::env::args_os().nth(1).ok_or("usage: seeds DIRECTORY")?;
+    let root = Path::new(&root);
+    gguf(&folder(root, "gguf")?)?;
+    huggingface(&folder(root, "huggingface")?)?;
+    tokenizer(&folder(root, "tokenizer")?)?;
+    template(&folder(root, "template")?)?;
+    request(&folder(root, "request")?)
+}
+
+fn folder(root: &Path, name: &str) -> Result<std::path::PathBuf, Error> {
+    let folder = root.join(name);
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Parts of an input as the targets take them apart.
+fn joined<const N: usize>(parts: [&[u8]; N]) -> Vec<u8> {
+    parts.join(&SEPARATOR)
+}
+
+/// As small as a model can be: what is fuzzed is the reading.
+fn config() -> ModelConfig {
+    ModelConfig {
+        architecture: "bitnet-b1.58".into(),
+        vocab_size: 258,
+        hidden_size: 8,
+        ffn_size: 12,
+        n_layers: 1,
+        n_heads: 2,
+        n_kv_heads: 1,
+        head_dim: 4,
+        context_length: 64,
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-6,
+        activation: Activation::Relu2,
+        sub_norms: true,
+        bos_token: Some(256),
+        add_bos: true,
+        eos_tokens: vec![3],
+    }
+}
+
+fn gguf(folder: &Path) -> Result<(), Error> {
+    for (name, tied, head) in [
+        ("tied", true, DenseType::F32),
+        ("head", false, DenseType::F16),
+    ] {
+        let model = synthetic::from_config(name, config(), tied, head, 1)?;
+        let path = folder.join(name);
+        convert::save(&model, &path, &ConvertOptions::default(), &mut |_, _| ())?;
+    }
+    Ok(())
+}
+
+fn huggingface(folder: &Path) -> Result<(), Error> {
+    let config = json!({
+        "model_type": "bitnet", "vocab_size": 516, "hidden_size": 8, "intermediate_size": 12,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+        "hidden_act": "relu2", "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e4,
+        "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2,
+        "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear"},
+    })
+    .to_string();
+    // name, rows, columns; a norm has no columns
+    let tensors = [
+        ("self_attn.q_proj", 8, 8),
+        ("self_attn.k_proj", 4, 8),
+        ("self_attn.v_proj", 4, 8),
+        ("self_attn.o_proj", 8, 8),
+        ("mlp.gate_proj", 12, 8),
+        ("mlp.up_proj", 12, 8),
+        ("mlp.down_proj", 8, 12),
+        ("input_layernorm", 8, 0),
+        ("self_attn.attn_sub_norm", 8, 0),
+        ("post_attention_layernorm", 8, 0),
+        ("mlp.ffn_sub_norm", 12, 0),
+    ];
+    for packed in [true, false] {
+        let data = vec![0x3F; 4 * 516 * 8];
+        let mut views = vec![
+            view("model.embed_tokens.weight", Dtype::BF16, &[516, 8], &data)?,
+            view("model.norm.weight", Dtype::F32, &[8], &data)?,
+        ];
+        for (name, rows, columns) in tensors {
+            let name = format!("model.layers.0.{name}.weight");
+            let weight = match (columns, packed) {
+                (0, _) => view(&name, Dtype::F32, &[rows], &data)?,
+                (_, false) => view(&name, Dtype::BF16, &[rows, columns], &data)?,
+                (_, true) => {
+                    let scale = format!("{name}_scale");
+                    views.push(view(&scale, Dtype::F32, &[1], &data)?);
+                    view(&name, Dtype::U8, &[rows / 4, columns], &data)?
+                }
+            };
+            views.push(weight);
+        }
+        let file = safetensors::serialize(views, None)?;
+        let name = if packed { "packed" } else { "floats" };
+        fs::write(folder.join(name), joined([config.as_bytes(), &file]))?;
+    }
+    Ok(())
+}
+
+/// A tensor of the first bytes of `data`.
+fn view<'a>(
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+    data: &'a [u8],
+) -> Result<(String, TensorView<'a>), Error> {
+    let len = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+    let view = TensorView::new(dtype, shape.to_vec(), &data[..len])?;
+    Ok((name.into(), view))
+}
+
+fn tokenizer(folder: &Path) -> Result<(), Error> {
+    let text = "Hello  world, it's 1234 <s>\u{1F600}".as_bytes();
+    fs::write(folder.join("fixture"), joined([TOKENIZER, text]))?;
+    // One that is small enough for most mutations to hit something.
+    let small = json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [{"id": 5, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                          "normalized": false, "special": true}],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                  "vocab": {"a": 0, "b": 1, "ab": 2, "\u{120}": 3, "\u{120}a": 4}, "merges": [["a", "b"], ["\u{120}", "a"]]},
+    });
+    fs::write(
+        folder.join("small"),
+        joined([small.to_string().as_bytes(), b"ab a<s>ba"]),
+    )?;
+    Ok(())
+}
+
+fn template(folder: &Path) -> Result<(), Error> {
+    let chat = "{% for m in messages %}{% if loop.first and m.role != 'user' %}{{ raise_exception('no') }}{% endif %}\
+                {{ m['role']|capitalize }}: {{ m.content.strip() | trim }}{{ eos_token }}\n{% endfor %}\
+                {% if add_generation_prompt %}Assistant:{% endif %}";
+    let more = "{% macro f(x) %}{{ x | tojson }}{% endmacro %}{% set n = namespace(a=1) %}{{ f(messages[0]) }}\
+                {{ strftime_now('%d %b %Y') }}{% for k, v in messages[0] | items %}{{ k ~ v[:3] }}{% endfor %}\
+                {{ messages | length }}{{ 'a b'.split(' ')[::-1] | join(',') }}{% if tools is none %}-{% endif %}";
+    for (name, source) in [("chat", chat), ("more", more)] {
+        let input = joined([source.as_bytes(), b"user", b"Hi <s> there"]);
+        fs::write(folder.join(name), input)?;
+    }
+    Ok(())
+}
+
+fn request(folder: &Path) -> Result<(), Error> {
+    let chat = json!({
+        "model": "m", "messages": [{"role": "system", "content": "Be brief."},
+                                   {"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+        "max_tokens": 5, "stop": ["a", "b"], "stream": true, "stream_options": {"include_usage": true},
+        "temperature": 0.5, "top_p": 0.9, "top_k": 3, "min_p": 0.1, "seed": -1, "frequency_penalty": 1,
+        "presence_penalty": -2, "repetition_penalty": 1.1, "n": 1, "tools": [], "logit_bias": {},
+        "response_format": {"type": "text"},
+    });
+    let text =
+        json!({"prompt": [1, 2, 3], "max_tokens": 5, "echo": false, "stop": "x", "logprobs": null});
+    for (name, line, body) in [
+        ("chat", "POST /v1/chat/completions", chat.to_string()),
+        ("text", "POST /v1/completions?x=1", text.to_string()),
+        ("model", "GET /v1/models/a%2Fb", String::new()),
+        ("ready", "HEAD /readyz", String::new()),
+    ] {
+        let input = joined([line.as_bytes(), b"application/json", body.as_bytes()]);
+        fs::write(folder.join(name), input)?;
+    }
+    Ok(())
+}

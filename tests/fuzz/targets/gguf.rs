@@ -1,0 +1,13 @@
+//! A GGUF file: header, metadata, tokenizer, template, tensors; and what the engine makes of it.
+#![no_main]
+#![allow(missing_docs, reason = "the macro's own")]
+
+use libfuzzer_sys::fuzz_target;
+use sterna_engine::files::Bytes;
+use sterna_engine::model::Model;
+
+fuzz_target!(|input: &[u8]| {
+    if let Ok(model) = Model::from_gguf_bytes("fuzz", Bytes::from(input.to_vec())) {
+        sterna_fuzz::exercise(model);
+    }
+});

@@ -1,0 +1,119 @@
+//! An HTTP request: method and path, content type, body; and the whole answer to it.
+#![no_main]
+#![allow(missing_docs, reason = "the macro's own")]
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use libfuzzer_sys::fuzz_target;
+use sterna_api::answer::Stamp;
+use sterna_api::engine::{
+    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage,
+};
+use sterna_api::http::{Body, Head};
+use sterna_api::settings::Settings;
+
+/// Says a sentence and ends, whatever it is asked.
+struct Echo;
+
+struct Sentence(Vec<Event>);
+
+impl Engine for Echo {
+    type Generation = Sentence;
+
+    fn models(&self) -> Vec<ModelInfo> {
+        vec![ModelInfo {
+            id: "m".into(),
+            created: 0,
+            architecture: "bitnet".into(),
+            context_length: 64,
+            vocab_size: 512,
+            parameters: 1,
+            head_type: "F16".into(),
+            isa: "scalar".into(),
+            max_sequences: 1,
+        }]
+    }
+
+    fn generate(&self, _: &Request) -> Result<Sentence, Error> {
+        let usage = Usage {
+            prompt_tokens: 1,
+            completion_tokens: 2,
+            cached_tokens: 0,
+        };
+        let event = |text: &str, finish| Event {
+            text: text.into(),
+            tokens: vec![1],
+            finish,
+        };
+        let reason = FinishReason::Stop;
+        Ok(Sentence(vec![
+            event("\u{1F600}\"\n", Some(Finish { reason, usage })),
+            event("Yes", None),
+        ]))
+    }
+}
+
+impl Generation for Sentence {
+    async fn next(&mut self) -> Result<Option<Event>, Error> {
+        Ok(self.0.pop())
+    }
+
+    fn prompt_tokens(&self) -> u32 {
+        1
+    }
+}
+
+/// Nothing here waits for anything.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => {
+            panic!("the API waits for nothing but engine and body, and neither waits here")
+        }
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let [line, content_type, body] = sterna_fuzz::parts(input);
+    let line = String::from_utf8_lossy(line);
+    let (method, path) = line.split_once(' ').unwrap_or(("POST", &line));
+    let head = Head {
+        method: method.into(),
+        path: path.into(),
+        content_type: std::str::from_utf8(content_type).ok().map(Into::into),
+        ..Head::default()
+    };
+    let settings = Settings {
+        api_keys: Vec::new(),
+        default_max_tokens: Some(8),
+        max_tokens: Some(16),
+        max_prompt_tokens: None,
+        max_messages: 8,
+        max_body_bytes: 1 << 16,
+        model_alias: Some("alias".into()),
+        cors_origin: None,
+    };
+    let stamp = Stamp { id: 1, created: 2 };
+    let reply = now(sterna_api::route::handle(
+        &Echo,
+        &settings,
+        &head,
+        &mut &*body,
+        stamp,
+    ));
+    assert!((200..600).contains(&reply.status));
+    match reply.body {
+        Body::Whole(bytes) => {
+            let json = reply
+                .headers
+                .iter()
+                .any(|h| h.value() == "application/json");
+            if json && method != "HEAD" {
+                serde_json::from_slice::<serde_json::Value>(&bytes).expect("JSON");
+            }
+        }
+        Body::Events(mut events) => while now(events.next()).is_some() {},
+    }
+});
