@@ -11,6 +11,8 @@ use crate::Isa;
 use crate::aligned::Aligned;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::SplitRow;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::q6_k_pairs;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::isa::simd128_q6_k;
 use crate::isa::{QuantRow, Simd};
@@ -32,6 +34,8 @@ pub struct DenseInput {
     wide: Aligned<i16>, // [n_tokens, k], quantised types
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     split: Split, // Q6_K
+    #[cfg(target_arch = "x86_64")]
+    pairs: Vec<q6_k_pairs::PairOfBlocks>, // [n_tokens, k/512 rounded up], Q6_K and several tokens
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     groups: Vec<simd128_q6_k::Group>, // [n_tokens, k/16], Q6_K
     #[cfg(all(
@@ -55,6 +59,8 @@ impl DenseInput {
             wide: Aligned::with_capacity(n),
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             split: Split::default(),
+            #[cfg(target_arch = "x86_64")]
+            pairs: Vec::new(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             groups: Vec::new(),
             #[cfg(all(
@@ -95,6 +101,18 @@ impl DenseInput {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if ty == DenseType::Q6K {
             self.split.set(&self.wide);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if ty == DenseType::Q6K && self.n_tokens > 1 {
+            let n = q6_k_pairs::pairs(k);
+            self.pairs.resize(self.n_tokens * n, Default::default());
+            for (x, pairs) in self
+                .wide
+                .chunks_exact(k.max(1))
+                .zip(self.pairs.chunks_exact_mut(n.max(1)))
+            {
+                q6_k_pairs::arrange(x, pairs);
+            }
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         if ty == DenseType::Q6K {
@@ -137,6 +155,13 @@ impl DenseInput {
                 self.split.row(range)
             } else {
                 SplitRow::default()
+            },
+            #[cfg(target_arch = "x86_64")]
+            pairs: if self.ty == DenseType::Q6K && self.n_tokens > 1 {
+                let n = q6_k_pairs::pairs(self.k);
+                &self.pairs[t * n..][..n]
+            } else {
+                &[]
             },
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             groups: if self.ty == DenseType::Q6K {

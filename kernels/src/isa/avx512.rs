@@ -197,7 +197,7 @@ impl super::Kernels for Avx512 {
         if x.n_tokens() == 1 {
             with_token!(super::avx512_q6_k::matvec(w, x, out));
         } else {
-            with_token!(super::avx512_q6_k::matmul(w, x, out));
+            with_token!(super::avx512_q6_k_batch::matmul(w, x, out));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The Q6_K product in AVX-512 VNNI.
+//! The Q6_K product for one token in AVX-512 VNNI.
 //!
 //! q stays unsigned (0..64) for `vpdpbusd` against the two bytes of x = 256 high + low, which leaves sums of four
 //! neighbours. The sum with `low` starts at -32 times the sum of the four x, which takes the offset of q off. Then the
@@ -8,7 +8,7 @@
 //! 64 weights by a token:  2 x vpdpbusd (activations from memory) · vpslld · vpaddd · vpmulld · vpaddd
 //! ```
 //!
-//! One token unpacks in registers, at the speed of memory. For several a row is unpacked to L1 first.
+//! This is for one token, at the speed of memory; `avx512_q6_k_batch.rs` is for several.
 
 use std::arch::x86_64::*;
 
@@ -16,155 +16,10 @@ use super::QuantRow;
 use super::avx2::{load as load32, load_half, prefetch_far};
 use super::avx512_sums::tree_sum;
 use crate::dense::q6_k;
-use crate::ops::lanes::LANES;
 use crate::{Dense, DenseInput, OutputRows};
 
-/// Tokens that share each load of unpacked weights.
-const T: usize = 4;
-/// Tokens whose lanes are kept while a group of rows passes: 16 KB.
-const TOKENS: usize = 16;
-/// Rows that meet the same activations before the next are loaded; two blocks of each, unpacked, are 16 KB.
-const ROWS: usize = 16;
-
 /// A block's bytes.
-type Block = [u8; q6_k::BYTES];
-
-/// 64 weights q, and the scales of the groups that the lanes of a product belong to.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Step {
-    q: [u8; 64],
-    scale: [i32; 16],
-}
-
-/// One block.
-type Steps = [Step; 4];
-
-/// Two neighbouring blocks of a row, or its last one alone.
-#[derive(Clone, Copy)]
-struct Pair {
-    steps: [Steps; 2],
-    /// Each block's scale in eight lanes.
-    d: [f32; LANES],
-    n_blocks: usize,
-}
-
-impl Pair {
-    const EMPTY: Pair = Pair {
-        steps: [[Step {
-            q: [0; 64],
-            scale: [0; 16],
-        }; 4]; 2],
-        d: [0.0; LANES],
-        n_blocks: 0,
-    };
-
-    /// Unpacks the first of `blocks`, and prefetches what is read next, `ahead` blocks behind.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-    fn unpack(&mut self, blocks: &[Block], ahead: usize) {
-        self.n_blocks = blocks.len().min(2);
-        for (block, steps) in blocks.iter().zip(&mut self.steps) {
-            for line in [0, 64, 128, 192] {
-                let p = block[line..].as_ptr().cast::<i8>();
-                _mm_prefetch::<_MM_HINT_T1>(p.wrapping_add(ahead * q6_k::BYTES));
-            }
-            unpack(block, steps);
-        }
-        let d = scales(d(&blocks[0]), d(&blocks[self.n_blocks - 1]));
-        // SAFETY: 16 f32.
-        unsafe { _mm512_storeu_ps(self.d.as_mut_ptr(), d) };
-    }
-}
-
-/// See [`crate::dense_matmul`], for several tokens.
-///
-/// Two blocks of all rows of a group meet all tokens before the next two: whole rows of several tokens do not fit L1.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
-    let range = out.range();
-    let mut pairs = [Pair::EMPTY; ROWS];
-    let mut lanes = [[[0.0; LANES]; ROWS]; TOKENS];
-    for r0 in range.clone().step_by(ROWS) {
-        let r1 = range.end.min(r0 + ROWS);
-        for t0 in (0..x.n_tokens()).step_by(TOKENS) {
-            let t1 = x.n_tokens().min(t0 + TOKENS);
-            lanes[..t1 - t0].fill([[0.0; LANES]; ROWS]);
-            for b in (0..w.cols() / q6_k::BLOCK).step_by(2) {
-                for (r, pair) in (r0..r1).zip(&mut pairs) {
-                    let (blocks, _) = w.row(r).as_chunks::<{ q6_k::BYTES }>();
-                    pair.unpack(&blocks[b..], ROWS * blocks.len());
-                }
-                let pairs = &pairs[..r1 - r0];
-                let mut t = t0;
-                while t < t1 {
-                    let lanes = &mut lanes[t - t0..];
-                    t += match t1 - t {
-                        1 => add_tokens::<1>(pairs, b, x, t, lanes),
-                        2 => add_tokens::<2>(pairs, b, x, t, lanes),
-                        3 => add_tokens::<3>(pairs, b, x, t, lanes),
-                        _ => add_tokens::<T>(pairs, b, x, t, lanes),
-                    };
-                }
-            }
-            for (t, lanes) in (t0..t1).zip(&lanes) {
-                let (at, scale) = (r0 - range.start, x.scale(t));
-                for (out, lanes) in out.token(t)[at..].iter_mut().zip(&lanes[..r1 - r0]) {
-                    *out = tree_sum(load_lanes(lanes)) / scale;
-                }
-            }
-        }
-    }
-}
-
-/// Adds a pair of blocks of every row, the first of them number `b`, to the lanes of tokens t..t + N; returns N.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-fn add_tokens<const N: usize>(
-    pairs: &[Pair],
-    b: usize,
-    x: &DenseInput,
-    t: usize,
-    lanes: &mut [[[f32; LANES]; ROWS]],
-) -> usize {
-    let mut tokens = [Token::default(); N];
-    for (i, token) in tokens.iter_mut().enumerate() {
-        *token = Token::new(x.quant_row(t + i));
-    }
-    for (r, pair) in pairs.iter().enumerate() {
-        let even = block_sums(&pair.steps[0], &tokens, b);
-        // A block that is not there is its own neighbour, whose lanes are not added.
-        let odd = match pair.n_blocks {
-            1 => even,
-            _ => block_sums(&pair.steps[1], &tokens, b + 1),
-        };
-        let (d, mask) = (load_lanes(&pair.d), lanes_of(pair.n_blocks));
-        for t in 0..N {
-            let lanes = &mut lanes[t][r];
-            let sums = accumulate(load_lanes(lanes), fold(even[t], odd[t]), d, mask);
-            // SAFETY: 16 f32.
-            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), sums) };
-        }
-    }
-    N
-}
-
-/// Scaled sums of one block for N tokens, whose lanes j and j + 8 make the oracle's lane j.
-///
-/// Out of line: inlined and unrolled, the compiler moves all multiplications by scales behind all products, and spills.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-fn block_sums<const N: usize>(steps: &Steps, tokens: &[Token<'_>; N], b: usize) -> [__m512i; N] {
-    let mut sums = [_mm512_setzero_si512(); N];
-    for (chunk, step) in steps.iter().enumerate() {
-        let (q, scale) = (load::<_, 64>(&step.q), load::<_, 16>(&step.scale));
-        for t in 0..N {
-            let products = products(q, tokens[t].block(b), chunk);
-            sums[t] = _mm512_add_epi32(sums[t], _mm512_mullo_epi32(products, scale));
-        }
-    }
-    sums
-}
+pub(super) type Block = [u8; q6_k::BYTES];
 
 /// One token's activations, by blocks: high bytes, low bytes, offsets.
 #[derive(Clone, Copy, Default)]
@@ -246,7 +101,7 @@ fn two_rows(rows: [&[u8]; 2], token: Token<'_>) -> [__m512; 2] {
     acc
 }
 
-/// [`block_sums`] for one token and a block of two rows as they lie.
+/// Scaled sums of one block of two rows, whose lanes j and j + 8 make the oracle's lane j.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
 fn packed_sums(blocks: [&Block; 2], x: Inputs<'_>) -> [__m512i; 2] {
@@ -270,26 +125,9 @@ fn packed_sums(blocks: [&Block; 2], x: Inputs<'_>) -> [__m512i; 2] {
     sums
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
-fn unpack(block: &Block, steps: &mut Steps) {
-    let groups = groups(block);
-    for half in 0..2 {
-        for (i, q) in quarters(block, half).into_iter().enumerate() {
-            let chunk = 2 * half + i;
-            let scale = _mm512_permutexvar_epi32(four_groups(chunk), groups);
-            // SAFETY: references to 64 bytes each.
-            unsafe {
-                _mm512_storeu_si512(steps[chunk].q.as_mut_ptr().cast(), q);
-                _mm512_storeu_si512(steps[chunk].scale.as_mut_ptr().cast(), scale);
-            }
-        }
-    }
-}
-
 /// The f16 scale of a block.
 #[inline(always)]
-fn d(block: &Block) -> [u8; 2] {
+pub(super) fn d(block: &Block) -> [u8; 2] {
     *part(block, q6_k::D)
 }
 
@@ -340,17 +178,10 @@ fn four_groups(chunk: usize) -> __m512i {
     _mm512_add_epi32(first, _mm512_set1_epi32(4 * chunk as i32))
 }
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load_lanes(lanes: &[f32; LANES]) -> __m512 {
-    // SAFETY: 16 f32.
-    unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
-}
-
 /// An array's 64 bytes.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load<T, const N: usize>(at: &[T; N]) -> __m512i {
+pub(super) fn load<T, const N: usize>(at: &[T; N]) -> __m512i {
     const { assert!(size_of::<[T; N]>() == 64) };
     // SAFETY: a reference to 64 bytes, any alignment.
     unsafe { _mm512_loadu_si512(at.as_ptr().cast()) }
@@ -358,7 +189,7 @@ fn load<T, const N: usize>(at: &[T; N]) -> __m512i {
 
 /// `N` values from `at` on. The bounds are constants once inlined, so the check disappears.
 #[inline(always)]
-fn part<T, const N: usize, const M: usize>(of: &[T; M], at: usize) -> &[T; N] {
+pub(super) fn part<T, const N: usize, const M: usize>(of: &[T; M], at: usize) -> &[T; N] {
     assert!(at + N <= M);
     // SAFETY: in bounds, checked above; the same element type.
     unsafe { &*of.as_ptr().add(at).cast() }
@@ -367,7 +198,7 @@ fn part<T, const N: usize, const M: usize>(of: &[T; M], at: usize) -> &[T; N] {
 /// Two f16 as f32: one in lanes 0..8, the other in lanes 8..16.
 #[inline]
 #[target_feature(enable = "avx512f,avx2,f16c")]
-fn scales(first: [u8; 2], second: [u8; 2]) -> __m512 {
+pub(super) fn scales(first: [u8; 2], second: [u8; 2]) -> __m512 {
     let first = _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes(first)));
     let second = _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes(second)));
     _mm512_castpd_ps(_mm512_insertf64x4::<1>(

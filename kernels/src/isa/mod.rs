@@ -46,6 +46,8 @@ mod avx512_gemv;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q6_k;
 #[cfg(target_arch = "x86_64")]
+mod avx512_q6_k_batch;
+#[cfg(target_arch = "x86_64")]
 mod avx512_sparse;
 #[cfg(target_arch = "x86_64")]
 mod avx512_sums;
@@ -65,6 +67,8 @@ mod neon_ops;
 mod neon_ternary;
 #[cfg(target_arch = "x86_64")]
 mod prefetch;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod q6_k_pairs;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
