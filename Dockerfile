@@ -10,10 +10,12 @@ RUN apt-get update \
  && rustup target add wasm32-wasip2
 WORKDIR /src
 COPY . .
+# `--build-arg PROFILE=ci` builds sooner, with assertions: to try a change.
+ARG PROFILE=release
 # The caches stay with the builder: a change to the source does not compile wasmtime again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    scripts/static.sh release && scripts/shim.sh release && cp target/static-bin/* /
+    scripts/static.sh "$PROFILE" && scripts/shim.sh "$PROFILE" && cp target/static-bin/* /
 
 FROM scratch
 # The shim is for k8s/shim, which installs both on nodes.
