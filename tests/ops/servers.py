@@ -12,8 +12,8 @@ import threading
 import time
 import http.client
 
-# For anything that should happen soon; generous, since machines that test are busy.
-DEADLINE_S = 120
+# For anything that should happen soon; generous, since machines that test are busy, and may be emulated (cgroup2.sh).
+DEADLINE_S = int(os.environ.get("STERNA_OPS_DEADLINE_S", "120"))
 PROMPT = "Once upon a time, there was a little girl named Lily."
 
 
