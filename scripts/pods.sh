@@ -2,7 +2,9 @@
 # Pods as a kubelet starts them, on a private containerd: RunPodSandbox, CreateContainer, StartContainer, ready, first token.
 #   pods.sh test                    three pods: the shim, and the native and the baked form under runc (CI)
 #   pods.sh time [--runs 20] [--cold] [CASE ...]
+#           [--peer NAME IMAGE.tar PORT PATH COMMAND]   another server beside them; PATH says 200 when it is ready
 #   pods.sh density N [CASE ...]    N pods at a time, and what each holds for itself
+#   pods.sh fill [--node-mib 4096] [--most 400] [CASE ...]   how many pods such a node holds, idle and active
 #   pods.sh images                  make the images only
 # `--sizes` before the word also makes images of 300 and 900 MB (random weights; some minutes and 6 GB of disk).
 # $PROFILE is the cargo profile, release unless set. Needs root; says why it skips where root or cgroups do not allow it.
@@ -70,6 +72,7 @@ case $verb in
   images) ls -sh "$images"/*.tar ;;
   test) STERNA_PODS="$images:$programs" exec "$python" -m pytest -q -p no:cacheprovider tests/pods ;;
   time) exec "${run[@]}" "$@" ;;
+  fill) exec "${run[@]}" --fill "$@" ;;
   density) count=$1; shift; exec "${run[@]}" --density "$count" "${@:-shim}" ;;
   *) say "unknown: $verb"; exit 2 ;;
 esac

@@ -1,21 +1,26 @@
-"""Times pods as a kubelet starts them: `bench.py --images DIR --programs DIR --runs 20 [CASE ...]`; `--density 50 [CASE]`.
+"""Times pods as a kubelet starts them: `bench.py --images DIR --programs DIR --runs 20 [CASE ...]`; `--density 50 [CASE]` starts
+many and measures what each holds; `--fill` starts as many as a small node holds, idle and active.
 
 Per run: sandbox request (RunPodSandbox), CreateContainer, then from the StartContainer request to the first 200 on /readyz, then to
 the first token of a 14-token prompt. The cases take turns. `--cold` drops the image's and the programs' pages from the page
-cache before each start.
+cache before each start. `--peer` adds another server's image, which has to answer 200 at PATH when it is ready.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import shlex
 import statistics
+import tarfile
 import tempfile
 import time
 
 import http_client
 import memory
 import node
+from fill import fill
+from small_node import SmallNode
 
 SHIM = {"handler": "sterna", "command": ["/"], "env": {"SPIN_HTTP_LISTEN_ADDR": "0.0.0.0:80"}, "port": 80}
 RUNC = {"port": 8080}
@@ -33,14 +38,34 @@ CASES = {
     "reader-300": {"image": "reader-300", **READER},
     "reader-900": {"image": "reader-900", **READER},
 }
+# What a request says to a pod that is to be active: a sentence of 14 tokens so many times, and the tokens of the answer.
+ACTIVE = {"demo": (14, 32), "300": (36, 16), "900": (36, 16)}
+# As in k8s/: the limit of a pod with a small model, and with a large one.
+MEMORY_LIMIT = {"demo": 1 << 30, "300": 4 << 30, "900": 4 << 30}
 COLUMNS = ["sandbox", "create", "start_to_ready", "ready_to_token", "request_to_ready", "request_to_token"]
 
 
-def start(machine, case):
+def peer(words):
+    """A case from `--peer NAME IMAGE.tar PORT PATH COMMAND`; the image keeps its own name."""
+    name, tar, port, path, command = words
+    with tarfile.open(tar) as archive:
+        index = json.load(archive.extractfile("index.json"))
+    tag = index["manifests"][0].get("annotations", {}).get("io.containerd.image.name")
+    if not tag:
+        raise SystemExit(f"--peer {name}: {tar} does not name its image (annotation io.containerd.image.name)")
+    return name, {"tar": tar, "tag": tag, "port": int(port), "path": path, "command": shlex.split(command)}
+
+
+def tar_of(case, images):
+    """Where a case's image lies."""
+    return pathlib.Path(case["tar"]) if "tar" in case else images / f"{case['image']}.tar"
+
+
+def start(machine, case, resources=None):
     """One pod of a case, and its times in ms."""
 
     def observe(pod):
-        ready = http_client.wait_ready(pod["ip"], case["port"])
+        ready = http_client.wait_ready(pod["ip"], case["port"], case.get("path", "/readyz"))
         if not case.get("tokens", True):
             return ready, None
         stream = http_client.Stream(pod["ip"], case["port"], http_client.completion())
@@ -51,10 +76,11 @@ def start(machine, case):
         return ready, token
 
     pod = machine.run(
-        f"sterna.test/{case['image']}:1",
+        case.get("tag", f"sterna.test/{case['image']}:1"),
         handler=case.get("handler", ""),
         command=case.get("command", ()),
         env=case.get("env"),
+        resources=resources,
         observe=observe,
     )
     times, (ready, token) = pod["times"], pod["observed"]
@@ -72,8 +98,6 @@ def start(machine, case):
 def time_starts(machine, cases, runs, cold):
     """Start and remove each case `runs` times, in turn; the first round, which warms containerd, is not counted."""
     rows = {name: [] for name in cases}
-    # What the import has written stays in the page cache until it is on the disk.
-    os.sync()
     for run in range(runs + 1):
         for name in cases:
             if cold:
@@ -114,6 +138,39 @@ def density(machine, name, count):
     return {"pods": count, "case": name, "private_kib": private, "taken_kib": taken / count, "parts": parts}
 
 
+def fill_small_nodes(options, cases):
+    """Each case idle and active, each on a node of its own that starts empty."""
+    result = []
+    for name in cases:
+        case = CASES[name]
+        size = case["image"].rsplit("-", 1)[1]
+        for sentences, tokens in [(0, 0), ACTIVE[size]]:
+            small = SmallNode((options.node_mib - options.reserved_mib) << 20)
+            try:
+                with tempfile.TemporaryDirectory(prefix="sterna-pods-", dir="/var/tmp") as base:
+                    with node.Node(base, options.programs, small) as machine:
+                        load(machine, options.images, [name])
+                        memory.evict(machine.base / "root", machine.programs)
+                        limit = {"cpu_shares": 1024, "memory_limit_in_bytes": MEMORY_LIMIT[size]}
+                        once = lambda: start_only(machine, case, limit)  # noqa: E731
+                        result.append(fill(machine, name, once, case["port"], sentences, tokens, options.most))
+            finally:
+                small.remove()
+    return result
+
+
+def start_only(machine, case, resources):
+    """A pod of a case, ready, and never asked."""
+    return start(machine, case | {"tokens": False}, resources)[0]
+
+
+def load(machine, images, cases):
+    """Import what the cases need, and have it on the disk: else what the import wrote stays in the page cache until then."""
+    for tar in [images / "pause.tar", *{tar_of(CASES[name], images) for name in cases}]:
+        machine.load(tar)
+    os.sync()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
@@ -122,21 +179,32 @@ def main():
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--density", type=int, action="append", default=[], metavar="N")
+    parser.add_argument("--fill", action="store_true", help="how many pods a small node holds")
+    parser.add_argument("--node-mib", type=int, default=4096, help="memory of that node")
+    parser.add_argument("--reserved-mib", type=int, default=1024, help="of it, for the system and the kubelet")
+    parser.add_argument("--most", type=int, default=400, help="pods that are enough")
+    parser.add_argument("--peer", nargs=5, action="append", default=[], metavar=("NAME", "IMAGE.tar", "PORT", "PATH", "COMMAND"))
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     if reason := node.reason_to_skip():
         print("pods: skipped, not measured: " + reason)
         return
-    present = [name for name, case in CASES.items() if (options.images / f"{case['image']}.tar").exists()]
-    cases = options.cases or present
+    peers = dict(peer(words) for words in options.peer)
+    CASES.update(peers)
+    present = [name for name, case in CASES.items() if tar_of(case, options.images).exists()]
+    cases = options.cases or (["shim"] if options.fill else [name for name in present if name not in peers])
+    cases += [name for name in peers if name not in cases]
     if missing := [name for name in cases if name not in present]:
         raise SystemExit(f"no image for: {', '.join(missing)}; scripts/pods.sh --sizes makes all")
+    if options.fill:
+        result = fill_small_nodes(options, cases)
+        if options.json:
+            options.json.write_text(json.dumps(result))
+        return
     with tempfile.TemporaryDirectory(prefix="sterna-pods-", dir="/var/tmp") as base:
         with node.Node(base, options.programs) as machine:
-            for image in ["pause", *{CASES[name]["image"] for name in cases}]:
-                machine.load(options.images / f"{image}.tar")
-            load = os.getloadavg()[0]
-            print(f"{machine.version['runtime_name']} {machine.version['runtime_version']}, load {load:.1f}, "
+            load(machine, options.images, cases)
+            print(f"{machine.version['runtime_name']} {machine.version['runtime_version']}, load {os.getloadavg()[0]:.1f}, "
                   f"{'cold' if options.cold else 'warm'} page cache, {options.runs} runs")
             if options.density:
                 result = []

@@ -72,7 +72,8 @@ def reason_to_skip():
 class Node:
     """Use it as a context: containerd runs inside, and everything it made is gone after it."""
 
-    def __init__(self, base, programs):
+    def __init__(self, base, programs, small=None):
+        self.small = small
         self.base = pathlib.Path(base)
         self.programs = pathlib.Path(programs)
         self.socket = self.base / "containerd.sock"
@@ -97,6 +98,7 @@ class Node:
                 env=environment,
                 stdout=log,
                 stderr=log,
+                preexec_fn=self.small and self.small.enter,
             )
         self.runtime = Runtime(self.socket)
         try:
@@ -148,7 +150,7 @@ class Node:
             "hostname": "pod",
             "log_directory": str(logs),
             "linux": {
-                "cgroup_parent": "/sterna-pods",
+                "cgroup_parent": self.small.cgroup_parent if self.small else "/sterna-pods",
                 "security_context": {"namespace_options": {"network": 0, "pid": 1}},
             },
         }
