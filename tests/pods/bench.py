@@ -76,7 +76,7 @@ def start(machine, case, resources=None):
         return ready, token
 
     pod = machine.run(
-        case.get("tag", f"sterna.test/{case['image']}:1"),
+        case.get("tag") or f"sterna.test/{case['image']}:1",
         handler=case.get("handler", ""),
         command=case.get("command", ()),
         env=case.get("env"),
@@ -189,6 +189,8 @@ def main():
     if reason := node.reason_to_skip():
         print("pods: skipped, not measured: " + reason)
         return
+    if options.fill and options.peer:
+        parser.error("--fill asks Sterna's own images only")
     peers = dict(peer(words) for words in options.peer)
     CASES.update(peers)
     present = [name for name, case in CASES.items() if tar_of(case, options.images).exists()]
