@@ -81,14 +81,12 @@ fn row(w: &[u8], x: &[Arranged]) -> F32x16 {
     let blocks: &[Packed] =
         unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len()) };
     let mut lanes = [[f32x4_splat(0.0); 2]; 2];
-    // Not `zip`, which counts with an index: pointers that advance leave offsets to the loads.
-    let mut x = x.iter();
-    for (b, block) in blocks.iter().enumerate() {
-        let Some(x) = x.next() else { break };
+    for (b, (block, x)) in blocks.iter().zip(x).enumerate() {
         let d = f32x4_splat(widen_scale(block.d));
-        let lanes = &mut lanes[b % 2];
-        lanes[0] = f32x4_add(lanes[0], f32x4_mul(sums::<0>(block, x), d));
-        lanes[1] = f32x4_add(lanes[1], f32x4_mul(sums::<1>(block, x), d));
+        let sums = [sums::<0>(block, x), sums::<1>(block, x)];
+        for (lane, sum) in lanes[b % 2].iter_mut().zip(sums) {
+            *lane = f32x4_add(*lane, f32x4_mul(sum, d));
+        }
     }
     F32x16::of_halves(lanes)
 }
