@@ -1,11 +1,7 @@
 //! The head's input: float rows, and for quantised types an int16 form.
 
 use super::DenseType;
-#[cfg(all(
-    target_arch = "wasm32",
-    target_feature = "simd128",
-    feature = "relaxed-simd"
-))]
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::q6_k::BLOCK;
 use crate::Isa;
 use crate::aligned::Aligned;
@@ -37,7 +33,7 @@ pub struct DenseInput {
     #[cfg(target_arch = "x86_64")]
     pairs: Vec<q6_k_pairs::PairOfBlocks>, // [n_tokens, k/512 rounded up], Q6_K and several tokens
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    groups: Vec<simd128_q6_k::Group>, // [n_tokens, k/16], Q6_K
+    groups: Vec<simd128_q6_k::Arranged>, // [n_tokens, k/256], Q6_K
     #[cfg(all(
         target_arch = "wasm32",
         target_feature = "simd128",
@@ -117,7 +113,7 @@ impl DenseInput {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         if ty == DenseType::Q6K {
             self.groups
-                .resize(self.wide.len() / 16, simd128_q6_k::Group::default());
+                .resize(self.wide.len() / BLOCK, simd128_q6_k::Arranged::default());
             simd128_q6_k::arrange(&self.wide, &mut self.groups);
             #[cfg(feature = "relaxed-simd")]
             {
@@ -165,7 +161,7 @@ impl DenseInput {
             },
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             groups: if self.ty == DenseType::Q6K {
-                &self.groups[range.start / 16..range.end / 16]
+                &self.groups[range.start / BLOCK..range.end / BLOCK]
             } else {
                 &[]
             },

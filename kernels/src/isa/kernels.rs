@@ -21,9 +21,9 @@ pub(crate) struct QuantRow<'a> {
     /// Only for Q6_K and several tokens, two blocks an element; else empty.
     #[cfg(target_arch = "x86_64")]
     pub(crate) pairs: &'a [super::q6_k_pairs::PairOfBlocks],
-    /// `[k / 16]`, only for Q6_K: the same as SIMD128's inner loop takes it.
+    /// `[k / 256]`, only for Q6_K: the same as SIMD128's inner loops take it.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    pub(crate) groups: &'a [super::simd128_q6_k::Group],
+    pub(crate) groups: &'a [super::simd128_q6_k::Arranged],
     /// `[k / 256]`, only for Q6_K: the same for one token in relaxed SIMD.
     #[cfg(all(
         target_arch = "wasm32",

@@ -83,6 +83,8 @@ mod simd128_gemv;
 mod simd128_inner;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod simd128_q6_k;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128_q6_k_batch;
 #[cfg(all(
     target_arch = "wasm32",
     target_feature = "simd128",

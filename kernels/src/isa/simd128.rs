@@ -61,6 +61,13 @@ pub(super) fn store_bytes(v: v128, out: &mut [u8; 16]) {
     unsafe { v128_store(out.as_mut_ptr().cast(), v) }
 }
 
+/// Stores eight int16.
+#[inline(always)]
+pub(super) fn store_halves(v: v128, out: &mut [i16; 8]) {
+    // SAFETY: a reference to 16 bytes; v128.store has no alignment requirement.
+    unsafe { v128_store(out.as_mut_ptr().cast(), v) }
+}
+
 /// Stores four int32.
 #[inline(always)]
 pub(super) fn store_ints(v: v128, out: &mut [i32; 4]) {

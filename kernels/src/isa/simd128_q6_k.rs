@@ -1,130 +1,141 @@
 //! The Q6_K product in wasm SIMD128: four rows at once, unpacked to L1 block by block.
 //!
+//! Several tokens share values that are unpacked whole, (q - 32) * scale in int16 (`simd128_q6_k_batch.rs`). What follows is for
+//! one token; in relaxed SIMD that has a loop of its own (`simd128_q6_k_relaxed.rs`).
+//!
 //! Of a group's 16 values, as bytes q in 0..64, the even ones are the low halves of 16-bit lanes and the odd ones the high
 //! halves: two `i32x4.dot_i16x8_s` against activations in that order leave the sums of four neighbours in each lane,
 //! which is what a result lane is. The offset of 32 comes off there, then the group's scale multiplies it.
 
 use std::arch::wasm32::*;
+use std::ops::Range;
 
-use super::simd128::{Simd128, load, store, store_bytes, store_ints, widen_scale};
-use super::{QuantRow, Simd};
+use super::QuantRow;
+#[cfg(not(feature = "relaxed-simd"))]
+use super::Simd;
+#[cfg(not(feature = "relaxed-simd"))]
+use super::simd128::Simd128;
+use super::simd128::{load, store, store_bytes, store_ints, widen_scale};
+use super::simd128_q6_k_batch as batch;
 use crate::dense::q6_k::{BLOCK, BYTES, D, QH, SCALES};
 use crate::ops::lanes::LANES;
 use crate::{Dense, DenseInput, OutputRows};
 
 /// Rows at once, far apart for the sake of the prefetcher: see `simd128_gemv.rs`.
-const ROWS: usize = 4;
-/// Tokens that share the unpacked rows.
-const TOKENS: usize = 4;
+pub(super) const ROWS: usize = 4;
+/// With fewer tokens unpacking whole does not pay.
+const MIN_BATCH: usize = 2;
 
 /// Groups of 16 weights in a block.
-const GROUPS: usize = BLOCK / 16;
+pub(super) const GROUPS: usize = BLOCK / 16;
 
-/// Sixteen activations, in the order that the inner loop wants them.
+/// A block's activations, in the order that the inner loops want them: by parity of the group, then by group.
 #[derive(Clone, Copy, Default)]
 #[repr(align(16))] // a load across cache lines costs two
-pub(crate) struct Group {
-    /// Numbers 0, 2, 4 and so on.
-    even: [i16; 8],
-    /// Numbers 1, 3, 5 and so on.
-    odd: [i16; 8],
+pub(crate) struct Arranged {
+    /// Numbers 0, 2, 4 and so on of a group, then 1, 3, 5 and so on.
+    pub(super) halves: [[[i16; 8]; GROUPS]; 2],
     /// 32 * the sums of each four neighbours.
-    offset: [i32; 4],
+    offset: [[[i32; 4]; GROUPS / 2]; 2],
 }
 
 /// A block of each row, unpacked.
 #[repr(align(16))]
-struct Unpacked {
+pub(super) struct Unpacked {
     /// q in 0..64, a group's rows side by side.
-    codes: [[[u8; 16]; ROWS]; GROUPS],
+    pub(super) codes: [[[u8; 16]; ROWS]; GROUPS],
     /// The group scales of the rows.
-    scales: [[i32; ROWS]; GROUPS],
+    pub(super) scales: [[i32; ROWS]; GROUPS],
 }
 
 /// Result lanes of the rows for one token.
-type Lanes = [[f32; LANES]; ROWS];
+pub(super) type Lanes = [[f32; LANES]; ROWS];
 
 /// What the loops keep in L1. Made once for all rows: clearing it costs as much as several blocks, and an engine copies
 /// and clears memory by a call.
 struct Scratch {
     unpacked: Unpacked,
-    lanes: [Lanes; TOKENS],
+    lanes: Lanes,
+}
+
+impl Unpacked {
+    pub(super) fn new() -> Self {
+        Unpacked {
+            codes: [[[0; 16]; ROWS]; GROUPS],
+            scales: [[0; ROWS]; GROUPS],
+        }
+    }
+
+    /// Unpacks a block of each row.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, blocks: [&[u8; BYTES]; ROWS]) {
+        for (r, block) in blocks.into_iter().enumerate() {
+            unpack_codes(block, r, &mut self.codes);
+        }
+        unpack_scales(blocks, &mut self.scales);
+    }
 }
 
 impl Scratch {
     fn new() -> Self {
         Scratch {
-            unpacked: Unpacked {
-                codes: [[[0; 16]; ROWS]; GROUPS],
-                scales: [[0; ROWS]; GROUPS],
-            },
-            lanes: [[[0.0; LANES]; ROWS]; TOKENS],
+            unpacked: Unpacked::new(),
+            lanes: [[0.0; LANES]; ROWS],
         }
     }
 }
 
-/// Fills `groups` from the natural order.
-pub(crate) fn arrange(wide: &[i16], groups: &mut [Group]) {
-    for (x, group) in wide.as_chunks::<16>().0.iter().zip(groups) {
-        for (i, [even, odd]) in x.as_chunks::<2>().0.iter().enumerate() {
-            (group.even[i], group.odd[i]) = (*even, *odd);
-        }
-        for (offset, four) in group.offset.iter_mut().zip(x.as_chunks::<4>().0) {
-            *offset = 32 * four.iter().map(|x| i32::from(*x)).sum::<i32>();
+/// Fills `arranged`, one for each block, from the natural order.
+pub(crate) fn arrange(wide: &[i16], arranged: &mut [Arranged]) {
+    for (x, arranged) in wide.as_chunks::<BLOCK>().0.iter().zip(arranged) {
+        for (g, x) in x.as_chunks::<16>().0.iter().enumerate() {
+            let (s, i) = (g % 2, g / 2);
+            for (j, [even, odd]) in x.as_chunks::<2>().0.iter().enumerate() {
+                arranged.halves[s][2 * i][j] = *even;
+                arranged.halves[s][2 * i + 1][j] = *odd;
+            }
+            for (offset, four) in arranged.offset[s][i].iter_mut().zip(x.as_chunks::<4>().0) {
+                *offset = 32 * four.iter().map(|x| i32::from(*x)).sum::<i32>();
+            }
         }
     }
 }
 
 /// See [`crate::dense_matmul`].
+#[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
 pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
-    let range = out.range();
-    let stream = range.len() / ROWS;
-    let mut scratch = Scratch::new();
-    let mut t = 0;
-    while t < x.n_tokens() {
-        let n = if x.n_tokens() - t < TOKENS { 1 } else { TOKENS };
+    if x.n_tokens() >= MIN_BATCH {
+        return batch::matmul(w, x, out);
+    }
+    for t in 0..x.n_tokens() {
         #[cfg(feature = "relaxed-simd")]
-        if n == 1 {
-            super::simd128_q6_k_relaxed::matvec(w, x, out, t);
-            t += 1;
-            continue;
-        }
-        for r in range.start..range.start + stream {
-            let at = std::array::from_fn(|i| r + i * stream);
-            tile(w, x, out, &mut scratch, at, t, n);
-        }
-        for r in range.start + ROWS * stream..range.end {
-            tile(w, x, out, &mut scratch, [r; ROWS], t, n);
-        }
-        t += n;
+        super::simd128_q6_k_relaxed::matvec(w, x, out, t);
+        #[cfg(not(feature = "relaxed-simd"))]
+        matvec(w, x, out, t);
     }
 }
 
-/// The rows `at` for the tokens t..t + n, where n is 1 or `TOKENS`.
-#[inline(always)]
-fn tile(
-    w: Dense<'_>,
-    x: &DenseInput,
-    out: &mut OutputRows<'_>,
-    scratch: &mut Scratch,
-    at: [usize; ROWS],
-    t: usize,
-    n: usize,
-) {
-    let start = out.range().start;
-    let w = at.map(|r| w.row(r));
-    if n == 1 {
-        rows(w, [x.quant_row(t)], scratch);
-    } else {
-        let tokens: [_; TOKENS] = std::array::from_fn(|i| x.quant_row(t + i));
-        rows(w, tokens, scratch);
-    }
-    for (t, lanes) in (t..t + n).zip(&scratch.lanes) {
-        let (out, scale) = (out.token(t), x.scale(t));
-        for (r, lanes) in at.into_iter().zip(lanes) {
-            out[r - start] = Simd128.sum(Simd128.load(lanes)) / scale;
+/// The rows of `out` for token `t`.
+#[cfg(not(feature = "relaxed-simd"))]
+fn matvec(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>, t: usize) {
+    let range = out.range();
+    let (input, scale) = (x.quant_row(t), x.scale(t));
+    let out = out.token(t);
+    let mut scratch = Scratch::new();
+    for at in tiles(&range) {
+        rows(at.map(|r| w.row(r)), input, &mut scratch);
+        for (r, lanes) in at.into_iter().zip(&scratch.lanes) {
+            out[r - range.start] = Simd128.sum(Simd128.load(lanes)) / scale;
         }
     }
+}
+
+/// `ROWS` rows at a time, a quarter of the matrix apart; rows that are left over are repeated.
+#[inline(always)]
+pub(super) fn tiles(range: &Range<usize>) -> impl Iterator<Item = [usize; ROWS]> {
+    let (start, end, stream) = (range.start, range.end, range.len() / ROWS);
+    let far = (start..start + stream).map(move |r| std::array::from_fn(|i| r + i * stream));
+    far.chain((start + ROWS * stream..end).map(|r| [r; ROWS]))
 }
 
 /// One row for [`super::Kernels::q6_k_row`].
@@ -132,55 +143,71 @@ fn tile(
 pub(super) fn row<const T: usize>(w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T] {
     let mut scratch = Scratch::new();
     x.map(|x| {
-        rows([w; ROWS], [x], &mut scratch);
-        scratch.lanes[0][0]
+        rows([w; ROWS], x, &mut scratch);
+        scratch.lanes[0]
     })
 }
 
-/// The lanes of [`super::Kernels::q6_k_row`] for rows of one length and T tokens, into `scratch.lanes`.
+/// The blocks of rows of one length.
 #[inline(always)]
-fn rows<const T: usize>(w: [&[u8]; ROWS], x: [QuantRow<'_>; T], scratch: &mut Scratch) {
-    let Scratch { unpacked, lanes } = scratch;
+pub(super) fn blocks(w: [&[u8]; ROWS]) -> [&[[u8; BYTES]]; ROWS] {
     let w = w.map(|row| row.as_chunks::<BYTES>().0);
     let n_blocks = w[0].len();
-    let w = w.map(|row| &row[..n_blocks]);
-    let x = x.map(|x| &x.groups.as_chunks::<GROUPS>().0[..n_blocks]);
-    let zero = f32x4_splat(0.0);
-    for lanes in lanes[..T].as_flattened_mut() {
-        lanes
-            .as_chunks_mut()
-            .0
-            .iter_mut()
-            .for_each(|lanes| store(zero, lanes));
-    }
-    for b in 0..n_blocks {
+    w.map(|row| &row[..n_blocks])
+}
+
+/// The lanes of [`super::Kernels::q6_k_row`] for rows of one length, into `scratch.lanes`.
+#[inline(always)]
+fn rows(w: [&[u8]; ROWS], x: QuantRow<'_>, scratch: &mut Scratch) {
+    let Scratch { unpacked, lanes } = scratch;
+    let w = blocks(w);
+    let x = &x.groups[..w[0].len()];
+    clear(lanes);
+    for (b, x) in x.iter().enumerate() {
         let blocks = w.map(|row| &row[b]);
-        for (r, block) in blocks.into_iter().enumerate() {
-            unpack_codes(block, r, &mut unpacked.codes);
+        unpacked.fill(blocks);
+        let d = scales(blocks);
+        for s in 0..2 {
+            add(lanes, b, s, sums(unpacked, x, s), d);
         }
-        unpack_scales(blocks, &mut unpacked.scales);
-        let d = blocks.map(|block| f32x4_splat(widen_scale([block[D], block[D + 1]])));
-        for t in 0..T {
-            for s in 0..2 {
-                for (r, sums) in sums(unpacked, &x[t][b], s).into_iter().enumerate() {
-                    let out = &mut lanes[t][r].as_chunks_mut::<4>().0[2 * (b % 2) + s];
-                    let scaled = f32x4_mul(f32x4_convert_i32x4(sums), d[r]);
-                    store(f32x4_add(load(out), scaled), out);
-                }
-            }
-        }
+    }
+}
+
+/// The scales of blocks.
+#[inline(always)]
+pub(super) fn scales(blocks: [&[u8; BYTES]; ROWS]) -> [v128; ROWS] {
+    blocks.map(
+        #[inline(always)]
+        |block| f32x4_splat(widen_scale([block[D], block[D + 1]])),
+    )
+}
+
+#[inline(always)]
+pub(super) fn clear(lanes: &mut Lanes) {
+    for lanes in lanes.as_flattened_mut().as_chunks_mut::<4>().0 {
+        store(f32x4_splat(0.0), lanes);
+    }
+}
+
+/// Adds block `b`'s sums of the groups of parity `s`.
+#[inline(always)]
+pub(super) fn add(lanes: &mut Lanes, b: usize, s: usize, sums: [v128; ROWS], d: [v128; ROWS]) {
+    for r in 0..ROWS {
+        let out = &mut lanes[r].as_chunks_mut::<4>().0[2 * (b % 2) + s];
+        let scaled = f32x4_mul(f32x4_convert_i32x4(sums[r]), d[r]);
+        store(f32x4_add(load(out), scaled), out);
     }
 }
 
 /// Result lanes of the groups of parity `s`: four for each row. A turn's 8 loads, 4 sums and the mask fit the registers.
 #[inline(always)]
-fn sums(w: &Unpacked, x: &[Group; GROUPS], s: usize) -> [v128; ROWS] {
+fn sums(w: &Unpacked, x: &Arranged, s: usize) -> [v128; ROWS] {
     let low = u16x8_splat(0x00ff);
     let mut acc = [i32x4_splat(0); ROWS];
     for i in 0..GROUPS / 2 {
         let g = 2 * i + s;
-        let (even, odd) = (load(&x[g].even), load(&x[g].odd));
-        let offset = load(&x[g].offset);
+        let (even, odd) = (load(&x.halves[s][2 * i]), load(&x.halves[s][2 * i + 1]));
+        let offset = load(&x.offset[s][i]);
         let v = load(&w.scales[g]);
         let scales = [
             i32x4_shuffle::<0, 0, 0, 0>(v, v),
