@@ -4,7 +4,7 @@
 
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -16,6 +16,7 @@ use sterna_engine::{synthetic, team};
 use sterna_kernels::{DenseType, Isa};
 
 use crate::assets::Assets;
+use crate::commands::compose::{KERNELS_STUB, compose};
 use crate::head_type::HeadType;
 use crate::model_source::{DEMO, load};
 use crate::wasm_command;
@@ -92,6 +93,11 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    /// Write the benchmark as a WASI command and measure nothing, with `--isa simd128` or `simd128-relaxed`; then, for
+    /// example, `wasmtime run bench.wasm --shape bitnet-2b-4t --head q6_k` prints JSON
+    #[arg(short, long, value_name = "PATH", requires = "isa")]
+    output: Option<PathBuf>,
 }
 
 /// Measure and print.
@@ -99,6 +105,9 @@ pub struct Args {
 /// # Errors
 /// An unknown shape, instruction set or optimisation, or memory that does not suffice.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
+    if let Some(path) = &args.output {
+        return write_wasm(args.isa.as_deref(), path, assets);
+    }
     let report = match args.isa.as_deref() {
         Some(SIMD128) => in_wasm(args, SIMD128, assets.bench_wasm, assets.demo_model)?,
         Some(RELAXED) => in_wasm(args, RELAXED, assets.bench_relaxed_wasm, assets.demo_model)?,
@@ -110,6 +119,19 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         print!("{}", table::Table(&report));
     }
     Ok(())
+}
+
+/// Write the benchmark as a component that imports nothing but WASI. It is linked with the engine, and so imports kernels,
+/// which it never asks for.
+fn write_wasm(isa: Option<&str>, path: &Path, assets: &Assets) -> anyhow::Result<()> {
+    let bench = match isa {
+        Some(SIMD128) => assets.bench_wasm,
+        Some(RELAXED) => assets.bench_relaxed_wasm,
+        _ => bail!("--output: only --isa {SIMD128} and {RELAXED} are WebAssembly"),
+    };
+    let stub = (KERNELS_STUB, assets.kernels_stub_wasm);
+    let closed = compose(("sterna:bench", bench), &[stub])?;
+    std::fs::write(path, closed).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result<BenchReport> {

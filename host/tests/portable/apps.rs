@@ -126,7 +126,7 @@ fn components() -> PathBuf {
     )
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("portable");
     fs::create_dir_all(&folder).unwrap();
     folder
@@ -145,7 +145,7 @@ fn once(path: &Path, makers: &[PathBuf], make: impl FnOnce(&Path)) -> PathBuf {
     path.to_owned()
 }
 
-fn succeed(command: &mut Command) {
+pub(crate) fn succeed(command: &mut Command) {
     let (status, stdout, stderr) = run(command);
     assert!(status.success(), "{command:?}: {stdout}{stderr}");
 }

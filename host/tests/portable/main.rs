@@ -9,6 +9,7 @@
 
 mod apps;
 mod batching;
+mod benchmark;
 mod concurrency;
 mod routes;
 mod same_tokens;
