@@ -54,6 +54,7 @@ const LOOPS: [Loop; 6] = [
         component: "kernel_checks-relaxed.wasm",
         has: &[(Mnemonic::Vpmaddubsw, 5 * 8), (Mnemonic::Vpsrlw, 0)],
     },
+    // The tiles of several tokens against Q6_K are the same loop; the shorter one is compared.
     Loop {
         name: "prefill_plain",
         component: "kernel_checks.wasm",
