@@ -29,7 +29,7 @@ pub struct DenseInput {
     rows: Vec<f32>,     // [n_tokens, k], float types
     wide: Aligned<i16>, // [n_tokens, k], quantised types
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    split: Split, // Q6_K
+    split: Split, // Q6_K; in x86-64 for one token
     #[cfg(target_arch = "x86_64")]
     pairs: Vec<q6_k_pairs::PairOfBlocks>, // [n_tokens, k/512 rounded up], Q6_K and several tokens
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -95,11 +95,11 @@ impl DenseInput {
             self.scales.push(isa.quantize_row_wide(x, limit, q));
         }
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        if ty == DenseType::Q6K {
+        if self.has_split() {
             self.split.set(&self.wide);
         }
         #[cfg(target_arch = "x86_64")]
-        if ty == DenseType::Q6K && self.n_tokens > 1 {
+        if self.has_pairs() {
             let n = q6_k_pairs::pairs(k);
             self.pairs.resize(self.n_tokens * n, Default::default());
             for (x, pairs) in self
@@ -122,6 +122,21 @@ impl DenseInput {
                 crate::isa::simd128_q6_k_relaxed::arrange(&self.wide, &mut self.arranged);
             }
         }
+    }
+
+    /// Whether a kernel may take the int16 values by their bytes: in x86-64 those for one token.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[inline(always)]
+    fn has_split(&self) -> bool {
+        let one = cfg!(target_arch = "aarch64") || self.n_tokens == 1;
+        self.ty == DenseType::Q6K && one
+    }
+
+    /// Whether a kernel may take them by pairs of blocks: those for several tokens.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn has_pairs(&self) -> bool {
+        self.ty == DenseType::Q6K && self.n_tokens > 1
     }
 
     pub(super) fn ty(&self) -> DenseType {
@@ -147,13 +162,13 @@ impl DenseInput {
         QuantRow {
             wide: &self.wide[range.clone()],
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            split: if self.ty == DenseType::Q6K {
+            split: if self.has_split() {
                 self.split.row(range)
             } else {
                 SplitRow::default()
             },
             #[cfg(target_arch = "x86_64")]
-            pairs: if self.ty == DenseType::Q6K && self.n_tokens > 1 {
+            pairs: if self.has_pairs() {
                 let n = q6_k_pairs::pairs(self.k);
                 &self.pairs[t * n..][..n]
             } else {

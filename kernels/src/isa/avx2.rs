@@ -229,6 +229,20 @@ impl super::Kernels for Avx2 {
     fn q6_k_row<const T: usize>(self, w: &[u8], x: [super::QuantRow<'_>; T]) -> [[f32; LANES]; T] {
         with_token!(super::avx2_dense::q6_k_row(w, x))
     }
+
+    #[inline(always)]
+    fn q6_k_matmul(
+        self,
+        w: crate::Dense<'_>,
+        x: &crate::DenseInput,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        if x.n_tokens() == 1 {
+            crate::dense::quant_rows(self, w, x, out);
+        } else {
+            with_token!(super::avx2_q6_k::matmul(w, x, out));
+        }
+    }
 }
 
 impl super::TernaryTiles for Avx2 {

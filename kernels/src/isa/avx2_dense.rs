@@ -12,14 +12,14 @@ use crate::ops::lanes::LANES;
 /// The f16 at the start of `bytes`, in all lanes.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn scale(bytes: [u8; 2]) -> __m256 {
+pub(super) fn scale(bytes: [u8; 2]) -> __m256 {
     _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes(bytes)))
 }
 
 /// acc + float(sums) * d
 #[inline]
 #[target_feature(enable = "avx2")]
-fn accumulate(acc: __m256, sums: __m256i, d: __m256) -> __m256 {
+pub(super) fn accumulate(acc: __m256, sums: __m256i, d: __m256) -> __m256 {
     _mm256_add_ps(acc, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), d))
 }
 
@@ -124,7 +124,7 @@ pub(super) fn q6_k_row<const T: usize>(w: &[u8], x: [QuantRow<'_>; T]) -> [[f32;
 
 /// `N` values from `at` on. The bounds are constants once inlined, so the check disappears.
 #[inline(always)]
-fn part<T, const N: usize, const M: usize>(of: &[T; M], at: usize) -> &[T; N] {
+pub(super) fn part<T, const N: usize, const M: usize>(of: &[T; M], at: usize) -> &[T; N] {
     assert!(at + N <= M);
     // SAFETY: in bounds, checked above; the same element type.
     unsafe { &*of.as_ptr().add(at).cast() }
@@ -133,7 +133,7 @@ fn part<T, const N: usize, const M: usize>(of: &[T; M], at: usize) -> &[T; N] {
 /// The four quarters of 32 values q of one half of a block.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn quarters(block: &[u8; q6_k::BYTES], half: usize) -> [__m256i; 4] {
+pub(super) fn quarters(block: &[u8; q6_k::BYTES], half: usize) -> [__m256i; 4] {
     let low0 = load(part(block, 64 * half));
     let low1 = load(part(block, 64 * half + 32));
     let high = load(part(block, q6_k::QH + 32 * half));
@@ -152,7 +152,7 @@ fn quarters(block: &[u8; q6_k::BYTES], half: usize) -> [__m256i; 4] {
 /// Byte indexes that spread int16 number 2k over the low half and 2k + 1 over the high half.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn scale_pair(k: usize) -> __m256i {
+pub(super) fn scale_pair(k: usize) -> __m256i {
     let first = (4 * k) as i16;
     let (low, high) = (first | (first + 1) << 8, (first + 2) | (first + 3) << 8);
     _mm256_set_m128i(_mm_set1_epi16(high), _mm_set1_epi16(low))

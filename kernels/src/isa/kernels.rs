@@ -15,7 +15,7 @@ use crate::{NonZero, OutputRows, QuantizedActivations, Ternary, TernaryColumns};
 pub(crate) struct QuantRow<'a> {
     /// `[k]`, all that the result depends on.
     pub(crate) wide: &'a [i16],
-    /// Only for byte-wise multipliers; empty unless the type is Q6_K.
+    /// Only for byte-wise multipliers; empty unless the type is Q6_K, and in x86-64 unless it is the only token.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) split: SplitRow<'a>,
     /// Only for Q6_K and several tokens, two blocks an element; else empty.

@@ -31,6 +31,8 @@ mod avx2_dense;
 #[cfg(target_arch = "x86_64")]
 mod avx2_gemm;
 #[cfg(target_arch = "x86_64")]
+mod avx2_q6_k;
+#[cfg(target_arch = "x86_64")]
 mod avx2_sparse;
 #[cfg(target_arch = "x86_64")]
 mod avx2_ternary;
