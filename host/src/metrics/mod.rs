@@ -9,7 +9,7 @@ mod exposition;
 mod platform;
 mod register;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -129,6 +129,8 @@ pub struct Metrics {
     pub prompt_tokens: Counter,
     /// Tokens sampled.
     pub generated_tokens: Counter,
+    drafted_tokens: EngineTotal,
+    accepted_tokens: EngineTotal,
     first_token: Histogram,
     between_tokens: Histogram,
     /// Times the engine was started again after a failure.
@@ -136,6 +138,23 @@ pub struct Metrics {
     state: EngineState,
     vllm: Vllm,
     platform: Arc<Platform>,
+}
+
+/// What an engine has counted since it was created. One that was started again counts from 0; the sum goes on.
+#[derive(Default)]
+struct EngineTotal {
+    counter: Counter,
+    seen: AtomicU64,
+}
+
+impl EngineTotal {
+    /// The engine says `total` now.
+    fn follow(&self, total: u64) {
+        let seen = self.seen.swap(total, Ordering::Relaxed);
+        // Less than before is another engine's.
+        self.counter
+            .inc_by(total.checked_sub(seen).unwrap_or(total));
+    }
 }
 
 /// What the engine does now, and what it may do.
@@ -183,6 +202,8 @@ impl Metrics {
             generations_cancelled: Counter::default(),
             prompt_tokens: Counter::default(),
             generated_tokens: Counter::default(),
+            drafted_tokens: EngineTotal::default(),
+            accepted_tokens: EngineTotal::default(),
             // From the demo model on an idle machine to a long queue.
             first_token: seconds(&[
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -272,6 +293,8 @@ impl Metrics {
         state.kv_limit_bytes.set(gauge(stats.kv_limit_bytes));
         let ratio = stats.kv_bytes as f64 / stats.kv_limit_bytes.max(1) as f64;
         state.kv_ratio.set(ratio);
+        self.drafted_tokens.follow(stats.drafted);
+        self.accepted_tokens.follow(stats.accepted);
         if let Some((vllm_waiting, vllm_running, vllm_ratio)) = self.vllm.of_model.get() {
             vllm_waiting.set(queued);
             vllm_running.set(running);
@@ -307,4 +330,18 @@ fn reason_labels(reason: &'static str) -> ReasonLabels {
 
 fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_starts_again_does_not_set_a_counter_back() {
+        let total = EngineTotal::default();
+        for (says, sum) in [(0, 0), (5, 5), (5, 5), (9, 9), (2, 11), (3, 12)] {
+            total.follow(says);
+            assert_eq!(total.counter.get(), sum, "{says}");
+        }
+    }
 }

@@ -64,6 +64,16 @@ impl Metrics {
             self.generated_tokens.clone(),
         );
         ours.register(
+            "drafted_tokens",
+            "Tokens that were guessed and computed with a step",
+            self.drafted_tokens.counter.clone(),
+        );
+        ours.register(
+            "accepted_draft_tokens",
+            "Drafted tokens that were right: each saved its sequence a step",
+            self.accepted_tokens.counter.clone(),
+        );
+        ours.register(
             "time_to_first_token_seconds",
             "Time from the engine being asked to its first token, the queue included",
             self.first_token.clone(),
