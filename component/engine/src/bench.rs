@@ -27,6 +27,9 @@ pub use report::{BenchReport, Decode, Drafting, Machine, Prefill, Spread};
 pub struct BenchOptions {
     /// Prompt tokens, at least 1 (`pp`).
     pub prompt: usize,
+    /// Positions that are cached before the prompt, with made-up keys and values: what a long context costs, without the time
+    /// it takes to compute one.
+    pub depth: usize,
     /// Tokens to generate (`tg`); 0 leaves that measurement out.
     pub generate: usize,
     /// Sequences that generate at the same time, at least 1.
@@ -51,9 +54,10 @@ impl BenchOptions {
     pub fn new(isa: Isa) -> Self {
         BenchOptions {
             prompt: 128,
+            depth: 0,
             generate: 32,
             batch: 1,
-            prefill_chunk: 64,
+            prefill_chunk: isa.prefill_chunk(),
             reps: 3,
             threads: 1,
             isa,
@@ -92,6 +96,9 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
         max_tokens,
         options.optimisations,
     );
+    // One for all repetitions: a server's blocks are used again too.
+    let mut kv = KvCache::new(KvShape::of(&model.config), options.batch);
+    (0..options.batch).try_for_each(|slot| fill(model, &mut kv, slot, options.depth))?;
     let mut rates = Rates::default();
     for rep in 0..=options.reps {
         // Before, between and after them: one more round than repetitions.
@@ -100,6 +107,7 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
         repetition(
             model,
             &mut forward,
+            &mut kv,
             options,
             (rep > 0).then_some(&mut rates),
         )?;
@@ -116,6 +124,7 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
         isa: options.isa.name().to_string(),
         threads,
         prompt: options.prompt,
+        depth: options.depth,
         generate: options.generate,
         batch: options.batch,
         reps: options.reps,
@@ -147,12 +156,15 @@ pub fn machine(isa: Isa, threads: usize, rounds: usize) -> Result<Machine, Engin
 
 fn check(model: &Model, options: &BenchOptions) -> Result<(), EngineError> {
     let context = model.config.context_length;
-    let needed = options.prompt.saturating_add(options.generate);
+    let needed = options
+        .depth
+        .saturating_add(options.prompt)
+        .saturating_add(options.generate);
     if needed <= context {
         return Ok(());
     }
     Err(EngineError::InvalidRequest {
-        field: "prompt, generate".into(),
+        field: "depth, prompt, generate".into(),
         message: format!("need {needed} positions together, the model has {context}"),
     })
 }
@@ -174,16 +186,40 @@ fn pages(_model: &Model, _options: &BenchOptions) -> Option<[u64; 2]> {
     None
 }
 
+/// Cache `depth` positions of `slot`: keys and values of the size that normed states give, no two rows alike.
+fn fill(model: &Model, kv: &mut KvCache, slot: usize, depth: usize) -> Result<(), EngineError> {
+    let KvShape {
+        n_layers,
+        n_kv_heads,
+        head_dim,
+    } = KvShape::of(&model.config);
+    let width = n_kv_heads * head_dim;
+    // A row starts anywhere in it.
+    let numbers: Vec<f32> = (0..width + 4099)
+        .map(|i| (i * 7919 % 4093) as f32 / 2046.5 - 1.0)
+        .collect();
+    kv.reserve(slot, depth)?;
+    for position in 0..depth {
+        for layer in 0..n_layers {
+            let row =
+                |seed: usize| &numbers[(position * 131 + layer * 31 + seed) % 4099..][..width];
+            kv.write(slot, layer, position, row(0), row(1777));
+        }
+    }
+    Ok(())
+}
+
 /// Prefill and decode once, and one sequence's decode where several were asked for.
 fn repetition(
     model: &Model,
     forward: &mut Forward,
+    kv: &mut KvCache,
     options: &BenchOptions,
     rates: Option<&mut Rates>,
 ) -> Result<(), EngineError> {
-    let (prefill_s, decode_s) = generation(model, forward, options, options.batch)?;
+    let (prefill_s, decode_s) = generation(model, forward, kv, options, options.batch)?;
     let one_sequence_s = if options.batch > 1 && options.generate > 0 {
-        Some(generation(model, forward, options, 1)?.1)
+        Some(generation(model, forward, kv, options, 1)?.1)
     } else {
         None
     };
@@ -202,27 +238,28 @@ fn repetition(
 fn generation(
     model: &Model,
     forward: &mut Forward,
+    kv: &mut KvCache,
     options: &BenchOptions,
     batch: usize,
 ) -> Result<(f64, f64), EngineError> {
-    let mut kv = KvCache::new(KvShape::of(&model.config), batch);
     let vocab_size = model.config.vocab_size;
     let mut prefill_s = 0.0;
     let mut last = vec![0; batch];
     for (slot, last) in last.iter_mut().enumerate() {
         // Ids spread over the vocabulary.
         let token = |position: usize| ((position + slot) * 7919 + 13) % vocab_size;
-        let prompt: Vec<BatchToken> = (0..options.prompt)
+        let end = options.depth + options.prompt;
+        let prompt: Vec<BatchToken> = (options.depth..end)
             .map(|position| BatchToken {
                 slot,
                 position,
                 token: u32::try_from(token(position)).unwrap_or(0),
-                wants_logits: position + 1 == options.prompt,
+                wants_logits: position + 1 == end,
             })
             .collect();
         let start = Instant::now();
         for chunk in prompt.chunks(options.prefill_chunk) {
-            let logits = forward.forward(chunk, &mut kv)?;
+            let logits = forward.forward(chunk, kv)?;
             if !logits.is_empty() {
                 *last = choose(options.isa, logits)?;
             }
@@ -232,7 +269,7 @@ fn generation(
         }
     }
     let start = Instant::now();
-    for position in (options.prompt..).take(options.generate) {
+    for position in (options.depth + options.prompt..).take(options.generate) {
         let step: Vec<BatchToken> = (last.iter().enumerate())
             .map(|(slot, &token)| BatchToken {
                 slot,
@@ -241,7 +278,7 @@ fn generation(
                 wants_logits: true,
             })
             .collect();
-        let logits = forward.forward(&step, &mut kv)?;
+        let logits = forward.forward(&step, kv)?;
         for (last, logits) in last.iter_mut().zip(logits.chunks_exact_mut(vocab_size)) {
             *last = choose(options.isa, logits)?;
         }

@@ -58,6 +58,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     prompt: u32,
 
+    /// Positions that are cached before the prompt, with made-up keys and values
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    depth: u32,
+
     /// Tokens to generate
     #[arg(long, value_name = "N", default_value_t = 32)]
     generate: u32,
@@ -66,9 +70,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
 
-    /// Prompt tokens a pass
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    chunk: u32,
+    /// Prompt tokens a pass [default: 256 with AMX, else 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    chunk: Option<u32>,
 
     /// Measured repetitions
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -146,9 +150,12 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     };
     let options = BenchOptions {
         prompt: args.prompt as usize,
+        depth: args.depth as usize,
         generate: args.generate as usize,
         batch: args.batch as usize,
-        prefill_chunk: args.chunk as usize,
+        prefill_chunk: args
+            .chunk
+            .map_or_else(|| isa.prefill_chunk(), |chunk| chunk as usize),
         reps: args.reps as usize,
         threads: args.threads.map_or_else(team::default_threads, usize::from),
         optimisations,
@@ -169,11 +176,11 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
     }
     args.optimisations()?;
     let head = DenseType::from(args.head).name().to_owned();
-    let [prompt, generate, batch, chunk, reps] = [
+    let [prompt, depth, generate, batch, reps] = [
         args.prompt,
+        args.depth,
         args.generate,
         args.batch,
-        args.chunk,
         args.reps,
     ]
     .map(|n| n.to_string());
@@ -185,10 +192,14 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
     let zeros = args.zeros.to_string();
     #[rustfmt::skip]
     let mut command = vec![
-        "sterna_bench", "--shape", shape, "--head", &head, "--isa", isa, "--prompt", &prompt, "--generate", &generate,
-        "--batch", &batch, "--chunk", &chunk, "--reps", &reps, "--without", &args.without,
+        "sterna_bench", "--shape", shape, "--head", &head, "--isa", isa, "--prompt", &prompt, "--depth", &depth,
+        "--generate", &generate, "--batch", &batch, "--reps", &reps, "--without", &args.without,
         "--zeros", &zeros,
     ];
+    let chunk = args.chunk.map(|chunk| chunk.to_string());
+    if let Some(chunk) = &chunk {
+        command.extend(["--chunk", chunk]);
+    }
     if args.speculation {
         command.push("--speculation");
     }

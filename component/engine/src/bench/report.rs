@@ -140,6 +140,8 @@ pub struct BenchReport {
     pub threads: usize,
     /// Prompt tokens.
     pub prompt: usize,
+    /// Positions that were cached before them.
+    pub depth: usize,
     /// Generated tokens.
     pub generate: usize,
     /// Sequences that generated at the same time.

@@ -93,12 +93,26 @@ fn drafting_is_measured_where_asked_for() {
 }
 
 #[test]
-fn what_does_not_fit_the_context_is_refused() {
+fn a_context_can_be_there_before_the_prompt() {
     let options = BenchOptions {
-        prompt: 256,
-        generate: 1,
+        depth: 100,
         ..options()
     };
-    let error = run(&tiny(), &options).unwrap_err().to_string();
-    assert!(error.contains("257") && error.contains("256"), "{error}");
+    let report = run(&tiny(), &options).unwrap();
+    assert_eq!(report.depth, 100);
+    assert!(report.decode.unwrap().tokens_per_s > 0.0);
+}
+
+#[test]
+fn what_does_not_fit_the_context_is_refused() {
+    for (depth, prompt) in [(0, 256), (200, 56)] {
+        let options = BenchOptions {
+            depth,
+            prompt,
+            generate: 1,
+            ..options()
+        };
+        let error = run(&tiny(), &options).unwrap_err().to_string();
+        assert!(error.contains("257") && error.contains("256"), "{error}");
+    }
 }

@@ -12,7 +12,7 @@ use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
-const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--prompt N] [--generate N] \
+const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--depth N] [--prompt N] [--generate N] \
                      [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
                      --shape - takes a GGUF from standard input, --shape PATH a model's file or directory";
 
@@ -75,6 +75,7 @@ fn parse(
             "--head" => head = dense_type(&value)?,
             "--isa" => options.isa = Isa::from_name(&value).map_err(|error| error.to_string())?,
             "--generate" => options.generate = number()?,
+            "--depth" => options.depth = number()?,
             "--prompt" => options.prompt = positive()?,
             "--batch" => options.batch = positive()?,
             "--chunk" => options.prefill_chunk = positive()?,
