@@ -57,7 +57,7 @@ fn attention(c: &mut Criterion) {
     const QUERIES: usize = 4;
     for isa in isas() {
         let mut group = c.benchmark_group(format!("{}/attention", isa.name()));
-        for positions in [512, 4096] {
+        for positions in [128, 1024, 4096] {
             let cache = numbers(positions * HEAD);
             let queries = numbers(QUERIES * HEAD);
             let mut scores = vec![0.0; QUERIES * positions];
@@ -70,6 +70,7 @@ fn attention(c: &mut Criterion) {
                         HEAD,
                         black_box(&queries),
                         &cache,
+                        Some(&[]),
                         0.088,
                         positions,
                         &mut scores,
@@ -81,7 +82,15 @@ fn attention(c: &mut Criterion) {
             });
             group.bench_function(format!("mix{positions}"), |b| {
                 b.iter(|| {
-                    attention_mix(isa, HEAD, black_box(&scores), positions, &cache, &mut mixed)
+                    attention_mix(
+                        isa,
+                        HEAD,
+                        black_box(&scores),
+                        positions,
+                        &cache,
+                        Some(&[]),
+                        &mut mixed,
+                    )
                 });
             });
         }

@@ -192,6 +192,7 @@ fn attention(isa: Isa) {
                     d,
                     &cache[..n_queries * d],
                     &cache,
+                    None,
                     0.088,
                     n,
                     &mut scores,
@@ -205,7 +206,7 @@ fn attention(isa: Isa) {
         (
             "mix",
             undisturbed(passes, |_| {
-                attention_mix(isa, d, &scores, n, &cache, &mut mixed)
+                attention_mix(isa, d, &scores, n, &cache, None, &mut mixed)
             }),
         ),
     ];

@@ -110,7 +110,7 @@ impl<'a> OutputRows<'a> {
 
     /// Token `t`'s results, indexed from `range().start`.
     #[inline]
-    pub(crate) fn token(&mut self, t: usize) -> &mut [f32] {
+    pub fn token(&mut self, t: usize) -> &mut [f32] {
         if t == 0 { self.first } else { self.rest[t - 1] }
     }
 }

@@ -419,9 +419,18 @@ pub(crate) fn attention(
     let run = |isa| {
         // What lies between the rows must stay as it is.
         let mut scores = vec![-7.0; n_queries * stride];
-        attention_scores(isa, head_dim, &q, &cache, 0.088, stride, &mut scores);
+        attention_scores(
+            isa,
+            head_dim,
+            &q,
+            &cache,
+            Some(&q),
+            0.088,
+            stride,
+            &mut scores,
+        );
         let mut mixed = q.clone();
-        attention_mix(isa, head_dim, &scores, stride, &cache, &mut mixed);
+        attention_mix(isa, head_dim, &scores, stride, &cache, Some(&q), &mut mixed);
         (scores, mixed)
     };
     let (expected, actual) = (run(Isa::SCALAR), run(isa));

@@ -26,7 +26,7 @@ pub struct EngineOptions {
     /// Requests that may wait for a slot; a further one is `Overloaded`. Default 64.
     pub max_queue: usize,
     /// Prompt tokens one step takes in at most, over all sequences: what a decoding sequence may wait
-    /// for between two of its tokens. At least 1, default 64.
+    /// for between two of its tokens. At least 1, default `Isa::prefill_chunk`.
     pub prefill_chunk: usize,
     /// Positions of a sequence at most, where the model's own context is too long for this machine.
     pub max_context: Option<usize>,
@@ -53,7 +53,7 @@ impl EngineOptions {
         EngineOptions {
             max_sequences: 8,
             max_queue: 64,
-            prefill_chunk: 64,
+            prefill_chunk: isa.prefill_chunk(),
             max_context: None,
             max_kv_bytes: None,
             speculation: Speculation::Adaptive,

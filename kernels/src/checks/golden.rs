@@ -137,10 +137,10 @@ fn floats(isa: Isa, rng: &mut Rng, fill: Fill, digest: &mut Digest) {
     silu_mul(isa, &x, &y, &mut out);
     digest.floats(&out);
     let mut scores = vec![0.0; 5];
-    attention_scores(isa, 30, &y[..30], &x, 0.18, 0, &mut scores);
+    attention_scores(isa, 30, &y[..30], &x, None, 0.18, 0, &mut scores);
     softmax(isa, &mut scores);
     digest.floats(&scores);
-    attention_mix(isa, 30, &scores, 0, &x, &mut out[..30]);
+    attention_mix(isa, 30, &scores, 0, &x, None, &mut out[..30]);
     digest.floats(&out);
     digest.floats(&y.iter().map(|v| exp_f32(v * 80.0)).collect::<Vec<_>>());
     digest.floats(&y.iter().map(|v| ln_f32(v.abs())).collect::<Vec<_>>());

@@ -124,6 +124,10 @@ impl Simd for Avx2 {
         prefetch_far(at);
     }
     #[inline(always)]
+    fn ask<T>(self, at: &T) {
+        super::prefetch::prefetch(at);
+    }
+    #[inline(always)]
     fn sum(self, v: F32x16) -> f32 {
         with_token!({
             let eight = _mm256_add_ps(v.0, v.1);

@@ -110,6 +110,10 @@ impl Simd for Avx512 {
         prefetch_far(at);
     }
     #[inline(always)]
+    fn ask<T>(self, at: &T) {
+        super::prefetch::prefetch(at);
+    }
+    #[inline(always)]
     fn sum(self, v: F32x16) -> f32 {
         with_token!(super::avx512_sums::tree_sum(v.0))
     }

@@ -58,11 +58,16 @@ pub(crate) trait Kernels: Simd {
     fn relu2_mul(self, gate: &[f32], up: &[f32], out: &mut [f32]);
     fn silu_mul(self, gate: &[f32], up: &[f32], out: &mut [f32]);
     fn add_assign(self, x: &mut [f32], y: &[f32]);
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "sizes, what is read and what is written"
+    )]
     fn attention_scores(
         self,
         head_dim: usize,
         queries: &[f32],
         keys: &[f32],
+        next: Option<&[f32]>,
         scale: f32,
         stride: usize,
         out: &mut [f32],
@@ -73,6 +78,7 @@ pub(crate) trait Kernels: Simd {
         p: &[f32],
         stride: usize,
         values: &[f32],
+        next: Option<&[f32]>,
         acc: &mut [f32],
     );
     fn dense_matmul(self, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
@@ -157,9 +163,9 @@ macro_rules! float_kernels {
             fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> () = $crate::ops::activation::relu2_mul_lanes;
             fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> () = $crate::ops::activation::silu_mul_lanes;
             fn add_assign(x: &mut [f32], y: &[f32]) -> () = $crate::ops::activation::add_assign_lanes;
-            fn attention_scores(head_dim: usize, queries: &[f32], keys: &[f32], scale: f32, stride: usize, out: &mut [f32]) -> ()
+            fn attention_scores(head_dim: usize, queries: &[f32], keys: &[f32], next: Option<&[f32]>, scale: f32, stride: usize, out: &mut [f32]) -> ()
                 = $crate::ops::attention::attention_scores_lanes;
-            fn attention_mix(head_dim: usize, p: &[f32], stride: usize, values: &[f32], acc: &mut [f32]) -> () = $crate::ops::attention::attention_mix_lanes;
+            fn attention_mix(head_dim: usize, p: &[f32], stride: usize, values: &[f32], next: Option<&[f32]>, acc: &mut [f32]) -> () = $crate::ops::attention::attention_mix_lanes;
             fn dense_matmul(w: $crate::Dense<'_>, x: &$crate::DenseInput, out: &mut $crate::OutputRows<'_>) -> ()
                 = $crate::dense::matmul_rows;
         }
@@ -173,6 +179,7 @@ macro_rules! entries {
     ($features:literal $(fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $generic:path;)*) => {
         $(#[inline] fn $name(self, $($arg: $ty),*) -> $ret {
             #[target_feature(enable = $features)]
+            #[allow(clippy::too_many_arguments, reason = "sizes, what is read and what is written")]
             fn entry<S: $crate::isa::Kernels>(s: S, $($arg: $ty),*) -> $ret { $generic(s, $($arg),*) }
             // SAFETY: a token of this type exists only where detection found these features (isa/mod.rs).
             unsafe { entry(self, $($arg),*) }

@@ -226,6 +226,17 @@ impl Isa {
         ListingLimits { rows, columns }
     }
 
+    /// Prompt tokens that one pass should take in where nothing else decides (README.md has the figures).
+    pub fn prefill_chunk(self) -> usize {
+        match self.0 {
+            // Unpacking the weights, and reading them, would take as long as multiplying 64 tokens.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx(_) => 256,
+            // More is hardly faster, and a running completion waits for a pass.
+            _ => 64,
+        }
+    }
+
     /// The name that `from_name` takes.
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -251,6 +262,7 @@ impl Isa {
 /// One method of [`Kernels`] as a method of `Isa`: the single place where the choice is looked at.
 macro_rules! dispatch {
     ($(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {
+        #[allow(clippy::too_many_arguments, reason = "sizes, what is read and what is written")]
         impl Isa {
             $(#[inline] pub(crate) fn $name(self, $($arg: $ty),*) $(-> $ret)? {
                 match self.0 {
@@ -284,8 +296,8 @@ dispatch! {
     fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]);
     fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]);
     fn add_assign(x: &mut [f32], y: &[f32]);
-    fn attention_scores(head_dim: usize, queries: &[f32], keys: &[f32], scale: f32, stride: usize, out: &mut [f32]);
-    fn attention_mix(head_dim: usize, p: &[f32], stride: usize, values: &[f32], acc: &mut [f32]);
+    fn attention_scores(head_dim: usize, queries: &[f32], keys: &[f32], next: Option<&[f32]>, scale: f32, stride: usize, out: &mut [f32]);
+    fn attention_mix(head_dim: usize, p: &[f32], stride: usize, values: &[f32], next: Option<&[f32]>, acc: &mut [f32]);
     fn dense_matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>);
     fn ternary_matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
     fn has_trits5() -> bool;

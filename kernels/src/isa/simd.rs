@@ -37,6 +37,9 @@ pub(crate) trait Simd: Copy {
     fn pow2(self, n: Self::F) -> Self::F;
     /// Hints that the bytes some way behind `at` will be read soon. Never changes a result.
     fn prefetch<T>(self, at: &T);
+    /// Hints that the cache line at `at` will be read soon. Never changes a result.
+    #[inline(always)]
+    fn ask<T>(self, _at: &T) {}
     /// The fixed tree: lanes j and j + 8, then j + 4, j + 2, j + 1.
     fn sum(self, v: Self::F) -> f32;
     /// The tree of four at once.

@@ -6,26 +6,32 @@ use crate::ops::lanes::{LANES, padded};
 
 /// `out[q * stride + p] = scale * (queries[q] . keys[p])` for queries `[n_queries, head_dim]` and keys `[n, head_dim]`.
 ///
-/// All queries that read the same keys are best given together: each key is then loaded once for several of them.
+/// All queries that read the same keys are best given together: each key is then loaded once for several of them. `next` is
+/// for keys that come from memory: what will be read after them, asked for meanwhile. It changes no result.
 ///
 /// # Panics
 /// If `out` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "sizes, what is read and what is written"
+)]
 pub fn attention_scores(
     isa: Isa,
     head_dim: usize,
     queries: &[f32],
     keys: &[f32],
+    next: Option<&[f32]>,
     scale: f32,
     stride: usize,
     out: &mut [f32],
 ) {
-    isa.attention_scores(head_dim, queries, keys, scale, stride, out);
+    isa.attention_scores(head_dim, queries, keys, next, scale, stride, out);
 }
 
 /// `acc[q][d] += p[q * stride] * values[0][d]`, then `p[q * stride + 1] * values[1][d]` and so on, for values
 /// `[n, head_dim]` and acc `[n_queries, head_dim]`.
 ///
-/// Positions are added in order, so cutting them into several calls changes no bit.
+/// Positions are added in order, so cutting them into several calls changes no bit. `next` is as in [`attention_scores`].
 ///
 /// # Panics
 /// If `p` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
@@ -35,17 +41,38 @@ pub fn attention_mix(
     p: &[f32],
     stride: usize,
     values: &[f32],
+    next: Option<&[f32]>,
     acc: &mut [f32],
 ) {
-    isa.attention_mix(head_dim, p, stride, values, acc);
+    isa.attention_mix(head_dim, p, stride, values, next, acc);
+}
+
+/// Numbers that are asked for ahead of their use (8 KB): no hardware prefetcher follows from the end of a block to the next.
+const AHEAD: usize = 2048;
+
+/// What lies [`AHEAD`] of `rows[at..at + len]`, where `next` follows `rows`: all of it or nothing.
+#[inline(always)]
+fn ahead<'a>(rows: &'a [f32], next: Option<&'a [f32]>, at: usize, len: usize) -> &'a [f32] {
+    let at = at + AHEAD;
+    let ahead = match (at.checked_sub(rows.len()), next) {
+        (_, None) => None,
+        (None, _) => rows.get(at..at + len),
+        (Some(at), Some(next)) => next.get(at..at + len),
+    };
+    ahead.unwrap_or_default()
 }
 
 #[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "sizes, what is read and what is written"
+)]
 pub(crate) fn attention_scores_lanes<S: Simd>(
     s: S,
     d: usize,
     queries: &[f32],
     keys: &[f32],
+    next: Option<&[f32]>,
     scale: f32,
     stride: usize,
     out: &mut [f32],
@@ -53,44 +80,66 @@ pub(crate) fn attention_scores_lanes<S: Simd>(
     if d == 0 {
         return out.fill(0.0);
     }
-    let n_queries = queries.len() / d;
-    let mut q = 0;
-    while q < n_queries {
-        let (queries, out) = (&queries[q * d..], &mut out[q * stride..]);
-        q += match n_queries - q {
-            4.. if S::MANY_REGISTERS => scores::<S, 4>(s, d, queries, keys, scale, stride, out),
-            2.. if S::MANY_REGISTERS => scores::<S, 2>(s, d, queries, keys, scale, stride, out),
-            _ => scores::<S, 1>(s, d, queries, keys, scale, stride, out),
-        };
+    let n = keys.len() / d;
+    let mut p = 0;
+    // Few positions at a time, so that the keys stay in the nearest cache until all queries have met them.
+    while p < n {
+        let len = if n - p >= 4 { 4 } else { 1 };
+        let mut ahead = ahead(keys, next, p * d, len * d);
+        let keys = &keys[p * d..][..len * d];
+        let mut q = 0;
+        while q < queries.len() / d {
+            let (queries, out) = (&queries[q * d..], &mut out[q * stride + p..]);
+            let left = queries.len() / d;
+            let ahead = std::mem::take(&mut ahead);
+            q += match (len, left) {
+                (4, 4..) if S::MANY_REGISTERS => {
+                    scores::<S, 4, 4>(s, d, queries, keys, ahead, scale, stride, out)
+                }
+                (4, 2..) if S::MANY_REGISTERS => {
+                    scores::<S, 2, 4>(s, d, queries, keys, ahead, scale, stride, out)
+                }
+                (4, _) => scores::<S, 1, 4>(s, d, queries, keys, ahead, scale, stride, out),
+                (_, 4..) if S::MANY_REGISTERS => {
+                    scores::<S, 4, 1>(s, d, queries, keys, ahead, scale, stride, out)
+                }
+                _ => scores::<S, 1, 1>(s, d, queries, keys, ahead, scale, stride, out),
+            };
+        }
+        p += len;
     }
 }
 
-/// The first Q queries; returns Q. Four positions at once: each pair has its own sum, so their additions overlap.
+/// The first Q queries and K keys; returns Q. Each pair has its own sum, so their additions overlap. Asks for `ahead`, as many
+/// numbers as K keys, or none.
 #[inline(always)]
-fn scores<S: Simd, const Q: usize>(
+#[allow(
+    clippy::too_many_arguments,
+    reason = "sizes, what is read and what is written"
+)]
+fn scores<S: Simd, const Q: usize, const K: usize>(
     s: S,
     d: usize,
     queries: &[f32],
     keys: &[f32],
+    ahead: &[f32],
     scale: f32,
     stride: usize,
     out: &mut [f32],
 ) -> usize {
     let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q * d..][..d]);
-    let n = keys.len() / d;
-    let mut p = 0;
-    while p + 4 <= n {
-        let sums = dots::<S, Q, 4>(s, queries, &keys[p * d..]);
-        for (q, sums) in sums.into_iter().enumerate() {
-            let dots = s.sum4(sums).map(|dot| dot * scale);
-            out[q * stride + p..][..4].copy_from_slice(&dots);
-        }
-        p += 4;
-    }
-    for p in p..n {
-        let sums = dots::<S, Q, 1>(s, queries, &keys[p * d..]);
-        for (q, [sum]) in sums.into_iter().enumerate() {
-            out[q * stride + p] = s.sum(sum) * scale;
+    for (q, sums) in dots::<S, Q, K>(s, queries, keys, ahead)
+        .into_iter()
+        .enumerate()
+    {
+        let out = &mut out[q * stride..][..K];
+        match *sums.as_slice() {
+            [a, b, c, d] => out.copy_from_slice(&s.sum4([a, b, c, d]).map(|dot| dot * scale)),
+            _ => {
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    *out = s.sum(sum) * scale;
+                }
+            }
         }
     }
     Q
@@ -102,8 +151,10 @@ fn dots<S: Simd, const Q: usize, const K: usize>(
     s: S,
     queries: [&[f32]; Q],
     keys: &[f32],
+    ahead: &[f32],
 ) -> [[S::F; K]; Q] {
     let d = queries[0].len();
+    let ahead: [&[f32]; K] = std::array::from_fn(|k| ahead.get(k * d..).unwrap_or_default());
     let queries: [_; Q] = std::array::from_fn(|q| queries[q].as_chunks::<LANES>());
     let keys: [_; K] = std::array::from_fn(|k| keys[k * d..][..d].as_chunks::<LANES>());
     let mut acc = [[s.splat(0.0); K]; Q];
@@ -112,6 +163,12 @@ fn dots<S: Simd, const Q: usize, const K: usize>(
             #[inline(always)]
             |k| s.load(&keys[k].0[i]),
         );
+        // Spread among the multiplications: a core waits for some dozens of lines only, and then for the next request.
+        for ahead in ahead {
+            if let Some(line) = ahead.get(i * LANES) {
+                s.ask(line);
+            }
+        }
         for q in 0..Q {
             let query = s.load(&queries[q].0[i]);
             for n in 0..K {
@@ -131,33 +188,50 @@ fn dots<S: Simd, const Q: usize, const K: usize>(
 }
 
 #[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "sizes, what is read and what is written"
+)]
 pub(crate) fn attention_mix_lanes<S: Simd>(
     s: S,
     d: usize,
     p: &[f32],
     stride: usize,
     values: &[f32],
+    next: Option<&[f32]>,
     acc: &mut [f32],
 ) {
     if d == 0 {
         return;
     }
     let n_queries = acc.len() / d;
-    let mut q = 0;
-    while q < n_queries {
-        let (p, acc) = (&p[q * stride..], &mut acc[q * d..]);
-        q += match n_queries - q {
-            4.. if S::MANY_REGISTERS => mix::<S, 4>(s, d, p, stride, values, acc),
-            2.. if S::MANY_REGISTERS => mix::<S, 2>(s, d, p, stride, values, acc),
-            _ => mix::<S, 1>(s, d, p, stride, values, acc),
-        };
+    let n = values.len() / d;
+    // Few positions at a time, so that the values stay in the nearest cache until all queries have met them.
+    for at in (0..n).step_by(MIX_POSITIONS) {
+        let len = MIX_POSITIONS.min(n - at) * d;
+        let mut ahead = ahead(values, next, at * d, len);
+        let values = &values[at * d..][..len];
+        let mut q = 0;
+        while q < n_queries {
+            let (p, acc) = (&p[q * stride + at..], &mut acc[q * d..]);
+            let ahead = std::mem::take(&mut ahead);
+            q += match n_queries - q {
+                4.. if S::MANY_REGISTERS => mix::<S, 4>(s, d, p, stride, values, ahead, acc),
+                2.. if S::MANY_REGISTERS => mix::<S, 2>(s, d, p, stride, values, ahead, acc),
+                _ => mix::<S, 1>(s, d, p, stride, values, ahead, acc),
+            };
+        }
     }
 }
+
+/// Positions that pass while an accumulator is in registers.
+const MIX_POSITIONS: usize = 16;
 
 /// Vectors of an accumulator that stay in registers.
 const COLUMNS: usize = 4;
 
-/// The first Q queries; returns Q. 64 columns of each accumulator stay in registers while the positions pass.
+/// The first Q queries; returns Q. 64 columns of each accumulator stay in registers while the positions pass. Asks for `ahead`,
+/// as many numbers as `values`, or none.
 #[inline(always)]
 fn mix<S: Simd, const Q: usize>(
     s: S,
@@ -165,6 +239,7 @@ fn mix<S: Simd, const Q: usize>(
     p: &[f32],
     stride: usize,
     values: &[f32],
+    ahead: &[f32],
     acc: &mut [f32],
 ) -> usize {
     let n = values.len() / d;
@@ -183,6 +258,11 @@ fn mix<S: Simd, const Q: usize>(
                 #[inline(always)]
                 |c| s.load(&row[c]),
             );
+            for c in 0..COLUMNS {
+                if let Some(line) = ahead.get(i * d + column + c * LANES) {
+                    s.ask(line);
+                }
+            }
             for q in 0..Q {
                 let p = s.splat(p[q][i]);
                 for c in 0..COLUMNS {
@@ -238,7 +318,7 @@ mod tests {
         let q: Vec<f32> = (0..n_queries * d).map(|i| i as f32).collect();
         let keys: Vec<f32> = (0..n * d).map(|i| (i % 4) as f32).collect();
         let mut out = vec![-1.0; (n_queries - 1) * stride + n];
-        attention_scores(Isa::SCALAR, d, &q, &keys, 0.5, stride, &mut out);
+        attention_scores(Isa::SCALAR, d, &q, &keys, None, 0.5, stride, &mut out);
         for (at, out) in out.iter().enumerate() {
             let (query, p) = (at / stride, at % stride);
             if p < n {
@@ -250,7 +330,7 @@ mod tests {
         }
         let mut acc = vec![1.0; 2 * d];
         let p = [2.0, 3.0, 9.0, 4.0, 5.0];
-        attention_mix(Isa::SCALAR, d, &p, 3, &keys[..2 * d], &mut acc);
+        attention_mix(Isa::SCALAR, d, &p, 3, &keys[..2 * d], None, &mut acc);
         for (at, acc) in acc.iter().enumerate() {
             let (p, i) = (&p[at / d * 3..], at % d);
             assert_eq!(*acc, 1.0 + p[0] * keys[i] + p[1] * keys[d + i]);
@@ -263,9 +343,25 @@ mod tests {
         let values: Vec<f32> = (0..9 * 70).map(|_| rng.unit()).collect();
         let p: Vec<f32> = (0..9).map(|_| rng.unit()).collect();
         let (mut whole, mut cut) = (vec![0.0; 70], vec![0.0; 70]);
-        attention_mix(Isa::SCALAR, 70, &p, 9, &values, &mut whole);
-        attention_mix(Isa::SCALAR, 70, &p[..4], 4, &values[..4 * 70], &mut cut);
-        attention_mix(Isa::SCALAR, 70, &p[4..], 5, &values[4 * 70..], &mut cut);
+        attention_mix(Isa::SCALAR, 70, &p, 9, &values, None, &mut whole);
+        attention_mix(
+            Isa::SCALAR,
+            70,
+            &p[..4],
+            4,
+            &values[..4 * 70],
+            None,
+            &mut cut,
+        );
+        attention_mix(
+            Isa::SCALAR,
+            70,
+            &p[4..],
+            5,
+            &values[4 * 70..],
+            None,
+            &mut cut,
+        );
         assert_eq!(whole, cut);
     }
 }

@@ -1,14 +1,22 @@
-//! Attention of a mixed batch over the cache: one task for each token and kv head.
+//! Attention of a mixed batch over the cache: one task for each run of neighbouring tokens and kv head.
+//!
+//! Keys and values of a long context are more than a cache holds, so a block of them is read once for all tokens of a task.
 
 use std::cell::RefCell;
 
-use sterna_kernels::{attention_mix, attention_scores, softmax};
+use sterna_kernels::{Isa, OutputRows, attention_mix, attention_scores, softmax};
 
-use super::pass::{Machine, PassShape, Place};
+use super::pass::{Machine, PassShape, Place, internal};
+use crate::error::EngineError;
 use crate::kv::{BLOCK, Cached};
 
+/// Tokens of a task at most.
+const MAX_TOKENS: usize = 8;
+/// Scores of a task, in numbers (512 KiB), save where one token has more: they stay in the second level of cache.
+const MAX_SCORES: usize = 1 << 17;
+
 thread_local! {
-    /// Attention scores of the heads of a task, kept for the next: `[heads_per_kv, positions]`.
+    /// Attention scores of a task, kept for the next: `[n_tokens, heads_per_kv, positions]`.
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -22,47 +30,116 @@ pub(super) fn attention(
     q: &[f32],
     cache: &impl Cached,
     out: &mut [f32],
-) {
+) -> Result<(), EngineError> {
     let PassShape {
         n_heads,
         n_kv_heads,
         head_dim,
         ..
     } = *shape;
-    let isa = machine.isa;
-    // 1/sqrt(head_dim); the square root is exact in IEEE, so the same everywhere.
-    let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
-    // A task is a token and a kv head, with the query heads that share it: [heads_per_kv, head_dim].
+    // The query heads that share a kv head: [heads_per_kv, head_dim].
     let group = n_heads / n_kv_heads * head_dim;
-    let tasks: Vec<_> = q
-        .chunks_exact(group)
-        .zip(out.chunks_exact_mut(group))
-        .enumerate()
-        .collect();
+    let mut tasks = Vec::new();
+    let (mut q, mut out) = (q, out);
+    for run in places.chunk_by(|a, b| (a.sequence, a.position + 1) == (b.sequence, b.position)) {
+        let positions = run.last().map_or(1, |last| last.position + 1);
+        let tokens = MAX_SCORES / (n_heads / n_kv_heads * positions);
+        for places in run.chunks(tokens.clamp(1, MAX_TOKENS)) {
+            let width = places.len() * shape.q_size();
+            let (queries, rest) = q.split_at(width);
+            q = rest;
+            let (outputs, rest) = out.split_at_mut(width);
+            out = rest;
+            let outputs =
+                OutputRows::new(outputs, places.len(), shape.q_size()).map_err(internal)?;
+            tasks.extend(
+                outputs
+                    .chunks(group)
+                    .into_iter()
+                    .map(|out| (places, queries, out)),
+            );
+        }
+    }
     let work = places
         .iter()
         .map(|place| (place.position + 1) * n_heads * head_dim * 2)
         .sum();
-    machine
-        .team
-        .for_each(tasks, work, |(index, (queries, out))| {
-            let (place, kv_head) = (places[index / n_kv_heads], index % n_kv_heads);
-            let n = place.position + 1;
-            let blocks = cache.read(place.sequence, layer, kv_head, n);
-            SCORES.with_borrow_mut(|scores| {
-                // [heads_per_kv, positions]
-                scores.resize(n_heads / n_kv_heads * n, 0.0);
-                for (block, (keys, _)) in blocks.clone().enumerate() {
-                    let scores = &mut scores[block * BLOCK..];
-                    attention_scores(isa, head_dim, queries, keys, scale, n, scores);
-                }
-                scores
-                    .chunks_exact_mut(n)
-                    .for_each(|scores| softmax(isa, scores));
-                out.fill(0.0);
-                for (block, (_, values)) in blocks.enumerate() {
-                    attention_mix(isa, head_dim, &scores[block * BLOCK..], n, values, out);
-                }
-            });
+    machine.team.for_each(tasks, work, |(places, q, mut out)| {
+        let kv_head = out.range().start / group;
+        let blocks = places
+            .last()
+            .map(|last| cache.read(last.sequence, layer, kv_head, last.position + 1));
+        SCORES.with_borrow_mut(|scores| {
+            attend(
+                machine.isa,
+                shape,
+                blocks.into_iter().flatten(),
+                places,
+                q,
+                &mut out,
+                scores,
+            );
         });
+    });
+    Ok(())
+}
+
+/// The query heads of one kv head, those of the columns of `out`: `q` `[n_tokens, n_heads, head_dim]`, `places` neighbours in
+/// one sequence.
+fn attend<'a>(
+    isa: Isa,
+    shape: &PassShape,
+    blocks: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
+    places: &[Place],
+    q: &[f32],
+    out: &mut OutputRows<'_>,
+    scores: &mut Vec<f32>,
+) {
+    // 1/sqrt(head_dim); the square root is exact in IEEE, so the same everywhere.
+    let scale = (1.0 / (shape.head_dim as f64).sqrt()) as f32;
+    let (d, columns) = (shape.head_dim, out.range());
+    let heads = columns.len() / d;
+    // [n_tokens, heads, positions]
+    let stride = places.last().map_or(0, |last| last.position + 1);
+    scores.resize(places.len() * heads * stride, 0.0);
+    // The last token first, since it sees the most: its reads bring a block in for the others.
+    let tokens = || {
+        places
+            .iter()
+            .map(|place| place.position + 1)
+            .enumerate()
+            .rev()
+    };
+    let first_values = blocks.clone().next().map_or(&[][..], |(_, values)| values);
+    let mut rest = blocks.clone().enumerate().peekable();
+    while let Some((block, (keys, _))) = rest.next() {
+        let next = rest.peek().map_or(first_values, |(_, (keys, _))| keys);
+        for (token, n) in tokens() {
+            let keys = &keys[..seen(n, block) * d];
+            let q = &q[token * shape.q_size()..][columns.clone()];
+            let scores = &mut scores[token * heads * stride + block * BLOCK..];
+            let next = (token + 1 == places.len()).then_some(next);
+            attention_scores(isa, d, q, keys, next, scale, stride, scores);
+        }
+    }
+    for (token, n) in tokens() {
+        let rows = scores[token * heads * stride..].chunks_mut(stride);
+        rows.take(heads).for_each(|row| softmax(isa, &mut row[..n]));
+        out.token(token).fill(0.0);
+    }
+    let mut rest = blocks.enumerate().peekable();
+    while let Some((block, (_, values))) = rest.next() {
+        let next = rest.peek().map_or(&[][..], |(_, (_, values))| values);
+        for (token, n) in tokens() {
+            let values = &values[..seen(n, block) * d];
+            let p = &scores[token * heads * stride + block * BLOCK..];
+            let next = (token + 1 == places.len()).then_some(next);
+            attention_mix(isa, d, p, stride, values, next, out.token(token));
+        }
+    }
+}
+
+/// Positions of a block that a token sees which sees `n` in all.
+fn seen(n: usize, block: usize) -> usize {
+    n.saturating_sub(block * BLOCK).min(BLOCK)
 }

@@ -323,7 +323,7 @@ impl Pass {
             &b.q[..n * q_size],
             cache,
             attended,
-        );
+        )?;
         let attended = match weights.sub_norm {
             Some(norm) => norm_rows(isa, attended, norm, rms_norm_eps, &mut b.normed),
             None => attended,
