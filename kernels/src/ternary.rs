@@ -35,18 +35,32 @@ pub enum TernaryLayout {
     /// in place. Code 3, which no converter writes, counts as +2 on every path.
     #[default]
     I2S,
-    /// Three weights in five bits, rows interleaved by fours (README.md); [`crate::pack_trits5`] makes it.
+    /// Three weights in five bits (README.md); [`crate::pack_trits5`] makes it.
     T5,
 }
 
 impl TernaryLayout {
+    /// Every layout.
+    pub const ALL: [TernaryLayout; 2] = [TernaryLayout::I2S, TernaryLayout::T5];
+
+    /// The name in options and messages: `i2_s` or `t5`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TernaryLayout::I2S => "i2_s",
+            TernaryLayout::T5 => "t5",
+        }
+    }
+
+    /// The layout of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|layout| layout.name() == name)
+    }
+
     /// Bytes of a matrix; `usize::MAX` where they cannot be counted.
     pub const fn bytes(self, rows: usize, cols: usize) -> usize {
         match self {
             TernaryLayout::I2S => rows.saturating_mul(Ternary::row_bytes(cols)),
-            TernaryLayout::T5 => rows
-                .div_ceil(trits5::ROWS)
-                .saturating_mul(trits5::quad_bytes(cols)),
+            TernaryLayout::T5 => rows.saturating_mul(trits5::row_bytes(cols)),
         }
     }
 }
@@ -129,16 +143,17 @@ impl<'a> Ternary<'a> {
         }
     }
 
-    /// T5: the four rows `4 * quad..`.
-    pub(crate) fn quad(&self, quad: usize) -> &'a [u8] {
-        &self.quads_from(quad)[..trits5::quad_bytes(self.cols)]
+    /// T5: row `r`.
+    #[inline]
+    pub(crate) fn trits5_row(&self, r: usize) -> &'a [u8] {
+        &self.trits5_rows_from(r)[..trits5::row_bytes(self.cols)]
     }
 
-    /// T5: the rows from `4 * quad` on.
+    /// T5: the rows from `r` on.
     #[inline]
-    pub(crate) fn quads_from(&self, quad: usize) -> &'a [u8] {
+    pub(crate) fn trits5_rows_from(&self, r: usize) -> &'a [u8] {
         debug_assert_eq!(self.layout, TernaryLayout::T5);
-        &self.packed[quad * trits5::quad_bytes(self.cols)..]
+        &self.packed[r * trits5::row_bytes(self.cols)..]
     }
 
     /// Output size.
@@ -160,6 +175,16 @@ impl<'a> Ternary<'a> {
     pub fn packed_range(&self) -> (usize, usize) {
         let start = self.packed.as_ptr() as usize;
         (start, start + self.packed.len())
+    }
+
+    /// Row `r` in whatever layout.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn row_bytes_of(&self, r: usize) -> &'a [u8] {
+        match self.layout {
+            TernaryLayout::I2S => self.row(r).as_flattened(),
+            TernaryLayout::T5 => self.trits5_row(r),
+        }
     }
 
     /// I2_S: the blocks of row `r`.

@@ -202,6 +202,15 @@ impl super::Kernels for Avx2 {
         }
     }
 
+    fn trits5_unpack(self, w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+        /// The same code, of which the compiler makes 256-bit vectors.
+        #[target_feature(enable = "avx2")]
+        fn unpack(w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+            crate::trits5::unpack_rows(w, rows, out);
+        }
+        with_token!(unpack(w, rows, out));
+    }
+
     fn ternary_rows(
         self,
         w: crate::Ternary<'_>,

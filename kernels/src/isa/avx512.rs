@@ -153,11 +153,29 @@ impl super::Kernels for Avx512 {
         out: &mut crate::OutputRows<'_>,
     ) {
         assert!(self.has_trits5(), "asked for before");
-        let cols = w.cols();
-        crate::trits5::matmul_quads(w, x, out, |w, q| {
-            // SAFETY: `self` proves all features but VBMI, and that is asserted above.
-            unsafe { super::avx512_trits5::quad(w, q, cols) }
-        });
+        // SAFETY: `self` proves all features but VBMI, and that is asserted above.
+        unsafe { super::avx512_trits5::matmul(w, x, out) };
+    }
+
+    fn trits5_rows(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        rows: &[u32],
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        assert!(self.has_trits5(), "asked for before");
+        // SAFETY: `self` proves all features but VBMI, and that is asserted above.
+        unsafe { super::avx512_trits5::rows(w, x, rows, out) };
+    }
+
+    fn trits5_unpack(self, w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+        if self.has_trits5() {
+            // SAFETY: `self` proves all features but VBMI, and that is asked for above.
+            unsafe { super::avx512_trits5_unpack::unpack(w, rows, out) };
+        } else {
+            self.0.trits5_unpack(w, rows, out);
+        }
     }
 
     fn ternary_rows(

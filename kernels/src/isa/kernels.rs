@@ -93,6 +93,21 @@ pub(crate) trait Kernels: Simd {
     fn trits5_matmul(self, _: Ternary<'_>, _: &QuantizedActivations, _: &mut OutputRows<'_>) {
         unreachable!("this instruction set unpacks T5");
     }
+    /// The rows `rows` of a matrix in layout T5 as I2_S rows.
+    #[inline]
+    fn trits5_unpack(self, w: Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+        crate::trits5::unpack_rows(w, rows, out);
+    }
+    /// `ternary_rows` for layout T5. Called only where `has_trits5`.
+    fn trits5_rows(
+        self,
+        _: Ternary<'_>,
+        _: &QuantizedActivations,
+        _: &[u32],
+        _: &mut OutputRows<'_>,
+    ) {
+        unreachable!("this instruction set unpacks T5");
+    }
     /// The product for listed rows alone; see [`crate::ternary_matmul_rows`].
     #[inline]
     fn ternary_rows(

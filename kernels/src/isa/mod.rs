@@ -55,6 +55,8 @@ mod avx512_sparse;
 mod avx512_sums;
 #[cfg(target_arch = "x86_64")]
 mod avx512_trits5;
+#[cfg(target_arch = "x86_64")]
+mod avx512_trits5_unpack;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -237,6 +239,12 @@ impl Isa {
         }
     }
 
+    /// Whether decoding multiplies matrices of this layout where they lie. Where not, rows are unpacked first: the same
+    /// bits, some times slower.
+    pub fn has_loop_for(self, layout: crate::TernaryLayout) -> bool {
+        layout == crate::TernaryLayout::I2S || self.has_trits5()
+    }
+
     /// The name that `from_name` takes.
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -302,6 +310,8 @@ dispatch! {
     fn ternary_matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
     fn has_trits5() -> bool;
     fn trits5_matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>);
+    fn trits5_unpack(w: Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]);
+    fn trits5_rows(w: Ternary<'_>, x: &QuantizedActivations, rows: &[u32], out: &mut OutputRows<'_>);
     fn ternary_rows(w: Ternary<'_>, x: &QuantizedActivations, rows: &[u32], out: &mut OutputRows<'_>);
     fn ternary_columns(w: TernaryColumns<'_>, x: &QuantizedActivations, nonzero: &NonZero, out: &mut OutputRows<'_>);
 }

@@ -24,7 +24,7 @@ pub(super) struct RowsAhead<'a> {
 impl<'a> RowsAhead<'a> {
     #[inline]
     pub(super) fn new(w: crate::Ternary<'a>, rows: &'a [u32]) -> Self {
-        let lines = crate::Ternary::row_bytes(w.cols()).div_ceil(64);
+        let lines = (w.layout().bytes(1, w.cols())).div_ceil(64);
         let ahead = (LINES_AHEAD / lines).max(1);
         rows.iter().take(ahead).for_each(|row| ask(w, *row));
         RowsAhead { w, rows, ahead }
@@ -41,7 +41,7 @@ impl<'a> RowsAhead<'a> {
 
 #[inline]
 fn ask(w: crate::Ternary<'_>, row: u32) {
-    for line in w.row(row as usize).chunks(2) {
+    for line in w.row_bytes_of(row as usize).chunks(64) {
         prefetch(&line[0]);
     }
 }

@@ -109,7 +109,7 @@ pub fn pack_columns(w: Ternary<'_>, tile: usize, out: &mut [Line]) {
     let first = tile * TILE;
     assert!(first < w.rows(), "no such tile");
     let rows = first..w.rows().min(first + TILE);
-    with_i2s_rows(w, rows, |w| pack_i2s_columns(w, first, out));
+    with_i2s_rows(Isa::SCALAR, w, rows, |w| pack_i2s_columns(w, first, out));
 }
 
 fn pack_i2s_columns(w: Ternary<'_>, first: usize, out: &mut [Line]) {

@@ -36,13 +36,11 @@ pub fn ternary_matmul_rows(
     );
     match w.layout() {
         TernaryLayout::I2S => isa.ternary_rows(w, x, rows, &mut out),
-        // Rows by fours are no layout for single rows: correct, and not fast.
+        TernaryLayout::T5 if isa.has_trits5() => isa.trits5_rows(w, x, rows, &mut out),
         TernaryLayout::T5 => {
-            for &row in rows {
-                let row = row as usize;
-                with_i2s_rows(w, row..row + 1, |w| {
-                    isa.ternary_rows(w, x, &[row as u32], &mut out);
-                });
+            for run in rows.chunk_by(|a, b| a + 1 == *b) {
+                let rows = run[0] as usize..run[0] as usize + run.len();
+                with_i2s_rows(isa, w, rows, |w| isa.ternary_rows(w, x, run, &mut out));
             }
         }
     }
