@@ -22,6 +22,7 @@ pub mod memory_budget;
 pub mod metrics;
 pub mod model_source;
 pub mod pre_init;
+mod private_copies;
 pub mod process;
 pub mod sandbox;
 pub mod server;

@@ -15,6 +15,7 @@ use sterna_kernels::Isa;
 
 use crate::assets::Assets;
 use crate::driven_engine::{EngineSource, LinkedEngines};
+use crate::private_copies;
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 use crate::weight_pages;
 
@@ -56,11 +57,11 @@ pub struct ModelArgs {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, skip-zeros, down-copy,
-    /// speculation. They change speed and memory, never
-    /// what is generated
-    #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST", default_value = "")]
-    pub without: String,
+    /// Optimisations to switch off, separated by commas: huge-pages, skip-zeros, down-copy, speculation. They change
+    /// speed and memory, never what is generated [default: nothing; under a memory limit, as in a pod, huge-pages and
+    /// down-copy, which hold copies of a model file's weights]
+    #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST")]
+    pub without: Option<String>,
 
     /// Bytes one engine may take: of a baked model its whole memory, of a model file the keys and values
     /// [default: no limit]
@@ -139,7 +140,7 @@ impl ModelArgs {
                 "--model-name (or STERNA_MODEL_NAME) has no effect on a baked model; give it to `sterna bake`"
             );
         }
-        if !self.without.is_empty() {
+        if self.without.as_deref().is_some_and(|list| !list.is_empty()) {
             bail!("--without (or STERNA_WITHOUT) has no effect on a baked model");
         }
         // The sandbox's own kernels, named as it names them: nothing is lent.
@@ -157,7 +158,7 @@ impl ModelArgs {
             max_memory: self
                 .max_instance_memory
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-            optimisations: self.optimisations()?,
+            optimisations: Optimisations::ALL,
         };
         Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }
@@ -169,7 +170,8 @@ impl ModelArgs {
     }
 
     fn optimisations(&self) -> anyhow::Result<Optimisations> {
-        Optimisations::without(&self.without)
+        let (without, model) = (self.without.as_deref(), self.model.as_deref());
+        private_copies::optimisations(without, model, private_copies::memory_is_limited)
             .map_err(anyhow::Error::msg)
             .context("--without (or STERNA_WITHOUT)")
     }

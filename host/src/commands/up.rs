@@ -13,6 +13,7 @@ use clap::Parser;
 
 use crate::assets::Assets;
 use crate::commands::serve;
+use crate::private_copies::COPYING;
 use crate::sandbox::AppFile;
 
 /// Serve the image's own model, with the arguments and environment Spin's operator gives to `spin up`
@@ -167,13 +168,13 @@ impl Started {
                 IMAGE_FILES.join(", /")
             );
         }
-        // In huge pages the weights would be each pod's own; in the mapped file they are all pods' together.
+        // As `sterna serve` does under a memory limit. Here it is a pod in any case, though none may limit it.
         if variable("STERNA_WITHOUT").is_none()
             && model
                 .or(set)
                 .is_some_and(|model| model.is_file() && AppFile::recognise(&model).is_none())
         {
-            command.push("--without=huge-pages".into());
+            command.push(format!("--without={COPYING}").into());
         }
         let spin = |name: &str| variable(&format!("SPIN_VARIABLE_{}", name.to_uppercase()));
         // Checked here, so that an error names what the operator of the cluster has written.
@@ -313,7 +314,11 @@ mod tests {
         };
         assert_eq!(of(&[], &[]), None);
         let mut expected = [
-            ("model.gguf", "GGUF", "/model.gguf --without=huge-pages"),
+            (
+                "model.gguf",
+                "GGUF",
+                "/model.gguf --without=huge-pages,down-copy",
+            ),
             ("app.wasm", "\0asm", "/app.wasm"),
             ("app.cwasm", "\x7fELF", "/app.cwasm"),
         ]
