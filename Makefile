@@ -42,8 +42,10 @@ bench-kernels: ## every kernel by itself (criterion); BENCH="--bench ternary -- 
 compare: build ## beside a peer in alternating runs: PEERS="--peer NAME LLAMA-BENCH MODEL ..."
 	scripts/compare.py $(PEERS)
 
-image: ## target/image.tar, a container image with the demo model: made without Docker
-	$$(scripts/static.sh release) image --model component/engine/models/demo.gguf -o target/image.tar
+ARCH ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
+image: ## target/image.tar, a container image with the demo model: made without Docker; ARCH="amd64 arm64" for both
+	set -e; hosts=; for arch in $(ARCH); do hosts="$$hosts --host $$(ARCH=$$arch scripts/static.sh release)"; done; \
+	  target/release/sterna image $$hosts --model component/engine/models/demo.gguf -o target/image.tar
 
 image-tools: ## target/release/sterna-push (`sterna push`) and the containerd shim
 	cargo build --release -p sterna-push

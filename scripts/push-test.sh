@@ -47,9 +47,22 @@ manifest=$(curl -sf \
 layer=$(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["layers"][0]["digest"])' "$manifest")
 curl -sf "http://127.0.0.1:$port/v2/team/llm/blobs/$layer" | tar -xOf - model.gguf | cmp - "$demo"
 
+# One image for two kinds of machines: programs as far as their headers tell.
+for machine in 76 267; do # 62 and 183
+  { printf '\177ELF\2\1'; head -c 12 /dev/zero; printf "\\$machine"; head -c 45 /dev/zero; } > "$folder/program-$machine"
+done
+"$sterna" image --host "$folder/program-76" --host "$folder/program-267" --model "$demo" -t llm:2 -o "$folder/two.tar" >/dev/null
+"$push" --plain-http "$folder/two.tar" "$place:both" >/dev/null
+curl -sf -H 'Accept: application/vnd.oci.image.index.v1+json' "http://127.0.0.1:$port/v2/team/llm/manifests/both" > "$folder/index.json"
+for n in 0 1; do
+  digest=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["manifests"][int(sys.argv[2])]["digest"])' "$folder/index.json" $n)
+  curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://127.0.0.1:$port/v2/team/llm/manifests/$digest" |
+    grep -q "$layer" || { say "the image's platform $n lacks the model that the other image has"; exit 1; }
+done
+
 # Without --plain-http it asks for TLS, finds none and says which option is missing; a file that is no image is refused.
 if said=$("$push" "$folder/one.tar" "$place:4" 2>&1); then say "pushed without TLS although it was not asked to"; exit 1; fi
 grep -q -- --plain-http <<<"$said" || { say "the error names no remedy: $said"; exit 1; }
 if said=$("$push" --plain-http "$demo" "$place:4" 2>&1); then say "pushed a file that is no image"; exit 1; fi
 grep -q 'no tar file' <<<"$said" || { say "the error is unclear: $said"; exit 1; }
-say "two images, three tags: pushed, shared and read back"
+say "three images, one of them for two kinds of machines: pushed, shared and read back"

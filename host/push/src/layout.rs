@@ -19,14 +19,33 @@ pub(crate) struct Place {
     pub(crate) bytes: u64,
 }
 
+/// A manifest or an index, byte for byte.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) media_type: String,
+}
+
+impl Manifest {
+    fn parse(bytes: Vec<u8>) -> anyhow::Result<(Manifest, Value)> {
+        let content: Value = serde_json::from_slice(&bytes).context("its manifest is no JSON")?;
+        let media_type = content["mediaType"]
+            .as_str()
+            .unwrap_or("application/vnd.oci.image.manifest.v1+json")
+            .to_owned();
+        Ok((Manifest { bytes, media_type }, content))
+    }
+}
+
 /// An image to upload.
 #[derive(Debug)]
 pub(crate) struct Image {
     pub(crate) path: PathBuf,
-    /// The manifest as it stands, whose digest is the image's.
-    pub(crate) manifest: Vec<u8>,
-    pub(crate) media_type: String,
-    /// Configuration and layers, with their digests, in the order of the manifest.
+    /// The manifest as it stands, or the index over several, whose digest is the image's.
+    pub(crate) manifest: Manifest,
+    /// The manifests of an index, with their digests.
+    pub(crate) platforms: Vec<(String, Manifest)>,
+    /// Configurations and layers, with their digests, in the order of the manifests; what several have is there once.
     pub(crate) blobs: Vec<(String, Place)>,
 }
 
@@ -63,20 +82,36 @@ impl Image {
             Ok((digest.to_owned(), *place))
         };
         let (_, place) = blob(descriptor)?;
-        let bytes = read(&mut file, place)?;
-        let manifest: Value = serde_json::from_slice(&bytes).context("its manifest is no JSON")?;
-        let layers = manifest["layers"]
-            .as_array()
-            .context("its manifest has no layers")?;
-        let parts = std::iter::once(&manifest["config"]).chain(layers);
+        let (manifest, content) = Manifest::parse(read(&mut file, place)?)?;
+        let mut platforms = Vec::new();
+        let mut contents = Vec::new();
+        if let Some(descriptors) = content["manifests"].as_array() {
+            for descriptor in descriptors {
+                let (digest, place) = blob(descriptor)?;
+                let (manifest, content) = Manifest::parse(read(&mut file, place)?)?;
+                platforms.push((digest, manifest));
+                contents.push(content);
+            }
+        } else {
+            contents.push(content);
+        }
+        let mut blobs: Vec<(String, Place)> = Vec::new();
+        for content in &contents {
+            let layers = content["layers"]
+                .as_array()
+                .context("its manifest has no layers")?;
+            for descriptor in std::iter::once(&content["config"]).chain(layers) {
+                let (digest, place) = blob(descriptor)?;
+                if !blobs.iter().any(|(known, _)| *known == digest) {
+                    blobs.push((digest, place));
+                }
+            }
+        }
         Ok(Image {
             path: path.to_owned(),
-            media_type: manifest["mediaType"]
-                .as_str()
-                .unwrap_or("application/vnd.oci.image.manifest.v1+json")
-                .to_owned(),
-            blobs: parts.map(blob).collect::<anyhow::Result<_>>()?,
-            manifest: bytes,
+            manifest,
+            platforms,
+            blobs,
         })
     }
 }

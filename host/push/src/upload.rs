@@ -14,7 +14,7 @@ use oci_client::errors::OciDistributionError;
 use oci_client::{Client, Reference, RegistryOperation};
 
 use crate::credentials;
-use crate::layout::{Image, Place};
+use crate::layout::{Image, Manifest, Place};
 
 const CHUNK: usize = 1 << 20;
 
@@ -55,19 +55,28 @@ pub(crate) async fn upload(image: &Image, to: &Reference, plain_http: bool) -> a
         sent.with_context(|| format!("the registry did not take the blob {digest}"))?;
         println!("{name}  sent");
     }
-    let media_type = image
-        .media_type
-        .parse()
-        .context("the manifest's media type")?;
-    client
-        .push_manifest_raw(to, image.manifest.clone(), media_type)
-        .await
-        .context("the registry did not take the manifest")?;
+    // An index is taken only when what it names is there.
+    for (digest, manifest) in &image.platforms {
+        push_manifest(&client, &to.clone_with_digest(digest.clone()), manifest).await?;
+    }
+    push_manifest(&client, to, &image.manifest).await?;
     let digest = client
         .fetch_manifest_digest(to, &credentials::find(registry)?)
         .await
         .context("the registry does not show the manifest")?;
     println!("{to}@{digest}");
+    Ok(())
+}
+
+async fn push_manifest(client: &Client, to: &Reference, manifest: &Manifest) -> anyhow::Result<()> {
+    let media_type = manifest
+        .media_type
+        .parse()
+        .context("the manifest's media type")?;
+    client
+        .push_manifest_raw(to, manifest.bytes.clone(), media_type)
+        .await
+        .context("the registry did not take the manifest")?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use crate::image::config::ImageConfig;
-use crate::image::{self, ImageFile, Program};
+use crate::image::{self, ImageFile, Platform, Program};
 use crate::model_source::byte_bar;
 use crate::sandbox::AppFile;
 
@@ -27,17 +27,18 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH")]
     model: Option<PathBuf>,
 
-    /// The static `sterna` to put in (scripts/static.sh builds one) [default: this program]
+    /// The static `sterna` to put in (scripts/static.sh builds one) [default: this program]. Once for each kind of machine
+    /// makes an image for all of them, in which they share the model
     #[arg(long, value_name = "PATH", conflicts_with = "no_host")]
-    host: Option<PathBuf>,
+    host: Vec<PathBuf>,
 
     /// Leave the program out: the image then only runs in pods of RuntimeClass sterna, with the node's program
     #[arg(long)]
     no_host: bool,
 
-    /// The containerd shim (scripts/shim.sh builds it), for an image that k8s/shim installs on nodes
+    /// The containerd shim (scripts/shim.sh builds it), for an image that k8s/shim installs on nodes; once for each --host
     #[arg(long, value_name = "PATH", conflicts_with = "no_host")]
-    shim: Option<PathBuf>,
+    shim: Vec<PathBuf>,
 
     /// The image's name and tag
     #[arg(short, long, value_name = "NAME:TAG", default_value = "sterna:latest")]
@@ -54,38 +55,49 @@ pub struct Args {
 /// A part is not what its option says, or a file cannot be read or written.
 pub fn main(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
-    let (files, image) = plan(args)?;
+    let (shared, platforms) = plan(args)?;
     let bar = byte_bar("writing");
-    let written = image::write(&files, &image, &args.output, &mut |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
+    let written = image::write(
+        &args.tag,
+        &shared,
+        &platforms,
+        &args.output,
+        &mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        },
+    );
     bar.finish_and_clear();
     let written = written?;
-    for (file, (digest, bytes)) in files.iter().zip(&written.layers) {
+    let own = platforms.iter().flat_map(|platform| &platform.files);
+    for (file, (digest, bytes)) in shared.iter().chain(own).zip(&written.layers) {
         println!(
             "/{:<25} {:>8.1} MB  {digest}",
             file.name,
             *bytes as f64 / 1e6
         );
     }
+    let machines: Vec<String> = platforms
+        .iter()
+        .map(|platform| format!("linux/{}", platform.config.architecture))
+        .collect();
     println!(
-        "{}: {} for linux/{}, {}, in {:.1} s",
+        "{}: {} for {}, {}, in {:.1} s",
         args.output.display(),
-        image.name,
-        image.architecture,
+        args.tag,
+        machines.join(" and "),
         written.digest,
         start.elapsed().as_secs_f64()
     );
     Ok(())
 }
 
-/// The layers, lowest first: what is largest and changes least lies below.
-fn plan(args: &Args) -> anyhow::Result<(Vec<ImageFile>, ImageConfig)> {
-    let mut files = Vec::new();
+/// The layers all machines share, lowest first (what is largest and changes least lies below), and each kind's own.
+fn plan(args: &Args) -> anyhow::Result<(Vec<ImageFile>, Vec<Platform>)> {
+    let mut shared = Vec::new();
     if let Some(model) = &args.model {
         check_gguf(model)?;
-        files.push(file(model, "model.gguf", 0o644));
+        shared.push(file(model, "model.gguf", 0o644));
     }
     if let Some(app) = &args.app {
         let found = AppFile::recognise(app).with_context(|| {
@@ -95,43 +107,70 @@ fn plan(args: &Args) -> anyhow::Result<(Vec<ImageFile>, ImageConfig)> {
             )
         })?;
         let name = if found.is_compiled() {
+            if args.host.len() > 1 {
+                bail!(
+                    "--app: {} is machine code for one kind of machine, and the image is for several: give the .wasm",
+                    app.display()
+                );
+            }
             "app.cwasm"
         } else {
             "app.wasm"
         };
         // Not executable: it begins as a program does, and the shim would take it for one.
-        files.push(file(app, name, 0o644));
+        shared.push(file(app, name, 0o644));
     }
-    let mut architecture = match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        _ => "amd64",
-    };
     if args.no_host {
-        if files.is_empty() {
+        if shared.is_empty() {
             bail!("an image without program, component and model is empty: give --app or --model");
         }
-    } else {
-        let host = match &args.host {
-            Some(host) => host.clone(),
-            None => std::env::current_exe().context("cannot tell where this program lies")?,
+        let config = ImageConfig {
+            architecture: match std::env::consts::ARCH {
+                "aarch64" => "arm64",
+                _ => "amd64",
+            },
+            has_host: false,
         };
-        architecture = Program::read(&host)?.architecture;
-        files.push(file(&host, "sterna", 0o755));
-        if let Some(shim) = &args.shim {
-            if Program::read(shim)?.architecture != architecture {
-                bail!(
-                    "--shim is for another machine than the program: build both for linux/{architecture}"
-                );
-            }
-            files.push(file(shim, "containerd-shim-sterna-v1", 0o755));
-        }
+        let files = Vec::new();
+        return Ok((shared, vec![Platform { config, files }]));
     }
-    let image = ImageConfig {
-        name: args.tag.clone(),
-        architecture,
-        has_host: !args.no_host,
-    };
-    Ok((files, image))
+    let mut hosts = args.host.clone();
+    if hosts.is_empty() {
+        hosts.push(std::env::current_exe().context("cannot tell where this program lies")?);
+    }
+    let mut platforms: Vec<Platform> = Vec::new();
+    for host in hosts {
+        let architecture = Program::read(&host)?.architecture;
+        if platforms
+            .iter()
+            .any(|other| other.config.architecture == architecture)
+        {
+            bail!(
+                "--host: two programs are for linux/{architecture}; an image has one for each kind of machine"
+            );
+        }
+        let config = ImageConfig {
+            architecture,
+            has_host: true,
+        };
+        let files = vec![file(&host, "sterna", 0o755)];
+        platforms.push(Platform { config, files });
+    }
+    for shim in &args.shim {
+        let architecture = Program::read(shim)?.architecture;
+        let platform = platforms
+            .iter_mut()
+            .find(|platform| platform.config.architecture == architecture);
+        let Some(platform) = platform else {
+            bail!(
+                "--shim is for another machine than the program: build both for linux/{architecture}"
+            );
+        };
+        platform
+            .files
+            .push(file(shim, "containerd-shim-sterna-v1", 0o755));
+    }
+    Ok((shared, platforms))
 }
 
 fn file(source: &Path, name: &'static str, mode: u32) -> ImageFile {

@@ -8,24 +8,21 @@ const USER: &str = "65532:65532";
 /// The parts of an image's configuration that differ.
 #[derive(Clone, Debug)]
 pub struct ImageConfig {
-    /// With a tag, such as `registry.example/llm:1`.
-    pub name: String,
     /// As Go spells it: `amd64`, `arm64`.
     pub architecture: &'static str,
     /// Whether `/sterna` is in the image; else only the containerd shim can run it.
     pub has_host: bool,
 }
 
-impl ImageConfig {
-    /// What is behind the name's last colon.
-    #[must_use]
-    pub fn tag(&self) -> &str {
-        match self.name.rsplit_once(':') {
-            Some((_, tag)) if !tag.contains('/') => tag,
-            _ => "latest",
-        }
+/// What is behind an image name's last colon.
+pub(super) fn tag(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((_, tag)) if !tag.contains('/') => tag,
+        _ => "latest",
     }
+}
 
+impl ImageConfig {
     /// The configuration object. Without a program the entry point is what Spin's operator sends as well: `/`.
     pub(super) fn json(&self, diff_ids: &[String]) -> Value {
         let history: Vec<Value> = diff_ids
@@ -63,9 +60,8 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 mod tests {
     use super::*;
 
-    fn of(name: &str, has_host: bool) -> ImageConfig {
+    fn of(has_host: bool) -> ImageConfig {
         ImageConfig {
-            name: name.into(),
             architecture: "amd64",
             has_host,
         }
@@ -73,22 +69,22 @@ mod tests {
 
     #[test]
     fn the_tag_is_not_the_registrys_port() {
-        for (name, tag) in [
+        for (name, expected) in [
             ("llm:1", "1"),
             ("127.0.0.1:5000/llm", "latest"),
             ("127.0.0.1:5000/llm:2", "2"),
             ("llm", "latest"),
         ] {
-            assert_eq!(of(name, true).tag(), tag);
+            assert_eq!(tag(name), expected);
         }
     }
 
     #[test]
     fn without_a_program_only_the_shim_runs_it() {
-        let config = of("a:1", false).json(&[]);
+        let config = of(false).json(&[]);
         assert_eq!(config["config"]["Entrypoint"], json!(["/"]));
         assert_eq!(config["config"]["Cmd"], Value::Null);
-        let config = of("a:1", true).json(&["sha256:0".into()]);
+        let config = of(true).json(&["sha256:0".into()]);
         assert_eq!(config["config"]["Entrypoint"], json!(["/sterna"]));
         assert_eq!(config["rootfs"]["diff_ids"], json!(["sha256:0"]));
         assert_ne!(config["config"]["User"], "0:0");

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::ImageFile;
-use super::config::ImageConfig;
+use super::config::{ImageConfig, tag};
 use super::tar;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CHUNK: usize = 1 << 20;
 
@@ -28,9 +29,9 @@ pub(super) struct Layer {
 /// What was written.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// The manifest's digest: the image's identity.
+    /// The digest of the manifest, or of the index over several: the image's identity.
     pub digest: String,
-    /// The layers' digests and bytes, lowest first.
+    /// The layers' digests and bytes, lowest first; those of several platforms one after the other.
     pub layers: Vec<(String, u64)>,
 }
 
@@ -93,12 +94,12 @@ impl<'a> Layout<'a> {
         })
     }
 
-    /// Configuration, manifest, index and the archive's end.
-    pub(super) fn finish(
-        mut self,
+    /// Configuration and manifest of one platform; the manifest's descriptor.
+    pub(super) fn manifest(
+        &mut self,
         layers: &[Layer],
         image: &ImageConfig,
-    ) -> anyhow::Result<Written> {
+    ) -> anyhow::Result<Value> {
         let diff_ids: Vec<String> = layers
             .iter()
             .map(|layer| format!("sha256:{}", layer.digest))
@@ -110,20 +111,38 @@ impl<'a> Layout<'a> {
             &json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layer_list}),
         )?;
         manifest["platform"] = json!({"architecture": image.architecture, "os": "linux"});
-        manifest["annotations"] = json!({
-            "io.containerd.image.name": image.name,
-            "org.opencontainers.image.ref.name": image.tag(),
+        Ok(manifest)
+    }
+
+    /// What names the image, and the archive's end. Several manifests become one index, which is then the image.
+    pub(super) fn finish(
+        mut self,
+        name: &str,
+        mut manifests: Vec<Value>,
+        layers: &[Layer],
+    ) -> anyhow::Result<Written> {
+        let mut image = match (manifests.pop(), manifests.is_empty()) {
+            (Some(only), true) => only,
+            (last, _) => {
+                manifests.extend(last);
+                self.blob(
+                    INDEX,
+                    &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}),
+                )?
+            }
+        };
+        image["annotations"] = json!({
+            "io.containerd.image.name": name,
+            "org.opencontainers.image.ref.name": tag(name),
         });
-        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+        let index = json!({"schemaVersion": 2, "manifests": [image]});
         self.entry("index.json", index.to_string().as_bytes())?;
         tar::zeros(&mut self.out, 2 * tar::BLOCK)?;
         self.out.flush()?;
         let length = self.out.stream_position()?;
         // A blob written over may have left bytes behind the end.
         self.out.get_ref().set_len(length)?;
-        let digest = manifest["digest"]
-            .as_str()
-            .context("a descriptor's digest")?;
+        let digest = image["digest"].as_str().context("a descriptor's digest")?;
         Ok(Written {
             digest: digest.to_owned(),
             layers: layers

@@ -30,13 +30,24 @@ pub struct ImageFile {
     pub mode: u32,
 }
 
-/// Write an image with these files to `to`, lowest layer first; `progress` is told the bytes done and in all.
+/// The part of an image that is for one kind of machine.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// Its configuration.
+    pub config: ImageConfig,
+    /// What lies above the files that all have, lowest first.
+    pub files: Vec<ImageFile>,
+}
+
+/// Write an image to `to`: the files that all platforms have, lowest layer first, and above them each platform's own.
+/// Several platforms are behind one index, from which a node takes its own. `progress` is told the bytes done and in all.
 ///
 /// # Errors
 /// A file cannot be read, or `to` not be written; what was there before is then still there.
 pub fn write(
-    files: &[ImageFile],
-    image: &ImageConfig,
+    name: &str,
+    shared: &[ImageFile],
+    platforms: &[Platform],
     to: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> anyhow::Result<Written> {
@@ -48,24 +59,35 @@ pub fn write(
         .prefix(".sterna-image-")
         .tempfile_in(folder)
         .with_context(|| format!("cannot write in {}", folder.display()))?;
-    let total = files
+    let total = shared
         .iter()
+        .chain(platforms.iter().flat_map(|platform| &platform.files))
         .map(|file| file_size(&file.source))
         .sum::<anyhow::Result<u64>>()?;
     let mut done = 0;
     let mut layout = Layout::new(partial.as_file())?;
-    let mut layers: Vec<Layer> = Vec::new();
-    for file in files {
+    let mut add = |layout: &mut Layout<'_>, file: &ImageFile| -> anyhow::Result<Layer> {
         let layer = layout.add_file(file, &mut |bytes| {
             done += bytes;
             progress(done, total);
         });
-        layers.push(
-            layer
-                .with_context(|| format!("cannot put {} into the image", file.source.display()))?,
-        );
+        layer.with_context(|| format!("cannot put {} into the image", file.source.display()))
+    };
+    let mut below: Vec<Layer> = Vec::new();
+    for file in shared {
+        below.push(add(&mut layout, file)?);
     }
-    let written = layout.finish(&layers, image)?;
+    let mut manifests = Vec::new();
+    let mut all = below.clone();
+    for platform in platforms {
+        let mut layers = below.clone();
+        for file in &platform.files {
+            layers.push(add(&mut layout, file)?);
+        }
+        all.extend_from_slice(&layers[below.len()..]);
+        manifests.push(layout.manifest(&layers, &platform.config)?);
+    }
+    let written = layout.finish(name, manifests, &all)?;
     partial
         .persist(to)
         .with_context(|| format!("cannot write {}", to.display()))?;

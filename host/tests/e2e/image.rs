@@ -129,6 +129,68 @@ fn the_same_files_give_the_same_bytes_and_a_model_is_one_layer_everywhere() {
 }
 
 #[test]
+fn programs_for_two_machines_make_one_image_that_shares_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (name, machine) in [("amd64", 62), ("arm64", 183)] {
+        let mut program = b"\x7fELF\x02\x01".to_vec();
+        program.resize(64, 0);
+        program[18] = machine;
+        std::fs::write(path(name), &program).unwrap();
+    }
+    let (amd64, arm64) = (path("amd64"), path("arm64"));
+    let (amd64, arm64) = (amd64.to_str().unwrap(), arm64.to_str().unwrap());
+    let tar = path("both.tar");
+    image(
+        &tar,
+        &[
+            "--host", amd64, "--host", arm64, "--shim", arm64, "--model", MODEL, "-t", "llm:1",
+        ],
+    );
+    let top = json(&tar, "index.json");
+    assert_eq!(top["manifests"].as_array().unwrap().len(), 1);
+    let image_index = &top["manifests"][0];
+    assert_eq!(
+        image_index["annotations"]["io.containerd.image.name"],
+        "llm:1"
+    );
+    let index = json(&tar, &blob(&image_index["digest"]));
+    assert_eq!(index["mediaType"], image_index["mediaType"]);
+    let mut layers = Vec::new();
+    for (n, name) in ["amd64", "arm64"].into_iter().enumerate() {
+        let descriptor = &index["manifests"][n];
+        assert_eq!(descriptor["platform"]["architecture"], name);
+        let manifest = json(&tar, &blob(&descriptor["digest"]));
+        let config = json(&tar, &blob(&manifest["config"]["digest"]));
+        assert_eq!(config["architecture"], name);
+        layers.push(manifest["layers"].as_array().unwrap().clone());
+        let layer = path("layer.tar");
+        std::fs::write(&layer, extract(&tar, &blob(&layers[n][1]["digest"]))).unwrap();
+        assert_eq!(
+            extract(&layer, "sterna"),
+            std::fs::read(path(name)).unwrap()
+        );
+    }
+    assert_eq!((layers[0].len(), layers[1].len()), (2, 3));
+    assert_eq!(layers[0][0], layers[1][0]);
+    // Once in the file, too.
+    let model = std::fs::metadata(MODEL).unwrap().len();
+    assert!(std::fs::metadata(&tar).unwrap().len() < model * 3 / 2);
+
+    for (options, words) in [
+        (
+            vec!["--host", amd64, "--host", amd64],
+            "two programs are for linux/amd64",
+        ),
+        (vec!["--host", amd64, "--shim", arm64], "another machine"),
+    ] {
+        let (status, _, stderr) = run(sterna().args(["image", "-o"]).arg(&tar).args(&options));
+        assert_eq!(status.code(), Some(1), "{options:?}: {stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_an_image_is_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let tar = folder.path().join("image.tar");
