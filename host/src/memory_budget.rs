@@ -18,6 +18,8 @@ pub struct MemoryBudget {
     pub kv_bytes: u64,
     /// Instances of the HTTP component.
     pub request_bytes: u64,
+    /// Copies of weights by columns: all that were wanted, or nothing.
+    pub copy_bytes: u64,
 }
 
 /// What was found.
@@ -61,16 +63,20 @@ impl MemoryState {
         }
     }
 
-    /// Share out what is left.
+    /// Share out what is left. Of `wanted_copy_bytes` for copies of weights, which only make the engine faster, all are granted
+    /// if they take a quarter at most and leave enough, else none.
     ///
     /// # Errors
     /// Too little is left to answer anything; the message says what takes how much.
-    pub fn share(&self) -> anyhow::Result<MemoryBudget> {
+    pub fn share(&self, wanted_copy_bytes: u64) -> anyhow::Result<MemoryBudget> {
         let margin = (self.limit_bytes / 10).clamp(MARGIN.0, MARGIN.1);
         let taken = self.used_bytes + self.mapped_bytes + margin;
         let left = self.limit_bytes.saturating_sub(taken);
-        let request_bytes = left / 4;
         let least = LEAST_REQUESTS * INSTANCE_BASE_BYTES as u64;
+        let fits = wanted_copy_bytes <= left / 4 && (left - wanted_copy_bytes) / 4 >= least;
+        let copy_bytes = if fits { wanted_copy_bytes } else { 0 };
+        let left = left - copy_bytes;
+        let request_bytes = left / 4;
         ensure!(
             request_bytes >= least,
             "the memory limit of {} MiB is too low for this model: {} MiB are in use, {} MiB are the model's file, {} MiB are kept \
@@ -86,6 +92,7 @@ impl MemoryState {
         Ok(MemoryBudget {
             kv_bytes: left - request_bytes,
             request_bytes,
+            copy_bytes,
         })
     }
 }
@@ -107,13 +114,32 @@ mod tests {
             used_bytes: 30 * MIB,
             mapped_bytes: 10 * MIB,
         };
-        let budget = state.share().unwrap();
+        let budget = state.share(0).unwrap();
         let margin = 512 * MIB / 10;
         assert_eq!(
             budget.kv_bytes + budget.request_bytes,
             512 * MIB - 40 * MIB - margin
         );
         assert!(budget.kv_bytes > 300 * MIB && budget.request_bytes > 100 * MIB);
+        assert_eq!(budget.copy_bytes, 0);
+    }
+
+    #[test]
+    fn copies_are_granted_whole_or_not_at_all() {
+        let state = MemoryState {
+            limit_bytes: 512 * MIB,
+            used_bytes: 30 * MIB,
+            mapped_bytes: 10 * MIB,
+        };
+        let without = state.share(0).unwrap();
+        let with = state.share(50 * MIB).unwrap();
+        assert_eq!(with.copy_bytes, 50 * MIB);
+        assert_eq!(
+            with.kv_bytes + with.request_bytes + with.copy_bytes,
+            without.kv_bytes + without.request_bytes
+        );
+        assert_eq!(state.share(133 * MIB).unwrap(), without);
+        assert_eq!(state.share(u64::MAX).unwrap(), without);
     }
 
     #[test]
@@ -123,7 +149,7 @@ mod tests {
             used_bytes: 30 * MIB,
             mapped_bytes: 600 * MIB,
         };
-        let message = state.share().unwrap_err().to_string();
+        let message = state.share(0).unwrap_err().to_string();
         for part in [
             "512 MiB is too low",
             "600 MiB are the model's",
@@ -138,7 +164,7 @@ mod tests {
     fn this_machine_has_room() {
         assert!(
             MemoryState::now(&Cgroup::of_this_process(), 0)
-                .share()
+                .share(0)
                 .is_ok()
         );
     }

@@ -11,7 +11,7 @@ use sterna_engine::files::Bytes;
 use sterna_engine::model::{LoadOptions, Model};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::team;
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, TernaryLayout};
 
 use crate::assets::Assets;
 use crate::driven_engine::{EngineSource, LinkedEngines};
@@ -22,15 +22,36 @@ use crate::weight_pages;
 /// The name of the embedded model.
 pub const DEMO: &str = "demo";
 
-/// Bytes keys and values may take, where so many of the model are mapped from its file; `None` sets no limit.
-pub type KvBudget<'a> = dyn FnMut(u64) -> anyhow::Result<Option<u64>> + 'a;
+/// What a loaded model takes, or would like to.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Bytes that are mapped from its file.
+    pub mapped_bytes: u64,
+    /// Bytes of copies of weights by columns, should its activations turn out to be mostly zeros.
+    pub copy_bytes: u64,
+}
+
+/// What it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    /// Bytes of keys and values; `None` sets no limit.
+    pub kv_bytes: Option<u64>,
+    /// Whether there is room for the copies.
+    pub copies: bool,
+}
+
+/// Asked once a model is loaded.
+pub type KvBudget<'a> = dyn FnMut(Needs) -> anyhow::Result<Granted> + 'a;
 
 /// No limit: for a command that runs one sequence.
 ///
 /// # Errors
 /// None.
-pub fn no_kv_budget(_mapped_bytes: u64) -> anyhow::Result<Option<u64>> {
-    Ok(None)
+pub fn no_kv_budget(_needs: Needs) -> anyhow::Result<Granted> {
+    Ok(Granted {
+        kv_bytes: None,
+        copies: true,
+    })
 }
 
 /// Which model, and what it may use: shared by the commands that generate.
@@ -71,7 +92,7 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// Load the model, for engines that run so many sequences at a time while so many wait. `kv_budget` is asked once it is
-    /// loaded how many bytes keys and values may take.
+    /// loaded how much memory there is for keys and values, and for copies of weights.
     ///
     /// # Errors
     /// The path is no model, or a damaged one; the chain of messages says where and what to do. Or the machine does
@@ -88,12 +109,22 @@ impl ModelArgs {
                 &app,
                 max_sequences,
                 max_queue,
-                kv_budget(self.mapped_bytes())?,
+                // Of a guest's weights no copies are made.
+                kv_budget(self.needs(0))?.kv_bytes,
             );
         }
-        let optimisations = self.optimisations()?;
+        let (isa, mut optimisations) = (self.isa()?, self.optimisations()?);
         let model = Arc::new(self.load(assets)?);
-        let max_kv_bytes = kv_budget(self.mapped_bytes())?;
+        warn_of_slow_layout(&model, isa);
+        let needs = self.needs(model.down_copy_bytes(isa, optimisations));
+        let granted = kv_budget(needs)?;
+        if needs.copy_bytes > 0 && !granted.copies {
+            tracing::warn!(
+                bytes = needs.copy_bytes,
+                "too little memory for copies of weights by columns: zeros of the feed-forward network save less (as with --without down-copy)"
+            );
+            optimisations.down_copy = false;
+        }
         if optimisations.huge_pages && self.model.is_some() {
             weight_pages::move_in_background(model.clone())?;
         }
@@ -101,13 +132,20 @@ impl ModelArgs {
             max_sequences: max_sequences.into(),
             max_queue: max_queue.into(),
             max_context: self.context.map(|positions| positions as usize),
-            max_kv_bytes: least(max_kv_bytes, self.max_instance_memory),
+            max_kv_bytes: least(granted.kv_bytes, self.max_instance_memory),
             threads: self.threads(),
             speculation: optimisations.speculation(),
             optimisations,
-            ..EngineOptions::new(self.isa()?)
+            ..EngineOptions::new(isa)
         };
         Ok(Arc::new(LinkedEngines { model, options }))
+    }
+
+    fn needs(&self, copy_bytes: u64) -> Needs {
+        Needs {
+            mapped_bytes: self.mapped_bytes(),
+            copy_bytes,
+        }
     }
 
     /// Bytes of the model that stay in its file and are mapped. A Hugging Face directory is quantised, or repacked, into
@@ -181,6 +219,17 @@ impl ModelArgs {
             Some(name) => Isa::from_name(name).context("--isa (or STERNA_ISA)"),
             None => Ok(Isa::detect()),
         }
+    }
+}
+
+/// A layout that was made for another machine costs speed: say so.
+fn warn_of_slow_layout(model: &Model, isa: Isa) {
+    let t5 = TernaryLayout::T5;
+    if model.weights.has_layout(t5) && !isa.has_loop_for(t5) {
+        tracing::warn!(
+            isa = isa.name(),
+            "the model's layout t5 is slow on this instruction set: `sterna convert --layout i2_s` makes a faster file of it"
+        );
     }
 }
 

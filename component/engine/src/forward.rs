@@ -122,6 +122,16 @@ impl Forward {
         }
     }
 
+    /// Bytes of packed weights that were not read because of zeros, so far.
+    #[must_use]
+    pub fn skipped_bytes(&self) -> u64 {
+        match &self.compute {
+            Compute::Own(pass) => pass.skipped_bytes(),
+            #[cfg(target_arch = "wasm32")]
+            Compute::Lent(_) => 0,
+        }
+    }
+
     /// Take in a batch. Returns the logits of the tokens that want them, `[n_wanted, vocab_size]`, in the batch's order.
     ///
     /// # Errors

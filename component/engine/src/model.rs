@@ -5,46 +5,87 @@
 
 use std::path::Path;
 
-use sterna_kernels::{Dense, DenseType, Ternary};
+use sterna_kernels::{
+    Dense, DenseType, Isa, Line, Ternary, TernaryColumns, TernaryLayout, pack_trits5, unpack_trits5,
+};
 
-use crate::config::{ModelConfig, SamplingDefaults};
+use crate::config::{Activation, ModelConfig, SamplingDefaults};
 use crate::error::{EngineError, LoadError};
 use crate::files::{self, Bytes};
+use crate::optimisations::Optimisations;
 use crate::request::Message;
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
-/// A ternary matrix `[rows, cols]` in I2_S rows, each padded to whole blocks of 128 weights.
+/// A ternary matrix `[rows, cols]` in one of the kernels' layouts.
 #[derive(Clone, Debug)]
 pub struct Linear {
     rows: usize,
     cols: usize,
     scale: f32,
+    layout: TernaryLayout,
     packed: Bytes,
 }
 
 impl Linear {
-    /// `packed` holds `rows * Ternary::row_bytes(cols)` bytes; each weight is its trit times `scale`.
+    /// In I2_S rows: `packed` holds `rows * Ternary::row_bytes(cols)` bytes; each weight is its trit times `scale`.
     ///
     /// # Errors
     /// A sentence for `LoadError::Tensor` where the sizes differ or the scale is not finite.
     pub fn new(rows: usize, cols: usize, packed: Bytes, scale: f32) -> Result<Self, String> {
+        Self::with_layout(TernaryLayout::I2S, rows, cols, packed, scale)
+    }
+
+    /// `packed` holds `layout.bytes(rows, cols)` bytes; each weight is its trit times `scale`.
+    ///
+    /// # Errors
+    /// As [`Linear::new`].
+    pub fn with_layout(
+        layout: TernaryLayout,
+        rows: usize,
+        cols: usize,
+        packed: Bytes,
+        scale: f32,
+    ) -> Result<Self, String> {
         if !scale.is_finite() {
             return Err(format!("its scale is {scale}"));
         }
-        Ternary::new(rows, cols, &packed, scale).map_err(|error| error.to_string())?;
+        Ternary::with_layout(layout, rows, cols, &packed, scale)
+            .map_err(|error| error.to_string())?;
         Ok(Linear {
             rows,
             cols,
             scale,
+            layout,
             packed,
         })
     }
 
+    /// The same matrix in another layout; a copy, unless it has that one already.
+    ///
+    /// # Errors
+    /// A sentence where a weight has no place in it.
+    pub fn to_layout(&self, layout: TernaryLayout) -> Result<Self, String> {
+        if layout == self.layout {
+            return Ok(self.clone());
+        }
+        let packed = match layout {
+            TernaryLayout::I2S => unpack_trits5(Isa::detect(), self.view()),
+            TernaryLayout::T5 => pack_trits5(self.view())
+                .ok_or("a weight has the code 3, which layout t5 cannot hold: keep i2_s")?,
+        };
+        Self::with_layout(layout, self.rows, self.cols, packed.into(), self.scale)
+    }
+
     /// The matrix as the kernels take it.
     pub fn view(&self) -> Ternary<'_> {
-        Ternary::new(self.rows, self.cols, &self.packed, self.scale)
-            .expect("checked by Linear::new")
+        Ternary::with_layout(self.layout, self.rows, self.cols, &self.packed, self.scale)
+            .expect("checked by Linear::with_layout")
+    }
+
+    /// How it lies in memory.
+    pub fn layout(&self) -> TernaryLayout {
+        self.layout
     }
 
     /// Output size.
@@ -62,7 +103,7 @@ impl Linear {
         self.scale
     }
 
-    /// The packed rows.
+    /// The packed rows, in their layout.
     pub fn packed(&self) -> &Bytes {
         &self.packed
     }
@@ -153,6 +194,19 @@ impl Layer {
             &self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down,
         ]
     }
+
+    /// The same, to be replaced.
+    pub fn linears_mut(&mut self) -> [&mut Linear; 7] {
+        [
+            &mut self.q,
+            &mut self.k,
+            &mut self.v,
+            &mut self.o,
+            &mut self.gate,
+            &mut self.up,
+            &mut self.down,
+        ]
+    }
 }
 
 /// Everything that was trained.
@@ -172,6 +226,12 @@ impl Weights {
     /// The output head: its own table, or the embedding.
     pub fn head(&self) -> &DenseWeights {
         self.head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Whether any matrix has this layout.
+    pub fn has_layout(&self, layout: TernaryLayout) -> bool {
+        let mut linears = self.layers.iter().flat_map(Layer::linears);
+        linears.any(|linear| linear.layout() == layout)
     }
 
     /// What every step reads: the layers' matrices and the head, as they are stored. Of an embedding that is not the
@@ -230,10 +290,41 @@ impl Model {
         files::open_gguf_bytes(name, bytes, &LoadOptions::default())?.load(&mut |_, _| ())
     }
 
+    /// Repack every matrix in memory, to measure a layout without a file in it.
+    ///
+    /// # Errors
+    /// `LoadError::Tensor` where a weight has no place in the layout.
+    pub fn to_layout(&mut self, layout: TernaryLayout) -> Result<(), LoadError> {
+        for (index, layer) in self.weights.layers.iter_mut().enumerate() {
+            for linear in layer.linears_mut() {
+                *linear = linear.to_layout(layout).map_err(|reason| {
+                    files::tensor_error(&format!("a matrix of layer {index}"), reason)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Move the weights to 2 MiB pages as far as the system grants them; see [`files::settle`].
     #[cfg(feature = "native")]
     pub fn settle(&self, budget: u64) -> files::Settled {
         files::settle(self.weights.streamed(), budget)
+    }
+
+    /// Bytes that copies of `down` by columns take when all layers have one (optimisation `down-copy`); 0 where none is ever
+    /// made on this instruction set.
+    pub fn down_copy_bytes(&self, isa: Isa, optimisations: Optimisations) -> u64 {
+        let wanted = optimisations.skip_zeros
+            && optimisations.down_copy
+            && self.config.activation == Activation::Relu2
+            && isa.listing_limits().columns > 0.0;
+        let lines = |layer: &Layer| TernaryColumns::n_lines(layer.down.rows(), layer.down.cols());
+        let lines: usize = self.weights.layers.iter().map(lines).sum();
+        if wanted {
+            (lines * size_of::<Line>()) as u64
+        } else {
+            0
+        }
     }
 
     /// Number of weights, embeddings and norms included; a tied head counts once.

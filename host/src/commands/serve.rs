@@ -16,7 +16,7 @@ use crate::engine_actor::EngineHandle;
 use crate::logging::{self, LogFormat};
 use crate::memory_budget::MemoryState;
 use crate::metrics::Metrics;
-use crate::model_source::ModelArgs;
+use crate::model_source::{Granted, ModelArgs, Needs};
 use crate::server::{Limits, Server};
 use crate::settings::SettingsArgs;
 use crate::wasm_config;
@@ -188,10 +188,23 @@ impl Load {
     /// The component with its engine, and the memory that its instances may take.
     fn run(self) -> anyhow::Result<(ApiComponent, u64)> {
         let mut request_bytes = 0;
-        let mut kv_budget = |mapped_bytes| {
-            let budget = MemoryState::now(&self.cgroup, mapped_bytes).share()?;
+        let mut kv_budget = |needs: Needs| {
+            let state = MemoryState::now(&self.cgroup, needs.mapped_bytes);
+            let budget = state.share(needs.copy_bytes)?;
             request_bytes = budget.request_bytes;
-            Ok(Some(budget.kv_bytes))
+            tracing::info!(
+                limit_bytes = state.limit_bytes,
+                used_bytes = state.used_bytes,
+                mapped_bytes = state.mapped_bytes,
+                copy_bytes = budget.copy_bytes,
+                kv_bytes = budget.kv_bytes,
+                request_bytes,
+                "memory shared out"
+            );
+            Ok(Granted {
+                kv_bytes: Some(budget.kv_bytes),
+                copies: budget.copy_bytes == needs.copy_bytes,
+            })
         };
         let engines = self.model.engines(
             self.assets,

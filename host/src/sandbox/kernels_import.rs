@@ -10,7 +10,7 @@ use sterna_engine::forward::{AttentionOutput, FeedForward, Pass, PassShape, Plac
 use sterna_engine::kv::{BLOCK, Cached, KvShape};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::team::Team;
-use sterna_kernels::{Dense, DenseType, Isa, Ternary};
+use sterna_kernels::{Dense, DenseType, Isa, Ternary, TernaryLayout};
 use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType, WasmList};
 use wasmtime::{Result, StoreContextMut, bail, ensure, format_err};
 
@@ -345,19 +345,36 @@ struct WitPlace {
     position: u32,
 }
 
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "lifted from the guest, by number")]
+enum MatrixLayout {
+    #[component(name = "i2-s")]
+    I2S,
+    #[component(name = "t5")]
+    T5,
+}
+
 #[derive(ComponentType, Lift)]
 #[component(record)]
 struct Matrix {
     rows: u32,
     cols: u32,
     scale: f32,
+    layout: MatrixLayout,
     packed: WasmList<u8>,
 }
 
 impl Matrix {
     fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Ternary<'a>> {
         let packed = self.packed.as_le_slice(ctx);
-        Ok(Ternary::new(
+        let layout = match self.layout {
+            MatrixLayout::I2S => TernaryLayout::I2S,
+            MatrixLayout::T5 => TernaryLayout::T5,
+        };
+        Ok(Ternary::with_layout(
+            layout,
             self.rows as usize,
             self.cols as usize,
             packed,

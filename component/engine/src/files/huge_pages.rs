@@ -18,7 +18,7 @@ pub fn ask(memory: &[u8], huge: bool) {
 
 /// Move memory of this process's own, already in use, to 2 MiB pages in place. Takes about as long as copying it.
 /// Pieces that lie side by side are moved together, since a small one has no whole 2 MiB.
-pub fn gather<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {
+pub fn gather<'a, T: 'a>(pieces: impl IntoIterator<Item = &'a [T]>) {
     for whole in joined(pieces.into_iter().map(range).collect()) {
         let inner = whole.start.next_multiple_of(HUGE)..whole.end / HUGE * HUGE;
         if inner.start < inner.end {
@@ -113,9 +113,9 @@ fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     joined
 }
 
-fn range(memory: &[u8]) -> Range<usize> {
+fn range<T>(memory: &[T]) -> Range<usize> {
     let start = memory.as_ptr().addr();
-    start..start + memory.len()
+    start..start + size_of_val(memory)
 }
 
 /// Only what changes neither contents nor access, whoever else uses the memory.
@@ -193,6 +193,6 @@ mod tests {
         }
         let bytes: usize = pieces.iter().map(Vec::len).sum();
         assert!(total(pieces.iter().map(Vec::as_slice)) <= bytes as u64);
-        gather([]);
+        gather::<u8>([]);
     }
 }

@@ -62,6 +62,9 @@ impl Pass {
                     Some(rows) => {
                         up.fill(0.0);
                         listed_rows(machine, &b.quantized, weights.up, rows, up)?;
+                        let layout = weights.up.layout();
+                        let read = layout.bytes(rows.len(), hidden_size);
+                        self.zeros.count_skipped(&weights.up, read);
                     }
                     None => linears(machine, &b.quantized, [(weights.up, &mut *up)])?,
                 }

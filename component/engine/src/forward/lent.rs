@@ -1,6 +1,6 @@
 //! The arithmetic of one pass, done by the host (`wit/kernels.wit`): weights and cache are lent where they lie.
 
-use sterna_kernels::DenseType;
+use sterna_kernels::{DenseType, TernaryLayout};
 
 use super::pass::PassShape;
 use super::{BatchToken, embed, places, remember};
@@ -144,6 +144,10 @@ fn ternary(linear: &Linear) -> host::TernaryParam<'_> {
         rows: crate::engine::clamp_u32(linear.rows()),
         cols: crate::engine::clamp_u32(linear.cols()),
         scale: linear.scale(),
+        layout: match linear.layout() {
+            TernaryLayout::I2S => host::TernaryLayout::I2S,
+            TernaryLayout::T5 => host::TernaryLayout::T5,
+        },
         packed: linear.packed(),
     }
 }

@@ -194,6 +194,12 @@ impl Pass {
         self.zeros.copied_bytes()
     }
 
+    /// Bytes of packed weights that were not read because of zeros, since the pass was made.
+    #[must_use]
+    pub fn skipped_bytes(&self) -> u64 {
+        self.zeros.skipped_bytes()
+    }
+
     /// Run `work` on the team's threads, so that the sub-layers inside it start without a hand-over.
     pub fn together<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
         // The team is a handle: a pass that is borrowed whole cannot also lend its team.

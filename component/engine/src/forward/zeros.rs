@@ -21,6 +21,8 @@ pub(super) struct Zeros {
     nonzero: NonZero,
     /// A copy was begun in this pass: no pass waits for two.
     copied: bool,
+    /// Bytes of packed weights that were not read because of zeros, since the beginning.
+    skipped_bytes: u64,
 }
 
 /// One layer's.
@@ -50,7 +52,19 @@ impl Zeros {
             layers: (0..n_layers).map(|_| LayerZeros::default()).collect(),
             nonzero: NonZero::default(),
             copied: false,
+            skipped_bytes: 0,
         }
+    }
+
+    /// Bytes of packed weights that were left out so far.
+    pub(super) fn skipped_bytes(&self) -> u64 {
+        self.skipped_bytes
+    }
+
+    /// Of a matrix only so many bytes were read.
+    pub(super) fn count_skipped(&mut self, w: &Ternary<'_>, read_bytes: usize) {
+        let all = w.layout().bytes(w.rows(), w.cols());
+        self.skipped_bytes += all.saturating_sub(read_bytes) as u64;
     }
 
     /// Another pass begins.
@@ -113,8 +127,16 @@ impl Zeros {
             self.copied = true;
             let lines = by_columns(machine, down);
             *copy = Some(Copy { of, lines });
+            #[cfg(feature = "native")]
+            if self.optimisations.huge_pages {
+                let copies = self.layers.iter().filter_map(|layer| layer.copy.as_ref());
+                crate::files::huge_pages::gather(copies.map(|copy| &copy.lines[..]));
+            }
         }
-        let lines = &copy.as_ref()?.lines;
+        // A column that several tokens need comes from memory once.
+        let lines_read = TernaryColumns::n_lines(down.rows(), 1) * self.nonzero.count();
+        self.count_skipped(&down, lines_read * size_of::<Line>());
+        let lines = &self.layers.get(layer)?.copy.as_ref()?.lines;
         let columns = TernaryColumns::new(down.rows(), down.cols(), lines, down.scale()).ok()?;
         Some((columns, &self.nonzero))
     }
