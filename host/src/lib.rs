@@ -17,6 +17,7 @@ pub mod engine_actor;
 pub mod engine_import;
 pub mod head_type;
 pub mod image;
+pub mod layout_type;
 pub mod logging;
 pub mod memory_budget;
 pub mod metrics;

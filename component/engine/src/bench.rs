@@ -11,7 +11,7 @@ mod speculation;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, TernaryLayout};
 
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
@@ -74,6 +74,9 @@ struct Rates {
     decode: Vec<f64>,
     /// One sequence's, where several are measured.
     one_sequence: Vec<f64>,
+    /// Bytes that steps of the batch left out, and how many steps there were.
+    skipped_bytes: u64,
+    steps: u64,
 }
 
 /// Measure prefill, decode and, natively, the machine. Greedy sampling is part of the decode time.
@@ -130,9 +133,9 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
         reps: options.reps,
         without: options.optimisations.off(),
         huge_pages,
+        layout: layout(model),
+        decode: (options.generate > 0).then(|| decode(model, options, &rates)),
         prefill: prefill(model, rates.prefill),
-        decode: (options.generate > 0)
-            .then(|| decode(model, options, rates.decode, rates.one_sequence)),
         speculation,
         machine: None,
     };
@@ -217,13 +220,16 @@ fn repetition(
     options: &BenchOptions,
     rates: Option<&mut Rates>,
 ) -> Result<(), EngineError> {
-    let (prefill_s, decode_s) = generation(model, forward, kv, options, options.batch)?;
+    let (prefill_s, decode_s, skipped_bytes) =
+        generation(model, forward, kv, options, options.batch)?;
     let one_sequence_s = if options.batch > 1 && options.generate > 0 {
         Some(generation(model, forward, kv, options, 1)?.1)
     } else {
         None
     };
     if let Some(rates) = rates {
+        rates.skipped_bytes += skipped_bytes;
+        rates.steps += options.generate as u64;
         rates.prefill.push(rate(options.prompt, prefill_s));
         let generated = options.generate * options.batch;
         rates.decode.push(rate(generated, decode_s));
@@ -233,7 +239,7 @@ fn repetition(
     Ok(())
 }
 
-/// Seconds of one prompt's prefill and of the tokens after it. Each further sequence of a batch gets a
+/// Seconds of one prompt's prefill and of the tokens after it, and the bytes those left out. Each further sequence of a batch gets a
 /// prompt of its own, outside the measured time.
 fn generation(
     model: &Model,
@@ -241,7 +247,7 @@ fn generation(
     kv: &mut KvCache,
     options: &BenchOptions,
     batch: usize,
-) -> Result<(f64, f64), EngineError> {
+) -> Result<(f64, f64, u64), EngineError> {
     let vocab_size = model.config.vocab_size;
     let mut prefill_s = 0.0;
     let mut last = vec![0; batch];
@@ -268,6 +274,7 @@ fn generation(
             prefill_s = start.elapsed().as_secs_f64();
         }
     }
+    let skipped_before = forward.skipped_bytes();
     let start = Instant::now();
     for position in (options.depth + options.prompt..).take(options.generate) {
         let step: Vec<BatchToken> = (last.iter().enumerate())
@@ -283,7 +290,9 @@ fn generation(
             *last = choose(options.isa, logits)?;
         }
     }
-    Ok((prefill_s, start.elapsed().as_secs_f64()))
+    let decode_s = start.elapsed().as_secs_f64();
+    let skipped_bytes = forward.skipped_bytes() - skipped_before;
+    Ok((prefill_s, decode_s, skipped_bytes))
 }
 
 /// The most likely token.
@@ -307,22 +316,20 @@ fn prefill(model: &Model, rates: Vec<f64>) -> Prefill {
     }
 }
 
-fn decode(
-    model: &Model,
-    options: &BenchOptions,
-    rates: Vec<f64>,
-    one_sequence: Vec<f64>,
-) -> Decode {
-    let Spread { median, min, max } = Spread::of(rates);
-    let bytes_per_token = bytes_per_token(model);
+fn decode(model: &Model, options: &BenchOptions, rates: &Rates) -> Decode {
+    let Spread { median, min, max } = Spread::of(rates.decode.clone());
+    let skipped_bytes_per_token = rates.skipped_bytes / rates.steps.max(1);
+    let bytes_per_token = stored_bytes(model).saturating_sub(skipped_bytes_per_token);
     let head = model.weights.head();
     let multiply_adds = layer_multiply_adds(model) + (head.rows() * head.cols()) as u64;
-    let one_sequence = (!one_sequence.is_empty()).then(|| Spread::of(one_sequence).median);
+    let one_sequence =
+        (!rates.one_sequence.is_empty()).then(|| Spread::of(rates.one_sequence.clone()).median);
     Decode {
         tokens_per_s: median,
         tokens_per_s_min: min,
         tokens_per_s_max: max,
         bytes_per_token,
+        skipped_bytes_per_token,
         gb_per_s: median / options.batch as f64 * bytes_per_token as f64 / 1e9,
         share_of_read_bandwidth: None,
         gmac_per_s: median * multiply_adds as f64 / 1e9,
@@ -340,10 +347,17 @@ fn layer_multiply_adds(model: &Model) -> u64 {
 }
 
 /// Packed weights of all layers and the head; the norms are below a thousandth, an embedding is one row.
-fn bytes_per_token(model: &Model) -> u64 {
+fn stored_bytes(model: &Model) -> u64 {
     let linears = model.weights.layers.iter().flat_map(Layer::linears);
     let packed: usize = linears.map(|linear| linear.packed().len()).sum();
     (packed + model.weights.head().bytes().len()) as u64
+}
+
+/// The layouts that occur among the layers' matrices.
+fn layout(model: &Model) -> String {
+    let layouts = TernaryLayout::ALL.into_iter();
+    let used = layouts.filter(|&layout| model.weights.has_layout(layout));
+    used.map(TernaryLayout::name).collect::<Vec<_>>().join(", ")
 }
 
 fn rate(tokens: usize, seconds: f64) -> f64 {

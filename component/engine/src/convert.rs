@@ -10,26 +10,27 @@ mod metadata;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use sterna_kernels::DenseType;
+use sterna_kernels::{DenseType, TernaryLayout};
 
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::files::gguf_write::{GgufWriter, TensorPlan};
 use crate::files::{
-    self, OpenModel, PARTS, TensorId, WeightSource, ggml_id, linear_shape, norm_len, to_i2s,
+    self, LINEAR_SCALES, OpenModel, PARTS, TensorId, WeightSource, ggml_id, linear_shape, norm_len,
+    tensor_error, to_i2s,
 };
 use crate::model::{DenseWeights, Linear, LoadOptions, Model};
 
 /// Weights of one I2_S block.
 const I2_S_BLOCK: usize = 128;
-/// bitnet.cpp's tools write the scale eight times after the data; readers take the first.
-const I2_S_SCALES: usize = 8;
 
 /// What to write.
 #[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
     /// How embedding and head are stored. `None`: F16, or what the source has where that is quantised.
     pub head: Option<DenseType>,
+    /// How linears are stored. `None`: as the source has them, and as I2_S where that is no layout of the kernels.
+    pub layout: Option<TernaryLayout>,
     /// `general.name`; the source's own if absent.
     pub name: Option<String>,
     /// `general.license`; the source's own if absent.
@@ -117,6 +118,7 @@ enum Kind {
     Linear {
         rows: usize,
         cols: usize,
+        layout: TernaryLayout,
     },
     Dense {
         weights: DenseWeights,
@@ -130,8 +132,9 @@ fn write(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<ConvertReport, ConvertError> {
-    let metadata = metadata::entries(model, options)?;
-    let steps = steps(model, options.head)?;
+    let steps = steps(model, options)?;
+    let t5 = steps.iter().any(|step| step.kind.is_t5());
+    let metadata = metadata::entries(model, options, t5)?;
     let tensors: Vec<TensorPlan> = steps.iter().map(Step::plan).collect();
     let total: u64 = tensors.iter().map(|tensor| tensor.n_bytes as u64).sum();
 
@@ -152,9 +155,12 @@ fn write(
                 let bytes: Vec<u8> = norm.iter().flat_map(|x| x.to_le_bytes()).collect();
                 writer.append(&bytes).map_err(failed)?;
             }
-            Kind::Linear { rows, cols } => {
-                write_linear(&mut writer, &model.source.linear(step.id, *rows, *cols)?)
-                    .map_err(failed)?;
+            Kind::Linear { rows, cols, layout } => {
+                let linear = model.source.linear(step.id, *rows, *cols)?;
+                let linear = linear
+                    .to_layout(*layout)
+                    .map_err(|reason| tensor_error(&tensor.name, reason))?;
+                write_linear(&mut writer, &linear).map_err(failed)?;
             }
             Kind::Dense { weights, ty } => {
                 let loss = head::write(&mut writer, weights, *ty).map_err(failed)?;
@@ -177,8 +183,9 @@ fn write(
     Ok(ConvertReport { n_bytes, notes })
 }
 
-fn steps(model: &OpenModel, head: Option<DenseType>) -> Result<Vec<Step>, ConvertError> {
+fn steps(model: &OpenModel, options: &ConvertOptions) -> Result<Vec<Step>, ConvertError> {
     let OpenModel { config, source, .. } = model;
+    let head = options.head;
     let mut steps = vec![dense_step(
         source.as_ref(),
         config,
@@ -187,12 +194,14 @@ fn steps(model: &OpenModel, head: Option<DenseType>) -> Result<Vec<Step>, Conver
     )?];
     for index in 0..config.n_layers {
         for part in PARTS {
-            let linear = linear_shape(config, part).map(|(rows, cols)| Kind::Linear { rows, cols });
+            let id = TensorId::Block(index, part);
+            let linear = linear_shape(config, part).map(|(rows, cols)| Kind::Linear {
+                rows,
+                cols,
+                layout: options.layout.unwrap_or_else(|| source.layout(id)),
+            });
             let norm = norm_len(config, part).map(|len| Kind::Norm { len });
-            steps.extend(linear.or(norm).map(|kind| Step {
-                id: TensorId::Block(index, part),
-                kind,
-            }));
+            steps.extend(linear.or(norm).map(|kind| Step { id, kind }));
         }
     }
     steps.push(Step {
@@ -231,16 +240,31 @@ fn dense_step(
     })
 }
 
+impl Kind {
+    fn is_t5(&self) -> bool {
+        matches!(
+            self,
+            Kind::Linear {
+                layout: TernaryLayout::T5,
+                ..
+            }
+        )
+    }
+}
+
 impl Step {
     fn plan(&self) -> TensorPlan {
         let (shape, ty, n_bytes) = match &self.kind {
             Kind::Norm { len } => (vec![*len], ggml_id::F32, 4 * len),
-            Kind::Linear { rows, cols } => {
+            Kind::Linear { rows, cols, layout } => {
                 let n = rows * cols;
-                let (ty, n_bytes) = if n.is_multiple_of(I2_S_BLOCK) {
-                    (ggml_id::I2_S, n / 4 + I2_S_SCALES * size_of::<f32>())
-                } else {
-                    (ggml_id::F32, 4 * n)
+                let scales = LINEAR_SCALES * size_of::<f32>();
+                let (ty, n_bytes) = match layout {
+                    TernaryLayout::T5 => (ggml_id::STERNA_T5, layout.bytes(*rows, *cols) + scales),
+                    TernaryLayout::I2S if n.is_multiple_of(I2_S_BLOCK) => {
+                        (ggml_id::I2_S, n / 4 + scales)
+                    }
+                    TernaryLayout::I2S => (ggml_id::F32, 4 * n),
                 };
                 (vec![*rows, *cols], ty, n_bytes)
             }
@@ -262,17 +286,18 @@ impl Step {
     }
 }
 
-/// I2_S, or floats on the grid where the weights do not fill its blocks: reading them back gives the same
+/// T5; or I2_S, or floats on the grid where the weights do not fill its blocks: reading them back gives the same
 /// trits and scale.
 fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> std::io::Result<()> {
     let (rows, cols, packed) = (linear.rows(), linear.cols(), linear.packed());
-    if (rows * cols).is_multiple_of(I2_S_BLOCK) {
-        if cols.is_multiple_of(I2_S_BLOCK) {
+    let t5 = linear.layout() == TernaryLayout::T5;
+    if t5 || (rows * cols).is_multiple_of(I2_S_BLOCK) {
+        if t5 || cols.is_multiple_of(I2_S_BLOCK) {
             writer.append(packed)?;
         } else {
             writer.append(&to_i2s(packed, rows, cols))?;
         }
-        return writer.append(&linear.scale().to_le_bytes().repeat(I2_S_SCALES));
+        return writer.append(&linear.scale().to_le_bytes().repeat(LINEAR_SCALES));
     }
     let mut trits = vec![0i8; cols];
     for row in packed.chunks_exact(packed.len() / rows) {

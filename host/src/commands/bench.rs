@@ -13,11 +13,12 @@ use sterna_engine::files::Bytes;
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::{synthetic, team};
-use sterna_kernels::{DenseType, Isa};
+use sterna_kernels::{DenseType, Isa, TernaryLayout};
 
 use crate::assets::Assets;
 use crate::commands::compose::{KERNELS_STUB, compose};
 use crate::head_type::HeadType;
+use crate::layout_type::LayoutType;
 use crate::model_source::{DEMO, load};
 use crate::wasm_command;
 
@@ -44,6 +45,10 @@ pub struct Args {
     /// How embedding and output head are stored
     #[arg(long, value_enum, default_value = "q8_0")]
     head: HeadType,
+
+    /// How the layers' matrices are stored [default: i2_s, or as the model has them]
+    #[arg(long, value_enum)]
+    layout: Option<LayoutType>,
 
     /// Share of the feed-forward activations that are exactly zero [default: as random weights have it, about one half]
     #[arg(
@@ -141,13 +146,16 @@ fn write_wasm(isa: Option<&str>, path: &Path, assets: &Assets) -> anyhow::Result
 fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result<BenchReport> {
     let isa = isa.map_or_else(|| Ok(Isa::detect()), Isa::from_name)?;
     let optimisations = args.optimisations()?;
-    let model = if let Some(path) = &args.model {
+    let mut model = if let Some(path) = &args.model {
         load(path, None)?
     } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, Bytes::from_static(demo))?
     } else {
         synthetic::sparse_model(&args.shape, args.head.into(), args.zeros)?
     };
+    if let Some(layout) = args.layout {
+        model.to_layout(layout.into())?;
+    }
     let options = BenchOptions {
         prompt: args.prompt as usize,
         depth: args.depth as usize,
@@ -199,6 +207,9 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
     let chunk = args.chunk.map(|chunk| chunk.to_string());
     if let Some(chunk) = &chunk {
         command.extend(["--chunk", chunk]);
+    }
+    if let Some(layout) = args.layout {
+        command.extend(["--layout", TernaryLayout::from(layout).name()]);
     }
     if args.speculation {
         command.push("--speculation");

@@ -7,11 +7,13 @@ use sterna_engine::convert::{ConvertOptions, convert};
 use sterna_engine::model::LoadOptions;
 
 use crate::head_type::HeadType;
+use crate::layout_type::LayoutType;
 use crate::model_source::byte_bar;
 
 /// Write a model as a GGUF file
 ///
-/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it.
+/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout t5` stores the same weights in 1.67 bits
+/// each, for Sterna alone: a cache of a standard file, from which `--layout i2_s` makes one again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory
@@ -24,6 +26,10 @@ pub struct Args {
     /// How embedding and output head are stored [default: as the source has them, else f16]
     #[arg(long, value_enum)]
     head: Option<HeadType>,
+
+    /// How the layers' matrices are stored [default: as the source has them, else i2_s]
+    #[arg(long, value_enum)]
+    layout: Option<LayoutType>,
 
     /// `general.name` of the file [default: the source's]
     #[arg(long, value_name = "TEXT")]
@@ -56,6 +62,7 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
         .transpose()?;
     let options = ConvertOptions {
         head: args.head.map(Into::into),
+        layout: args.layout.map(Into::into),
         name: args.name.clone(),
         license: args.license.clone(),
         chat_template,

@@ -1,8 +1,12 @@
 //! The same model, prompt and seed give the same tokens: every ISA of this machine, 1 and 2 threads,
-//! alone and in a batch.
+//! alone and in a batch, and in any layout of the weights.
 
-use crate::support::server::Server;
-use crate::support::{LILY, sampled};
+use std::path::Path;
+
+use crate::baked::bake;
+use crate::support::plain_host::PlainHost;
+use crate::support::server::{Server, run, sterna};
+use crate::support::{LILY, LILY_GREEDY, greedy, sampled};
 
 #[test]
 fn on_every_isa_and_thread_count() {
@@ -23,4 +27,42 @@ fn on_every_isa_and_thread_count() {
         texts(&["--isa", "scalar", "--threads", "2", "--max-sequences", "1"]),
         expected
     );
+}
+
+/// The demo model in layout T5, as a file in `folder`.
+fn t5(folder: &Path) -> String {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../component/engine/models/demo.gguf");
+    let file = folder.join("t5.gguf").to_str().unwrap().to_owned();
+    let (status, _, stderr) = run(sterna()
+        .args(["convert", "--layout", "t5", "-o", &file])
+        .arg(&demo));
+    assert!(status.success(), "{stderr}");
+    let bytes = |path: &Path| path.metadata().unwrap().len();
+    assert!(bytes(Path::new(&file)) < bytes(&demo));
+    file
+}
+
+#[test]
+fn with_weights_in_layout_t5() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = t5(folder.path());
+    let request = sampled(LILY, 1, 60, false);
+    let expected = Server::start(&[])
+        .post("/v1/completions", &request)
+        .completion();
+    for isa in ["scalar", ""] {
+        let server =
+            Server::start(&["--model", &file, "--isa", isa][..if isa.is_empty() { 2 } else { 4 }]);
+        let text = server.post("/v1/completions", &request).completion();
+        assert_eq!(text, expected, "isa `{isa}`");
+    }
+
+    // Inside a component: with its own instructions, and with those that the host lends it.
+    let baked = tempfile::tempdir().unwrap();
+    let app = bake(baked.path(), &["--layout", "t5"]);
+    let text = PlainHost::new(&app).text(&greedy(LILY, 48, false));
+    assert_eq!(text, LILY_GREEDY);
+    let server = Server::start(&["--model", app.to_str().unwrap()]);
+    let text = server.post("/v1/completions", &request).completion();
+    assert_eq!(text, expected);
 }

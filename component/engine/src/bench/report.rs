@@ -92,8 +92,10 @@ pub struct Decode {
     pub tokens_per_s_min: f64,
     /// The fastest repetition.
     pub tokens_per_s_max: f64,
-    /// Bytes of weights that one step reads: the layers and the head.
+    /// Bytes of weights that one step reads, as they are stored: the layers and the head, without what zeros let it leave out.
     pub bytes_per_token: u64,
+    /// Bytes that a step left out because they would have met zeros, on average.
+    pub skipped_bytes_per_token: u64,
     /// What the steps read a second at the median, in 1e9 bytes.
     pub gb_per_s: f64,
     /// `gb_per_s` as a part of the machine's read bandwidth, where that was measured.
@@ -134,6 +136,8 @@ pub struct BenchReport {
     pub parameters: u64,
     /// How the output head is stored.
     pub head: String,
+    /// How the layers' matrices are stored: `i2_s`, `t5`, or both.
+    pub layout: String,
     /// The instruction set.
     pub isa: String,
     /// Threads that computed.

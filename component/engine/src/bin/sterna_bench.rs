@@ -10,9 +10,9 @@ use sterna_engine::bench::{self, BenchOptions};
 use sterna_engine::model::{LoadOptions, Model};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
-use sterna_kernels::{DenseType, Isa};
+use sterna_kernels::{DenseType, Isa, TernaryLayout};
 
-const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--depth N] [--prompt N] [--generate N] \
+const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--layout i2_s|t5] [--depth N] [--prompt N] [--generate N] \
                      [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
                      --shape - takes a GGUF from standard input, --shape PATH a model's file or directory";
 
@@ -30,8 +30,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
-    let (shape, head, zeros, options) = parse(arguments)?;
-    let model = if shape == "-" {
+    let Arguments {
+        shape,
+        head,
+        layout,
+        zeros,
+        options,
+    } = parse(arguments)?;
+    let mut model = if shape == "-" {
         from_stdin()?
     } else if shape.contains('/') || shape.ends_with(".gguf") {
         Model::load(shape.as_ref(), &LoadOptions::default(), &mut |_, _| ())
@@ -39,16 +45,26 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
     } else {
         synthetic::sparse_model(&shape, head, zeros).map_err(|error| error.to_string())?
     };
+    if let Some(layout) = layout {
+        model.to_layout(layout).map_err(|error| error.to_string())?;
+    }
     let report = bench::run(&Arc::new(model), &options).map_err(|error| error.to_string())?;
     serde_json::to_string_pretty(&report).map_err(|error| error.to_string())
 }
 
-fn parse(
-    mut arguments: impl Iterator<Item = String>,
-) -> Result<(String, DenseType, f64, BenchOptions), String> {
+struct Arguments {
+    shape: String,
+    head: DenseType,
+    layout: Option<TernaryLayout>,
+    zeros: f64,
+    options: BenchOptions,
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut shape = "bitnet-2b-4t".to_string();
     let mut head = DenseType::Q8_0;
     let mut zeros = 0.0;
+    let mut layout = None;
     let mut options = BenchOptions::new(Isa::from_env().map_err(|error| error.to_string())?);
     while let Some(name) = arguments.next() {
         if name == "--speculation" {
@@ -72,6 +88,10 @@ fn parse(
                     .parse()
                     .map_err(|_| format!("--zeros {value}: not a number\n{USAGE}"))?;
             }
+            "--layout" => {
+                let named = TernaryLayout::from_name(&value);
+                layout = Some(named.ok_or_else(|| format!("--layout {value}: i2_s or t5"))?);
+            }
             "--head" => head = dense_type(&value)?,
             "--isa" => options.isa = Isa::from_name(&value).map_err(|error| error.to_string())?,
             "--generate" => options.generate = number()?,
@@ -85,7 +105,13 @@ fn parse(
             _ => return Err(format!("unknown argument {name}\n{USAGE}")),
         }
     }
-    Ok((shape, head, zeros, options))
+    Ok(Arguments {
+        shape,
+        head,
+        layout,
+        zeros,
+        options,
+    })
 }
 
 fn from_stdin() -> Result<Model, String> {
@@ -132,6 +158,7 @@ mod tests {
             (&["--fast", "1"], "unknown argument --fast"),
             (&["--shape", "cube"], "bitnet-2b-4t"),
             (&["--head", "q2"], "q6_k"),
+            (&["--layout", "t6"], "--layout t6: i2_s or t5"),
             (&["--isa", "sse9"], "scalar"),
             (&["--without", "warp"], "huge-pages"),
         ] {

@@ -5,19 +5,20 @@ use crate::config::{
     Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig,
     SamplingDefaults,
 };
-use crate::files::OpenModel;
 use crate::files::gguf_tokenizer;
 use crate::files::gguf_write::Entry;
+use crate::files::{OpenModel, T5_VERSION, T5_VERSION_KEY};
 use crate::tokenizer::GgufTokenizer;
 
 /// bitnet.cpp's number for files of I2_S.
 const FILE_TYPE_I2_S: u32 = 40;
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// Every entry, in the order they are written.
+/// Every entry, in the order they are written; `t5` where linears are stored so.
 pub(super) fn entries(
     model: &OpenModel,
     options: &ConvertOptions,
+    t5: bool,
 ) -> Result<Vec<(String, Entry)>, ConvertError> {
     let config = &model.config;
     let architecture = architecture(config)?;
@@ -41,7 +42,11 @@ pub(super) fn entries(
             .into_iter()
             .map(|(key, value)| (key, Entry::String(value))),
     );
-    entries.push(("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S)));
+    entries.push(if t5 {
+        (T5_VERSION_KEY.into(), Entry::U32(T5_VERSION))
+    } else {
+        ("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S))
+    });
     entries.push((
         "general.quantization_version".into(),
         Entry::U32(QUANTIZATION_VERSION),

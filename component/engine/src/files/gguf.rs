@@ -166,6 +166,13 @@ impl Gguf {
             .and_then(|&index| self.tensors.get(index))
     }
 
+    /// Bytes from a tensor's start to the next one's, or to the end of the file.
+    pub(crate) fn room(&self, tensor: &TensorInfo) -> usize {
+        let starts = self.tensors.iter().map(|other| other.start);
+        let next = starts.filter(|&start| start > tensor.start).min();
+        next.unwrap_or(self.bytes.len()) - tensor.start
+    }
+
     /// The first `n_bytes` of a tensor's data, or `None` where the file ends before.
     pub fn data(&self, tensor: &TensorInfo, n_bytes: usize) -> Option<Bytes> {
         self.bytes

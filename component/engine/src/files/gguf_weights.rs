@@ -1,6 +1,6 @@
 //! Weights from a GGUF file. I2_S linears, embeddings and heads stay where the file has them.
 
-use sterna_kernels::DenseType;
+use sterna_kernels::{DenseType, TernaryLayout};
 
 use super::floats::{FloatType, Floats};
 use super::ggml_type::{self, id as ty};
@@ -14,8 +14,13 @@ use crate::model::{DenseWeights, Linear};
 
 /// Weights of one I2_S block; a tensor holds whole blocks.
 const I2_S_BLOCK: usize = 128;
-/// After an I2_S tensor's data: the scale, and padding.
-const I2_S_TAIL_BYTES: usize = 32;
+/// bitnet.cpp's tools write the scale eight times after the data; readers take the first. T5 does the same.
+pub(crate) const SCALES: usize = 8;
+const TAIL_BYTES: usize = SCALES * size_of::<f32>();
+
+/// The metadata key that says how T5 tensors are to be read, and the one version there is.
+pub(crate) const T5_VERSION_KEY: &str = "sterna.layout.t5.version";
+pub(crate) const T5_VERSION: u32 = 1;
 
 /// Reads tensors by llama.cpp's names.
 pub(crate) struct GgufWeights {
@@ -49,8 +54,12 @@ impl WeightSource for GgufWeights {
                 ));
             }
         }
+        let mut layout = TernaryLayout::I2S;
         let (packed, mut scale) = if tensor.ty == ty::I2_S {
             self.i2_s(tensor, rows, cols)?
+        } else if tensor.ty == ty::STERNA_T5 {
+            layout = TernaryLayout::T5;
+            self.t5(tensor, rows, cols)?
         } else if let Some(float) = float_type(tensor.ty) {
             let weights = self.floats(tensor, float, rows * cols)?;
             let (packed, scale) = ternary::quantize_or_recover(&weights, rows, cols)
@@ -64,7 +73,15 @@ impl WeightSource for GgufWeights {
         if self.gguf.tensor(&factor).is_some() {
             scale *= self.vector(&factor, 1)?.first().copied().unwrap_or(1.0);
         }
-        Linear::new(rows, cols, packed, scale).map_err(|reason| tensor_error(&name, reason))
+        Linear::with_layout(layout, rows, cols, packed, scale)
+            .map_err(|reason| tensor_error(&name, reason))
+    }
+
+    fn layout(&self, id: TensorId) -> TernaryLayout {
+        match self.gguf.tensor(&id.gguf()) {
+            Some(tensor) if tensor.ty == ty::STERNA_T5 => TernaryLayout::T5,
+            _ => TernaryLayout::I2S,
+        }
     }
 
     fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError> {
@@ -173,11 +190,9 @@ impl GgufWeights {
             ));
         }
         let data_bytes = n / 4;
-        let all = self.data(tensor, data_bytes.checked_add(I2_S_TAIL_BYTES))?;
+        let all = self.data(tensor, data_bytes.checked_add(TAIL_BYTES))?;
         let (data, tail) = all.split_at(data_bytes);
-        let scale = tail
-            .first_chunk::<4>()
-            .map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes));
+        let scale = first_scale(tail);
         let in_place = self.i2s_form == I2sForm::Interleave128 && cols.is_multiple_of(I2_S_BLOCK);
         let packed = match all.slice(0..data_bytes) {
             Some(packed) if in_place => packed,
@@ -185,6 +200,47 @@ impl GgufWeights {
         };
         Ok((packed, scale))
     }
+
+    fn t5(&self, tensor: &TensorInfo, rows: usize, cols: usize) -> Result<(Bytes, f32), LoadError> {
+        const REMEDY: &str = "convert the file it was made of anew (`sterna convert --layout t5`)";
+        let refuse = |reason: String| tensor_error(&tensor.name, format!("{reason}: {REMEDY}"));
+        match self.gguf.get(T5_VERSION_KEY) {
+            None => {
+                return Err(refuse(format!(
+                    "is of type T5, and the file has no metadata key `{T5_VERSION_KEY}`"
+                )));
+            }
+            Some(version) if version.as_usize() != Some(T5_VERSION as usize) => {
+                let version = version.as_usize();
+                let found = version.map_or("no number".to_owned(), |n| n.to_string());
+                return Err(refuse(format!(
+                    "is of type T5, of which `{T5_VERSION_KEY}` is {found}; this program reads {T5_VERSION}"
+                )));
+            }
+            Some(_) => {}
+        }
+        let data_bytes = TernaryLayout::T5.bytes(rows, cols);
+        let n_bytes = data_bytes.saturating_add(TAIL_BYTES);
+        let all = self.data(tensor, Some(n_bytes))?;
+        // Other layouts have other sizes, so that a tensor that was written as something else is found out.
+        let room = self.gguf.room(tensor);
+        if room < n_bytes || room - n_bytes >= MAX_PADDING {
+            return Err(refuse(format!(
+                "has {room} bytes in the file; T5 of [{rows}, {cols}] takes {n_bytes}"
+            )));
+        }
+        let scale = first_scale(&all[data_bytes..]);
+        let packed = all.slice(0..data_bytes).unwrap_or(all);
+        Ok((packed, scale))
+    }
+}
+
+/// Between tensors a file may leave as much as its alignment; this is the largest that is read.
+const MAX_PADDING: usize = 1 << 16;
+
+fn first_scale(tail: &[u8]) -> f32 {
+    tail.first_chunk::<4>()
+        .map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes))
 }
 
 fn float_type(id: u32) -> Option<FloatType> {

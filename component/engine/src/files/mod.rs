@@ -29,6 +29,7 @@ pub use bytes::Bytes;
 pub(crate) use ggml_type::id as ggml_id;
 pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};
+pub(crate) use gguf_weights::{SCALES as LINEAR_SCALES, T5_VERSION, T5_VERSION_KEY};
 pub(crate) use names::TensorId;
 pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};

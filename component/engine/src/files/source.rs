@@ -1,5 +1,7 @@
 //! One way to ask for weights, whatever the container, and the order in which a model asks.
 
+use sterna_kernels::TernaryLayout;
+
 use super::names::Part::{AttnNorm, AttnSubNorm, Down, FfnNorm, FfnSubNorm, Gate, K, O, Q, Up, V};
 use super::names::{Part, TensorId};
 use super::tensor_error;
@@ -15,6 +17,10 @@ pub(crate) trait WeightSource {
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError>;
     /// A ternary matrix `[rows, cols]`, quantised here if the file holds floats.
     fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError>;
+    /// The layout in which `linear` gives that matrix.
+    fn layout(&self, _id: TensorId) -> TernaryLayout {
+        TernaryLayout::I2S
+    }
     /// An embedding or head `[rows, cols]`, as stored.
     fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError>;
 }
@@ -42,22 +48,13 @@ impl WeightSource for Weights {
     }
 
     fn linear(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<Linear, LoadError> {
-        let TensorId::Block(index, part) = id else {
-            return Err(tensor_error(&id.gguf(), "is no linear"));
-        };
-        let linear = self.layers.get(index).and_then(|layer| match part {
-            Q => Some(&layer.q),
-            K => Some(&layer.k),
-            V => Some(&layer.v),
-            O => Some(&layer.o),
-            Gate => Some(&layer.gate),
-            Up => Some(&layer.up),
-            Down => Some(&layer.down),
-            AttnNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
-        });
-        linear
+        linear_of(self, id)
             .cloned()
             .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+    }
+
+    fn layout(&self, id: TensorId) -> TernaryLayout {
+        linear_of(self, id).map_or(TernaryLayout::I2S, Linear::layout)
     }
 
     fn dense(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<DenseWeights, LoadError> {
@@ -69,6 +66,23 @@ impl WeightSource for Weights {
         dense
             .cloned()
             .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
+    }
+}
+
+fn linear_of(weights: &Weights, id: TensorId) -> Option<&Linear> {
+    let TensorId::Block(index, part) = id else {
+        return None;
+    };
+    let layer = weights.layers.get(index)?;
+    match part {
+        Q => Some(&layer.q),
+        K => Some(&layer.k),
+        V => Some(&layer.v),
+        O => Some(&layer.o),
+        Gate => Some(&layer.gate),
+        Up => Some(&layer.up),
+        Down => Some(&layer.down),
+        AttnNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
     }
 }
 

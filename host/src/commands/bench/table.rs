@@ -12,10 +12,11 @@ impl Display for Table<'_> {
         let report = self.0;
         writeln!(
             f,
-            "{} ({:.2} G parameters, head {}) on {}, {} threads, {} at a time, {} repetitions",
+            "{} ({:.2} G parameters, head {}, layers {}) on {}, {} threads, {} at a time, {} repetitions",
             report.model,
             report.parameters as f64 / 1e9,
             report.head,
+            report.layout,
             report.isa,
             report.threads,
             report.batch,
@@ -79,7 +80,7 @@ impl Display for Table<'_> {
         };
         writeln!(
             f,
-            "decode reads {:.2} GB/s{}, {:.1} MB a step, and multiplies {:.1} G a second",
+            "decode reads {:.2} GB/s{}, {:.1} MB a step{}, and multiplies {:.1} G a second",
             decode.gb_per_s,
             of(
                 decode.share_of_read_bandwidth,
@@ -89,6 +90,10 @@ impl Display for Table<'_> {
                 )
             ),
             decode.bytes_per_token as f64 / 1e6,
+            match decode.skipped_bytes_per_token {
+                0 => String::new(),
+                skipped => format!(" ({:.1} MB more left out for zeros)", skipped as f64 / 1e6),
+            },
             decode.gmac_per_s,
         )?;
         if let (Some(one), Some(times)) =

@@ -3,6 +3,7 @@
 mod conversion;
 mod damage;
 mod forms;
+mod layouts;
 mod refusals;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,80 @@
+//! A matrix's layout changes no bit: on every instruction set, for one token and for many, with zeros left out and without.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use sterna_engine::model::Model;
+use sterna_engine::optimisations::Optimisations;
+use sterna_engine::synthetic;
+use sterna_kernels::{DenseType, Isa, TernaryLayout};
+use support::{batch, demo, forward_with};
+
+/// Logits of every position as bits, in batches of `chunk`, and the bytes that zeros saved.
+fn logits(model: &Arc<Model>, isa: Isa, chunk: usize, without: &str) -> (Vec<u32>, u64) {
+    let tokens: Vec<u32> = (0..40).map(|i| (i * 31 + 5) % 512).collect();
+    let optimisations = Optimisations::without(without).unwrap();
+    let (mut forward, mut kv) = forward_with(model, isa, 2, chunk, 1, optimisations);
+    let mut bits = Vec::new();
+    for chunk in batch(0, &tokens).chunks(chunk) {
+        let logits = forward.forward(chunk, &mut kv).unwrap();
+        bits.extend(logits.iter().map(|logit| logit.to_bits()));
+    }
+    (bits, forward.skipped_bytes())
+}
+
+fn in_t5(model: &Model) -> Arc<Model> {
+    let mut model = model.clone();
+    model.to_layout(TernaryLayout::T5).unwrap();
+    assert!(!model.weights.has_layout(TernaryLayout::I2S));
+    Arc::new(model)
+}
+
+fn compare(model: &Arc<Model>, sparse: bool) {
+    let t5 = in_t5(model);
+    let (expected, skipped) = logits(model, Isa::SCALAR, 40, "skip-zeros");
+    assert_eq!(skipped, 0);
+    for isa in Isa::supported() {
+        for chunk in [1, 2, 3, 5, 40] {
+            for without in ["", "down-copy", "skip-zeros"] {
+                let (bits, skipped) = logits(&t5, isa, chunk, without);
+                assert!(
+                    bits == expected,
+                    "{}, {chunk} at a time, without `{without}`",
+                    isa.name()
+                );
+                if sparse && chunk == 1 && without != "skip-zeros" {
+                    assert!(skipped > 0, "{} left nothing out", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_demo_model() {
+    compare(&demo(), false);
+}
+
+#[test]
+fn a_model_of_odd_shape_with_many_zeros() {
+    let mut config = synthetic::shape("tiny").unwrap();
+    (config.hidden_size, config.ffn_size) = (320, 712);
+    let mut model = synthetic::from_config("sparse", config, true, DenseType::F16, 7).unwrap();
+    synthetic::make_zeros(&mut model, 0.95).unwrap();
+    compare(&Arc::new(model), true);
+}
+
+#[test]
+fn a_layout_leads_back_to_the_same_bytes() {
+    let model = synthetic::model("tiny", DenseType::F16).unwrap();
+    let mut again = (*in_t5(&model)).clone();
+    again.to_layout(TernaryLayout::I2S).unwrap();
+    for (a, b) in model.weights.layers.iter().zip(&again.weights.layers) {
+        for (a, b) in a.linears().into_iter().zip(b.linears()) {
+            assert!(a.packed()[..] == b.packed()[..]);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! How the layers' ternary matrices can be stored, as the command line names it.
+
+use clap::ValueEnum;
+use sterna_kernels::TernaryLayout;
+
+/// A layout of ternary matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LayoutType {
+    /// 2 bits a weight, as bitnet.cpp's tools read it.
+    #[value(name = "i2_s")]
+    I2S,
+    /// 1.67 bits a weight, exactly the same weights: a layout that only Sterna reads, a sixth smaller. Fast where the CPU has
+    /// AVX-512 VBMI and memory is what limits; elsewhere slower than i2_s.
+    #[value(name = "t5")]
+    T5,
+}
+
+impl From<LayoutType> for TernaryLayout {
+    fn from(layout: LayoutType) -> Self {
+        match layout {
+            LayoutType::I2S => TernaryLayout::I2S,
+            LayoutType::T5 => TernaryLayout::T5,
+        }
+    }
+}
