@@ -27,7 +27,7 @@ use crate::wasm_config;
 /// (`--spin` writes one for Spin alone, `--wasi 0.3` one for runtimes of that level.)
 /// `sterna serve app.wasm` serves it too, and lends it this machine's kernels and threads.
 ///
-/// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head, or serve its file
+/// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head or `--layout t5`, or serve its file
 /// with `sterna serve --model`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
