@@ -49,6 +49,7 @@ curl -sf "http://127.0.0.1:$port/v2/team/llm/blobs/$layer" | tar -xOf - model.gg
 
 # One image for two kinds of machines: programs as far as their headers tell.
 for machine in 76 267; do # 62 and 183
+  # shellcheck disable=SC2059 # the escape is the point
   { printf '\177ELF\2\1'; head -c 12 /dev/zero; printf "\\$machine"; head -c 45 /dev/zero; } > "$folder/program-$machine"
 done
 "$sterna" image --host "$folder/program-76" --host "$folder/program-267" --model "$demo" -t llm:2 -o "$folder/two.tar" >/dev/null

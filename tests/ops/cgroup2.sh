@@ -38,7 +38,7 @@ install -m 755 "$sterna" "$root/bin/sterna"
 version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 # With what the programs load: ldd names it, and the loader.
 libraries() { ldd "$@" 2>/dev/null | grep -oE '/[^ :]+\.so[^ :]*' | sort -u; }
-{ libraries "$python" "$sterna" /usr/lib/$version/lib-dynload/*.so; realpath "$python"; find "/usr/lib/$version" -type f \( -name '*.py' -o -name '*.so' \) -not -path '*/test/*' -not -path '*/ensurepip/*'; } |
+{ libraries "$python" "$sterna" "/usr/lib/$version"/lib-dynload/*.so; realpath "$python"; find "/usr/lib/$version" -type f \( -name '*.py' -o -name '*.so' \) -not -path '*/test/*' -not -path '*/ensurepip/*'; } |
   tar -chPT - | tar -xP --transform "s,^/,$root/," -f -
 cat > "$root/init" <<INIT
 #!/bin/busybox sh
