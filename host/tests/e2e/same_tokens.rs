@@ -32,7 +32,7 @@ fn on_every_isa_and_thread_count() {
 /// The demo model in layout T5, as a file in `folder`.
 fn t5(folder: &Path) -> String {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../component/engine/models/demo.gguf");
-    let file = folder.join("t5.gguf").to_str().unwrap().to_owned();
+    let file = folder.join("demo.gguf").to_str().unwrap().to_owned();
     let (status, _, stderr) = run(sterna()
         .args(["convert", "--layout", "t5", "-o", &file])
         .arg(&demo));
