@@ -9,8 +9,8 @@ pub enum LayoutType {
     /// 2 bits a weight, as bitnet.cpp's tools read it.
     #[value(name = "i2_s")]
     I2S,
-    /// 1.67 bits a weight, exactly the same weights: a layout that only Sterna reads, a sixth smaller. Fast where the CPU has
-    /// AVX-512 VBMI and memory is what limits; elsewhere slower than i2_s.
+    /// 1.67 bits a weight, exactly the same weights: a layout that only Sterna reads, a sixth smaller. Slower than i2_s wherever it
+    /// was measured: for a model that else would not fit (kernels/README.md).
     #[value(name = "t5")]
     T5,
 }

@@ -107,13 +107,17 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    #[test]
-    fn what_is_left_is_shared_out_and_no_more() {
-        let state = MemoryState {
+    fn half_a_gigabyte(mapped_bytes: u64) -> MemoryState {
+        MemoryState {
             limit_bytes: 512 * MIB,
             used_bytes: 30 * MIB,
-            mapped_bytes: 10 * MIB,
-        };
+            mapped_bytes,
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_shared_out_and_no_more() {
+        let state = half_a_gigabyte(10 * MIB);
         let budget = state.share(0).unwrap();
         let margin = 512 * MIB / 10;
         assert_eq!(
@@ -126,11 +130,7 @@ mod tests {
 
     #[test]
     fn copies_are_granted_whole_or_not_at_all() {
-        let state = MemoryState {
-            limit_bytes: 512 * MIB,
-            used_bytes: 30 * MIB,
-            mapped_bytes: 10 * MIB,
-        };
+        let state = half_a_gigabyte(10 * MIB);
         let without = state.share(0).unwrap();
         let with = state.share(50 * MIB).unwrap();
         assert_eq!(with.copy_bytes, 50 * MIB);
@@ -144,11 +144,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_too_low_is_refused_with_the_figures() {
-        let state = MemoryState {
-            limit_bytes: 512 * MIB,
-            used_bytes: 30 * MIB,
-            mapped_bytes: 600 * MIB,
-        };
+        let state = half_a_gigabyte(600 * MIB);
         let message = state.share(0).unwrap_err().to_string();
         for part in [
             "512 MiB is too low",

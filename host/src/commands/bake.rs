@@ -184,7 +184,7 @@ fn check_size(gguf: &Path) -> anyhow::Result<()> {
 /// The size, the limit, and the heads with which it would fit.
 fn too_large(gguf: &Path, needed: u64) -> anyhow::Error {
     let heads = Model::load(gguf, &LoadOptions::default(), &mut |_, _| ())
-        .map(|model| smaller_heads(&model, needed))
+        .map(|model| smaller_forms(&model, needed))
         .unwrap_or_default();
     let remedy = if heads.is_empty() {
         "no head type makes it small enough, with either layout".to_owned()
@@ -200,7 +200,7 @@ fn too_large(gguf: &Path, needed: u64) -> anyhow::Error {
 }
 
 /// The options that would make it fit, with the sizes they give.
-fn smaller_heads(model: &Model, needed: u64) -> Vec<String> {
+fn smaller_forms(model: &Model, needed: u64) -> Vec<String> {
     let weights = &model.weights;
     let tables = || {
         [Some(&weights.embedding), weights.head.as_ref()]

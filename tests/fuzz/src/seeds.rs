@@ -10,7 +10,7 @@ use sterna_engine::config::{Activation, ModelConfig};
 use sterna_engine::convert::{self, ConvertOptions};
 use sterna_engine::synthetic;
 use sterna_fuzz::SEPARATOR;
-use sterna_kernels::DenseType;
+use sterna_kernels::{DenseType, TernaryLayout};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -60,13 +60,18 @@ fn config() -> ModelConfig {
 }
 
 fn gguf(folder: &Path) -> Result<(), Error> {
-    for (name, tied, head) in [
-        ("tied", true, DenseType::F32),
-        ("head", false, DenseType::F16),
+    for (name, tied, head, layout) in [
+        ("tied", true, DenseType::F32, TernaryLayout::I2S),
+        ("head", false, DenseType::F16, TernaryLayout::I2S),
+        ("t5", true, DenseType::F16, TernaryLayout::T5),
     ] {
         let model = synthetic::from_config(name, config(), tied, head, 1)?;
         let path = folder.join(name);
-        convert::save(&model, &path, &ConvertOptions::default(), &mut |_, _| ())?;
+        let options = ConvertOptions {
+            layout: Some(layout),
+            ..ConvertOptions::default()
+        };
+        convert::save(&model, &path, &options, &mut |_, _| ())?;
     }
     Ok(())
 }
