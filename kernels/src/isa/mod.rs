@@ -219,7 +219,7 @@ impl Isa {
         let (rows, columns) = match self.0 {
             // A list is read at a third of a stream's speed: every line comes by itself, and pages are small.
             #[cfg(target_arch = "x86_64")]
-            Kind::Amx(_) | Kind::Avx512(_) => (0.25, 0.35),
+            Kind::Amx(_) | Kind::Avx512(_) => (0.25, 0.25),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => (0.3, 0.3),
             // Not measured. Single rows take longer than rows side by side; columns have no loop of their own.

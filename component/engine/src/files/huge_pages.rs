@@ -11,14 +11,14 @@ const HUGE: usize = 2 << 20;
 const GAP: usize = 4096;
 
 /// Say that this memory is wanted in 2 MiB pages when it is first touched, or that it is not.
-pub fn ask(memory: &[u8], huge: bool) {
+pub fn ask<T>(memory: &[T], huge: bool) {
     let advice = if huge { Advice::Huge } else { Advice::NotHuge };
     advise(range(memory), advice);
 }
 
 /// Move memory of this process's own, already in use, to 2 MiB pages in place. Takes about as long as copying it.
 /// Pieces that lie side by side are moved together, since a small one has no whole 2 MiB.
-pub fn gather<'a, T: 'a>(pieces: impl IntoIterator<Item = &'a [T]>) {
+pub fn gather<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {
     for whole in joined(pieces.into_iter().map(range).collect()) {
         let inner = whole.start.next_multiple_of(HUGE)..whole.end / HUGE * HUGE;
         if inner.start < inner.end {
@@ -193,6 +193,6 @@ mod tests {
         }
         let bytes: usize = pieces.iter().map(Vec::len).sum();
         assert!(total(pieces.iter().map(Vec::as_slice)) <= bytes as u64);
-        gather::<u8>([]);
+        gather([]);
     }
 }

@@ -125,13 +125,8 @@ impl Zeros {
                 return None;
             }
             self.copied = true;
-            let lines = by_columns(machine, down);
+            let lines = by_columns(machine, down, self.optimisations);
             *copy = Some(Copy { of, lines });
-            #[cfg(feature = "native")]
-            if self.optimisations.huge_pages {
-                let copies = self.layers.iter().filter_map(|layer| layer.copy.as_ref());
-                crate::files::huge_pages::gather(copies.map(|copy| &copy.lines[..]));
-            }
         }
         // A column that several tokens need comes from memory once.
         let lines_read = TernaryColumns::n_lines(down.rows(), 1) * self.nonzero.count();
@@ -177,8 +172,17 @@ impl LayerZeros {
     }
 }
 
-fn by_columns(machine: &Machine, w: Ternary<'_>) -> Vec<Line> {
-    let mut lines = vec![Line::default(); TernaryColumns::n_lines(w.rows(), w.cols())];
+fn by_columns(machine: &Machine, w: Ternary<'_>, optimisations: Optimisations) -> Vec<Line> {
+    let n_lines = TernaryColumns::n_lines(w.rows(), w.cols());
+    let mut lines: Vec<Line> = Vec::with_capacity(n_lines);
+    #[cfg(feature = "native")]
+    if optimisations.huge_pages {
+        // Before the first touch, which then brings whole 2 MiB pages: nothing is moved later.
+        crate::files::huge_pages::ask(lines.spare_capacity_mut(), true);
+    }
+    #[cfg(not(feature = "native"))]
+    let _ = optimisations;
+    lines.resize(n_lines, Line::default());
     let tiles: Vec<_> = lines.chunks_exact_mut(w.cols()).enumerate().collect();
     let work = w.rows() * w.cols();
     machine
