@@ -26,8 +26,9 @@ use sterna_config::Settings;
 use crate::bindings::{config, engine};
 use crate::engine_actor::EngineHandle;
 use crate::engine_import::{EngineImport, HasEngine, TokenCount};
+use crate::epoch_clock::EpochClock;
 use crate::settings::{ConfigImport, HasConfig};
-use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
+use crate::wasm_config::INSTANCE_MEMORY_BYTES;
 
 /// The HTTP component, linked and ready to be instantiated.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct ApiComponent {
     pre: ProxyPre<InstanceState>,
     engine: EngineHandle,
     settings: Arc<Settings>,
+    /// A busy guest yields at its ticks, so that it cannot keep a thread from the others.
+    clock: Arc<EpochClock>,
 }
 
 impl ApiComponent {
@@ -70,11 +73,11 @@ impl ApiComponent {
         let pre = ProxyPre::new(linker.instantiate_pre(&component)?)
             .map_err(anyhow::Error::from)
             .context("api.wasm does not fit this host")?;
-        advance_epochs(wasmtime)?;
         Ok(ApiComponent {
             pre,
             engine,
             settings: Arc::new(settings),
+            clock: Arc::new(EpochClock::start(wasmtime)?),
         })
     }
 
@@ -117,8 +120,9 @@ impl ApiComponent {
             .http()
             .new_incoming_request(Scheme::Http, request)?;
         let out = store.data_mut().http().new_response_outparam(answer)?;
-        let pre = self.pre.clone();
+        let (pre, guest) = (self.pre.clone(), self.clock.guest());
         let mut task = GuestTask(tokio::spawn(async move {
+            let _guest = guest;
             let proxy: Proxy = pre.instantiate_async(&mut store).await?;
             proxy
                 .wasi_http_incoming_handler()
@@ -144,21 +148,6 @@ impl Drop for GuestTask {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Let guests yield every [`EPOCH`], so that a busy one cannot keep a thread from the others.
-fn advance_epochs(wasmtime: &Engine) -> anyhow::Result<()> {
-    let engine = wasmtime.weak();
-    std::thread::Builder::new()
-        .name("epochs".into())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(EPOCH);
-            }
-        })?;
-    Ok(())
 }
 
 /// What one instance may touch: its streams, its memory, the engine. No files, no sockets, no

@@ -15,6 +15,7 @@ pub mod commands;
 pub mod driven_engine;
 pub mod engine_actor;
 pub mod engine_import;
+mod epoch_clock;
 pub mod head_type;
 pub mod image;
 pub mod layout_type;

@@ -14,6 +14,8 @@ mod composed;
 mod concurrency;
 mod disconnect;
 mod engine_thread;
+#[cfg(target_os = "linux")]
+mod idle;
 mod image;
 mod inner_loops;
 mod metrics;

@@ -103,6 +103,11 @@ impl Server {
         (server, stdout)
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A new connection.
     pub(crate) fn connect(&self) -> Client {
         Client::connect(&self.address)
