@@ -1,6 +1,7 @@
 """The Dockerfile, without Docker: each name in it leads somewhere. docs/pods.md says how it was built."""
 
 import re
+import tomllib
 
 import pytest
 
@@ -11,6 +12,12 @@ from dockerfile import instructions, problems
 TEXT = (overlays.ROOT / "Dockerfile").read_text()
 
 
+def patterns(name):
+    """The lines of an ignore file that are not comments."""
+    lines = (overlays.ROOT / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def check(text):
     """Its problems, as this repository's."""
     manifest = (overlays.ROOT / "Cargo.toml").read_text()
@@ -19,7 +26,7 @@ def check(text):
     return problems(
         text,
         overlays.ROOT,
-        (overlays.ROOT / ".dockerignore").read_text().split(),
+        patterns(".dockerignore"),
         re.search(r'^rust-version = "([^"]+)"', manifest, re.MULTILINE)[1],
         f"{user}:{user}",
     )
@@ -48,6 +55,23 @@ def test_every_name_leads_somewhere():
 def test_a_fault_is_found(old, new, said):
     assert old in TEXT
     assert any(said in problem for problem in check(TEXT.replace(old, new))), check(TEXT.replace(old, new))
+
+
+def test_what_git_ignores_is_not_sent_to_the_builder():
+    """Docker's patterns begin at the root, so that a name anywhere needs `**/`."""
+    ignored = {f"**/{name.strip('/')}" if not name.startswith("/") else name[1:] for name in patterns(".gitignore")}
+    assert ignored | {".git"} <= set(patterns(".dockerignore"))
+
+
+def test_nothing_that_is_compiled_is_kept_from_the_builder():
+    kept = [name for name in patterns(".dockerignore") if "*" not in name and name != "target"]
+    manifest = tomllib.loads((overlays.ROOT / "Cargo.toml").read_text())
+    for folder in [*manifest["workspace"]["members"], "wit", "scripts"]:
+        assert folder.split("/")[0] not in kept, folder
+    for source in [*overlays.ROOT.glob("host/**/*.rs"), *overlays.ROOT.glob("component/**/*.rs"), *overlays.ROOT.glob("kernels/**/*.rs")]:
+        for path in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', source.read_text()):
+            target = (source.parent / path).resolve().relative_to(overlays.ROOT)
+            assert target.parts[0] not in kept, f"{source}: {path}"
 
 
 def test_packages_are_those_that_the_scripts_would_install():
