@@ -1,5 +1,5 @@
 """Times pods as a kubelet starts them: `bench.py --images DIR --programs DIR --runs 20 [CASE ...]`; `--density 50 [CASE]` starts
-many and measures what each holds; `--fill` starts as many as a small node holds, idle and active.
+many and measures what each holds, and what it costs while nobody asks; `--fill` starts as many as a small node holds, idle and active.
 
 Per run: sandbox request (RunPodSandbox), CreateContainer, then from the StartContainer request to the first 200 on /readyz, then to
 the first token of a 14-token prompt. The cases take turns. `--cold` drops the image's and the programs' pages from the page
@@ -11,7 +11,9 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import statistics
+import sys
 import tarfile
 import tempfile
 import time
@@ -19,6 +21,7 @@ import time
 import http_client
 import memory
 import node
+import processes
 from fill import fill
 from small_node import SmallNode
 
@@ -42,6 +45,8 @@ CASES = {
 ACTIVE = {"demo": (14, 32), "300": (36, 16), "900": (36, 16)}
 # As in k8s/: the limit of a pod with a small model, and with a large one.
 MEMORY_LIMIT = {"demo": 1 << 30, "300": 4 << 30, "900": 4 << 30}
+# How long pods are watched while nobody asks them anything.
+IDLE_S = 60
 COLUMNS = ["sandbox", "create", "start_to_ready", "ready_to_token", "request_to_ready", "request_to_token"]
 
 
@@ -126,7 +131,8 @@ def density(machine, name, count):
     for _ in range(count):
         _, row = start(machine, CASES[name])
         times.append(row)
-    parts = memory.of_pods(machine, CASES[name].get("handler") or "runc")
+    running = processes.by_part(machine, CASES[name].get("handler") or "runc")
+    parts = memory.of_pods(running)
     taken = available - memory.available_kib()
     print(f"{count} pods of {name}, each after its first token; KiB a pod:")
     for part, use in parts.items():
@@ -135,7 +141,10 @@ def density(machine, name, count):
     median = statistics.median(row["request_to_ready"] for row in times)
     print(f"  private in all {private:.0f} KiB; the machine's available memory fell by {taken / count:.0f} KiB a pod")
     print(f"  request to ready: median {median:.1f} ms")
-    return {"pods": count, "case": name, "private_kib": private, "taken_kib": taken / count, "parts": parts}
+    idle = processes.idle(running, IDLE_S)
+    spent = ", ".join(f"{part} {ms / count:.2f} ms and {sleeps / count:.1f} wakes" for part, (ms, sleeps) in idle.items())
+    print(f"  CPU time a pod in {IDLE_S} s without a request: {spent}")
+    return {"pods": count, "case": name, "private_kib": private, "taken_kib": taken / count, "parts": parts, "idle": idle}
 
 
 def fill_small_nodes(options, cases):
@@ -186,6 +195,8 @@ def main():
     parser.add_argument("--peer", nargs=5, action="append", default=[], metavar=("NAME", "IMAGE.tar", "PORT", "PATH", "COMMAND"))
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
+    # As Ctrl-C: what was started goes too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("pods: told to stop"))
     if reason := node.reason_to_skip():
         print("pods: skipped, not measured: " + reason)
         return

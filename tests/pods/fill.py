@@ -29,6 +29,12 @@ def full(small):
     return None
 
 
+def said(machine):
+    """The end of the newest pod's log."""
+    log = list(machine.pods.values())[-1]["log"] if machine.pods else None
+    return "; its log: " + log.read_text()[-2000:] if log and log.exists() else ""
+
+
 def fill(machine, name, start, port, sentences, tokens, most):
     """Start up to `most` pods with `start()`; with sentences each answers before the next is started. What was found."""
     small, pods, positions, reason, first = machine.small, [], 0, None, None
@@ -39,7 +45,7 @@ def fill(machine, name, start, port, sentences, tokens, most):
                 positions = ask(pod, port, sentences, tokens)
             reason = full(small)
         except (OSError, AssertionError, grpc.RpcError) as error:
-            reason = full(small) or f"a pod did not start or answer: {error}"
+            reason = full(small) or f"a pod did not start or answer: {error}{said(machine)}"
         if reason is None:
             pods.append(pod)
             first = first or small.working_set_bytes()

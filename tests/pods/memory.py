@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 
 
 def available_kib():
@@ -43,28 +42,14 @@ def add(total, pid):
             total[name] += value
 
 
-def of_pods(machine, handler):
-    """Sums over all pods: the server, the shim's processes, and the pause program."""
-    parts = {name: {"private": 0, "shared": 0, "processes": 0} for name in ["server", "shim", "pause"]}
-    servers = {machine.pid(pod) for pod in machine.pods.values()}
-    for pid in servers:
-        add(parts["server"], pid)
-    shims = machine.shims(handler)
-    for pid in shims:
-        add(parts["shim"], pid)
-    for pid in children(shims) - servers - set(shims):
-        add(parts["pause"], pid)
-    return parts
-
-
-def children(parents):
-    """Processes whose parent is one of these, or a child of one of these."""
-    found = set()
-    for folder in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) in parents:
-                found.add(int(folder.name))
-    return found
+def of_pods(parts):
+    """Sums over the processes of each part (`processes.by_part`)."""
+    sums = {}
+    for part, pids in parts.items():
+        sums[part] = {"private": 0, "shared": 0, "processes": 0}
+        for pid in pids:
+            add(sums[part], pid)
+    return sums
 
 
 def evict(*folders):

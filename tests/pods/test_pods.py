@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -61,6 +62,9 @@ def test_three_pods_give_the_same_tokens(machine):
     answers = [ask(pod) for pod in pods]
     assert answers[0][0] == 200 and len(answers[0][1]) > 20
     assert answers[1:] == answers[:1] * 2
+    # All by the best kernels of this CPU, which a baked model is lent.
+    kernels = {re.search(r'isa="([^"]+)"', metric(pod, "sterna_model_info"))[1] for pod in pods}
+    assert len(kernels) == 1 and kernels != {"scalar"}, kernels
     for pod in pods:
         machine.remove(pod)
 
