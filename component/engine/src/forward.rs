@@ -148,11 +148,10 @@ impl Forward {
             .collect();
         let (norm, head) = (&model.weights.output_norm, model.weights.head());
         match &mut self.compute {
-            Compute::Own(pass) => {
-                pass.together(|pass| run_layers(pass, model, batch, kv))?;
-                // Not in the closure above: what it returns borrows the pass.
+            Compute::Own(pass) => pass.team().run(move || {
+                run_layers(pass, model, batch, kv)?;
                 pass.logits(&wanted, norm, head.view())
-            }
+            }),
             #[cfg(target_arch = "wasm32")]
             Compute::Lent(pass) => {
                 pass.run_layers(model, batch, kv)?;
@@ -173,7 +172,7 @@ impl Forward {
         self.check(batch, kv)?;
         let model = &self.model;
         match &mut self.compute {
-            Compute::Own(pass) => pass.together(|pass| run_layers(pass, model, batch, kv)),
+            Compute::Own(pass) => pass.team().run(|| run_layers(pass, model, batch, kv)),
             #[cfg(target_arch = "wasm32")]
             Compute::Lent(pass) => pass.run_layers(model, batch, kv),
         }

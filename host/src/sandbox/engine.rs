@@ -168,10 +168,10 @@ impl SandboxedEngine {
         Ok(())
     }
 
-    /// Call the interface `scheduler`. On the team's threads, so that lent kernels start without a hand-over.
-    fn scheduler<T: Send>(
+    /// Call the interface `scheduler`. With the team awake, so that lent kernels start at once.
+    fn scheduler<T>(
         &mut self,
-        call: impl FnOnce(&Scheduler, &mut Store<State>) -> wasmtime::Result<T> + Send,
+        call: impl FnOnce(&Scheduler, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> anyhow::Result<T> {
         let (exports, store) = (&self.exports, &mut self.store);
         let called = self
@@ -181,9 +181,9 @@ impl SandboxedEngine {
     }
 
     /// Call the interface `engine`.
-    fn engine<T: Send>(
+    fn engine<T>(
         &mut self,
-        call: impl FnOnce(&Guest, &mut Store<State>, &str) -> wasmtime::Result<T> + Send,
+        call: impl FnOnce(&Guest, &mut Store<State>, &str) -> wasmtime::Result<T>,
     ) -> anyhow::Result<T> {
         let (exports, store, model) = (&self.exports, &mut self.store, &self.model);
         let called = self

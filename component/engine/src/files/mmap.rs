@@ -1,6 +1,6 @@
 //! Opening a file as bytes: mapped where the platform can, read into memory in wasm.
 //!
-//! With `huge_pages` the only module of this crate with `unsafe`.
+//! With `huge_pages` and the team's `crew` the only module of this crate with `unsafe`.
 
 use std::path::Path;
 

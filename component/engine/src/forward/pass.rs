@@ -200,11 +200,10 @@ impl Pass {
         self.zeros.skipped_bytes()
     }
 
-    /// Run `work` on the team's threads, so that the sub-layers inside it start without a hand-over.
-    pub fn together<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
-        // The team is a handle: a pass that is borrowed whole cannot also lend its team.
-        let team = self.machine.team.clone();
-        team.run(|| work(self))
+    /// The team: a handle, so that what it runs may have the whole pass.
+    #[must_use]
+    pub fn team(&self) -> Team {
+        self.machine.team.clone()
     }
 
     /// Start a batch. Returns its states `[n_tokens, hidden_size]`, to be filled with the tokens' embeddings.
