@@ -35,7 +35,7 @@ pub use ops::norm::rms_norm;
 pub use ops::rope::{rope_angles, rope_rotate_half};
 pub use ops::softmax::softmax;
 pub use output::OutputRows;
-pub use quantize::QuantizedActivations;
+pub use quantize::{QuantizedActivations, RowToFill};
 pub use self_test::self_test;
 pub use sparse::{
     NonZero, TernaryColumns, columns::Line, pack_columns, ternary_columns_matmul,

@@ -48,25 +48,49 @@ impl QuantizedActivations {
     /// A row with a NaN or an infinity gets scale NaN, so that everything computed from it is NaN rather than plausible.
     pub fn quantize(&mut self, isa: Isa, x: &[f32], k: usize) {
         let n_tokens = x.len().checked_div(k).unwrap_or(0);
+        let rows = self.rows_to_fill(n_tokens, k);
+        for (row, x) in rows.zip(x.chunks_exact(k.max(1))) {
+            row.quantize(isa, x);
+        }
+    }
+
+    /// Replaces the contents by `n_tokens` rows of `k` values that are yet to be filled, on any threads. One that
+    /// is not filled has scale NaN.
+    pub fn rows_to_fill(
+        &mut self,
+        n_tokens: usize,
+        k: usize,
+    ) -> impl ExactSizeIterator<Item = RowToFill<'_>> {
         self.k = k;
         self.n_tokens = n_tokens;
         self.padded_k = k.next_multiple_of(BLOCK);
         let stride = self.stride();
         self.q.reset(n_tokens * stride);
         self.scales.clear();
+        self.scales.resize(n_tokens, f32::NAN);
         self.sums.clear();
-        for t in 0..n_tokens {
-            let q = &mut self.q[t * stride..][..self.padded_k];
-            let (scale, sum) = isa.quantize_row(&x[t * k..][..k], &mut q[..k]);
-            self.scales.push(scale);
-            self.sums.push(sum);
-        }
+        self.sums.resize(n_tokens, 0);
+        let q = self.q.chunks_exact_mut(stride.max(1));
+        let rows = q.zip(&mut self.scales).zip(&mut self.sums);
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        {
-            self.arranged
-                .resize(self.q.len() / BLOCK, Default::default());
-            crate::isa::arrange(self.q.as_chunks().0, &mut self.arranged);
-        }
+        let rows = {
+            let blocks = self.padded_k / BLOCK;
+            self.arranged.resize(n_tokens * blocks, Default::default());
+            rows.zip(self.arranged.chunks_exact_mut(blocks.max(1)))
+        };
+        rows.map(move |row| {
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            let (row, arranged) = row;
+            let ((q, scale), sum) = row;
+            RowToFill {
+                k,
+                q,
+                scale,
+                sum,
+                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                arranged,
+            }
+        })
     }
 
     /// Tokens held.
@@ -116,6 +140,25 @@ impl QuantizedActivations {
     /// Token `t`'s sum of q.
     pub fn sum(&self, t: usize) -> i32 {
         self.sums[t]
+    }
+}
+
+/// One token's place in [`QuantizedActivations`].
+pub struct RowToFill<'a> {
+    k: usize,
+    q: &'a mut [i8], // [padded_k + ROW_GAP], zeros
+    scale: &'a mut f32,
+    sum: &'a mut i32,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    arranged: &'a mut [crate::isa::Arranged], // [padded_k / 128]
+}
+
+impl RowToFill<'_> {
+    /// Fills it with `x`, `[k]`.
+    pub fn quantize(self, isa: Isa, x: &[f32]) {
+        (*self.scale, *self.sum) = isa.quantize_row(&x[..self.k], &mut self.q[..self.k]);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        crate::isa::arrange(self.q.as_chunks().0, self.arranged);
     }
 }
 
@@ -193,6 +236,27 @@ mod tests {
         assert_eq!(q.row(0)[..6], [127, 0, 2, -2, -127, 0]);
         assert_eq!((q.row(0).len(), q.scale(0), q.sum(0)), (128, 1.0, 0));
         assert_eq!((q.scale(1), q.sum(1)), (127.0 / 1e-5, 0));
+    }
+
+    #[test]
+    fn rows_can_be_filled_in_any_order() {
+        let x: Vec<f32> = (0..3 * 130).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+        let (mut whole, mut by_rows) = (
+            QuantizedActivations::with_capacity(3, 130),
+            QuantizedActivations::with_capacity(3, 130),
+        );
+        whole.quantize(Isa::SCALAR, &x, 130);
+        let rows: Vec<_> = by_rows.rows_to_fill(3, 130).collect();
+        for (t, row) in rows.into_iter().enumerate().rev() {
+            row.quantize(Isa::SCALAR, &x[t * 130..][..130]);
+        }
+        for t in 0..3 {
+            assert_eq!(by_rows.row(t), whole.row(t));
+            assert_eq!(by_rows.scale(t), whole.scale(t));
+            assert_eq!(by_rows.sum(t), whole.sum(t));
+        }
+        assert!(by_rows.rows_to_fill(2, 130).len() == 2 && by_rows.scale(1).is_nan());
+        assert_eq!(by_rows.rows_to_fill(0, 0).len(), 0);
     }
 
     #[test]

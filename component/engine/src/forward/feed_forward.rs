@@ -9,13 +9,12 @@
 //! `finite` excludes that beforehand, from the activations' scale. Integer sums do not depend on what adds zero.
 
 use sterna_kernels::{
-    OutputRows, QuantizedActivations, Ternary, relu2_mul, silu_mul, ternary_columns_matmul,
-    ternary_matmul_rows,
+    OutputRows, QuantizedActivations, Ternary, relu2_mul, rms_norm, silu_mul,
+    ternary_columns_matmul, ternary_matmul_rows,
 };
 
-use super::pass::{
-    Machine, Pass, PassShape, add_projected, check_linear, check_norm, internal, linears, norm_rows,
-};
+use super::pass::{Machine, Pass, PassShape, check_linear, check_norm, internal, linears};
+use super::rows::{add_rows, quantize_normed, quantize_rows};
 use super::weights::FeedForward;
 use crate::config::Activation;
 use crate::error::EngineError;
@@ -46,9 +45,15 @@ impl Pass {
         let (machine, n, b) = (&self.machine, self.places.len(), &mut self.buffers);
         let isa = machine.isa;
         // gate and up share one quantised input.
-        let states = &b.states[..n * hidden_size];
-        let normed = norm_rows(isa, states, weights.norm, rms_norm_eps, &mut b.normed);
-        b.quantized.quantize(isa, normed, hidden_size);
+        quantize_normed(
+            machine,
+            &b.states[..n * hidden_size],
+            hidden_size,
+            Some(weights.norm),
+            rms_norm_eps,
+            &mut b.normed,
+            &mut b.quantized,
+        );
         let (gate, up) = (&mut b.gate[..n * ffn_size], &mut b.up[..n * ffn_size]);
         let zeros = self
             .zeros
@@ -77,16 +82,28 @@ impl Pass {
                 }
             }
         }
-        let activated = &mut b.activated[..n * ffn_size];
-        match activation {
-            Activation::Relu2 => relu2_mul(isa, gate, up, activated),
-            Activation::Silu => silu_mul(isa, gate, up, activated),
-        }
-        let activated = match weights.sub_norm {
-            Some(norm) => norm_rows(isa, activated, norm, rms_norm_eps, &mut b.normed),
-            None => activated,
-        };
-        b.quantized.quantize(isa, activated, ffn_size);
+        let (gate, up) = (&*gate, &*up);
+        quantize_rows(
+            machine,
+            &mut b.quantized,
+            [n, ffn_size],
+            [&mut b.activated, &mut b.normed],
+            |token, [activated, normed], to| {
+                let row = token * ffn_size..(token + 1) * ffn_size;
+                let (gate, up) = (&gate[row.clone()], &up[row]);
+                match activation {
+                    Activation::Relu2 => relu2_mul(isa, gate, up, activated),
+                    Activation::Silu => silu_mul(isa, gate, up, activated),
+                }
+                match weights.sub_norm {
+                    Some(norm) => {
+                        rms_norm(isa, activated, norm, rms_norm_eps, normed);
+                        to.quantize(isa, normed);
+                    }
+                    None => to.quantize(isa, activated),
+                }
+            },
+        );
         let projected = &mut b.projected[..n * hidden_size];
         let columns =
             self.zeros
@@ -103,7 +120,8 @@ impl Pass {
             }
             None => linears(machine, &b.quantized, [(weights.down, &mut *projected)])?,
         }
-        add_projected(isa, b, n * hidden_size);
+        let states = &mut b.states[..n * hidden_size];
+        add_rows(machine, states, projected, hidden_size);
         Ok(())
     }
 }

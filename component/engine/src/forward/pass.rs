@@ -5,11 +5,12 @@
 //! transformer. Every size is checked before it is used, since a sandbox may hand over anything.
 
 use sterna_kernels::{
-    Dense, DenseInput, Isa, OutputRows, QuantizedActivations, ShapeError, Ternary, add_assign,
-    dense_matmul, rms_norm, rope_angles, rope_rotate_half, ternary_matmul,
+    Dense, DenseInput, Isa, OutputRows, QuantizedActivations, ShapeError, Ternary, dense_matmul,
+    rms_norm, rope_angles, ternary_matmul,
 };
 
 use super::attention::attention;
+use super::rows::{add_rows, quantize_normed, rope_rows};
 use super::weights::{AttentionOutput, Projection};
 use super::zeros::Zeros;
 use crate::config::{Activation, ModelConfig};
@@ -263,7 +264,6 @@ impl Pass {
         check_linear("q", &weights.q, q_size, hidden_size)?;
         check_linear("k", &weights.k, kv_size, hidden_size)?;
         check_linear("v", &weights.v, kv_size, hidden_size)?;
-        let isa = self.machine.isa;
         let (n, b) = (self.places.len(), &mut self.buffers);
         let (q, k, v) = (
             &mut b.q[..n * q_size],
@@ -271,9 +271,15 @@ impl Pass {
             &mut b.v[..n * kv_size],
         );
         // q, k and v share one quantised input.
-        let states = &b.states[..n * hidden_size];
-        let normed = norm_rows(isa, states, weights.norm, rms_norm_eps, &mut b.normed);
-        b.quantized.quantize(isa, normed, hidden_size);
+        quantize_normed(
+            &self.machine,
+            &b.states[..n * hidden_size],
+            hidden_size,
+            Some(weights.norm),
+            rms_norm_eps,
+            &mut b.normed,
+            &mut b.quantized,
+        );
         linears(
             &self.machine,
             &b.quantized,
@@ -283,15 +289,8 @@ impl Pass {
                 (weights.v, &mut *v),
             ],
         )?;
-        let half = head_dim / 2;
-        for t in 0..n {
-            let (cos, sin) = (&b.cos[t * half..][..half], &b.sin[t * half..][..half]);
-            let keys = k[t * kv_size..][..kv_size].chunks_exact_mut(head_dim);
-            let heads = q[t * q_size..][..q_size].chunks_exact_mut(head_dim);
-            heads
-                .chain(keys)
-                .for_each(|head| rope_rotate_half(isa, head, cos, sin));
-        }
+        let angles = [&b.cos[..n * head_dim / 2], &b.sin[..n * head_dim / 2]];
+        rope_rows(&self.machine, [q, &mut *k], angles, n, head_dim);
         Ok((k, v))
     }
 
@@ -317,7 +316,6 @@ impl Pass {
         check_linear("o", &weights.o, hidden_size, q_size)?;
         self.check_cache(layer, cache)?;
         self.layer = layer;
-        let isa = self.machine.isa;
         let (n, b) = (self.places.len(), &mut self.buffers);
         let attended = &mut b.attended[..n * q_size];
         attention(
@@ -329,14 +327,19 @@ impl Pass {
             cache,
             attended,
         )?;
-        let attended = match weights.sub_norm {
-            Some(norm) => norm_rows(isa, attended, norm, rms_norm_eps, &mut b.normed),
-            None => attended,
-        };
-        b.quantized.quantize(isa, attended, q_size);
+        quantize_normed(
+            &self.machine,
+            attended,
+            q_size,
+            weights.sub_norm,
+            rms_norm_eps,
+            &mut b.normed,
+            &mut b.quantized,
+        );
         let projected = &mut b.projected[..n * hidden_size];
-        linears(&self.machine, &b.quantized, [(weights.o, projected)])?;
-        add_projected(isa, b, n * hidden_size);
+        linears(&self.machine, &b.quantized, [(weights.o, &mut *projected)])?;
+        let states = &mut b.states[..n * hidden_size];
+        add_rows(&self.machine, states, projected, hidden_size);
         Ok(())
     }
 
@@ -474,26 +477,6 @@ impl Buffers {
             logits: Vec::new(),
         }
     }
-}
-
-/// The first `len` of what was projected, added to the states.
-pub(super) fn add_projected(isa: Isa, b: &mut Buffers, len: usize) {
-    add_assign(isa, &mut b.states[..len], &b.projected[..len]);
-}
-
-/// RMSNorm of every row of `x`, `[n, weight.len()]`, into the first rows of `out`; returns those.
-pub(super) fn norm_rows<'a>(
-    isa: Isa,
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    out: &'a mut [f32],
-) -> &'a [f32] {
-    let width = weight.len();
-    for (row, normed) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-        rms_norm(isa, row, weight, eps, normed);
-    }
-    &out[..x.len()]
 }
 
 /// Several matrices on one quantised input, each into its `[n_tokens, rows]`, in one fork and join.

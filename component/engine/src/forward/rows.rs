@@ -1,0 +1,109 @@
+//! The steps between products: each token's row by itself, tokens shared among threads.
+
+use sterna_kernels::{QuantizedActivations, RowToFill, add_assign, rms_norm, rope_rotate_half};
+
+use super::pass::Machine;
+
+/// How many multiply-adds of a product take as long as one number of a row does here.
+const WORK_PER_NUMBER: usize = 32;
+
+/// Quantise `n` rows of `width` numbers as a linear's input. `fill(token, scratch, row)` makes the token's row, on any thread; its
+/// `scratch` is the token's `[width]` of each of the buffers.
+pub(super) fn quantize_rows<const N: usize>(
+    machine: &Machine,
+    quantized: &mut QuantizedActivations,
+    [n, width]: [usize; 2],
+    scratch: [&mut [f32]; N],
+    fill: impl Fn(usize, [&mut [f32]; N], RowToFill<'_>) + Sync,
+) {
+    let work = n * width * WORK_PER_NUMBER;
+    let each = machine.team.per_task(n, work);
+    let mut rows = quantized.rows_to_fill(n, width);
+    let mut scratch = scratch.map(|buffer| buffer.chunks_exact_mut(width));
+    let mut tasks = Vec::with_capacity(n.div_ceil(each));
+    for first in (0..n).step_by(each) {
+        let task: Vec<_> = (first..n)
+            .zip(rows.by_ref().take(each))
+            .map(|(token, row)| {
+                let scratch = scratch
+                    .each_mut()
+                    .map(|buffer| buffer.next().unwrap_or_default());
+                (token, scratch, row)
+            })
+            .collect();
+        tasks.push(task);
+    }
+    machine.team.for_each(tasks, work, |task| {
+        task.into_iter()
+            .for_each(|(token, scratch, row)| fill(token, scratch, row));
+    });
+}
+
+/// Quantise the rows of `x`, `[n_tokens, width]`, after their norm where there is one.
+pub(super) fn quantize_normed(
+    machine: &Machine,
+    x: &[f32],
+    width: usize,
+    norm: Option<&[f32]>,
+    eps: f32,
+    normed: &mut [f32],
+    quantized: &mut QuantizedActivations,
+) {
+    let isa = machine.isa;
+    let shape = [x.len() / width, width];
+    quantize_rows(
+        machine,
+        quantized,
+        shape,
+        [normed],
+        |token, [normed], to| {
+            let x = &x[token * width..][..width];
+            match norm {
+                Some(norm) => {
+                    rms_norm(isa, x, norm, eps, normed);
+                    to.quantize(isa, normed);
+                }
+                None => to.quantize(isa, x),
+            }
+        },
+    );
+}
+
+/// `x += y`, both `[n_tokens, width]`.
+pub(super) fn add_rows(machine: &Machine, x: &mut [f32], y: &[f32], width: usize) {
+    let work = x.len() * WORK_PER_NUMBER;
+    let each = machine.team.per_task(x.len() / width, work) * width;
+    let tasks = x.chunks_mut(each).zip(y.chunks(each)).collect();
+    machine
+        .team
+        .for_each(tasks, work, |(x, y)| add_assign(machine.isa, x, y));
+}
+
+/// Rotate every head of `q` `[n_tokens, n_heads, head_dim]` and `k` `[n_tokens, n_kv_heads, head_dim]` by its token's angles,
+/// `cos` and `sin` `[n_tokens, head_dim / 2]`.
+pub(super) fn rope_rows(
+    machine: &Machine,
+    [q, k]: [&mut [f32]; 2],
+    [cos, sin]: [&[f32]; 2],
+    n: usize,
+    head_dim: usize,
+) {
+    let (q_size, kv_size, half) = (q.len() / n, k.len() / n, head_dim / 2);
+    let work = (q.len() + k.len()) * WORK_PER_NUMBER;
+    let each = machine.team.per_task(n, work);
+    let heads = q
+        .chunks_mut(each * q_size)
+        .zip(k.chunks_mut(each * kv_size));
+    let angles = cos.chunks(each * half).zip(sin.chunks(each * half));
+    let tasks = heads.zip(angles).collect();
+    machine.team.for_each(tasks, work, |((q, k), (cos, sin))| {
+        let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+        let rows = q.chunks_exact_mut(q_size).zip(k.chunks_exact_mut(kv_size));
+        for ((q, k), (cos, sin)) in rows.zip(angles) {
+            let heads = q
+                .chunks_exact_mut(head_dim)
+                .chain(k.chunks_exact_mut(head_dim));
+            heads.for_each(|head| rope_rotate_half(machine.isa, head, cos, sin));
+        }
+    });
+}
