@@ -1,6 +1,7 @@
 """A private containerd, as a node has one: own root, state, socket and network, started and stopped here, no systemd."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -34,8 +35,9 @@ state = "{base}/state"
       runtime_type = "io.containerd.sterna.v1"
 """
 
-# Every pod has a pair of interfaces; packets go through the node, so that there is no bridge to clean up.
-SUBNET = "10.231.0.0/22"
+# Addresses of pods: each run has 1024 of these. Every pod has a pair of interfaces; packets go through the node, so that there is no
+# bridge to clean up.
+ADDRESSES = ipaddress.ip_network("10.224.0.0/12")
 
 PAUSE = "sterna.test/pause:1"
 EXITED = 2  # a container's state in CRI
@@ -69,6 +71,20 @@ def reason_to_skip():
     return None
 
 
+def free_subnet():
+    """Addresses to which no route leads: with those of another run's pods, each would reach the other's. Two runs that start at the
+    same moment begin to look at different places."""
+    routes = [line.split() for line in pathlib.Path("/proc/net/route").read_text().splitlines()[1:]]
+    word = lambda text: int.from_bytes(bytes.fromhex(text), "little")  # noqa: E731
+    taken = [ipaddress.ip_network((word(route[1]), word(route[7]).bit_count())) for route in routes if word(route[7])]
+    subnets = list(ADDRESSES.subnets(new_prefix=22))
+    begin = os.getpid() % len(subnets)
+    for subnet in subnets[begin:] + subnets[:begin]:
+        if not any(subnet.overlaps(network) for network in taken):
+            return subnet
+    raise SystemExit(f"pods: no addresses are free in {ADDRESSES}")
+
+
 class Node:
     """Use it as a context: containerd runs inside, and everything it made is gone after it."""
 
@@ -88,7 +104,7 @@ class Node:
         config.write_text(
             CONFIG.format(base=self.base, socket=self.socket, pause=PAUSE, cni_bin=cni_bin)
         )
-        addresses = {"type": "host-local", "ranges": [[{"subnet": SUBNET}]], "dataDir": f"{self.base}/ipam"}
+        addresses = {"type": "host-local", "ranges": [[{"subnet": str(free_subnet())}]], "dataDir": f"{self.base}/ipam"}
         network = {"cniVersion": "0.4.0", "name": "sterna-pods", "plugins": [{"type": "ptp", "ipam": addresses}]}
         (self.base / "cni" / "10-sterna.conflist").write_text(json.dumps(network))
         environment = dict(os.environ, PATH=f"{self.programs}:{os.environ['PATH']}")
