@@ -60,9 +60,12 @@ class SmallNode:
 
     def remove(self):
         """All that is left here is folders without processes; those of a pod may take a moment to be so."""
+        # Pods are in version 1's other hierarchies too, under the same name.
+        folders = [self.folder] if self.version == 2 else list(ROOT.glob(f"*/{self.name}"))
         end = time.monotonic() + 5
-        while self.folder.exists() and time.monotonic() < end:
-            for folder, _, _ in os.walk(self.folder, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+        while any(folder.exists() for folder in folders) and time.monotonic() < end:
+            for top in folders:
+                for folder, _, _ in os.walk(top, topdown=False):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(folder)
             time.sleep(0.05)
