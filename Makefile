@@ -53,7 +53,7 @@ image-tools: ## target/release/sterna-push (`sterna push`) and the containerd sh
 
 bench-pods: ## pods as a kubelet starts them: times, the memory of 50 and of 200, and how many fill a 4 GB node (root; installs containerd)
 	scripts/pods.sh --sizes time --runs 20
-	STERNA_PODS_BUILT=1 scripts/pods.sh time --runs 20 --cold shim native reader-900
+	STERNA_PODS_BUILT=1 scripts/pods.sh time --runs 20 --cold shim shim-900 native baked reader-900
 	STERNA_PODS_BUILT=1 scripts/pods.sh density 50 shim native
 	STERNA_PODS_BUILT=1 scripts/pods.sh --sizes density 10 shim-900 native-900
 	STERNA_PODS_BUILT=1 scripts/pods.sh density 200 shim

@@ -3,7 +3,7 @@
 #   pods.sh test                    three pods: the shim, and the native and the baked form under runc (CI)
 #   pods.sh time [--runs 20] [--cold] [CASE ...]
 #           [--peer NAME IMAGE.tar PORT PATH COMMAND]   another server beside them; PATH says 200 when it is ready
-#   pods.sh density N [CASE ...]    N pods at a time, and what each holds for itself
+#   pods.sh density N [CASE ...]    N pods at a time: what each holds for itself, and its CPU time while idle
 #   pods.sh fill [--node-mib 4096] [--most 400] [CASE ...]   how many pods such a node holds, idle and active
 #   pods.sh images                  make the images only
 # `--sizes` before the word also makes images of 300 and 900 MB (random weights; some minutes and 6 GB of disk).
