@@ -8,7 +8,9 @@ import tempfile
 from servers import Process, Stream, Sterna, ask, free_port, running, wait_until, write
 
 STREAMS = 50
-# A 503 of a replica that stops says that nothing was computed, so that even a POST may be sent again.
+# A 503 of a replica that stops says that nothing was computed, so that even a POST may be sent again. HAProxy can do that only with a
+# request that it had whole before it sent it on: hence http-buffer-request, without which a body that comes a moment after its
+# head, as from a busy client, is not sent again.
 CONFIGURATION = """
 global
     maxconn 1000
@@ -19,6 +21,7 @@ defaults
     timeout server 300s
     retries 3
     option redispatch 1
+    option http-buffer-request
     retry-on conn-failure empty-response 503
 frontend clients
     bind 127.0.0.1:{port}
