@@ -10,9 +10,6 @@ pub(crate) const MAX_COLS: usize = 1 << 20;
 /// Rows whose packed bytes stay in L2 while all tokens pass over them.
 const ROW_BLOCK: usize = 32;
 
-/// Tokens that the loop for T5 takes one by one; for more, rows are unpacked once for all.
-const T5_TOKENS: usize = 3;
-
 /// Packed bytes of one block.
 pub(crate) type Block = [u8; BLOCK_BYTES];
 /// Activations that meet one block.
@@ -218,7 +215,7 @@ pub fn ternary_matmul(isa: Isa, w: Ternary<'_>, x: &QuantizedActivations, mut ou
     assert!(out.range().end <= w.rows, "output rows outside the matrix");
     match w.layout {
         TernaryLayout::I2S => isa.ternary_matmul(w, x, &mut out),
-        TernaryLayout::T5 if x.n_tokens() <= T5_TOKENS && isa.has_trits5() => {
+        TernaryLayout::T5 if isa.has_trits5() => {
             isa.trits5_matmul(w, x, &mut out);
         }
         TernaryLayout::T5 => trits5::matmul_unpacked(isa, w, x, &mut out),

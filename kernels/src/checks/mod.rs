@@ -82,7 +82,7 @@ fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             128 * (1 + rng.below(12))
         };
         let n_tokens = if rng.below(8) == 0 {
-            10 + rng.below(60)
+            10 + rng.below(80)
         } else {
             1 + rng.below(9)
         };
@@ -97,7 +97,7 @@ fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
 fn ternary_limits(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(12);
     for cols in [128, 1280, 1408, 2560, 6912, 20480] {
-        for n_tokens in [1, 2, 4, 9, 33] {
+        for n_tokens in [1, 2, 4, 9, 33, 66] {
             self_test::ternary(
                 isa,
                 &mut rng,
@@ -111,7 +111,9 @@ fn ternary_limits(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     }
     for cols in [192, 320, 2560, 6912, 1 << 20] {
         let (codes, fill) = (Codes::AllTwo, Fill::Limits);
-        self_test::ternary(isa, &mut rng, 5, cols, 1, codes, fill)?;
+        for n_tokens in [1, 4] {
+            self_test::ternary(isa, &mut rng, 5, cols, n_tokens, codes, fill)?;
+        }
     }
     for _ in 0..cases / 20 {
         let cols = 128 * (1 + rng.below(100)) + rng.below(128);

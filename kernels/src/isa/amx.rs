@@ -5,10 +5,10 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use super::Kernels;
 use super::amx_tiles::CpuTiles;
 use super::avx512::Avx512;
-use crate::{OutputRows, QuantizedActivations, Ternary};
+use super::{Isa, Kernels, Kind};
+use crate::{OutputRows, QuantizedActivations, Ternary, trits5};
 
 /// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's whole product (reckoned
 /// from instruction counts; no such machine was at hand).
@@ -27,7 +27,7 @@ impl Amx {
             .map(Self)
     }
 
-    /// Not a method of `Kernels`: the only kernel that differs from AVX-512's.
+    /// Not a method of `Kernels`: with the next one the only kernel that differs from AVX-512's.
     pub(super) fn ternary_matmul(
         self,
         w: Ternary<'_>,
@@ -39,6 +39,20 @@ impl Amx {
         } else {
             // SAFETY: the token proves AVX-512.
             unsafe { tiled(self, w, x, out) };
+        }
+    }
+
+    /// T5 for many tokens: rows are unpacked for the tiles.
+    pub(super) fn trits5_matmul(
+        self,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        out: &mut OutputRows<'_>,
+    ) {
+        if x.n_tokens() < MIN_TOKENS {
+            self.0.trits5_matmul(w, x, out);
+        } else {
+            trits5::matmul_unpacked(Isa(Kind::Amx(self)), w, x, out);
         }
     }
 }

@@ -154,7 +154,12 @@ impl super::Kernels for Avx512 {
     ) {
         assert!(self.has_trits5(), "asked for before");
         // SAFETY: `self` proves all features but VBMI, and that is asserted above.
-        unsafe { super::avx512_trits5::matmul(w, x, out) };
+        unsafe {
+            match x.n_tokens() {
+                1 => super::avx512_trits5::matvec(w, x, out),
+                _ => super::avx512_trits5_batch::matmul(w, x, out),
+            }
+        }
     }
 
     fn trits5_rows(

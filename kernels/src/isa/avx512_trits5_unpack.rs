@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512_trits5::{Tables, load_group, load_tail};
+use super::avx512_trits5_codes::{Tables, load_group, load_tail};
 use crate::Ternary;
 use crate::pack::BLOCK_BYTES;
 use crate::trits5::{GROUP_BYTES, TAIL_BYTES, parts};

@@ -89,7 +89,7 @@ pub(crate) trait Kernels: Simd {
     fn has_trits5(self) -> bool {
         false
     }
-    /// The product with a matrix in layout T5, for few tokens. Called only where `has_trits5`.
+    /// The product with a matrix in layout T5. Called only where `has_trits5`.
     fn trits5_matmul(self, _: Ternary<'_>, _: &QuantizedActivations, _: &mut OutputRows<'_>) {
         unreachable!("this instruction set unpacks T5");
     }

@@ -56,6 +56,10 @@ mod avx512_sums;
 #[cfg(target_arch = "x86_64")]
 mod avx512_trits5;
 #[cfg(target_arch = "x86_64")]
+mod avx512_trits5_batch;
+#[cfg(target_arch = "x86_64")]
+mod avx512_trits5_codes;
+#[cfg(target_arch = "x86_64")]
 mod avx512_trits5_unpack;
 #[cfg(target_arch = "aarch64")]
 mod neon;
