@@ -1,4 +1,4 @@
-//! The ternary product for a few tokens in AVX-512 VNNI: tiles of 4 rows by up to 4 tokens; codes are unpacked in registers,
+//! The ternary product for several tokens in AVX-512 VNNI: tiles of 4 rows by up to 4 tokens; codes are unpacked in registers,
 //! beside the multiplications.
 //!
 //! ```text
