@@ -42,4 +42,4 @@ pub use sparse::{
     ternary_matmul_rows,
 };
 pub use ternary::{Ternary, TernaryLayout, ternary_matmul};
-pub use trits5::{pack_trits5, unpack_trits5};
+pub use trits5::{pack_trits5, pack_trits5_into, unpack_trits5};

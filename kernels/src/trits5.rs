@@ -5,11 +5,12 @@
 //! p, 16 + p, 32 + p and 48 + p in byte p from the highest bits down. Rows lie one after the other, so that any of them can be
 //! read alone. README.md has the picture.
 
+mod pack;
 mod unpack;
 
+pub use pack::{pack_trits5, pack_trits5_into};
 pub(crate) use unpack::{matmul_unpacked, unpack_rows, with_i2s_rows};
 
-use crate::pack::BLOCK;
 use crate::{Isa, Ternary, TernaryLayout};
 
 /// Columns of a group, and its bytes.
@@ -35,59 +36,13 @@ pub(crate) const fn row_bytes(cols: usize) -> usize {
     groups * GROUP_BYTES + tail * TAIL_BYTES
 }
 
-/// Packs a row of codes 0 to 2, padded to whole groups (and so longer than `cols`), into `row_bytes(cols)`.
-fn pack_row(codes: &[u8], cols: usize, out: &mut [u8]) {
-    let (groups, _) = parts(cols);
-    let (body, tail) = out.split_at_mut(groups * GROUP_BYTES);
-    let (body_codes, tail_codes) = codes.split_at(groups * GROUP);
-    for (codes, out) in body_codes
-        .chunks_exact(GROUP)
-        .zip(body.chunks_exact_mut(GROUP_BYTES))
-    {
-        for (e, out) in out.chunks_exact_mut(5).enumerate() {
-            let bits = (0..8).fold(0u64, |bits, i| {
-                let i = 8 * e + i;
-                let triple = codes[i] + 3 * codes[64 + i] + 9 * codes[128 + i];
-                bits | u64::from(triple) << (5 * (i % 8))
-            });
-            out.copy_from_slice(&bits.to_le_bytes()[..5]);
-        }
-    }
-    for (codes, out) in tail_codes
-        .chunks_exact(TAIL)
-        .zip(tail.chunks_exact_mut(TAIL_BYTES))
-    {
-        for (p, byte) in out.iter_mut().enumerate() {
-            *byte = codes[p] << 6 | codes[16 + p] << 4 | codes[32 + p] << 2 | codes[48 + p];
-        }
-    }
+/// Every byte the same.
+const fn bytes(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
 }
 
-/// Packs an I2_S matrix as T5. `None` where a weight has the code 3, which has no place here, or `w` is T5 already.
-pub fn pack_trits5(w: Ternary<'_>) -> Option<Vec<u8>> {
-    if w.layout() != TernaryLayout::I2S {
-        return None;
-    }
-    let (rows, cols) = (w.rows(), w.cols());
-    let mut out = vec![0; rows * row_bytes(cols)];
-    // Weight 0 past the last column.
-    let mut codes = vec![1u8; cols.next_multiple_of(BLOCK).next_multiple_of(GROUP)];
-    for (r, out) in out.chunks_exact_mut(row_bytes(cols)).enumerate() {
-        for (block, codes) in w.row(r).iter().zip(codes.as_chunks_mut::<BLOCK>().0) {
-            for (group, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                for (code, byte) in codes.iter_mut().zip(block) {
-                    *code = (byte >> (6 - 2 * group)) & 3;
-                }
-            }
-        }
-        if codes[..cols].contains(&3) {
-            return None;
-        }
-        codes[cols..].fill(1);
-        pack_row(&codes, cols, out);
-    }
-    Some(out)
-}
+/// 64 codes, eight to a word.
+type Codes = [u64; 8];
 
 /// All rows of a matrix as I2_S rows, for what knows only those.
 pub fn unpack_trits5(isa: Isa, w: Ternary<'_>) -> Vec<u8> {
@@ -158,15 +113,5 @@ mod tests {
         let bits = u64::from_le_bytes(small[5..13].try_into().unwrap());
         assert_eq!(bits >> 5 & 31, 2 + 3);
         assert_eq!(small[GROUP_BYTES + 1], 0b01_01_10_01);
-    }
-
-    #[test]
-    fn a_code_that_has_no_place_is_refused() {
-        let packed = [0xff; 32];
-        assert!(pack_trits5(Ternary::new(1, 128, &packed, 1.0).unwrap()).is_none());
-        // Past the row's end any code is as good as another.
-        let mut packed = pack_ternary(1, 100, &[1; 100]);
-        packed[31] |= 3;
-        assert!(pack_trits5(Ternary::new(1, 100, &packed, 1.0).unwrap()).is_some());
     }
 }

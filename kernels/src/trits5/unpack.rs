@@ -3,20 +3,12 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::{GROUP_BYTES, TAIL_BYTES, parts};
+use super::{Codes, GROUP_BYTES, TAIL_BYTES, bytes, parts};
 use crate::pack::BLOCK_BYTES;
 use crate::{Isa, OutputRows, QuantizedActivations, Ternary, TernaryLayout};
 
 /// Rows that are unpacked at a time: they stay in L2.
 const PANEL: usize = 32;
-
-/// 64 codes, eight to a word.
-type Codes = [u64; 8];
-
-/// Every byte the same.
-const fn bytes(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
-}
 
 /// Bytes of 1 where a byte of `x` is `limit` or more; all are below 128.
 #[inline(always)]
