@@ -78,9 +78,9 @@ pub struct ModelArgs {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, skip-zeros, down-copy, speculation. They change
-    /// speed and memory, never what is generated [default: nothing; under a memory limit, as in a pod, huge-pages and
-    /// down-copy, which hold copies of a model file's weights]
+    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy, speculation. They
+    /// change speed and memory, never what is generated [default: nothing; under a memory limit, as in a pod, huge-pages,
+    /// t5 and down-copy, which hold copies of a model file's weights]
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST")]
     pub without: Option<String>,
 
@@ -114,7 +114,9 @@ impl ModelArgs {
             );
         }
         let (isa, mut optimisations) = (self.isa()?, self.optimisations()?);
-        let model = Arc::new(self.load(assets)?);
+        let mut model = self.load(assets)?;
+        model.pack_owned(optimisations, isa, self.threads());
+        let model = Arc::new(model);
         warn_of_slow_layout(&model, isa);
         let needs = self.needs(model.down_copy_bytes(isa, optimisations));
         let granted = kv_budget(needs)?;
@@ -125,8 +127,11 @@ impl ModelArgs {
             );
             optimisations.down_copy = false;
         }
-        if optimisations.huge_pages && self.model.is_some() {
-            weight_pages::move_in_background(model.clone())?;
+        if (optimisations.huge_pages || optimisations.t5) && self.model.is_some() {
+            let (model, threads) = (model.clone(), self.threads());
+            weight_pages::settle_in_background(move |budget| {
+                model.settle(optimisations, isa, threads, budget)
+            })?;
         }
         let options = EngineOptions {
             max_sequences: max_sequences.into(),

@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::process;
 
 /// The optimisations that copy.
-pub(crate) const COPYING: &str = "huge-pages,down-copy";
+pub(crate) const COPYING: &str = "huge-pages,t5,down-copy";
 
 /// What `--without` says to leave nothing out, whatever the default.
 const NOTHING: &str = "nothing";
@@ -61,7 +61,7 @@ mod tests {
         };
         assert_eq!(
             off(None, file, true).unwrap(),
-            ["huge-pages", "down-copy"],
+            ["huge-pages", "t5", "down-copy"],
             "a pod"
         );
         assert!(off(None, file, false).unwrap().is_empty(), "a machine");

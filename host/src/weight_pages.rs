@@ -1,27 +1,28 @@
-//! Moves a served model's weights to 2 MiB pages beside the requests, as far as memory allows.
+//! Moves a served model's weights to 2 MiB pages, and packs them tighter, beside the requests, as far as memory allows.
 
 use std::fs;
-use std::sync::Arc;
 
 use anyhow::Context;
-use sterna_engine::model::Model;
+use sterna_engine::files::Settled;
 
 use crate::cgroup::{Cgroup, keyed};
 
-/// Start the move on a thread of its own, and return at once: the model is used where it lies meanwhile. Where a copy is
-/// needed it is made only if it leaves a tenth of the memory that is free now.
+/// Start `settle` on a thread of its own, and return at once: the model is used where it lies meanwhile. It is given the bytes that
+/// copies may take, which leave a tenth of the memory that is free now.
 ///
 /// # Errors
 /// The system refuses a thread.
-pub(crate) fn move_in_background(model: Arc<Model>) -> anyhow::Result<()> {
+pub(crate) fn settle_in_background(
+    settle: impl FnOnce(u64) -> Settled + Send + 'static,
+) -> anyhow::Result<()> {
     let work = move || {
-        let budget = free_bytes(&Cgroup::of_this_process()) / 10 * 9;
-        let settled = model.settle(budget);
+        let settled = settle(free_bytes(&Cgroup::of_this_process()) / 10 * 9);
         tracing::info!(
-            huge_bytes = settled.huge_bytes,
             bytes = settled.bytes,
+            huge_bytes = settled.huge_bytes,
             copied_bytes = settled.copied_bytes,
-            "weights moved to 2 MiB pages"
+            t5_bytes = settled.t5_bytes,
+            "weights settled: in 2 MiB pages, copied for that, packed as T5"
         );
     };
     std::thread::Builder::new()

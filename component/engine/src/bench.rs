@@ -175,13 +175,13 @@ fn check(model: &Model, options: &BenchOptions) -> Result<(), EngineError> {
 /// Put the weights where they are wanted. Returns their bytes in 2 MiB pages and in all.
 #[cfg(feature = "native")]
 fn pages(model: &Model, options: &BenchOptions) -> Option<[u64; 2]> {
-    if options.optimisations.huge_pages {
-        let settled = model.settle(u64::MAX);
-        return Some([settled.huge_bytes, settled.bytes]);
-    }
-    let weights = || model.weights.streamed().map(|bytes| &**bytes);
-    let bytes = weights().map(|bytes| bytes.len() as u64).sum();
-    Some([crate::files::huge_pages::total(weights()), bytes])
+    let settled = model.settle(
+        options.optimisations,
+        options.isa,
+        options.threads,
+        u64::MAX,
+    );
+    Some([settled.huge_bytes, settled.bytes])
 }
 
 #[cfg(not(feature = "native"))]

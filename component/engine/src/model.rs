@@ -4,6 +4,7 @@
 //! is the kernels' own (I2_S rows, dense tables) the tensors are ranges of the mapped file.
 
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use sterna_kernels::{
     Dense, DenseType, Isa, Line, Ternary, TernaryColumns, TernaryLayout, pack_trits5, unpack_trits5,
@@ -23,8 +24,16 @@ pub struct Linear {
     rows: usize,
     cols: usize,
     scale: f32,
+    stored: Packed,
+    /// The same weights in another layout, in which every view shows them from then on. Clones share it.
+    repacked: Arc<OnceLock<Packed>>,
+}
+
+/// A matrix's rows, and how they lie.
+#[derive(Clone, Debug)]
+struct Packed {
     layout: TernaryLayout,
-    packed: Bytes,
+    bytes: Bytes,
 }
 
 impl Linear {
@@ -56,9 +65,25 @@ impl Linear {
             rows,
             cols,
             scale,
-            layout,
-            packed,
+            stored: Packed {
+                layout,
+                bytes: packed,
+            },
+            repacked: Arc::default(),
         })
+    }
+
+    /// From now on show the same weights in layout T5, as [`pack_trits5`] made them. A view that was taken before stays good, and only
+    /// the first call counts. False where `bytes` are too many or too few.
+    #[cfg(feature = "native")]
+    pub(crate) fn show_t5(&self, bytes: Bytes) -> bool {
+        let layout = TernaryLayout::T5;
+        bytes.len() == layout.bytes(self.rows, self.cols)
+            && self.repacked.set(Packed { layout, bytes }).is_ok()
+    }
+
+    fn packed_now(&self) -> &Packed {
+        self.repacked.get().unwrap_or(&self.stored)
     }
 
     /// The same matrix in another layout; a copy, unless it has that one already.
@@ -66,7 +91,7 @@ impl Linear {
     /// # Errors
     /// A sentence where a weight has no place in it.
     pub fn to_layout(&self, layout: TernaryLayout) -> Result<Self, String> {
-        if layout == self.layout {
+        if layout == self.layout() {
             return Ok(self.clone());
         }
         let packed = match layout {
@@ -79,13 +104,14 @@ impl Linear {
 
     /// The matrix as the kernels take it.
     pub fn view(&self) -> Ternary<'_> {
-        Ternary::with_layout(self.layout, self.rows, self.cols, &self.packed, self.scale)
+        let Packed { layout, bytes } = self.packed_now();
+        Ternary::with_layout(*layout, self.rows, self.cols, bytes, self.scale)
             .expect("checked by Linear::with_layout")
     }
 
     /// How it lies in memory.
     pub fn layout(&self) -> TernaryLayout {
-        self.layout
+        self.packed_now().layout
     }
 
     /// Output size.
@@ -103,9 +129,10 @@ impl Linear {
         self.scale
     }
 
-    /// The packed rows, in their layout.
+    /// The packed rows, in their layout: of a model in use that may be another one a moment later, so that a [`Linear::view`] is
+    /// what to compute with.
     pub fn packed(&self) -> &Bytes {
-        &self.packed
+        &self.packed_now().bytes
     }
 }
 
@@ -305,10 +332,37 @@ impl Model {
         Ok(())
     }
 
-    /// Move the weights to 2 MiB pages as far as the system grants them; see [`files::settle`].
+    /// Pack the two-bit matrices that lie in memory of the process's own as T5, each in place of the other. Nothing where that
+    /// is not wanted ([`Optimisations::wants_t5`]). Those of a mapped file wait for [`Model::settle`].
     #[cfg(feature = "native")]
-    pub fn settle(&self, budget: u64) -> files::Settled {
-        files::settle(self.weights.streamed(), budget)
+    pub fn pack_owned(&mut self, optimisations: Optimisations, isa: Isa, threads: usize) {
+        if !optimisations.wants_t5(isa, threads) {
+            return;
+        }
+        let linears = self.weights.layers.iter_mut().flat_map(Layer::linears_mut);
+        for linear in linears.filter(|linear| linear.packed().is_owned()) {
+            // One with a code that T5 has not stays as it is.
+            if let Ok(t5) = linear.to_layout(TernaryLayout::T5) {
+                *linear = t5;
+            }
+        }
+    }
+
+    /// Put the weights where they are read fastest, while the model may be in use: see [`files::settle`].
+    #[cfg(feature = "native")]
+    pub fn settle(
+        &self,
+        optimisations: Optimisations,
+        isa: Isa,
+        threads: usize,
+        budget: u64,
+    ) -> files::Settled {
+        let how = files::Settling {
+            huge_pages: optimisations.huge_pages,
+            t5: optimisations.wants_t5(isa, threads),
+            budget,
+        };
+        files::settle(&self.weights, how)
     }
 
     /// Bytes that copies of `down` by columns take when all layers have one (optimisation `down-copy`); 0 where none is ever

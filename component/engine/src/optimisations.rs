@@ -1,5 +1,7 @@
 //! What makes the engine faster and changes no bit: each can be switched off, to measure what it is worth.
 
+use sterna_kernels::Isa;
+
 use crate::engine::Speculation;
 
 /// Which optimisations are on; all of them by default.
@@ -7,6 +9,9 @@ use crate::engine::Speculation;
 pub struct Optimisations {
     /// Weights move to 2 MiB pages.
     pub huge_pages: bool,
+    /// Two-bit matrices are packed as T5, 1.67 bits a weight, where several threads share the memory and the instruction set has
+    /// loops for it.
+    pub t5: bool,
     /// `up` rows are not read where relu(gate) is zero, nor `down` columns where the activation is.
     pub skip_zeros: bool,
     /// A copy of `down` by columns is made in memory once many of its inputs have turned out to be zero. Without it only
@@ -26,15 +31,17 @@ impl Optimisations {
     /// Everything on.
     pub const ALL: Optimisations = Optimisations {
         huge_pages: true,
+        t5: true,
         skip_zeros: true,
         down_copy: true,
         speculation: true,
     };
 
     /// Every optimisation's name, and where it is switched.
-    fn switches(&mut self) -> [(&'static str, &mut bool); 4] {
+    fn switches(&mut self) -> [(&'static str, &mut bool); 5] {
         [
             ("huge-pages", &mut self.huge_pages),
+            ("t5", &mut self.t5),
             ("skip-zeros", &mut self.skip_zeros),
             ("down-copy", &mut self.down_copy),
             ("speculation", &mut self.speculation),
@@ -64,6 +71,13 @@ impl Optimisations {
             }
         }
         Ok(optimisations)
+    }
+
+    /// Whether two-bit matrices are better packed as T5 for `threads` threads of this instruction set. One thread is limited by
+    /// its arithmetic, of which T5 needs more (kernels/README.md has the figures).
+    #[must_use]
+    pub fn wants_t5(self, isa: Isa, threads: usize) -> bool {
+        self.t5 && threads > 1 && isa.prefers_t5()
     }
 
     /// How an engine drafts with these.

@@ -95,7 +95,7 @@ pub struct Args {
     #[arg(long)]
     speculation: bool,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, skip-zeros, down-copy, speculation
+    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy, speculation
     #[arg(long, value_name = "LIST", default_value = "")]
     without: String,
 
@@ -145,7 +145,8 @@ fn write_wasm(isa: Option<&str>, path: &Path, assets: &Assets) -> anyhow::Result
 
 fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result<BenchReport> {
     let isa = isa.map_or_else(|| Ok(Isa::detect()), Isa::from_name)?;
-    let optimisations = args.optimisations()?;
+    let threads = args.threads.map_or_else(team::default_threads, usize::from);
+    let mut optimisations = args.optimisations()?;
     let mut model = if let Some(path) = &args.model {
         load(path, None)?
     } else if args.shape == DEMO {
@@ -155,7 +156,9 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     };
     if let Some(layout) = args.layout {
         model.to_layout(layout.into())?;
+        optimisations.t5 = false;
     }
+    model.pack_owned(optimisations, isa, threads);
     let options = BenchOptions {
         prompt: args.prompt as usize,
         depth: args.depth as usize,
@@ -165,7 +168,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
             .chunk
             .map_or_else(|| isa.prefill_chunk(), |chunk| chunk as usize),
         reps: args.reps as usize,
-        threads: args.threads.map_or_else(team::default_threads, usize::from),
+        threads,
         optimisations,
         speculation: args.speculation,
         ..BenchOptions::new(isa)

@@ -317,7 +317,7 @@ mod tests {
             (
                 "model.gguf",
                 "GGUF",
-                "/model.gguf --without=huge-pages,down-copy",
+                "/model.gguf --without=huge-pages,t5,down-copy",
             ),
             ("app.wasm", "\0asm", "/app.wasm"),
             ("app.cwasm", "\x7fELF", "/app.cwasm"),

@@ -35,7 +35,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
         head,
         layout,
         zeros,
-        options,
+        mut options,
     } = parse(arguments)?;
     let mut model = if shape == "-" {
         from_stdin()?
@@ -47,7 +47,10 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
     };
     if let Some(layout) = layout {
         model.to_layout(layout).map_err(|error| error.to_string())?;
+        options.optimisations.t5 = false;
     }
+    #[cfg(feature = "native")]
+    model.pack_owned(options.optimisations, options.isa, options.threads);
     let report = bench::run(&Arc::new(model), &options).map_err(|error| error.to_string())?;
     serde_json::to_string_pretty(&report).map_err(|error| error.to_string())
 }

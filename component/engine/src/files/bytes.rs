@@ -15,6 +15,9 @@ use memmap2::Mmap;
 enum Source {
     Owned(Arc<Vec<u8>>),
     Static(&'static [u8]),
+    /// A map of no file.
+    #[cfg(feature = "native")]
+    Anonymous(Arc<Mmap>),
     #[cfg(feature = "native")]
     Mapped {
         file: Arc<Mmap>,
@@ -41,6 +44,23 @@ impl Bytes {
                 moved: Arc::default(),
             },
             range,
+        }
+    }
+
+    /// A part of a map of no file. `None` where it reaches past the end.
+    #[cfg(feature = "native")]
+    pub(super) fn anonymous(map: &Arc<Mmap>, range: Range<usize>) -> Option<Self> {
+        map.get(range.clone()).is_some().then(|| Bytes {
+            source: Source::Anonymous(map.clone()),
+            range,
+        })
+    }
+
+    /// Give back the pages of a mapped file that are these bytes' alone: for bytes that are hardly read again.
+    #[cfg(feature = "native")]
+    pub(super) fn give_back(&self) {
+        if let Source::Mapped { file, .. } = &self.source {
+            super::mmap::give_back(file, self.range.clone());
         }
     }
 
@@ -87,7 +107,12 @@ impl Bytes {
 
     /// Whether these bytes live in the process's own memory rather than in a file or the program.
     pub fn is_owned(&self) -> bool {
-        matches!(self.source, Source::Owned(_))
+        match self.source {
+            Source::Owned(_) => true,
+            #[cfg(feature = "native")]
+            Source::Anonymous(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether these bytes are a mapped file's, moved or not.
@@ -114,6 +139,8 @@ impl Deref for Bytes {
         let all: &[u8] = match &self.source {
             Source::Owned(bytes) => bytes,
             Source::Static(bytes) => bytes,
+            #[cfg(feature = "native")]
+            Source::Anonymous(map) => map,
             #[cfg(feature = "native")]
             Source::Mapped { file, moved } => match moved.get() {
                 Some((memory, start)) => return &memory[*start..][..self.range.len()],

@@ -17,6 +17,8 @@ pub mod huge_pages;
 mod mmap;
 mod names;
 mod open;
+#[cfg(feature = "native")]
+mod repack;
 mod safetensors;
 #[cfg(feature = "native")]
 mod settle;
@@ -34,7 +36,7 @@ pub(crate) use names::TensorId;
 pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};
 #[cfg(feature = "native")]
-pub use settle::{Settled, settle};
+pub use settle::{Settled, Settling, settle};
 pub(crate) use source::{PARTS, WeightSource, linear_shape, norm_len};
 pub(crate) use ternary::to_i2s;
 

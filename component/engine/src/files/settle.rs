@@ -1,21 +1,23 @@
-//! Moves a loaded model's weights to 2 MiB pages while it is in use.
+//! Moves a loaded model's weights to 2 MiB pages while it is in use, and packs them tighter on the way.
 //!
 //! A mapped file is used at once from its mapping. The page cache holds it in 4 KiB pages, unless the file system took the
 //! mapping's wish for 2 MiB pages when it was read; where the kernel cannot put them together in place, the weights are
 //! copied, some tens of megabytes at a time, and every view that is taken afterwards shows the copy. Both hold the
 //! same bytes, so that nobody waits for anybody. The file's pages are given back as they are copied: they stay in the page
-//! cache, where others may map them and the kernel may drop them.
+//! cache, where others may map them and the kernel may drop them. Where T5 is wanted a mapped file's two-bit matrices are not
+//! copied but packed (`repack.rs`): that takes less memory, and pays in small pages too.
 
 use std::sync::Arc;
 
 use memmap2::MmapMut;
 
-use super::{Bytes, huge_pages};
+use super::{Bytes, huge_pages, repack};
+use crate::model::{Layer, Weights};
 
 /// Pieces are copied together until they are so large, so that little is lost to the last page.
-const GROUP_BYTES: usize = 64 << 20;
+pub(super) const GROUP_BYTES: usize = 64 << 20;
 /// Where a piece starts in its group: on a cache line.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 
 /// Where the weights are now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Settled {
     pub bytes: u64,
     /// Bytes that were copied out of a mapped file for it.
     pub copied_bytes: u64,
+    /// Bytes of T5 that were made of a mapped file's I2_S matrices.
+    pub t5_bytes: u64,
 }
 
 impl Settled {
@@ -35,10 +39,38 @@ impl Settled {
     }
 }
 
-/// Move weights to 2 MiB pages as far as the system grants them; a copy may take up to `budget` bytes. Takes about as long
+/// What to do with the weights.
+#[derive(Clone, Copy, Debug)]
+pub struct Settling {
+    /// Move them to 2 MiB pages.
+    pub huge_pages: bool,
+    /// Pack a mapped file's I2_S matrices as T5.
+    pub t5: bool,
+    /// Bytes that copies of all kinds may take.
+    pub budget: u64,
+}
+
+/// Pack matrices as T5 and move weights to 2 MiB pages, as far as that is wanted and the system grants them. Takes about as long
 /// as reading them once; to be called on a thread of its own where somebody waits.
-pub fn settle<'a>(weights: impl IntoIterator<Item = &'a Bytes>, budget: u64) -> Settled {
-    let weights: Vec<&Bytes> = weights.into_iter().collect();
+pub fn settle(weights: &Weights, how: Settling) -> Settled {
+    let mut t5_bytes = 0;
+    if how.t5 {
+        let linears = weights.layers.iter().flat_map(Layer::linears);
+        t5_bytes = repack::pack_mapped(linears, how.budget, how.huge_pages);
+    }
+    let streamed: Vec<&Bytes> = weights.streamed().collect();
+    let mut copied_bytes = 0;
+    if how.huge_pages {
+        copied_bytes = move_to_huge_pages(&streamed, how.budget - t5_bytes);
+    }
+    Settled {
+        t5_bytes,
+        ..now(&streamed, copied_bytes)
+    }
+}
+
+/// Returns the bytes copied, `budget` at most.
+fn move_to_huge_pages(weights: &[&Bytes], budget: u64) -> u64 {
     let owned = weights.iter().filter(|bytes| bytes.is_owned());
     huge_pages::gather(owned.map(|bytes| &***bytes));
     let mapped: Vec<&Bytes> = weights
@@ -46,18 +78,19 @@ pub fn settle<'a>(weights: impl IntoIterator<Item = &'a Bytes>, budget: u64) -> 
         .copied()
         .filter(|bytes| bytes.is_mapped())
         .collect();
-    let mut copied_bytes = 0;
-    if !mapped.is_empty() {
-        // From here on the file's pages are in memory, in whatever size.
-        huge_pages::populate(mapped.iter().map(|bytes| &***bytes));
-        if !now(&mapped, 0).is_enough() {
-            huge_pages::gather(mapped.iter().map(|bytes| &***bytes));
-        }
-        if !now(&mapped, 0).is_enough() {
-            copied_bytes = copy(mapped, budget);
-        }
+    if mapped.is_empty() {
+        return 0;
     }
-    now(&weights, copied_bytes)
+    // From here on the file's pages are in memory, in whatever size.
+    huge_pages::populate(mapped.iter().map(|bytes| &***bytes));
+    if now(&mapped, 0).is_enough() {
+        return 0;
+    }
+    huge_pages::gather(mapped.iter().map(|bytes| &***bytes));
+    if now(&mapped, 0).is_enough() {
+        return 0;
+    }
+    copy(mapped, budget)
 }
 
 fn now(weights: &[&Bytes], copied_bytes: u64) -> Settled {
@@ -65,6 +98,7 @@ fn now(weights: &[&Bytes], copied_bytes: u64) -> Settled {
         huge_bytes: huge_pages::total(weights.iter().map(|bytes| &***bytes)),
         bytes: weights.iter().map(|bytes| bytes.len() as u64).sum(),
         copied_bytes,
+        t5_bytes: 0,
     }
 }
 
@@ -170,18 +204,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (pieces, all) = mapped(&folder, &[3 << 20, 2 << 20]);
         assert_eq!(copy(pieces.iter().collect(), (5 << 20) - 1), 0);
-        let settled = settle(&pieces, 0);
-        assert_eq!((settled.bytes, settled.copied_bytes), (5 << 20, 0));
-        assert_eq!([&*pieces[0], &*pieces[1]].concat(), all);
+        let pieces: Vec<&Bytes> = pieces.iter().collect();
+        assert_eq!(move_to_huge_pages(&pieces, 0), 0);
+        assert_eq!([&**pieces[0], &**pieces[1]].concat(), all);
     }
 
     #[test]
     fn owned_and_static_bytes_stay_what_they_are() {
         let pieces = [Bytes::from(vec![7; 5 << 20]), Bytes::from_static(b"abc")];
-        let settled = settle(&pieces, u64::MAX);
-        assert_eq!(settled.copied_bytes, 0);
-        assert_eq!(settled.bytes, (5 << 20) + 3);
+        let all: Vec<&Bytes> = pieces.iter().collect();
+        assert_eq!(move_to_huge_pages(&all, u64::MAX), 0);
+        assert_eq!(now(&all, 0).bytes, (5 << 20) + 3);
         assert!(pieces[0].iter().all(|byte| *byte == 7));
-        assert_eq!(settle([], u64::MAX).bytes, 0);
+        assert_eq!(move_to_huge_pages(&[], u64::MAX), 0);
     }
 }
