@@ -122,6 +122,14 @@ impl QuantizedActivations {
         &self.q[tokens.start * self.stride()..tokens.end * self.stride()]
     }
 
+    /// Values that are not zero, of all tokens together.
+    pub fn count_nonzero(&self) -> usize {
+        // So few at a time that a byte can count them, which a compiler's vectors do well.
+        let some = |q: &[i8; BLOCK]| q.iter().map(|q| u8::from(*q != 0)).sum::<u8>();
+        let blocks = (0..self.n_tokens).flat_map(|t| self.row(t).as_chunks::<BLOCK>().0);
+        blocks.map(|block| usize::from(some(block))).sum()
+    }
+
     /// Token `t` as the inner loops take it.
     #[inline]
     pub(crate) fn token_row(&self, t: usize) -> TokenRow<'_> {
@@ -236,6 +244,7 @@ mod tests {
         assert_eq!(q.row(0)[..6], [127, 0, 2, -2, -127, 0]);
         assert_eq!((q.row(0).len(), q.scale(0), q.sum(0)), (128, 1.0, 0));
         assert_eq!((q.scale(1), q.sum(1)), (127.0 / 1e-5, 0));
+        assert_eq!(q.count_nonzero(), 4);
     }
 
     #[test]
@@ -255,6 +264,8 @@ mod tests {
             assert_eq!(by_rows.scale(t), whole.scale(t));
             assert_eq!(by_rows.sum(t), whole.sum(t));
         }
+        let nonzero = (0..3).flat_map(|t| whole.row(t)).filter(|q| **q != 0);
+        assert_eq!(by_rows.count_nonzero(), nonzero.count());
         assert!(by_rows.rows_to_fill(2, 130).len() == 2 && by_rows.scale(1).is_nan());
         assert_eq!(by_rows.rows_to_fill(0, 0).len(), 0);
     }

@@ -114,10 +114,11 @@ impl Zeros {
         if limit == 0.0 {
             return None;
         }
-        self.nonzero.set(x);
-        if self.nonzero.count() as f32 > limit * (x.n_tokens() * x.k()) as f32 {
+        // Where there are many no list is wanted, and counting them takes far less than listing them.
+        if x.count_nonzero() as f32 > limit * (x.n_tokens() * x.k()) as f32 {
             return None;
         }
+        self.nonzero.set(x);
         let copy = &mut self.layers.get_mut(layer)?.copy;
         let of = down.packed_range();
         if copy.as_ref().is_none_or(|copy| copy.of != of) {
