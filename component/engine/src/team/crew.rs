@@ -1,4 +1,4 @@
-//! Threads that take part in what one caller forks, in about a microsecond.
+//! Threads that take part in what one caller forks.
 //!
 //! A fork publishes a job and a count of unclaimed turns; whoever takes the count from `n` to `n - 1` has claimed
 //! one turn. The caller claims too, and its join waits only for turns that were claimed: a worker that is late, asleep
@@ -6,7 +6,7 @@
 //! worker looks at the job only while it holds a turn of it, and the caller stays until no turn is held.
 //!
 //! A worker without a turn spins as long as a pass goes on, but not for long, and then sleeps until a fork wakes it.
-//! Waking costs the caller a system call and the worker some 50 us, so a pass that keeps its gaps short pays
+//! Waking costs the caller a system call and the worker a scheduler's decision, so a pass that keeps its gaps short pays
 //! once. Outside passes workers sleep at once: an idle server uses no CPU.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long a worker waits awake for the next fork of a pass.
+/// How long a worker waits awake for the next fork of a pass. Not tuned, nor is the next.
 const SPIN: Duration = Duration::from_micros(200);
 /// How long a caller waits awake for the last claimed turns.
 const JOIN_SPIN: Duration = Duration::from_micros(50);
