@@ -109,7 +109,7 @@ impl ModelArgs {
                 &app,
                 max_sequences,
                 max_queue,
-                // Of a guest's weights no copies are made.
+                // Copies by columns of a guest's weights are not made.
                 kv_budget(self.needs(0))?.kv_bytes,
             );
         }
@@ -183,8 +183,11 @@ impl ModelArgs {
                 "--model-name (or STERNA_MODEL_NAME) has no effect on a baked model; give it to `sterna bake`"
             );
         }
-        if self.without.as_deref().is_some_and(|list| !list.is_empty()) {
-            bail!("--without (or STERNA_WITHOUT) has no effect on a baked model");
+        let optimisations = self.optimisations()?;
+        if !optimisations.speculation {
+            bail!(
+                "--without speculation (or STERNA_WITHOUT) has no effect on a baked model: its engine drafts by itself"
+            );
         }
         // The sandbox's own kernels, named as it names them: nothing is lent.
         let own = self
@@ -201,7 +204,7 @@ impl ModelArgs {
             max_memory: self
                 .max_instance_memory
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-            optimisations: Optimisations::ALL,
+            optimisations,
         };
         Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }

@@ -7,8 +7,8 @@ use sterna_engine::files::Settled;
 
 use crate::cgroup::{Cgroup, keyed};
 
-/// Start `settle` on a thread of its own, and return at once: the model is used where it lies meanwhile. It is given the bytes that
-/// copies may take, which leave a tenth of the memory that is free now.
+/// Start `settle` on a thread of its own, and return at once: the model is used where it lies meanwhile. It is given
+/// [`copy_budget`].
 ///
 /// # Errors
 /// The system refuses a thread.
@@ -16,7 +16,7 @@ pub(crate) fn settle_in_background(
     settle: impl FnOnce(u64) -> Settled + Send + 'static,
 ) -> anyhow::Result<()> {
     let work = move || {
-        let settled = settle(free_bytes(&Cgroup::of_this_process()) / 10 * 9);
+        let settled = settle(copy_budget());
         tracing::info!(
             bytes = settled.bytes,
             huge_bytes = settled.huge_bytes,
@@ -30,6 +30,11 @@ pub(crate) fn settle_in_background(
         .spawn(work)
         .context("cannot start a thread")?;
     Ok(())
+}
+
+/// Bytes that copies of weights may take: a tenth of the memory that is free now stays free.
+pub(crate) fn copy_budget() -> u64 {
+    free_bytes(&Cgroup::of_this_process()) / 10 * 9
 }
 
 /// Memory this process may still take: the machine's, and its control group's.

@@ -168,6 +168,11 @@ impl<'a> Ternary<'a> {
         self.scale
     }
 
+    /// The packed bytes, as [`TernaryLayout::bytes`] counts them; of a part of a matrix, those of the part.
+    pub fn packed(&self) -> &'a [u8] {
+        self.packed
+    }
+
     /// Where the packed bytes lie, as addresses: to know a matrix again, not to read it.
     pub fn packed_range(&self) -> (usize, usize) {
         let start = self.packed.as_ptr() as usize;

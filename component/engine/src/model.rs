@@ -357,11 +357,7 @@ impl Model {
         threads: usize,
         budget: u64,
     ) -> files::Settled {
-        let how = files::Settling {
-            huge_pages: optimisations.huge_pages,
-            t5: optimisations.wants_t5(isa, threads),
-            budget,
-        };
+        let how = files::Settling::of(optimisations, isa, threads, budget);
         files::settle(&self.weights, how)
     }
 

@@ -1,11 +1,12 @@
 //! The interface `kernels` (wit/kernels.wit), answered with this machine's kernels and threads.
 //!
 //! Linked by hand: generated code would copy each list, and these are weights and caches. A `WasmList` is read where it
-//! lies in the guest's memory. The arithmetic is `sterna_engine::forward::Pass`, the same as for an engine in
-//! this process. Whatever does not fit traps the guest.
+//! lies in the guest's memory; of a large model's weights there are copies in time (`Copies`). The arithmetic is
+//! `sterna_engine::forward::Pass`, the same as for an engine in this process. Whatever does not fit traps the guest.
 
 use sterna_engine::config::Activation;
 use sterna_engine::error::EngineError;
+use sterna_engine::files::{Copies, Settling};
 use sterna_engine::forward::{AttentionOutput, FeedForward, Pass, PassShape, Place, Projection};
 use sterna_engine::kv::{BLOCK, Cached, KvShape};
 use sterna_engine::optimisations::Optimisations;
@@ -15,6 +16,7 @@ use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType, W
 use wasmtime::{Result, StoreContextMut, bail, ensure, format_err};
 
 use super::engine::State;
+use crate::weight_pages;
 
 /// The interface's name to the linker.
 const INTERFACE: &str = "sterna:inference/kernels@0.1.0";
@@ -44,7 +46,7 @@ impl Lender {
         self.isa.ok_or_else(|| format_err!("no kernels are lent"))
     }
 
-    fn pass(&self, shape: &Shape, max_tokens: u32) -> Result<Pass> {
+    fn pass(&self, shape: &Shape, max_tokens: u32) -> Result<Lent> {
         let shape = shape.checked()?;
         let max_tokens = max_tokens as usize;
         let bytes = shape
@@ -55,18 +57,29 @@ impl Lender {
             bytes <= MAX_BUFFER_BYTES,
             "a pass of {max_tokens} tokens takes {bytes} bytes; at most {MAX_BUFFER_BYTES} are lent"
         );
-        // A copy of weights would outlive a change of what was copied: they are the guest's.
+        // How large these copies are is not known when memory is shared out: the model is the guest's.
         let optimisations = Optimisations {
             down_copy: false,
             ..self.optimisations
         };
         let (isa, team) = (self.isa()?, self.team.clone());
-        Ok(Pass::new(shape, isa, team, max_tokens, optimisations))
+        let budget = weight_pages::copy_budget();
+        let how = Settling::of(optimisations, isa, team.threads(), budget);
+        Ok(Lent {
+            pass: Pass::new(shape, isa, team, max_tokens, optimisations),
+            copies: Copies::new(how),
+        })
     }
 }
 
+/// A pass, and what of the guest's weights this process has in 2 MiB pages of its own.
+struct Lent {
+    pass: Pass,
+    copies: Copies,
+}
+
 /// What stands behind the resource `pass`; absent while a call computes with it.
-pub(super) struct HostPass(Option<Box<Pass>>);
+pub(super) struct HostPass(Option<Box<Lent>>);
 
 /// Add the interface.
 ///
@@ -100,7 +113,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.begin",
         |ctx: Ctx<'_>, (this, places, states): (Resource<HostPass>, Vec<WitPlace>, Floats)| {
-            with_pass(ctx, &this, |pass, ctx| {
+            with_pass(ctx, &this, |Lent { pass, copies }, ctx| {
+                if let Some(bytes) = copies.begin() {
+                    tracing::info!(bytes, "weights of the baked model copied");
+                }
                 let places = places.iter().map(|place| Place {
                     sequence: place.sequence as usize,
                     position: place.position as usize,
@@ -122,13 +138,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
         "[method]pass.project",
         |ctx: Ctx<'_>,
          (this, norm, q, k, v): (Resource<HostPass>, Floats, Matrix, Matrix, Matrix)| {
-            with_pass(ctx, &this, |pass, ctx| {
-                let weights = Projection {
-                    norm: floats(ctx, &norm),
-                    q: q.view(ctx)?,
-                    k: k.view(ctx)?,
-                    v: v.view(ctx)?,
-                };
+            with_pass(ctx, &this, |Lent { pass, copies }, ctx| {
+                let norm = floats(ctx, &norm);
+                let [q, k, v] = copies.ternary([q.view(ctx)?, k.view(ctx)?, v.view(ctx)?]);
+                let weights = Projection { norm, q, k, v };
                 let (keys, values) = pass.project(weights).map_err(fault)?;
                 Ok(((bits(keys), bits(values)),))
             })
@@ -145,11 +158,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
             Matrix,
         )| {
             let cache = lift_cache(&mut ctx, &cache)?;
-            with_pass(ctx, &this, |pass, ctx| {
+            with_pass(ctx, &this, |Lent { pass, copies }, ctx| {
+                let [o] = copies.ternary([o.view(ctx)?]);
                 let cache = LentCache::new(pass.shape().kv(), &cache, ctx)?;
                 let weights = AttentionOutput {
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    o: o.view(ctx)?,
+                    o,
                 };
                 pass.attend(layer as usize, &cache, weights).map_err(fault)
             })
@@ -166,13 +180,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
             Option<Floats>,
             Matrix,
         )| {
-            with_pass(ctx, &this, |pass, ctx| {
+            with_pass(ctx, &this, |Lent { pass, copies }, ctx| {
+                let views = [gate.view(ctx)?, up.view(ctx)?, down.view(ctx)?];
+                let [gate, up, down] = copies.ternary(views);
                 let weights = FeedForward {
                     norm: floats(ctx, &norm),
-                    gate: gate.view(ctx)?,
-                    up: up.view(ctx)?,
+                    gate,
+                    up,
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    down: down.view(ctx)?,
+                    down,
                 };
                 pass.feed_forward(weights).map_err(fault)
             })
@@ -182,9 +198,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
         "[method]pass.logits",
         |ctx: Ctx<'_>,
          (this, wanted, norm, head): (Resource<HostPass>, Vec<u32>, Floats, Table)| {
-            with_pass(ctx, &this, |pass, ctx| {
+            with_pass(ctx, &this, |Lent { pass, copies }, ctx| {
                 let wanted: Vec<usize> = wanted.iter().map(|&token| token as usize).collect();
-                let (norm, head) = (floats(ctx, &norm), head.view(ctx)?);
+                let (norm, head) = (floats(ctx, &norm), copies.dense(head.view(ctx)?));
                 let logits = pass.logits(&wanted, norm, head).map_err(fault)?;
                 Ok((bits(logits),))
             })
@@ -193,7 +209,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.state",
         |ctx: Ctx<'_>, (this, token, norm): (Resource<HostPass>, u32, Floats)| {
-            with_pass(ctx, &this, |pass, ctx| {
+            with_pass(ctx, &this, |Lent { pass, .. }, ctx| {
                 let state = pass.state(token as usize, floats(ctx, &norm));
                 Ok((bits(&state.map_err(fault)?),))
             })
@@ -206,12 +222,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
 fn with_pass<R>(
     mut ctx: Ctx<'_>,
     this: &Resource<HostPass>,
-    compute: impl FnOnce(&mut Pass, &Ctx<'_>) -> Result<R>,
+    compute: impl FnOnce(&mut Lent, &Ctx<'_>) -> Result<R>,
 ) -> Result<R> {
     let taken = ctx.data_mut().table.get_mut(this)?.0.take();
-    let mut pass = taken.ok_or_else(|| format_err!("the pass is in use"))?;
-    let computed = compute(&mut pass, &ctx);
-    ctx.data_mut().table.get_mut(this)?.0 = Some(pass);
+    let mut lent = taken.ok_or_else(|| format_err!("the pass is in use"))?;
+    let computed = compute(&mut lent, &ctx);
+    ctx.data_mut().table.get_mut(this)?.0 = Some(lent);
     computed
 }
 

@@ -134,6 +134,11 @@ impl<'a> Dense<'a> {
         self.ty
     }
 
+    /// All rows' bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The bytes of row `r`.
     #[inline]
     pub(crate) fn row(&self, r: usize) -> &'a [u8] {

@@ -16,6 +16,14 @@ pub fn ask<T>(memory: &[T], huge: bool) {
     advise(range(memory), advice);
 }
 
+/// Whether the system gives 2 MiB pages to those who ask, as far as it has any: cheap to learn, where [`total`] walks all
+/// pages of the process.
+#[must_use]
+pub fn wanted() -> bool {
+    let choice = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    choice.is_ok_and(|choice| choice.contains("[always]") || choice.contains("[madvise]"))
+}
+
 /// Move memory of this process's own, already in use, to 2 MiB pages in place. Takes about as long as copying it.
 /// Pieces that lie side by side are moved together, since a small one has no whole 2 MiB.
 pub fn gather<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {

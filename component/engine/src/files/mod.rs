@@ -4,6 +4,8 @@
 //! `Model::load` (all of them) or by `convert` (one at a time).
 
 mod bytes;
+#[cfg(feature = "native")]
+mod copies;
 mod floats;
 mod ggml_type;
 pub mod gguf;
@@ -28,6 +30,8 @@ mod ternary;
 use std::path::Path;
 
 pub use bytes::Bytes;
+#[cfg(feature = "native")]
+pub use copies::Copies;
 pub(crate) use ggml_type::id as ggml_id;
 pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};

@@ -10,9 +10,11 @@
 use std::sync::Arc;
 
 use memmap2::MmapMut;
+use sterna_kernels::Isa;
 
 use super::{Bytes, huge_pages, repack};
 use crate::model::{Layer, Weights};
+use crate::optimisations::Optimisations;
 
 /// Pieces are copied together until they are so large, so that little is lost to the last page.
 pub(super) const GROUP_BYTES: usize = 64 << 20;
@@ -48,6 +50,18 @@ pub struct Settling {
     pub t5: bool,
     /// Bytes that copies of all kinds may take.
     pub budget: u64,
+}
+
+impl Settling {
+    /// What these optimisations want for `threads` threads of `isa`, within `budget` bytes.
+    #[must_use]
+    pub fn of(optimisations: Optimisations, isa: Isa, threads: usize, budget: u64) -> Self {
+        Settling {
+            huge_pages: optimisations.huge_pages,
+            t5: optimisations.wants_t5(isa, threads),
+            budget,
+        }
+    }
 }
 
 /// Pack matrices as T5 and move weights to 2 MiB pages, as far as that is wanted and the system grants them. Takes about as long

@@ -1,0 +1,319 @@
+//! Copies of weights that belong to somebody else, such as an engine in a sandbox: in 2 MiB pages of this process, and packed
+//! tighter where that pays.
+//!
+//! Such memory may only be read while its owner waits. So no thread copies it in the background (`settle`): each pass copies a few
+//! megabytes of what it is about to read, and later passes read the copies. The first pass only counts.
+//!
+//! Weights are known by where they lie. Their owner must not change them as long as the copies live.
+
+use std::collections::HashMap;
+
+use memmap2::MmapMut;
+use sterna_kernels::{Dense, Ternary, TernaryLayout, pack_trits5_into};
+
+use super::{Settling, huge_pages};
+
+/// Bytes that a pass copies at most, save what a single matrix takes: about a tenth of what decoding a token of a large
+/// model takes.
+const PER_PASS: usize = 8 << 20;
+/// Smaller models gain nothing: caches hold them, or the tables of their pages.
+const LEAST_BYTES: u64 = 64 << 20;
+/// Memory is taken in pieces of this size, or of a matrix where that is larger.
+const CHUNK: usize = 64 << 20;
+/// Where a copy starts: on a cache line.
+const ALIGNMENT: usize = 64;
+
+/// Weights by where they lie: address and length.
+type Key = (usize, usize);
+
+/// Copies of one model's weights.
+pub struct Copies {
+    how: Settling,
+    state: State,
+    /// Bytes that this pass may still copy.
+    left: usize,
+    chunks: Vec<MmapMut>,
+    /// Bytes of the last chunk that are in use.
+    used: usize,
+    pieces: HashMap<Key, Piece>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In the first pass, which has met so many bytes.
+    Counting(u64),
+    Copying,
+    /// Nothing more is copied.
+    Done,
+}
+
+/// Where a copy lies.
+struct Piece {
+    chunk: usize,
+    start: usize,
+    len: usize,
+    /// Bytes that are there already.
+    filled: usize,
+    /// Of a matrix that was packed anew, how.
+    layout: Option<TernaryLayout>,
+}
+
+impl Copies {
+    /// Copies of all weights, or of none where they are more than the budget: in 2 MiB pages if those are wanted and the
+    /// system has them switched on, and I2_S matrices as T5 if that is wanted.
+    #[must_use]
+    pub fn new(how: Settling) -> Self {
+        let how = Settling {
+            huge_pages: how.huge_pages && huge_pages::wanted(),
+            ..how
+        };
+        Copies {
+            how,
+            state: State::Counting(0),
+            left: 0,
+            chunks: Vec::new(),
+            used: 0,
+            pieces: HashMap::new(),
+        }
+    }
+
+    /// Another pass begins. Returns the bytes that were copied, once, when there is nothing left to copy.
+    pub fn begin(&mut self) -> Option<u64> {
+        match self.state {
+            State::Counting(0) => None,
+            State::Counting(bytes) => {
+                let wanted = self.how.huge_pages || self.how.t5;
+                let worth_it = wanted && (LEAST_BYTES..=self.how.budget).contains(&bytes);
+                self.state = if worth_it {
+                    State::Copying
+                } else {
+                    State::Done
+                };
+                self.left = PER_PASS;
+                None
+            }
+            State::Copying if self.left == PER_PASS => {
+                self.state = State::Done;
+                Some(self.pieces.values().map(|piece| piece.len as u64).sum())
+            }
+            State::Copying => {
+                self.left = PER_PASS;
+                None
+            }
+            State::Done => None,
+        }
+    }
+
+    /// These matrices, from the copies where those are complete; the pass's share of copying is done first.
+    pub fn ternary<'a, const N: usize>(&'a mut self, of: [Ternary<'a>; N]) -> [Ternary<'a>; N] {
+        for w in &of {
+            self.copy(w.packed(), Some(*w));
+        }
+        let copies = &*self;
+        of.map(|w| {
+            let Some((packed, layout)) = copies.get(w.packed()) else {
+                return w;
+            };
+            let layout = layout.unwrap_or(w.layout());
+            Ternary::with_layout(layout, w.rows(), w.cols(), packed, w.scale()).unwrap_or(w)
+        })
+    }
+
+    /// The same for an output head.
+    pub fn dense<'a>(&'a mut self, w: Dense<'a>) -> Dense<'a> {
+        self.copy(w.bytes(), None);
+        let Some((bytes, _)) = self.get(w.bytes()) else {
+            return w;
+        };
+        Dense::new(w.ty(), w.rows(), w.cols(), bytes).unwrap_or(w)
+    }
+
+    fn get(&self, bytes: &[u8]) -> Option<(&[u8], Option<TernaryLayout>)> {
+        let piece = self.pieces.get(&key(bytes))?;
+        let copy = &self.chunks[piece.chunk][piece.start..][..piece.len];
+        (piece.filled == piece.len).then_some((copy, piece.layout))
+    }
+
+    /// The pass's share of copying `bytes`, which are those of `matrix` if they are a ternary one's.
+    fn copy(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) {
+        match &mut self.state {
+            State::Counting(met) => *met += bytes.len() as u64,
+            State::Copying if self.left > 0 => {
+                if !self.pieces.contains_key(&key(bytes)) {
+                    let packed = matrix.and_then(|w| self.pack(w));
+                    let Some(piece) = packed.or_else(|| self.place(bytes.len())) else {
+                        // What is there stays in use.
+                        self.state = State::Done;
+                        return;
+                    };
+                    self.pieces.insert(key(bytes), piece);
+                }
+                self.copy_on(bytes);
+            }
+            State::Copying | State::Done => {}
+        }
+    }
+
+    /// The matrix as T5, whole, if that is wanted and possible.
+    fn pack(&mut self, w: Ternary<'_>) -> Option<Piece> {
+        if !self.how.t5 || w.layout() != TernaryLayout::I2S {
+            return None;
+        }
+        let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
+        let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
+        if !pack_trits5_into(w, room) {
+            // One with a code that T5 has not.
+            self.used = piece.start;
+            self.how.budget += piece.len as u64;
+            return None;
+        }
+        piece.filled = piece.len;
+        piece.layout = Some(TernaryLayout::T5);
+        self.left = self.left.saturating_sub(w.packed().len());
+        Some(piece)
+    }
+
+    /// More of a copy that is begun.
+    fn copy_on(&mut self, bytes: &[u8]) {
+        let Some(piece) = self.pieces.get_mut(&key(bytes)) else {
+            return;
+        };
+        if piece.filled == piece.len {
+            return;
+        }
+        let rest = &bytes[piece.filled..];
+        let now = &rest[..rest.len().min(self.left)];
+        let at = piece.start + piece.filled;
+        self.chunks[piece.chunk][at..at + now.len()].copy_from_slice(now);
+        piece.filled += now.len();
+        self.left -= now.len();
+    }
+
+    /// Room for so many bytes, within the budget.
+    fn place(&mut self, len: usize) -> Option<Piece> {
+        let fits = self
+            .chunks
+            .last()
+            .is_some_and(|chunk| self.used + len <= chunk.len());
+        if !fits {
+            let size = len.max(CHUNK);
+            // The last chunk is untouched behind what is used, and takes no memory there.
+            let chunk = MmapMut::map_anon(size).ok()?;
+            huge_pages::ask(&chunk, self.how.huge_pages);
+            self.chunks.push(chunk);
+            self.used = 0;
+        }
+        self.how.budget = self.how.budget.checked_sub(len as u64)?;
+        let start = self.used;
+        self.used = (start + len).next_multiple_of(ALIGNMENT);
+        Some(Piece {
+            chunk: self.chunks.len() - 1,
+            start,
+            len,
+            filled: 0,
+            layout: None,
+        })
+    }
+}
+
+fn key(bytes: &[u8]) -> Key {
+    (bytes.as_ptr().addr(), bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use sterna_kernels::{Isa, unpack_trits5};
+
+    use super::*;
+
+    const ROWS: usize = 4096;
+    const COLS: usize = 16384;
+    /// Of a matrix of that shape.
+    const BYTES: usize = ROWS * COLS / 4;
+
+    /// So many matrices' bytes, no two alike.
+    fn weights(n: usize) -> Vec<Vec<u8>> {
+        // Without the code 3.
+        let byte = |i: usize| ((i * 31 % 251) as u8) & 0xaa;
+        let matrix = |m: usize| (0..BYTES).map(|i| byte(i + m)).collect();
+        (0..n).map(matrix).collect()
+    }
+
+    fn matrix(packed: &[u8]) -> Ternary<'_> {
+        Ternary::new(ROWS, COLS, packed, 0.5).unwrap()
+    }
+
+    /// One pass over all weights: what `begin` said, and how many matrices were read from copies.
+    fn pass(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
+        let finished = copies.begin();
+        let mut copied = 0;
+        for packed in weights {
+            let [w] = copies.ternary([matrix(packed)]);
+            match w.layout() {
+                TernaryLayout::I2S => assert!(w.packed() == packed),
+                TernaryLayout::T5 => assert!(unpack_trits5(Isa::detect(), w) == *packed),
+            }
+            assert_eq!(w.scale(), 0.5);
+            copied += usize::from(w.packed().as_ptr() != packed.as_ptr());
+        }
+        (finished, copied)
+    }
+
+    fn how(huge_pages: bool, t5: bool, budget: u64) -> Settling {
+        Settling {
+            huge_pages,
+            t5,
+            budget,
+        }
+    }
+
+    #[test]
+    fn a_large_model_is_copied_a_little_with_each_pass() {
+        if !huge_pages::wanted() {
+            println!("left out: 2 MiB pages are switched off on this machine");
+            return;
+        }
+        let weights = weights(5);
+        let total = (5 * BYTES) as u64;
+        let mut copies = Copies::new(how(true, false, total));
+        assert_eq!(pass(&mut copies, &weights), (None, 0), "it only counts");
+        let share = BYTES.div_ceil(PER_PASS);
+        for n in 1..=5 * share {
+            assert_eq!(pass(&mut copies, &weights), (None, n / share), "pass {n}");
+        }
+        assert_eq!(pass(&mut copies, &weights), (None, 5), "nothing was left");
+        assert_eq!(pass(&mut copies, &weights), (Some(total), 5));
+        assert_eq!(pass(&mut copies, &weights), (None, 5));
+    }
+
+    #[test]
+    fn small_models_and_small_budgets_stay_where_they_are() {
+        let weights = weights(5);
+        for (weights, budget) in [(&weights[..3], u64::MAX), (&weights, 5 * BYTES as u64 - 1)] {
+            let mut copies = Copies::new(how(true, true, budget));
+            for _ in 0..4 {
+                assert_eq!(pass(&mut copies, weights), (None, 0));
+            }
+            assert!(copies.chunks.is_empty());
+        }
+    }
+
+    #[test]
+    fn matrices_are_packed_where_that_is_possible() {
+        let mut weights = weights(5);
+        weights[3][BYTES / 2] |= 3; // has no place in T5
+        let mut copies = Copies::new(how(false, true, u64::MAX));
+        pass(&mut copies, &weights);
+        for n in 1..=3 {
+            assert_eq!(pass(&mut copies, &weights), (None, n), "a matrix each");
+        }
+        let mut last = 0;
+        for _ in 0..2 * BYTES.div_ceil(PER_PASS) {
+            last = pass(&mut copies, &weights).1;
+        }
+        assert_eq!(last, 5);
+        let t5 = TernaryLayout::T5.bytes(ROWS, COLS);
+        let taken: usize = copies.pieces.values().map(|piece| piece.len).sum();
+        assert_eq!(taken, 4 * t5 + BYTES);
+    }
+}
