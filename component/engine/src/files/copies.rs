@@ -2,11 +2,13 @@
 //! tighter where that pays.
 //!
 //! Such memory may only be read while its owner waits. So no thread copies it in the background (`settle`): each pass copies a few
-//! megabytes of what it is about to read, and later passes read the copies. The first pass only counts.
+//! megabytes of what it is about to read, and later passes read the copies. The first pass only counts. Memory for the copies comes
+//! from a thread all the same: the system clears a page at its first touch, which takes several times as long as the copying.
 //!
 //! Weights are known by where they lie. Their owner must not change them as long as the copies live.
 
 use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use memmap2::MmapMut;
 use sterna_kernels::{Dense, Ternary, TernaryLayout, pack_trits5_into};
@@ -32,6 +34,10 @@ pub struct Copies {
     state: State,
     /// Bytes that this pass may still copy.
     left: usize,
+    /// Bytes of weights that no room was found for yet.
+    remaining: usize,
+    /// The next of the chunks, once it is ready; `None` where the system has no memory.
+    preparing: Option<Receiver<Option<MmapMut>>>,
     chunks: Vec<MmapMut>,
     /// Bytes of the last chunk that are in use.
     used: usize,
@@ -71,6 +77,8 @@ impl Copies {
             how,
             state: State::Counting(0),
             left: 0,
+            remaining: 0,
+            preparing: None,
             chunks: Vec::new(),
             used: 0,
             pieces: HashMap::new(),
@@ -90,9 +98,10 @@ impl Copies {
                     State::Done
                 };
                 self.left = PER_PASS;
+                self.remaining = usize::try_from(bytes).unwrap_or(usize::MAX);
                 None
             }
-            State::Copying if self.left == PER_PASS => {
+            State::Copying if self.left == PER_PASS && self.preparing.is_none() => {
                 self.state = State::Done;
                 Some(self.pieces.values().map(|piece| piece.len as u64).sum())
             }
@@ -140,12 +149,10 @@ impl Copies {
             State::Counting(met) => *met += bytes.len() as u64,
             State::Copying if self.left > 0 => {
                 if !self.pieces.contains_key(&key(bytes)) {
-                    let packed = matrix.and_then(|w| self.pack(w));
-                    let Some(piece) = packed.or_else(|| self.place(bytes.len())) else {
-                        // What is there stays in use.
-                        self.state = State::Done;
+                    let Some(piece) = self.begin_copy(bytes, matrix) else {
                         return;
                     };
+                    self.remaining = self.remaining.saturating_sub(bytes.len());
                     self.pieces.insert(key(bytes), piece);
                 }
                 self.copy_on(bytes);
@@ -154,23 +161,22 @@ impl Copies {
         }
     }
 
-    /// The matrix as T5, whole, if that is wanted and possible.
-    fn pack(&mut self, w: Ternary<'_>) -> Option<Piece> {
-        if !self.how.t5 || w.layout() != TernaryLayout::I2S {
-            return None;
-        }
-        let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
-        let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
-        if !pack_trits5_into(w, room) {
+    /// A place for a copy, if there is room now: with the whole matrix as T5 in it, if that is wanted and possible.
+    fn begin_copy(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) -> Option<Piece> {
+        if let Some(w) = matrix.filter(|w| self.how.t5 && w.layout() == TernaryLayout::I2S) {
+            let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
+            let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
+            if pack_trits5_into(w, room) {
+                piece.filled = piece.len;
+                piece.layout = Some(TernaryLayout::T5);
+                self.left = self.left.saturating_sub(bytes.len());
+                return Some(piece);
+            }
             // One with a code that T5 has not.
             self.used = piece.start;
             self.how.budget += piece.len as u64;
-            return None;
         }
-        piece.filled = piece.len;
-        piece.layout = Some(TernaryLayout::T5);
-        self.left = self.left.saturating_sub(w.packed().len());
-        Some(piece)
+        self.place(bytes.len())
     }
 
     /// More of a copy that is begun.
@@ -189,21 +195,18 @@ impl Copies {
         self.left -= now.len();
     }
 
-    /// Room for so many bytes, within the budget.
+    /// Room for so many bytes, within the budget. `None` where there is none yet, and then where there never will be: what was
+    /// copied stays in use.
     fn place(&mut self, len: usize) -> Option<Piece> {
-        let fits = self
-            .chunks
-            .last()
-            .is_some_and(|chunk| self.used + len <= chunk.len());
-        if !fits {
-            let size = len.max(CHUNK);
-            // The last chunk is untouched behind what is used, and takes no memory there.
-            let chunk = MmapMut::map_anon(size).ok()?;
-            huge_pages::ask(&chunk, self.how.huge_pages);
-            self.chunks.push(chunk);
-            self.used = 0;
+        let Some(budget) = self.how.budget.checked_sub(len as u64) else {
+            self.state = State::Done;
+            return None;
+        };
+        let fits = |chunk: &MmapMut| self.used + len <= chunk.len();
+        if !self.chunks.last().is_some_and(fits) {
+            self.next_chunk(len)?;
         }
-        self.how.budget = self.how.budget.checked_sub(len as u64)?;
+        self.how.budget = budget;
         let start = self.used;
         self.used = (start + len).next_multiple_of(ALIGNMENT);
         Some(Piece {
@@ -214,6 +217,51 @@ impl Copies {
             layout: None,
         })
     }
+
+    /// Take the chunk that is ready, if it is and holds `len` bytes; else have one made.
+    fn next_chunk(&mut self, len: usize) -> Option<()> {
+        if let Some(preparing) = self.preparing.take() {
+            match preparing.try_recv() {
+                Ok(Some(chunk)) if chunk.len() >= len => {
+                    self.chunks.push(chunk);
+                    self.used = 0;
+                    return Some(());
+                }
+                // Made for a smaller matrix.
+                Ok(Some(_)) => {}
+                Err(TryRecvError::Empty) => {
+                    self.preparing = Some(preparing);
+                    return None;
+                }
+                Ok(None) | Err(TryRecvError::Disconnected) => {
+                    self.state = State::Done;
+                    return None;
+                }
+            }
+        }
+        let size = len.max(CHUNK.min(self.remaining));
+        self.preparing = Some(prepare(size, self.how.huge_pages));
+        None
+    }
+}
+
+/// So many bytes of memory, touched by a thread. It sends nothing where the system refuses the thread.
+fn prepare(size: usize, huge: bool) -> Receiver<Option<MmapMut>> {
+    const PAGE: usize = 4096;
+    let (sender, receiver) = sync_channel(1);
+    let work = move || {
+        let memory = MmapMut::map_anon(size).ok().map(|mut memory| {
+            huge_pages::ask(&memory, huge);
+            memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+            memory
+        });
+        // Nobody waits where the pass has gone meanwhile.
+        let _ = sender.send(memory);
+    };
+    let thread = std::thread::Builder::new().name("sterna-pages".into());
+    // Its sender is gone then, which the receiver says.
+    let _ = thread.spawn(work);
+    receiver
 }
 
 fn key(bytes: &[u8]) -> Key {
@@ -230,6 +278,9 @@ mod tests {
     const COLS: usize = 16384;
     /// Of a matrix of that shape.
     const BYTES: usize = ROWS * COLS / 4;
+
+    /// Many of them wait for memory.
+    const MOST_PASSES: usize = 10_000;
 
     /// So many matrices' bytes, no two alike.
     fn weights(n: usize) -> Vec<Vec<u8>> {
@@ -277,12 +328,14 @@ mod tests {
         let total = (5 * BYTES) as u64;
         let mut copies = Copies::new(how(true, false, total));
         assert_eq!(pass(&mut copies, &weights), (None, 0), "it only counts");
-        let share = BYTES.div_ceil(PER_PASS);
-        for n in 1..=5 * share {
-            assert_eq!(pass(&mut copies, &weights), (None, n / share), "pass {n}");
-        }
-        assert_eq!(pass(&mut copies, &weights), (None, 5), "nothing was left");
-        assert_eq!(pass(&mut copies, &weights), (Some(total), 5));
+        let mut before = 0;
+        let finished = (0..MOST_PASSES).find_map(|_| {
+            let (finished, copied) = pass(&mut copies, &weights);
+            assert!(copied == before || copied == before + 1, "one at most");
+            before = copied;
+            finished
+        });
+        assert_eq!((finished, before), (Some(total), 5));
         assert_eq!(pass(&mut copies, &weights), (None, 5));
     }
 
@@ -304,14 +357,9 @@ mod tests {
         weights[3][BYTES / 2] |= 3; // has no place in T5
         let mut copies = Copies::new(how(false, true, u64::MAX));
         pass(&mut copies, &weights);
-        for n in 1..=3 {
-            assert_eq!(pass(&mut copies, &weights), (None, n), "a matrix each");
-        }
-        let mut last = 0;
-        for _ in 0..2 * BYTES.div_ceil(PER_PASS) {
-            last = pass(&mut copies, &weights).1;
-        }
-        assert_eq!(last, 5);
+        let mut passes = (0..MOST_PASSES).map(|_| pass(&mut copies, &weights));
+        let last = passes.find(|(finished, _)| finished.is_some()).unwrap();
+        assert_eq!(last.1, 5);
         let t5 = TernaryLayout::T5.bytes(ROWS, COLS);
         let taken: usize = copies.pieces.values().map(|piece| piece.len).sum();
         assert_eq!(taken, 4 * t5 + BYTES);
