@@ -14,7 +14,7 @@ use sterna_kernels::{
 };
 
 use super::pass::{Machine, Pass, PassShape, check_linear, check_norm, internal, linears};
-use super::rows::{add_rows, quantize_normed, quantize_rows};
+use super::rows::{add_rows, quantize_rows, quantize_states};
 use super::weights::FeedForward;
 use crate::config::Activation;
 use crate::error::EngineError;
@@ -45,15 +45,7 @@ impl Pass {
         let (machine, n, b) = (&self.machine, self.places.len(), &mut self.buffers);
         let isa = machine.isa;
         // gate and up share one quantised input.
-        quantize_normed(
-            machine,
-            &b.states[..n * hidden_size],
-            hidden_size,
-            Some(weights.norm),
-            rms_norm_eps,
-            &mut b.normed,
-            &mut b.quantized,
-        );
+        quantize_states(machine, &self.shape, n, weights.norm, b);
         let (gate, up) = (&mut b.gate[..n * ffn_size], &mut b.up[..n * ffn_size]);
         let zeros = self
             .zeros

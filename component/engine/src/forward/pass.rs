@@ -10,7 +10,7 @@ use sterna_kernels::{
 };
 
 use super::attention::attention;
-use super::rows::{add_rows, quantize_normed, rope_rows};
+use super::rows::{add_rows, quantize_normed, quantize_states, rope_rows};
 use super::weights::{AttentionOutput, Projection};
 use super::zeros::Zeros;
 use crate::config::{Activation, ModelConfig};
@@ -256,7 +256,6 @@ impl Pass {
         let PassShape {
             hidden_size,
             head_dim,
-            rms_norm_eps,
             ..
         } = self.shape;
         let (q_size, kv_size) = (self.shape.q_size(), self.shape.kv_size());
@@ -265,20 +264,12 @@ impl Pass {
         check_linear("k", &weights.k, kv_size, hidden_size)?;
         check_linear("v", &weights.v, kv_size, hidden_size)?;
         let (n, b) = (self.places.len(), &mut self.buffers);
+        // q, k and v share one quantised input.
+        quantize_states(&self.machine, &self.shape, n, weights.norm, b);
         let (q, k, v) = (
             &mut b.q[..n * q_size],
             &mut b.k[..n * kv_size],
             &mut b.v[..n * kv_size],
-        );
-        // q, k and v share one quantised input.
-        quantize_normed(
-            &self.machine,
-            &b.states[..n * hidden_size],
-            hidden_size,
-            Some(weights.norm),
-            rms_norm_eps,
-            &mut b.normed,
-            &mut b.quantized,
         );
         linears(
             &self.machine,

@@ -2,7 +2,7 @@
 
 use sterna_kernels::{QuantizedActivations, RowToFill, add_assign, rms_norm, rope_rotate_half};
 
-use super::pass::Machine;
+use super::pass::{Buffers, Machine, PassShape};
 
 /// How many multiply-adds of a product take as long as one number of a row does here.
 const WORK_PER_NUMBER: usize = 32;
@@ -66,6 +66,25 @@ pub(super) fn quantize_normed(
                 None => to.quantize(isa, x),
             }
         },
+    );
+}
+
+/// Quantise the states of the `n` tokens of a batch after `norm`: the input of a sub-layer.
+pub(super) fn quantize_states(
+    machine: &Machine,
+    shape: &PassShape,
+    n: usize,
+    norm: &[f32],
+    b: &mut Buffers,
+) {
+    quantize_normed(
+        machine,
+        &b.states[..n * shape.hidden_size],
+        shape.hidden_size,
+        Some(norm),
+        shape.rms_norm_eps,
+        &mut b.normed,
+        &mut b.quantized,
     );
 }
 
