@@ -11,6 +11,7 @@ use super::avx2::{load, prefetch_far};
 use super::avx512_gemm::shift;
 use super::avx512_gemv::load_q;
 use super::avx512_sums::{add_lanes, write4};
+use super::token_tiles::token_tiles;
 use crate::ternary::{Activations, Block};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
@@ -24,13 +25,9 @@ const ROWS: usize = 32;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
     let range = out.range();
-    let n_tokens = x.n_tokens();
     for start in range.clone().step_by(ROWS) {
         let rows = start..range.end.min(start + ROWS);
-        let mut t = 0;
-        while t < n_tokens {
-            // Tiles of nearly equal size: 5 tokens are 3 and 2, not 4 and 1.
-            let n = (n_tokens - t).div_ceil((n_tokens - t).div_ceil(T));
+        for (t, n) in token_tiles(x.n_tokens(), T) {
             let rows = rows.clone();
             match n {
                 4 => token_tile::<4>(w, x, out, rows, t),
@@ -38,7 +35,6 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                 2 => token_tile::<2>(w, x, out, rows, t),
                 _ => token_tile::<1>(w, x, out, rows, t),
             }
-            t += n;
         }
     }
 }

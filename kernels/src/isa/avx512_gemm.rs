@@ -14,6 +14,7 @@ use std::arch::x86_64::*;
 use super::avx2::{load, prefetch_far};
 use super::avx512_gemv::{halves, load_q};
 use super::avx512_sums::add_lanes;
+use super::token_tiles::token_tiles;
 use crate::ternary::write_token;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
@@ -56,11 +57,8 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                     unpack_row(&w.row(r)[b0..b1], &mut codes[i / R], i % R);
                 }
                 let tiles = &codes[..(r1 - r0).div_ceil(R)];
-                let mut t = t0;
-                while t < t1 {
-                    // Tiles of nearly equal size: 8 tokens are 4 and 4, not 6 and 2.
-                    let n = (t1 - t).div_ceil((t1 - t).div_ceil(T));
-                    let sums = &mut sums[t - t0..];
+                for (first, n) in token_tiles(t1 - t0, T) {
+                    let (t, sums) = (t0 + first, &mut sums[first..]);
                     match n {
                         6 => token_tile::<6>(tiles, x, t, b0..b1, sums),
                         5 => token_tile::<5>(tiles, x, t, b0..b1, sums),
@@ -69,7 +67,6 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                         2 => token_tile::<2>(tiles, x, t, b0..b1, sums),
                         _ => token_tile::<1>(tiles, x, t, b0..b1, sums),
                     }
-                    t += n;
                 }
             }
             for (t, sums) in (t0..t1).zip(&sums) {

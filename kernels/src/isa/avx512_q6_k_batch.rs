@@ -20,6 +20,7 @@ use super::avx2::{load as load32, load_half};
 use super::avx512_q6_k::{Block, d, load, part, scales};
 use super::avx512_sums::tree_sum4;
 use super::q6_k_pairs::PairOfBlocks;
+use super::token_tiles::token_tiles;
 use crate::dense::q6_k;
 use crate::ops::lanes::LANES;
 use crate::{Dense, DenseInput, OutputRows};
@@ -38,11 +39,7 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     let range = out.range();
     for r0 in range.clone().step_by(ROWS) {
         let rows = r0..range.end.min(r0 + ROWS);
-        let mut t = 0;
-        while t < x.n_tokens() {
-            // Tiles of nearly equal size: 9 tokens are 5 and 4, not 8 and 1. None is of one token.
-            let left = x.n_tokens() - t;
-            let n = left.div_ceil(left.div_ceil(T));
+        for (t, n) in token_tiles(x.n_tokens(), T) {
             let rows = rows.clone();
             match n {
                 8 => group::<2, 8>(w, x, out, rows, t),
@@ -51,9 +48,9 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
                 5 => group::<2, 5>(w, x, out, rows, t),
                 4 => group::<4, 4>(w, x, out, rows, t),
                 3 => group::<4, 3>(w, x, out, rows, t),
+                // Of two tokens or more none is left alone.
                 _ => group::<4, 2>(w, x, out, rows, t),
             }
-            t += n;
         }
     }
 }

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use super::avx512_sums::{add_lanes, write4};
 use super::avx512_trits5_codes::{Thirds, load, load_group, load_plain, load_tail, plain_groups};
+use super::token_tiles::token_tiles;
 use crate::trits5::{GROUP, GROUP_BYTES, TAIL_BYTES, parts};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
@@ -28,13 +29,9 @@ const ROWS: usize = 32;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2")]
 pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
     let range = out.range();
-    let n_tokens = x.n_tokens();
     for start in range.clone().step_by(ROWS) {
         let rows = start..range.end.min(start + ROWS);
-        let mut t = 0;
-        while t < n_tokens {
-            // Tiles of nearly equal size: 5 tokens are 3 and 2, not 4 and 1.
-            let n = (n_tokens - t).div_ceil((n_tokens - t).div_ceil(T));
+        for (t, n) in token_tiles(x.n_tokens(), T) {
             let rows = rows.clone();
             match n {
                 4 => token_tile::<4>(w, x, out, rows, t),
@@ -42,7 +39,6 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                 2 => token_tile::<2>(w, x, out, rows, t),
                 _ => token_tile::<1>(w, x, out, rows, t),
             }
-            t += n;
         }
     }
 }

@@ -101,6 +101,8 @@ mod simd128_q6_k_batch;
 pub(crate) mod simd128_q6_k_relaxed;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128_turns;
+#[cfg(target_arch = "x86_64")]
+mod token_tiles;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use kernels::SplitRow;
