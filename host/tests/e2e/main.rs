@@ -12,6 +12,7 @@ mod bad_requests;
 mod baked;
 mod composed;
 mod concurrency;
+mod copied_weights;
 mod disconnect;
 mod engine_thread;
 #[cfg(target_os = "linux")]

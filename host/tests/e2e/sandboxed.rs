@@ -160,3 +160,18 @@ fn files_that_hold_no_engine_say_what_would() {
     assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("sterna bake"), "{stderr}");
 }
+
+#[test]
+fn what_the_file_itself_decides_cannot_be_switched_off() {
+    let (status, _, stderr) =
+        run(sterna().args(["run", "-m", &compiled(), "--without", "speculation", "A"]));
+    assert!(!status.success());
+    assert!(stderr.contains("--without speculation"), "{stderr}");
+    let (status, _, stderr) =
+        run(sterna().args(["run", "-m", &compiled(), "--without", "warp", "A"]));
+    assert!(!status.success());
+    assert!(
+        stderr.contains("warp") && stderr.contains("huge-pages"),
+        "{stderr}"
+    );
+}
