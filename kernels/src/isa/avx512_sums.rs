@@ -8,7 +8,29 @@ use crate::{OutputRows, QuantizedActivations, Ternary};
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 pub(super) fn add_lanes(v: [__m512i; 4]) -> __m128i {
-    // Pairs of 32-bit lanes, then pairs of 64-bit ones: lane j of each quarter then belongs to v[j].
+    let quarters = add_quarters(v);
+    add_halves(
+        _mm512_castsi512_si256(quarters),
+        _mm512_extracti64x4_epi64::<1>(quarters),
+    )
+}
+
+/// The same where the low eight lanes of each vector are times 4.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
+pub(super) fn add_lanes_low_times_4(v: [__m512i; 4]) -> __m128i {
+    let quarters = add_quarters(v);
+    add_halves(
+        _mm256_srai_epi32::<2>(_mm512_castsi512_si256(quarters)),
+        _mm512_extracti64x4_epi64::<1>(quarters),
+    )
+}
+
+/// The sums of the four lanes of each quarter: lane j of each quarter is v[j]'s.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
+fn add_quarters(v: [__m512i; 4]) -> __m512i {
+    // Pairs of 32-bit lanes, then pairs of 64-bit ones.
     let ab = _mm512_add_epi32(
         _mm512_unpacklo_epi32(v[0], v[1]),
         _mm512_unpackhi_epi32(v[0], v[1]),
@@ -17,11 +39,13 @@ pub(super) fn add_lanes(v: [__m512i; 4]) -> __m128i {
         _mm512_unpacklo_epi32(v[2], v[3]),
         _mm512_unpackhi_epi32(v[2], v[3]),
     );
-    let quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    let halves = _mm256_add_epi32(
-        _mm512_castsi512_si256(quarters),
-        _mm512_extracti64x4_epi64::<1>(quarters),
-    );
+    _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_halves(low: __m256i, high: __m256i) -> __m128i {
+    let halves = _mm256_add_epi32(low, high);
     _mm_add_epi32(
         _mm256_castsi256_si128(halves),
         _mm256_extracti128_si256::<1>(halves),
