@@ -73,11 +73,11 @@ impl Optimisations {
         Ok(optimisations)
     }
 
-    /// Whether two-bit matrices are better packed as T5 for `threads` threads of this instruction set. One thread is limited by
-    /// its arithmetic, of which T5 needs more (kernels/README.md has the figures).
+    /// Whether two-bit matrices are better packed as T5 for `threads` threads of this instruction set (kernels/README.md has the
+    /// figures).
     #[must_use]
     pub fn wants_t5(self, isa: Isa, threads: usize) -> bool {
-        self.t5 && threads > 1 && isa.prefers_t5()
+        self.t5 && isa.prefers_t5(threads)
     }
 
     /// How an engine drafts with these.

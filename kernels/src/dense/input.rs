@@ -208,7 +208,9 @@ struct Split {
     #[cfg(target_arch = "x86_64")]
     pairs: Aligned<i16>, // [n_tokens, k/2]
     #[cfg(target_arch = "x86_64")]
-    offsets: Aligned<i32>, // [n_tokens, k/4]
+    high_offsets: Aligned<i32>, // [n_tokens, k/4]
+    #[cfg(target_arch = "x86_64")]
+    low_offsets: Aligned<i32>, // [n_tokens, k/4]
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -226,10 +228,8 @@ impl Split {
             for (pair, [a, b]) in self.pairs.iter_mut().zip(wide.as_chunks().0) {
                 *pair = a + b;
             }
-            self.offsets.reset(wide.len() / 4);
-            for (offset, [a, b]) in self.offsets.iter_mut().zip(self.pairs.as_chunks().0) {
-                *offset = -32 * (i32::from(*a) + i32::from(*b));
-            }
+            offsets(&self.high, &mut self.high_offsets);
+            offsets(&self.low, &mut self.low_offsets);
         }
     }
 
@@ -241,8 +241,19 @@ impl Split {
             #[cfg(target_arch = "x86_64")]
             pairs: &self.pairs[range.start / 2..range.end / 2],
             #[cfg(target_arch = "x86_64")]
-            offsets: &self.offsets[range.start / 4..range.end / 4],
+            high_offsets: &self.high_offsets[range.start / 4..range.end / 4],
+            #[cfg(target_arch = "x86_64")]
+            low_offsets: &self.low_offsets[range.start / 4..range.end / 4],
         }
+    }
+}
+
+/// For each four values of `part` what 32 more in each of four weights adds, to be taken off.
+#[cfg(target_arch = "x86_64")]
+fn offsets(part: &[i8], out: &mut Aligned<i32>) {
+    out.reset(part.len() / 4);
+    for (offset, four) in out.iter_mut().zip(part.as_chunks::<4>().0) {
+        *offset = -32 * four.iter().map(|v| i32::from(*v)).sum::<i32>();
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ops::lanes::LANES;
 
 /// How far ahead of a linear read to prefetch, in bytes: into L1, and into L2 (README.md has the measurements).
 const PREFETCH_BYTES: usize = 1024;
-const PREFETCH_FAR_BYTES: usize = 8192;
+pub(super) const PREFETCH_FAR_BYTES: usize = 8192;
 
 /// Proof of AVX2 and F16C.
 #[derive(Clone, Copy, Debug)]

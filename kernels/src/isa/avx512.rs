@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, prefetch_far};
 use super::simd::Simd;
+use super::vendor::intel;
 use crate::ops::lanes::LANES;
 
 /// Proof of AVX-512 F, BW, VL and VNNI, and of what `Avx2` proves.
@@ -157,7 +158,8 @@ impl super::Kernels for Avx512 {
         unsafe {
             match x.n_tokens() {
                 1 => super::avx512_trits5::matvec(w, x, out),
-                _ => super::avx512_trits5_batch::matmul(w, x, out),
+                _ if intel() => super::avx512_trits5_batch::matmul::<true>(w, x, out),
+                _ => super::avx512_trits5_batch::matmul::<false>(w, x, out),
             }
         }
     }

@@ -1,15 +1,17 @@
 //! The Q6_K product for one token in AVX-512 VNNI.
 //!
 //! q stays unsigned (0..64) for `vpdpbusd` against the two bytes of x = 256 high + low, which leaves sums of four
-//! neighbours. The sum with `low` starts at -32 times the sum of the four x, which takes the offset of q off. Then the
-//! group's scale. Partial sums may wrap; the total is below 2^31, so it is exact.
+//! neighbours for each. They start at -32 times the sum of the four bytes, which takes the offset of q off, so they end within
+//! 4 * 32 * 128 = 2^14 and fit int16. Side by side in a lane they meet the group's scale and 256 times the scale in one
+//! `vpdpwssd`. Partial sums may wrap; the total is below 2^31, so it is exact.
 //!
 //! ```text
-//! 64 weights by a token:  2 x vpdpbusd (activations from memory) · vpslld · vpaddd · vpmulld · vpaddd
+//! 64 weights by a token:  2 x vpdpbusd (from offsets; activations from memory) · vpshufb {k} · vpshufb of scales · vpdpwssd
 //! ```
 //!
 //! This is for one token, at the speed of memory; `avx512_q6_k_batch.rs` is for several.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::QuantRow;
@@ -21,20 +23,20 @@ use crate::{Dense, DenseInput, OutputRows};
 /// A block's bytes.
 pub(super) type Block = [u8; q6_k::BYTES];
 
-/// One token's activations, by blocks: high bytes, low bytes, offsets.
+/// One of the two bytes of a block's activations, and its offsets.
+type Bytes<'a> = (&'a [i8; q6_k::BLOCK], &'a [i32; q6_k::BLOCK / 4]);
+
+/// One token's activations, by blocks.
 #[derive(Clone, Copy, Default)]
 struct Token<'a> {
     high: &'a [[i8; q6_k::BLOCK]],
     low: &'a [[i8; q6_k::BLOCK]],
-    offsets: &'a [[i32; q6_k::BLOCK / 4]],
+    high_offsets: &'a [[i32; q6_k::BLOCK / 4]],
+    low_offsets: &'a [[i32; q6_k::BLOCK / 4]],
 }
 
-/// The same for one block.
-type Inputs<'a> = (
-    &'a [i8; q6_k::BLOCK],
-    &'a [i8; q6_k::BLOCK],
-    &'a [i32; q6_k::BLOCK / 4],
-);
+/// The same for one block: high and low bytes.
+type Inputs<'a> = [Bytes<'a>; 2];
 
 impl<'a> Token<'a> {
     #[inline(always)]
@@ -42,26 +44,45 @@ impl<'a> Token<'a> {
         Token {
             high: row.split.high.as_chunks().0,
             low: row.split.low.as_chunks().0,
-            offsets: row.split.offsets.as_chunks().0,
+            high_offsets: row.split.high_offsets.as_chunks().0,
+            low_offsets: row.split.low_offsets.as_chunks().0,
         }
     }
 
     #[inline(always)]
     fn block(&self, b: usize) -> Inputs<'a> {
-        (&self.high[b], &self.low[b], &self.offsets[b])
+        [
+            (&self.high[b], &self.high_offsets[b]),
+            (&self.low[b], &self.low_offsets[b]),
+        ]
     }
 }
 
-/// Sums of four neighbouring products with weights q - 32.
+/// Sums of four neighbouring products of weights q - 32: by low bytes in the low half of each lane, by high bytes in the other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
-fn products(q: __m512i, (high, low, offsets): Inputs<'_>, chunk: usize) -> __m512i {
-    let high = load::<_, 64>(part(high, 64 * chunk));
-    let low = load::<_, 64>(part(low, 64 * chunk));
-    let offset = load::<_, 16>(part(offsets, 16 * chunk));
-    let high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), q, high);
-    let low = _mm512_dpbusd_epi32(offset, q, low);
-    _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low)
+fn products(q: __m512i, [high, low]: Inputs<'_>, chunk: usize) -> __m512i {
+    let sums = |(bytes, offsets): Bytes<'_>| {
+        let bytes = load::<_, 64>(part(bytes, 64 * chunk));
+        let offset = load::<_, 16>(part(offsets, 16 * chunk));
+        _mm512_dpbusd_epi32(offset, q, bytes)
+    };
+    let (mut both, high) = (sums(low), sums(high));
+    let halves = _mm512_set1_epi32(0x0100_0100);
+    let lanes = _mm512_set4_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0);
+    let to_high_half = _mm512_or_si512(halves, lanes);
+    // SAFETY: an instruction on registers; the feature is enabled. LLVM writes the intrinsic as `vpermt2w`, three instructions' work.
+    unsafe {
+        asm!(
+            "vpshufb {both}{{{high_halves}}}, {high}, {lanes}",
+            both = inout(zmm_reg) both,
+            high_halves = in(kreg) 0xcccc_cccc_cccc_cccc_u64,
+            high = in(zmm_reg) high,
+            lanes = in(zmm_reg) to_high_half,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    both
 }
 
 /// See [`crate::dense_matmul`], for the first token alone. Two rows at a time share the loads of activations.
@@ -117,8 +138,8 @@ fn packed_sums(blocks: [&Block; 2], x: Inputs<'_>) -> [__m512i; 2] {
             let chunk = 2 * half + i;
             for (r, q) in [q.0, q.1].into_iter().enumerate() {
                 let scale = _mm512_permutexvar_epi32(four_groups(chunk), scales[r]);
-                let scaled = _mm512_mullo_epi32(products(q, x, chunk), scale);
-                sums[r] = _mm512_add_epi32(sums[r], scaled);
+                sums[r] =
+                    super::avx512_q6_k_batch::multiply_add(sums[r], products(q, x, chunk), scale);
             }
         }
     }
@@ -131,11 +152,13 @@ pub(super) fn d(block: &Block) -> [u8; 2] {
     *part(block, q6_k::D)
 }
 
-/// The scales of a block's sixteen groups.
+/// The scales of a block's sixteen groups, each in the low half of a lane, and times 256 in the other.
 #[inline]
-#[target_feature(enable = "avx512f,avx2")]
+#[target_feature(enable = "avx512f,avx512bw,avx2")]
 fn groups(block: &Block) -> __m512i {
-    _mm512_cvtepi8_epi32(load_half(part(block, q6_k::SCALES)))
+    const HIGH_HALVES: u32 = 0xaaaa_aaaa;
+    let scales = _mm512_cvtepi8_epi32(load_half(part(block, q6_k::SCALES)));
+    _mm512_mask_blend_epi16(HIGH_HALVES, scales, _mm512_slli_epi32::<24>(scales))
 }
 
 /// The 128 values q of one half of a block: quarters 0 and 1, quarters 2 and 3.

@@ -212,7 +212,7 @@ fn both([first, second]: [&Block; 2], at: usize) -> __m512i {
 /// ahead they would all be alive at once, and spilled.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn multiply_add(mut sum: __m512i, w: __m512i, x: __m512i) -> __m512i {
+pub(super) fn multiply_add(mut sum: __m512i, w: __m512i, x: __m512i) -> __m512i {
     // SAFETY: an instruction on registers; the feature is enabled.
     unsafe {
         asm!(

@@ -11,6 +11,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx2::PREFETCH_FAR_BYTES;
 use super::avx512_sums::{add_lanes, write4};
 use super::avx512_trits5_codes::{Tables, load, load_group, load_plain, load_tail, plain_groups};
 use super::prefetch::RowsAhead;
@@ -89,7 +90,7 @@ fn row_sums<const R: usize>(
             let at = g * GROUP_BYTES;
             let group = if g < plain {
                 // SAFETY: one of the groups that may be read so.
-                unsafe { load_plain(weights[r], at) }
+                unsafe { load_plain(weights[r], at, PREFETCH_FAR_BYTES) }
             } else {
                 load_group(weights[r], at)
             };

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::prefetch_far;
+use super::avx512_in_registers::ask_ahead;
 use crate::trits5::{GROUP_BYTES, TAIL, TAIL_BYTES};
 
 /// Byte i % 8 of quadword i / 8 comes from byte 5 (i / 8) + i % 8; the three past a quadword's five are not looked at.
@@ -104,22 +104,27 @@ impl Tables {
     }
 }
 
-/// No instruction that competes with multiplications for a port, for loops in which these decide: on Zen 4 `vpmultishiftqb`
-/// does, shuffles and shifts do not.
-pub(super) struct Thirds {
+/// Loops in which multiplications decide. `MULTISHIFT` brings triples into place by `vpmultishiftqb`, fewest instructions, else by
+/// shifts of words: one of the two competes with multiplications for a port, and which one depends on the CPU (`vendor.rs`).
+pub(super) struct Thirds<const MULTISHIFT: bool> {
     spread: __m512i,
     shifts: __m512i,
     codes: [__m512i; 3],
 }
 
-impl Thirds {
+impl<const MULTISHIFT: bool> Thirds<MULTISHIFT> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
     pub(super) fn new() -> Self {
         // SAFETY: 32 words, any alignment.
-        let shifts = unsafe { _mm512_loadu_si512(SHIFTS_OF_PAIRS.as_ptr().cast()) };
+        let of_pairs = unsafe { _mm512_loadu_si512(SHIFTS_OF_PAIRS.as_ptr().cast()) };
+        let (spread, shifts) = if MULTISHIFT {
+            (load(&SPREAD), load(&SHIFTS))
+        } else {
+            (load(&SPREAD_PAIRS), of_pairs)
+        };
         Thirds {
-            spread: load(&SPREAD_PAIRS),
+            spread,
             shifts,
             codes: [load(&FIRST), load(&SECOND), load(&THIRD)],
         }
@@ -131,6 +136,9 @@ impl Thirds {
     pub(super) fn triples(&self, group: __m512i) -> __m512i {
         const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
         let spread = _mm512_permutexvar_epi8(self.spread, group);
+        if MULTISHIFT {
+            return _mm512_multishift_epi64_epi8(self.shifts, spread);
+        }
         let even = _mm512_srlv_epi16(spread, self.shifts);
         _mm512_mask_blend_epi8(ODD, even, _mm512_slli_epi16::<3>(even))
     }
@@ -159,18 +167,18 @@ pub(super) fn load<T>(at: &[T; 64]) -> __m512i {
     unsafe { _mm512_loadu_si512(at.as_ptr().cast()) }
 }
 
-/// 64 bytes, and a request for those that are used some time later.
+/// 64 bytes, and a request for those `ahead` bytes behind them.
 ///
 /// # Safety
 /// `at + 64` is at most `w.len()`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn load_plain(w: &[u8], at: usize) -> __m512i {
+pub(super) unsafe fn load_plain(w: &[u8], at: usize, ahead: usize) -> __m512i {
     debug_assert!(at + 64 <= w.len());
     // SAFETY: the caller's.
     let from = unsafe { w.as_ptr().add(at) };
     // SAFETY: as above.
-    prefetch_far(unsafe { &*from });
+    ask_ahead(unsafe { &*from }, ahead);
     // SAFETY: 64 bytes from there on are in `w`, any alignment.
     unsafe { _mm512_loadu_si512(from.cast()) }
 }

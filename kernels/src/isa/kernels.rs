@@ -43,9 +43,12 @@ pub(crate) struct SplitRow<'a> {
     /// wide[2i] + wide[2i+1]
     #[cfg(target_arch = "x86_64")]
     pub(crate) pairs: &'a [i16],
-    /// -32 * (wide[4i] + wide[4i+1] + wide[4i+2] + wide[4i+3]): what 32 more in each of four weights adds, taken off
+    /// -32 * (high[4i] + high[4i+1] + high[4i+2] + high[4i+3]): what 32 more in each of four weights adds, taken off
     #[cfg(target_arch = "x86_64")]
-    pub(crate) offsets: &'a [i32],
+    pub(crate) high_offsets: &'a [i32],
+    /// The same of `low`.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) low_offsets: &'a [i32],
 }
 
 /// Every kernel of one instruction set.

@@ -46,6 +46,8 @@ mod avx512_gemm;
 #[cfg(target_arch = "x86_64")]
 mod avx512_gemv;
 #[cfg(target_arch = "x86_64")]
+mod avx512_in_registers;
+#[cfg(target_arch = "x86_64")]
 mod avx512_q6_k;
 #[cfg(target_arch = "x86_64")]
 mod avx512_q6_k_batch;
@@ -103,6 +105,8 @@ pub(crate) mod simd128_q6_k_relaxed;
 mod simd128_turns;
 #[cfg(target_arch = "x86_64")]
 mod token_tiles;
+#[cfg(target_arch = "x86_64")]
+mod vendor;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use kernels::SplitRow;
@@ -251,14 +255,18 @@ impl Isa {
         layout == crate::TernaryLayout::I2S || self.has_trits5()
     }
 
-    /// Whether T5 serves better than I2_S where several threads share the memory: its loops take any number of tokens at nearly
-    /// I2_S's speed, and read five sixths of the bytes (README.md has the figures).
-    pub fn prefers_t5(self) -> bool {
+    /// Whether T5 serves better than I2_S with that many threads: its loops take any number of tokens at nearly I2_S's speed, and read
+    /// five sixths of the bytes. That pays where memory is slower than arithmetic: where threads share it, and on Intel's CPUs with
+    /// one (README.md has the figures).
+    pub fn prefers_t5(self, threads: usize) -> bool {
         match self.0 {
             // Tiles take I2_S rows.
             #[cfg(target_arch = "x86_64")]
             Kind::Amx(_) => false,
-            _ => self.has_trits5(),
+            #[cfg(target_arch = "x86_64")]
+            _ => self.has_trits5() && (threads > 1 || vendor::intel()),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => self.has_trits5() && threads > 1,
         }
     }
 
