@@ -134,11 +134,13 @@ impl super::Kernels for Avx512 {
         out: &mut crate::OutputRows<'_>,
     ) {
         match x.n_tokens() {
-            1 => with_token!(super::avx512_gemv::matvec(w, x, out)),
-            2..super::avx512_gemm::MIN_TOKENS => {
-                with_token!(super::avx512_batch::matmul(w, x, out))
+            1 if intel() => with_token!(super::avx512_gemv::matvec::<true>(w, x, out)),
+            1 => with_token!(super::avx512_gemv::matvec::<false>(w, x, out)),
+            super::avx512_gemm::MIN_TOKENS.. => {
+                with_token!(super::avx512_gemm::matmul(w, x, out))
             }
-            _ => with_token!(super::avx512_gemm::matmul(w, x, out)),
+            _ if intel() => with_token!(super::avx512_batch::matmul::<true>(w, x, out)),
+            _ => with_token!(super::avx512_batch::matmul::<false>(w, x, out)),
         }
     }
 
@@ -157,7 +159,8 @@ impl super::Kernels for Avx512 {
         // SAFETY: `self` proves all features but VBMI, and that is asserted above.
         unsafe {
             match x.n_tokens() {
-                1 => super::avx512_trits5::matvec(w, x, out),
+                1 if intel() => super::avx512_trits5::matvec::<true>(w, x, out),
+                1 => super::avx512_trits5::matvec::<false>(w, x, out),
                 _ if intel() => super::avx512_trits5_batch::matmul::<true>(w, x, out),
                 _ => super::avx512_trits5_batch::matmul::<false>(w, x, out),
             }
@@ -223,10 +226,10 @@ impl super::Kernels for Avx512 {
         x: &crate::DenseInput,
         out: &mut crate::OutputRows<'_>,
     ) {
-        if x.n_tokens() == 1 {
-            with_token!(super::avx512_q6_k::matvec(w, x, out));
-        } else {
-            with_token!(super::avx512_q6_k_batch::matmul(w, x, out));
+        match x.n_tokens() {
+            1 if intel() => with_token!(super::avx512_q6_k::matvec::<true>(w, x, out)),
+            1 => with_token!(super::avx512_q6_k::matvec::<false>(w, x, out)),
+            _ => with_token!(super::avx512_q6_k_batch::matmul(w, x, out)),
         }
     }
 }

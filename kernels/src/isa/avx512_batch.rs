@@ -13,8 +13,9 @@ use std::ops::Range;
 
 use super::avx2::load;
 use super::avx512_gemv::{halves, load_q};
-use super::avx512_in_registers::{ask_ahead, matmul_in_registers};
+use super::avx512_in_registers::matmul_in_registers;
 use super::avx512_sums::add_lanes_low_times_4;
+use super::prefetch::{ask_ahead, near};
 use crate::pack::BLOCK;
 use crate::ternary::{Activations, Block};
 use crate::{QuantizedActivations, Ternary};
@@ -22,13 +23,14 @@ use crate::{QuantizedActivations, Ternary};
 matmul_in_registers!(
     "avx512f,avx512bw,avx512vl,avx512vnni,avx2",
     tile,
-    add_lanes_low_times_4
+    add_lanes_low_times_4,
+    NEAR
 );
 
 /// Lanes whose sums are those of code * q, in the low half times 4.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
-fn tile<const R: usize, const N: usize>(
+fn tile<const R: usize, const N: usize, const NEAR: bool>(
     w: Ternary<'_>,
     rows: [usize; R],
     x: &QuantizedActivations,
@@ -46,12 +48,13 @@ fn tile<const R: usize, const N: usize>(
     for (i, token) in tokens.iter_mut().enumerate() {
         *token = &x.token_row(t + i).q[blocks.clone()][..n];
     }
+    let near = near(R, Ternary::row_bytes(w.cols()));
     let mask = halves(0x0C, 0x03);
     let mut acc = [[_mm512_setzero_si512(); R]; N];
     for b in 0..n {
         let mut codes = [[_mm512_setzero_si512(); R]; 2];
         for r in 0..R {
-            ask_ahead(&w_rows[r][b], ahead);
+            ask_ahead::<NEAR, _>(&w_rows[r][b], ahead, near);
             let block = _mm512_broadcast_i64x4(load(&w_rows[r][b]));
             codes[0][r] = _mm512_and_si512(_mm512_srli_epi16::<4>(block), mask);
             codes[1][r] = _mm512_and_si512(block, mask);

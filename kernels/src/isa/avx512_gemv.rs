@@ -5,15 +5,16 @@
 //! codes up to 192 as unsigned bytes. The powers of four come off once a row, exactly.
 //!
 //! ```text
-//! a block:  vbroadcasti64x4 · 2 x vpandd · 2 x vpdpbusd (activations from memory) · prefetch      128 weights
+//! a block:  vbroadcasti64x4 · 2 x vpandd · 2 x vpdpbusd (activations from memory) · prefetches      128 weights
 //! ```
 //!
 //! A lane's sum: 2^20 columns make 8192 blocks of at most 4 * 3 * 64 * 127 = 97536, below 2^31.
 
 use std::arch::x86_64::*;
 
-use super::avx2::{load, prefetch_far};
+use super::avx2::{PREFETCH_FAR_BYTES, load};
 use super::avx512_sums::{add_lanes, write4};
+use super::prefetch::{ask_ahead, near};
 use crate::ternary::{Activations, Block};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
@@ -22,14 +23,18 @@ const R: usize = 4;
 
 /// See [`crate::ternary_matmul`], for its first token alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
-pub(super) fn matvec(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
+pub(super) fn matvec<const NEAR: bool>(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+) {
     let range = out.range();
     let q = x.token_row(0).q;
     for r in range.clone().step_by(R) {
         // Past the last row the last one again; its result is not stored.
         let row = |i: usize| w.row((r + i).min(range.end - 1));
-        let [a, b] = row_sums([row(0), row(1)], q);
-        let [c, d] = row_sums([row(2), row(3)], q);
+        let [a, b] = row_sums::<NEAR>([row(0), row(1)], q);
+        let [c, d] = row_sums::<NEAR>([row(2), row(3)], q);
         write4(w, x, out, r, 0, add_lanes([a, b, c, d]));
     }
 }
@@ -38,9 +43,10 @@ pub(super) fn matvec(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
 /// activations, and are two streams for the prefetcher.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
-fn row_sums(rows: [&[Block]; 2], x: &[Activations]) -> [__m512i; 2] {
+fn row_sums<const NEAR: bool>(rows: [&[Block]; 2], x: &[Activations]) -> [__m512i; 2] {
     let n = x.len();
     let rows = [&rows[0][..n], &rows[1][..n]];
+    let ahead = near(2, size_of_val(rows[0]));
     let high = halves(0xC0, 0x30);
     let low = halves(0x0C, 0x03);
     // Even and odd blocks have sums of their own: dependent additions would wait for each other.
@@ -48,7 +54,7 @@ fn row_sums(rows: [&[Block]; 2], x: &[Activations]) -> [__m512i; 2] {
     let mut b = 0;
     while b + 2 <= n {
         for r in 0..2 {
-            prefetch_far(&rows[r][b]);
+            ask_ahead::<NEAR, _>(&rows[r][b], PREFETCH_FAR_BYTES, ahead);
             for i in 0..2 {
                 acc[r][i] = add_block(acc[r][i], &rows[r][b + i], &x[b + i], high, low);
             }

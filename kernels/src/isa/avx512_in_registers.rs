@@ -32,14 +32,6 @@ pub(super) fn bytes_ahead(n: usize, cols: usize, row_bytes: usize) -> usize {
     }
 }
 
-/// Asks for the line `ahead` bytes behind `at`, into L2.
-#[inline(always)]
-pub(super) fn ask_ahead<T>(at: &T, ahead: usize) {
-    let p = std::ptr::from_ref(at).cast::<i8>().wrapping_add(ahead);
-    // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
-    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p) };
-}
-
 /// Adds to `sums[i / R][at + i % R]` the sums of four of a tile's registers, the first of which is number `first` of `N * R`.
 #[inline(always)]
 pub(super) fn add_four<const R: usize, const N: usize>(
@@ -58,13 +50,13 @@ pub(super) fn add_four<const R: usize, const N: usize>(
 }
 
 /// Makes `matmul(w, x, out)` of `tile::<R, N>(w, rows, x, t, columns, ahead)`, which gives the sums of code * q of R rows by N tokens from
-/// `t` on over some columns, `acc[token][row]`, and of `add_lanes`, which adds up the lanes of four such registers. A name after them is a const
-/// parameter of both functions.
+/// `t` on over some columns, `acc[token][row]`, and of `add_lanes`, which adds up the lanes of four such registers. The name is of a const
+/// parameter of all: whether it is an Intel CPU's variant.
 macro_rules! matmul_in_registers {
-    ($features:literal, $tile:ident, $add_lanes:ident $(, $variant:ident)?) => {
+    ($features:literal, $tile:ident, $add_lanes:ident , $variant:ident) => {
         /// See [`crate::ternary_matmul`].
         #[target_feature(enable = $features)]
-        pub(super) fn matmul<$(const $variant: bool)?>(
+        pub(super) fn matmul<const $variant: bool>(
             w: crate::Ternary<'_>,
             x: &crate::QuantizedActivations,
             out: &mut crate::OutputRows<'_>,
@@ -77,14 +69,14 @@ macro_rules! matmul_in_registers {
                 for (t, n) in super::token_tiles::token_tiles(x.n_tokens(), most) {
                     let rows = rows.clone();
                     match n {
-                        8 => token_tile::<2, 8 $(, $variant)?>(w, x, out, rows, t),
-                        7 => token_tile::<2, 7 $(, $variant)?>(w, x, out, rows, t),
-                        6 => token_tile::<2, 6 $(, $variant)?>(w, x, out, rows, t),
-                        5 => token_tile::<2, 5 $(, $variant)?>(w, x, out, rows, t),
-                        4 => token_tile::<4, 4 $(, $variant)?>(w, x, out, rows, t),
-                        3 => token_tile::<4, 3 $(, $variant)?>(w, x, out, rows, t),
-                        2 => token_tile::<4, 2 $(, $variant)?>(w, x, out, rows, t),
-                        _ => token_tile::<4, 1 $(, $variant)?>(w, x, out, rows, t),
+                        8 => token_tile::<2, 8, $variant>(w, x, out, rows, t),
+                        7 => token_tile::<2, 7, $variant>(w, x, out, rows, t),
+                        6 => token_tile::<2, 6, $variant>(w, x, out, rows, t),
+                        5 => token_tile::<2, 5, $variant>(w, x, out, rows, t),
+                        4 => token_tile::<4, 4, $variant>(w, x, out, rows, t),
+                        3 => token_tile::<4, 3, $variant>(w, x, out, rows, t),
+                        2 => token_tile::<4, 2, $variant>(w, x, out, rows, t),
+                        _ => token_tile::<4, 1, $variant>(w, x, out, rows, t),
                     }
                 }
             }
@@ -93,7 +85,7 @@ macro_rules! matmul_in_registers {
         /// Rows `rows` for tokens t..t + N.
         #[inline]
         #[target_feature(enable = $features)]
-        fn token_tile<const R: usize, const N: usize $(, const $variant: bool)?>(
+        fn token_tile<const R: usize, const N: usize, const $variant: bool>(
             w: crate::Ternary<'_>,
             x: &crate::QuantizedActivations,
             out: &mut crate::OutputRows<'_>,
@@ -112,7 +104,7 @@ macro_rules! matmul_in_registers {
                         // Past the last row the last one again; its result is not written.
                         *row = (r + i).min(rows.end - 1);
                     }
-                    let acc = $tile::<R, N $(, $variant)?>(w, tile_rows, x, t, columns.clone(), ahead);
+                    let acc = $tile::<R, N, $variant>(w, tile_rows, x, t, columns.clone(), ahead);
                     let acc = acc.as_flattened();
                     for first in (0..acc.len()).step_by(4) {
                         let get = |i: usize| acc[(first + i).min(acc.len() - 1)];

@@ -15,10 +15,14 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::QuantRow;
-use super::avx2::{load as load32, load_half, prefetch_far};
+use super::avx2::{PREFETCH_FAR_BYTES, load as load32, load_half};
 use super::avx512_sums::tree_sum;
+use super::prefetch::ask_ahead;
 use crate::dense::q6_k;
 use crate::{Dense, DenseInput, OutputRows};
+
+/// How far ahead lines are asked for from L2 into L1.
+const NEAR_BYTES: usize = 256;
 
 /// A block's bytes.
 pub(super) type Block = [u8; q6_k::BYTES];
@@ -87,14 +91,14 @@ fn products(q: __m512i, [high, low]: Inputs<'_>, chunk: usize) -> __m512i {
 
 /// See [`crate::dense_matmul`], for the first token alone. Two rows at a time share the loads of activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+pub(super) fn matvec<const NEAR: bool>(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     let range = out.range();
     let (token, scale) = (Token::new(x.quant_row(0)), x.scale(0));
     let line = out.token(0);
     for (outs, r) in line.chunks_mut(2).zip(range.clone().step_by(2)) {
         // Past the last row the last one again; its result is not stored.
         let rows = [w.row(r), w.row((r + 1).min(range.end - 1))];
-        for (out, lanes) in outs.iter_mut().zip(two_rows(rows, token)) {
+        for (out, lanes) in outs.iter_mut().zip(two_rows::<NEAR>(rows, token)) {
             *out = tree_sum(lanes) / scale;
         }
     }
@@ -103,7 +107,7 @@ pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
 /// The lanes of two rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-fn two_rows(rows: [&[u8]; 2], token: Token<'_>) -> [__m512; 2] {
+fn two_rows<const NEAR: bool>(rows: [&[u8]; 2], token: Token<'_>) -> [__m512; 2] {
     let n = token.high.len();
     let first = &rows[0].as_chunks::<{ q6_k::BYTES }>().0[..n];
     let second = &rows[1].as_chunks::<{ q6_k::BYTES }>().0[..n];
@@ -112,8 +116,8 @@ fn two_rows(rows: [&[u8]; 2], token: Token<'_>) -> [__m512; 2] {
         // Where the number is odd the last block is its own neighbour, whose lanes are not added.
         let next = (b + 1).min(n - 1);
         let mask = lanes_of(n - b);
-        let even = packed_sums([&first[b], &second[b]], token.block(b));
-        let odd = packed_sums([&first[next], &second[next]], token.block(next));
+        let even = packed_sums::<NEAR>([&first[b], &second[b]], token.block(b));
+        let odd = packed_sums::<NEAR>([&first[next], &second[next]], token.block(next));
         for (r, row) in [first, second].into_iter().enumerate() {
             let d = scales(d(&row[b]), d(&row[next]));
             acc[r] = accumulate(acc[r], fold(even[r], odd[r]), d, mask);
@@ -125,12 +129,13 @@ fn two_rows(rows: [&[u8]; 2], token: Token<'_>) -> [__m512; 2] {
 /// Scaled sums of one block of two rows, whose lanes j and j + 8 make the oracle's lane j.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-fn packed_sums(blocks: [&Block; 2], x: Inputs<'_>) -> [__m512i; 2] {
+fn packed_sums<const NEAR: bool>(blocks: [&Block; 2], x: Inputs<'_>) -> [__m512i; 2] {
     let mut sums = [_mm512_setzero_si512(); 2];
     let scales = [groups(blocks[0]), groups(blocks[1])];
     for line in [0, 64, 128, 192] {
-        prefetch_far(&blocks[0][line]);
-        prefetch_far(&blocks[1][line]);
+        for block in blocks {
+            ask_ahead::<NEAR, _>(&block[line], PREFETCH_FAR_BYTES, NEAR_BYTES);
+        }
     }
     for half in 0..2 {
         let [first, second] = [quarters(blocks[0], half), quarters(blocks[1], half)];

@@ -14,8 +14,8 @@ use std::arch::x86_64::*;
 use super::avx2::PREFETCH_FAR_BYTES;
 use super::avx512_sums::{add_lanes, write4};
 use super::avx512_trits5_codes::{Tables, load, load_group, load_plain, load_tail, plain_groups};
-use super::prefetch::RowsAhead;
-use crate::trits5::{GROUP, GROUP_BYTES, TAIL_BYTES, parts};
+use super::prefetch::{RowsAhead, ask_ahead, near};
+use crate::trits5::{GROUP, GROUP_BYTES, TAIL_BYTES, parts, row_bytes};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// Rows of a tile: their sums, three each, are 12 registers.
@@ -28,13 +28,24 @@ pub(super) fn supported() -> bool {
 
 /// See [`crate::ternary_matmul`], for its first token alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2")]
-pub(super) fn matvec(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
+pub(super) fn matvec<const NEAR: bool>(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    out: &mut OutputRows<'_>,
+) {
     let range = out.range();
     for r in range.clone().step_by(R) {
         // Past the last row the last one again; its result is not stored.
         let last = range.end - 1;
         let rows = [r, (r + 1).min(last), (r + 2).min(last), (r + 3).min(last)];
-        write4(w, x, out, r, 0, add_lanes(row_sums(w, rows, x, 0)));
+        write4(
+            w,
+            x,
+            out,
+            r,
+            0,
+            add_lanes(row_sums::<NEAR, R>(w, rows, x, 0)),
+        );
     }
 }
 
@@ -50,7 +61,7 @@ pub(super) fn rows(
     for (at, row) in rows.iter().enumerate() {
         ahead.using(at);
         for t in 0..x.n_tokens() {
-            let [sums] = row_sums(w, [*row as usize], x, t);
+            let [sums] = row_sums::<false, 1>(w, [*row as usize], x, t);
             let sum = _mm512_reduce_add_epi32(sums);
             crate::ternary::write_row(w, x, out, *row as usize, t, &[sum]);
         }
@@ -60,13 +71,14 @@ pub(super) fn rows(
 /// For each row lanes whose sum is the sum of code * q of token `t`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2")]
-fn row_sums<const R: usize>(
+fn row_sums<const NEAR: bool, const R: usize>(
     w: Ternary<'_>,
     rows: [usize; R],
     x: &QuantizedActivations,
     t: usize,
 ) -> [__m512i; R] {
     let (groups, tail) = parts(w.cols());
+    let near = near(R, row_bytes(w.cols()));
     let tables = Tables::new();
     let masks = [
         _mm512_set1_epi8(0x03),
@@ -88,9 +100,10 @@ fn row_sums<const R: usize>(
         }
         for r in 0..R {
             let at = g * GROUP_BYTES;
+            ask_ahead::<NEAR, _>(&weights[r][at], PREFETCH_FAR_BYTES, near);
             let group = if g < plain {
                 // SAFETY: one of the groups that may be read so.
-                unsafe { load_plain(weights[r], at, PREFETCH_FAR_BYTES) }
+                unsafe { load_plain(weights[r], at) }
             } else {
                 load_group(weights[r], at)
             };

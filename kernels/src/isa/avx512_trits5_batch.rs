@@ -15,7 +15,8 @@ use std::ops::Range;
 use super::avx512_in_registers::matmul_in_registers;
 use super::avx512_sums::add_lanes;
 use super::avx512_trits5_codes::{Thirds, load, load_group, load_plain, load_tail, plain_groups};
-use crate::trits5::{GROUP, GROUP_BYTES, TAIL_BYTES, parts};
+use super::prefetch::{ask_ahead, near};
+use crate::trits5::{GROUP, GROUP_BYTES, TAIL_BYTES, parts, row_bytes};
 use crate::{QuantizedActivations, Ternary};
 
 /// Thirds of a group: 64 columns each.
@@ -25,13 +26,13 @@ matmul_in_registers!(
     "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2",
     tile,
     add_lanes,
-    MULTISHIFT
+    INTEL
 );
 
 /// Lanes whose sums are those of code * q.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2")]
-fn tile<const R: usize, const N: usize, const MULTISHIFT: bool>(
+fn tile<const R: usize, const N: usize, const INTEL: bool>(
     w: Ternary<'_>,
     rows: [usize; R],
     x: &QuantizedActivations,
@@ -58,15 +59,15 @@ fn tile<const R: usize, const N: usize, const MULTISHIFT: bool>(
         pieces[i] = x.row(t + i).as_chunks().0;
         q[i] = &pieces[i].as_chunks().0[..groups];
     }
-    let thirds = Thirds::<MULTISHIFT>::new();
+    let near = near(R, row_bytes(w.cols()));
+    let thirds = Thirds::<INTEL>::new();
     let plain = plain_groups(&w_rows, groups).max(first);
     let mut acc = [[_mm512_setzero_si512(); R]; N];
     if first < plain {
         let mut triples = [_mm512_setzero_si512(); R];
         for r in 0..R {
             // SAFETY: one of the groups that may be read so.
-            triples[r] =
-                thirds.triples(unsafe { load_plain(w_rows[r], first * GROUP_BYTES, ahead) });
+            triples[r] = thirds.triples(unsafe { load_plain(w_rows[r], first * GROUP_BYTES) });
         }
         for g in first..plain {
             // Behind the last one the last one again, not used.
@@ -83,8 +84,9 @@ fn tile<const R: usize, const N: usize, const MULTISHIFT: bool>(
                         acc[t][r] = _mm512_dpbusd_epi32(acc[t][r], codes[r], q);
                     }
                     for r in rows_after(third, t, R, N) {
+                        ask_ahead::<INTEL, _>(&w_rows[r][at], ahead, near);
                         // SAFETY: as above.
-                        next[r] = thirds.triples(unsafe { load_plain(w_rows[r], at, ahead) });
+                        next[r] = thirds.triples(unsafe { load_plain(w_rows[r], at) });
                     }
                 }
             }

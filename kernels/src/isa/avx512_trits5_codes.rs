@@ -2,7 +2,6 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512_in_registers::ask_ahead;
 use crate::trits5::{GROUP_BYTES, TAIL, TAIL_BYTES};
 
 /// Byte i % 8 of quadword i / 8 comes from byte 5 (i / 8) + i % 8; the three past a quadword's five are not looked at.
@@ -167,18 +166,16 @@ pub(super) fn load<T>(at: &[T; 64]) -> __m512i {
     unsafe { _mm512_loadu_si512(at.as_ptr().cast()) }
 }
 
-/// 64 bytes, and a request for those `ahead` bytes behind them.
+/// 64 bytes.
 ///
 /// # Safety
 /// `at + 64` is at most `w.len()`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn load_plain(w: &[u8], at: usize, ahead: usize) -> __m512i {
+pub(super) unsafe fn load_plain(w: &[u8], at: usize) -> __m512i {
     debug_assert!(at + 64 <= w.len());
     // SAFETY: the caller's.
     let from = unsafe { w.as_ptr().add(at) };
-    // SAFETY: as above.
-    ask_ahead(unsafe { &*from }, ahead);
     // SAFETY: 64 bytes from there on are in `w`, any alignment.
     unsafe { _mm512_loadu_si512(from.cast()) }
 }

@@ -1,4 +1,5 @@
-//! Asking for memory by a list of what comes next, which no hardware prefetcher can guess.
+//! Asking for memory early: by a list of what comes next, which no hardware prefetcher can guess, and in two steps where a core
+//! reads faster so.
 
 use std::arch::x86_64::*;
 
@@ -11,6 +12,31 @@ pub(super) const LINES_AHEAD: usize = 96;
 pub(super) fn prefetch<T>(at: &T) {
     // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(at).cast()) };
+}
+
+/// How far ahead a loop over tiles of `rows` neighbouring rows asks for lines from L2 into L1: of short rows for those of the next
+/// tile, since the tile's own are being read.
+#[inline(always)]
+pub(super) fn near(rows: usize, row_bytes: usize) -> usize {
+    const IN_ROW: usize = 512;
+    const MOST: usize = 2304;
+    let tile = rows * row_bytes;
+    if tile <= MOST { tile } else { IN_ROW }
+}
+
+/// What lies `far` bytes behind `at`, into L2, and where `NEAR` is set what lies `near` bytes behind it, into L1.
+///
+/// The second step, from L2, is worth 4 to 9 % on Intel's CPUs, where memory decides. It costs one more instruction for each line, so it is
+/// left out where arithmetic does (README.md has the figures).
+#[inline(always)]
+pub(super) fn ask_ahead<const NEAR: bool, T>(at: &T, far: usize, near: usize) {
+    let at = std::ptr::from_ref(at).cast::<i8>();
+    // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(far)) };
+    if NEAR {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(near)) };
+    }
 }
 
 /// Asks for the rows of `w` on `rows`, in their order.
