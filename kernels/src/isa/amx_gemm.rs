@@ -2,25 +2,20 @@
 //!
 //! ```text
 //!            matrix rows 0..16   16..32              A: int8 activations as they lie, 16 tokens x 64 columns
-//! tokens  0..16   C00              C01               B: codes, 64 columns x 16 matrix rows (amx_codes.rs)
+//! tokens  0..16   C00              C01               B: codes, 64 columns x 16 matrix rows (codes_by_columns.rs)
 //!        16..32   C10              C11               C: i32, four tiles that stay in registers over a chunk
 //! ```
 //!
 //! Codes of 32 matrix rows are unpacked for a chunk of columns into L1 and meet all tokens of a panel there; the sums, 32
 //! for a token, are put aside between chunks, and at the end lie as the output does.
 
-use std::ops::Range;
-
-use super::amx_codes::{Codes, Vectors};
 use super::amx_tiles::{ROW_BYTES, ROWS, Tiles, bytes, bytes_mut};
+use super::codes_by_columns::{
+    CHUNK, Codes, NO_CODES, Sums, Vectors, WIDTH, prefetch_next, unpack,
+};
 use crate::pack::BLOCK;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
-/// Blocks of a chunk. 640 columns of codes are 20 KB, and those of the 32 tokens that pass as much again: together they
-/// fit L1 (48 KB), where the codes must stay.
-const CHUNK: usize = 5;
-/// Matrix rows, and tokens, that meet at once.
-const WIDTH: usize = 2 * ROWS;
 /// Most tokens for which codes are unpacked once; their sums are 64 KB.
 pub(super) const TOKENS: usize = 512;
 /// Most bytes of their activations. These are read again for each 32 matrix rows and must stay in L2 (2 MB).
@@ -36,12 +31,8 @@ const A1: u8 = 5;
 const B0: u8 = 6;
 const B1: u8 = 7;
 
-/// A token's sums of code * q, one for each of the matrix rows.
-type Sums = [i32; WIDTH];
 /// From one token's sums to the next, in bytes.
 const LINE: usize = size_of::<Sums>();
-/// Codes of 32 matrix rows in one chunk: two halves of 16 rows.
-type Panel = [[Codes; CHUNK]; 2];
 
 /// See [`crate::ternary_matmul`].
 #[inline(always)]
@@ -56,7 +47,7 @@ pub(super) fn matmul<T: Tiles, V: Vectors>(
     let n_blocks = w.row(range.start).len();
     let width = panel_width(x);
     let mut configured = 0;
-    let mut panel = [[Codes::ZERO; CHUNK]; 2];
+    let mut panel = NO_CODES;
     let mut sums: [Sums; TOKENS] = [[0; WIDTH]; TOKENS];
     for r0 in range.clone().step_by(WIDTH) {
         let r1 = range.end.min(r0 + WIDTH);
@@ -100,38 +91,6 @@ fn panel_width(x: &QuantizedActivations) -> usize {
         .div_ceil(PANEL_BYTES)
         .max(n.div_ceil(TOKENS));
     n.div_ceil(panels).next_multiple_of(WIDTH).min(TOKENS)
-}
-
-/// Fills `panel` with the blocks `blocks` of the rows `rows`.
-#[inline(always)]
-fn unpack<V: Vectors>(
-    vectors: V,
-    w: Ternary<'_>,
-    rows: Range<usize>,
-    blocks: Range<usize>,
-    panel: &mut Panel,
-) {
-    for (half, panel) in panel.iter_mut().enumerate() {
-        // Past the last row it is repeated, and the results are not used.
-        let row = |i: usize| w.row((rows.start + half * ROWS + i).min(rows.end - 1));
-        let rows: [_; ROWS] = std::array::from_fn(row);
-        for (b, codes) in blocks.clone().zip(panel) {
-            vectors.interleave(rows.map(|row| &row[b]), codes);
-        }
-    }
-}
-
-/// Asks for the bytes of the chunk behind block `end` of the next 32 of the rows `rows`, or of those that follow them:
-/// tiles leave the memory idle for thousands of cycles.
-#[inline(always)]
-fn prefetch_next<V: Vectors>(vectors: V, w: Ternary<'_>, rows: Range<usize>, end: usize) {
-    let n_blocks = w.row(rows.start).len();
-    let (skip, start) = if end < n_blocks { (0, end) } else { (WIDTH, 0) };
-    for r in rows.skip(skip).take(WIDTH) {
-        for block in w.row(r)[start..].iter().take(CHUNK) {
-            vectors.prefetch(block);
-        }
-    }
 }
 
 /// Gives the tiles of tokens as many rows as there are tokens, 1..=32: those behind the last are not ours to read. With no

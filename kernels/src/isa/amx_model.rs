@@ -1,9 +1,9 @@
 //! The tiles in plain Rust, after Intel's description of each instruction (Software Developer's Manual, volume 2): what
 //! would fault on a CPU panics here.
 
-use super::amx_codes::Vectors;
 use super::amx_gemm::{PANEL_BYTES, TOKENS, matmul};
 use super::amx_tiles::{ROW_BYTES, ROWS, Tiles};
+use super::codes_by_columns::Vectors;
 use super::{Isa, Kind, Scalar};
 use crate::rng::Rng;
 use crate::self_test::{self, Codes, Fill};

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::avx2::{Avx2, prefetch_far};
 use super::simd::Simd;
 use super::vendor::intel;
+use super::{Isa, Kind};
 use crate::ops::lanes::LANES;
 
 /// Proof of AVX-512 F, BW, VL and VNNI, and of what `Avx2` proves.
@@ -124,6 +125,11 @@ impl Simd for Avx512 {
     }
 }
 
+/// From how many tokens on codes are better unpacked to L1 than in registers (README.md has the figures).
+fn many_tokens() -> usize {
+    if intel() { 20 } else { 65 }
+}
+
 impl super::Kernels for Avx512 {
     super::kernels::float_kernels!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c");
 
@@ -136,8 +142,8 @@ impl super::Kernels for Avx512 {
         match x.n_tokens() {
             1 if intel() => with_token!(super::avx512_gemv::matvec::<true>(w, x, out)),
             1 => with_token!(super::avx512_gemv::matvec::<false>(w, x, out)),
-            super::avx512_gemm::MIN_TOKENS.. => {
-                with_token!(super::avx512_gemm::matmul(w, x, out))
+            n if n >= many_tokens() => {
+                with_token!(super::avx512_gemm::matmul(self, w, x, out))
             }
             _ if intel() => with_token!(super::avx512_batch::matmul::<true>(w, x, out)),
             _ => with_token!(super::avx512_batch::matmul::<false>(w, x, out)),
@@ -156,6 +162,9 @@ impl super::Kernels for Avx512 {
         out: &mut crate::OutputRows<'_>,
     ) {
         assert!(self.has_trits5(), "asked for before");
+        if x.n_tokens() >= many_tokens() {
+            return crate::trits5::matmul_unpacked(Isa(Kind::Avx512(self)), w, x, out);
+        }
         // SAFETY: `self` proves all features but VBMI, and that is asserted above.
         unsafe {
             match x.n_tokens() {

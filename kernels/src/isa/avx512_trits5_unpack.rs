@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx2::prefetch_far;
 use super::avx512_trits5_codes::{Tables, load_group, load_tail};
 use crate::Ternary;
 use crate::pack::BLOCK_BYTES;
@@ -27,6 +28,7 @@ fn unpack_row(tables: &Tables, rows: &[u8], cols: usize, out: &mut [u8]) {
     };
     let three = _mm512_set1_epi8(3);
     for g in 0..groups {
+        prefetch_far(&rows[g * GROUP_BYTES]);
         let codes = tables.codes(load_group(rows, g * GROUP_BYTES));
         out.push(half_block(_mm512_and_si512(codes, three)));
         let second = _mm512_srli_epi16::<2>(codes);

@@ -15,13 +15,9 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
-mod amx_codes;
-#[cfg(target_arch = "x86_64")]
 mod amx_gemm;
 #[cfg(all(target_arch = "x86_64", any(test, feature = "checks")))]
 pub(crate) mod amx_model;
-#[cfg(target_arch = "x86_64")]
-mod amx_output;
 #[cfg(target_arch = "x86_64")]
 mod amx_tiles;
 #[cfg(target_arch = "x86_64")]
@@ -63,6 +59,8 @@ mod avx512_trits5_batch;
 mod avx512_trits5_codes;
 #[cfg(target_arch = "x86_64")]
 mod avx512_trits5_unpack;
+#[cfg(target_arch = "x86_64")]
+mod codes_by_columns;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -79,6 +77,8 @@ mod neon_ternary;
 mod prefetch;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod q6_k_pairs;
+#[cfg(target_arch = "x86_64")]
+mod quotients;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

@@ -1,8 +1,8 @@
-//! Codes of sixteen matrix rows in the order of a tile: the B operand of `tdpbssd`, which holds four neighbouring columns
-//! (k) of sixteen outputs (n) in each row.
+//! Codes of 32 matrix rows, unpacked for many tokens: four neighbouring columns of sixteen rows in each line. That is the B operand of
+//! `tdpbssd`, and what `vpdpbusd` takes with four activations repeated in all lanes.
 //!
 //! ```text
-//! line 8g + d of a block (two tiles of 16 lines):   row 0: w[32g + 4d ..][..4]   row 1: the same   ...   row 15
+//! line 8g + d of a block (two AMX tiles of 16 lines):   row 0: w[32g + 4d ..][..4]   row 1: the same   ...   row 15
 //! ```
 //!
 //! A block's 32 bytes hold group g in bits 6 - 2g, so dword d of a row is w[32g + 4d..][..4] for all four g at once: the
@@ -10,9 +10,25 @@
 
 use std::arch::x86_64::*;
 
-use super::amx_tiles::ROWS;
+use std::ops::Range;
+
 use super::avx512::Avx512;
+use crate::Ternary;
 use crate::ternary::Block;
+
+/// Matrix rows of a line.
+pub(super) const ROWS: usize = 16;
+/// Matrix rows whose codes are unpacked together.
+pub(super) const WIDTH: usize = 2 * ROWS;
+/// Blocks of a chunk. 640 columns of codes are 20 KB, and those of the tokens that pass at most as much again: together they fit L1
+/// (48 KB), where the codes must stay.
+pub(super) const CHUNK: usize = 5;
+
+/// A token's sums of code * q, one for each of the matrix rows.
+pub(super) type Sums = [i32; WIDTH];
+/// Codes of the rows in one chunk: two halves of 16 rows.
+pub(super) type Panel = [[Codes; CHUNK]; 2];
+pub(super) const NO_CODES: Panel = [[Codes::ZERO; CHUNK]; 2];
 
 /// One block (128 columns) of sixteen rows: lines of 16 x 4 codes. Two tiles, 2 KB.
 #[derive(Clone, Copy)]
@@ -29,10 +45,52 @@ impl Codes {
     }
 }
 
-/// What is done around the tiles.
+/// Fills `panel` with the blocks `blocks` of the rows `rows`.
+#[inline(always)]
+pub(super) fn unpack<V: Vectors>(
+    vectors: V,
+    w: Ternary<'_>,
+    rows: Range<usize>,
+    blocks: Range<usize>,
+    panel: &mut Panel,
+) {
+    for (half, panel) in panel.iter_mut().enumerate() {
+        let mut sixteen: [&[Block]; ROWS] = [&[]; ROWS];
+        for (i, row) in sixteen.iter_mut().enumerate() {
+            // Past the last row it is repeated, and the results are not used.
+            let r = (rows.start + half * ROWS + i).min(rows.end - 1);
+            *row = &w.row(r)[blocks.clone()];
+        }
+        for (b, codes) in panel[..blocks.len()].iter_mut().enumerate() {
+            vectors.interleave(&sixteen, b, codes);
+        }
+    }
+}
+
+/// Asks for the bytes of the chunk behind block `end` of the next 32 of the rows `rows`, or of those that follow them:
+/// the products leave the memory idle for thousands of cycles.
+#[inline(always)]
+pub(super) fn prefetch_next<V: Vectors>(
+    vectors: V,
+    w: Ternary<'_>,
+    rows: Range<usize>,
+    end: usize,
+) {
+    let n_blocks = w.row(rows.start).len();
+    let (skip, start) = if end < n_blocks { (0, end) } else { (WIDTH, 0) };
+    for r in rows.skip(skip).take(WIDTH) {
+        let blocks = w.row(r)[start..].iter().take(CHUNK);
+        // Two blocks to a line.
+        for block in blocks.step_by(2) {
+            vectors.prefetch(block);
+        }
+    }
+}
+
+/// What is done around the products.
 pub(super) trait Vectors: Copy {
-    /// Fills `codes` with a block of each row.
-    fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes);
+    /// Fills `codes` with block `b` of each row.
+    fn interleave(self, rows: &[&[Block]; ROWS], b: usize, codes: &mut Codes);
     /// `out[i] = (sums[i] - q_sum) as f32 / scale * w_scale`.
     fn outputs(self, sums: &[i32], q_sum: i32, scale: f32, w_scale: f32, out: &mut [f32]);
     /// Hints that `block` will be read soon.
@@ -41,15 +99,15 @@ pub(super) trait Vectors: Copy {
 
 impl Vectors for Avx512 {
     #[inline(always)]
-    fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes) {
+    fn interleave(self, rows: &[&[Block]; ROWS], b: usize, codes: &mut Codes) {
         // SAFETY: the token exists only where its features were found.
-        unsafe { interleave(rows, codes) }
+        unsafe { interleave(rows, b, codes) }
     }
 
     #[inline(always)]
     fn outputs(self, sums: &[i32], q_sum: i32, scale: f32, w_scale: f32, out: &mut [f32]) {
         // SAFETY: the token exists only where its features were found.
-        unsafe { super::amx_output::outputs(sums, q_sum, scale, w_scale, out) }
+        unsafe { super::quotients::outputs(sums, q_sum, scale, w_scale, out) }
     }
 
     #[inline(always)]
@@ -61,28 +119,33 @@ impl Vectors for Avx512 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn interleave(rows: [&Block; ROWS], codes: &mut Codes) {
+fn interleave(rows: &[&[Block]; ROWS], b: usize, codes: &mut Codes) {
     // Rows 0..8, then 8..16; lanes: dwords 0..4 of row i, dwords 4..8 of it, the same of row i + 4.
-    let low = transpose([0, 1, 2, 3].map(|i| two(rows[i], rows[i + 4])));
-    let high = transpose([8, 9, 10, 11].map(|i| two(rows[i], rows[i + 4])));
+    let (mut low, mut high) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
+    for i in 0..4 {
+        low[i] = two(&rows[i][b], &rows[i + 4][b]);
+        high[i] = two(&rows[8 + i][b], &rows[12 + i][b]);
+    }
+    let (low, high) = (transpose(low), transpose(high));
     let mask = _mm512_set1_epi8(3);
     for d in 0..4 {
         let lines = [
             _mm512_shuffle_i64x2::<0b_10_00_10_00>(low[d], high[d]),
             _mm512_shuffle_i64x2::<0b_11_01_11_01>(low[d], high[d]),
         ];
-        for (half, line) in lines.into_iter().enumerate() {
+        for half in 0..2 {
+            let line = lines[half];
             let groups = [
                 _mm512_srli_epi16::<6>(line),
                 _mm512_srli_epi16::<4>(line),
                 _mm512_srli_epi16::<2>(line),
                 line,
             ];
-            for (g, group) in groups.into_iter().enumerate() {
+            for g in 0..4 {
                 let to: &mut [u8; 64] = &mut codes.0[8 * g + 4 * half + d];
                 // SAFETY: a reference to 64 bytes.
                 unsafe {
-                    _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_and_si512(group, mask))
+                    _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_and_si512(groups[g], mask))
                 };
             }
         }
@@ -114,11 +177,11 @@ fn transpose([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
 /// The layout in plain Rust.
 #[cfg(any(test, feature = "checks"))]
 impl Vectors for super::Scalar {
-    fn interleave(self, rows: [&Block; ROWS], codes: &mut Codes) {
+    fn interleave(self, rows: &[&[Block]; ROWS], b: usize, codes: &mut Codes) {
         for (k, line) in codes.0.iter_mut().enumerate() {
             for (row, codes) in rows.iter().zip(line.as_chunks_mut::<4>().0) {
                 let (g, d) = (k / 8, k % 8);
-                *codes = std::array::from_fn(|i| row[4 * d + i] >> (6 - 2 * g) & 3);
+                *codes = std::array::from_fn(|i| row[b][4 * d + i] >> (6 - 2 * g) & 3);
             }
         }
     }
@@ -147,8 +210,9 @@ mod tests {
         let blocks: [Block; ROWS] =
             std::array::from_fn(|_| std::array::from_fn(|_| rng.next() as u8));
         let (mut expected, mut actual) = (Codes::ZERO, Codes([[9; 64]; 32]));
-        super::super::Scalar.interleave(blocks.each_ref(), &mut expected);
-        isa.interleave(blocks.each_ref(), &mut actual);
+        let rows = blocks.each_ref().map(std::slice::from_ref);
+        super::super::Scalar.interleave(&rows, 0, &mut expected);
+        isa.interleave(&rows, 0, &mut actual);
         assert_eq!(actual.0, expected.0);
     }
 }
