@@ -41,6 +41,11 @@ pub const ALL: &[Check] = &[
         name: "dense_shapes",
         run: dense_shapes,
     },
+    #[cfg(target_arch = "x86_64")]
+    Check {
+        name: "other_cpu",
+        run: other_cpu,
+    },
     Check {
         name: "float_ops",
         run: float_ops,
@@ -69,6 +74,17 @@ pub fn cases() -> usize {
 
 fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
     of[rng.below(of.len())]
+}
+
+/// The products again with the loops of another maker's CPU.
+#[cfg(target_arch = "x86_64")]
+fn other_cpu(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    crate::isa::vendor::with_other_loops(|| {
+        for check in [ternary_shapes, ternary_limits, sparse_shapes, dense_shapes] {
+            check(isa, cases)?;
+        }
+        Ok(())
+    })
 }
 
 /// Odd and even shapes, one to nine tokens and now and then more, all codes.
@@ -227,9 +243,9 @@ macro_rules! isa_tests {
 #[cfg(test)]
 isa_tests! {
     scalar: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    avx2: ternary_shapes ternary_limits sparse_shapes amx_layout dense_shapes float_ops attention self_test golden;
-    amx_int8: ternary_shapes ternary_limits sparse_shapes amx_layout dense_shapes float_ops attention self_test golden;
-    avx512vnni: ternary_shapes ternary_limits sparse_shapes amx_layout dense_shapes float_ops attention self_test golden;
+    avx2: ternary_shapes ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
+    amx_int8: ternary_shapes ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
+    avx512vnni: ternary_shapes ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
     neon: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
     neon_dotprod: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
     neon_i8mm: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;

@@ -106,7 +106,7 @@ mod simd128_turns;
 #[cfg(target_arch = "x86_64")]
 mod token_tiles;
 #[cfg(target_arch = "x86_64")]
-mod vendor;
+pub(crate) mod vendor;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use kernels::SplitRow;
