@@ -58,6 +58,8 @@ mod avx512_trits5_batch;
 #[cfg(target_arch = "x86_64")]
 mod avx512_trits5_codes;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_trits5_pack;
+#[cfg(target_arch = "x86_64")]
 mod avx512_trits5_unpack;
 #[cfg(target_arch = "x86_64")]
 mod codes_by_columns;

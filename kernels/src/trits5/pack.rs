@@ -1,6 +1,8 @@
-//! I2_S rows as T5 rows: words of eight codes, in steps over eight words, of which a compiler makes vectors where the target has some.
+//! I2_S rows as T5 rows: words of eight codes, in steps over eight words, of which a compiler makes vectors where the target has some;
+//! AVX-512 has a loop of its own for whole groups.
 
 use super::{Codes, GROUP, GROUP_BYTES, TAIL, TAIL_BYTES, bytes, parts, row_bytes};
+use crate::pack::BLOCK;
 use crate::ternary::Block;
 use crate::{Ternary, TernaryLayout};
 
@@ -36,7 +38,9 @@ fn pack_row(row: &[Block], cols: usize, out: &mut [u8]) -> bool {
         threes |= codes.iter().fold(0, |all, codes| all | codes & codes >> 1);
         codes
     };
-    for (g, out) in body.as_chunks_mut().0.iter_mut().enumerate() {
+    let body = body.as_chunks_mut::<GROUP_BYTES>().0;
+    let (done, places) = whole_groups(&row[..cols / BLOCK], body);
+    for (g, out) in body.iter_mut().enumerate().skip(done) {
         let [a, b, c] = [0, 1, 2].map(|third| half(THIRDS * g + third));
         pack_group(&std::array::from_fn(|i| a[i] + 3 * b[i] + 9 * c[i]), out);
     }
@@ -48,7 +52,18 @@ fn pack_row(row: &[Block], cols: usize, out: &mut [u8]) -> bool {
                 .to_le_bytes();
         }
     }
-    threes & bytes(1) == 0
+    places && threes & bytes(1) == 0
+}
+
+/// Packs as many groups as the machine has a loop for: their number, and whether every code had a place.
+#[inline]
+fn whole_groups(blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(done) = crate::isa::avx512_trits5_pack::pack_groups(blocks, out) {
+        return done;
+    }
+    let _ = (blocks, out);
+    (0, true)
 }
 
 /// The codes of the columns from 64 `h` on; past the last column those of weight 0.
