@@ -11,7 +11,7 @@
 
 use super::amx_tiles::{ROW_BYTES, ROWS, Tiles, bytes, bytes_mut};
 use super::codes_by_columns::{
-    CHUNK, Codes, NO_CODES, Sums, Vectors, WIDTH, prefetch_next, unpack,
+    CHUNK, Codes, Sums, Vectors, WIDTH, new_panel, prefetch_next, unpack,
 };
 use crate::pack::BLOCK;
 use crate::{OutputRows, QuantizedActivations, Ternary};
@@ -47,7 +47,7 @@ pub(super) fn matmul<T: Tiles, V: Vectors>(
     let n_blocks = w.row(range.start).len();
     let width = panel_width(x);
     let mut configured = 0;
-    let mut panel = NO_CODES;
+    let mut panel = new_panel();
     let mut sums: [Sums; TOKENS] = [[0; WIDTH]; TOKENS];
     for r0 in range.clone().step_by(WIDTH) {
         let r1 = range.end.min(r0 + WIDTH);

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::avx512::Avx512;
 use super::codes_by_columns::{
-    CHUNK, NO_CODES, Panel, Sums, Vectors, WIDTH, prefetch_next, unpack,
+    CHUNK, Panel, Sums, Vectors, WIDTH, new_panel, prefetch_next, unpack,
 };
 use super::token_tiles::token_tiles;
 use crate::pack::BLOCK;
@@ -35,7 +35,7 @@ pub(super) fn matmul(
 ) {
     let range = out.range();
     let n_blocks = w.row(range.start).len();
-    let mut panel = NO_CODES;
+    let mut panel = new_panel();
     let mut sums: [Sums; TOKENS] = [[0; WIDTH]; TOKENS];
     for r0 in range.clone().step_by(WIDTH) {
         let r1 = range.end.min(r0 + WIDTH);
@@ -96,6 +96,7 @@ fn token_tile<const N: usize>(
         }
     }
     for b in 0..n {
+        #[allow(clippy::needless_range_loop)] // k and i index registers side by side
         for k in 0..BLOCK / 4 {
             let codes = [load(&left[b].0[k]), load(&right[b].0[k])];
             for i in 0..N {

@@ -28,7 +28,12 @@ pub(super) const CHUNK: usize = 5;
 pub(super) type Sums = [i32; WIDTH];
 /// Codes of the rows in one chunk: two halves of 16 rows.
 pub(super) type Panel = [[Codes; CHUNK]; 2];
-pub(super) const NO_CODES: Panel = [[Codes::ZERO; CHUNK]; 2];
+
+/// A panel to be filled.
+#[inline(always)]
+pub(super) fn new_panel() -> Panel {
+    [[Codes::ZERO; CHUNK]; 2]
+}
 
 /// One block (128 columns) of sixteen rows: lines of 16 x 4 codes. Two tiles, 2 KB.
 #[derive(Clone, Copy)]
@@ -133,19 +138,18 @@ fn interleave(rows: &[&[Block]; ROWS], b: usize, codes: &mut Codes) {
             _mm512_shuffle_i64x2::<0b_10_00_10_00>(low[d], high[d]),
             _mm512_shuffle_i64x2::<0b_11_01_11_01>(low[d], high[d]),
         ];
-        for half in 0..2 {
-            let line = lines[half];
+        for (half, line) in lines.into_iter().enumerate() {
             let groups = [
                 _mm512_srli_epi16::<6>(line),
                 _mm512_srli_epi16::<4>(line),
                 _mm512_srli_epi16::<2>(line),
                 line,
             ];
-            for g in 0..4 {
+            for (g, group) in groups.into_iter().enumerate() {
                 let to: &mut [u8; 64] = &mut codes.0[8 * g + 4 * half + d];
                 // SAFETY: a reference to 64 bytes.
                 unsafe {
-                    _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_and_si512(groups[g], mask))
+                    _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_and_si512(group, mask))
                 };
             }
         }
