@@ -5,10 +5,14 @@
 //! or throttled is not waited for, since it has nothing. That is also what makes a job on the caller's stack sound: a
 //! worker looks at the job only while it holds a turn of it, and the caller stays until no turn is held.
 //!
+//! A turn is for any one task. Each thread takes those of a part of its own first, in the order of memory, and then what others have not
+//! begun: so what a task asks for ahead of its end is the beginning of its thread's next one.
+//!
 //! A worker without a turn spins as long as a pass goes on, but not for long, and then sleeps until a fork wakes it.
 //! Waking costs the caller a system call and the worker a scheduler's decision, so a pass that keeps its gaps short pays
 //! once. Outside passes workers sleep at once: an idle server uses no CPU.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +43,8 @@ struct Shared {
     unfinished: Apart<AtomicUsize>,
     /// What the turns are of. Points to a live job as long as a turn is claimed and not done.
     job: AtomicPtr<Job<'static>>,
+    /// For the caller and each worker the next task of its part. Beyond the part's end where there is none left.
+    next: Vec<Apart<AtomicUsize>>,
     /// A fork goes on; there is one at a time.
     busy: Apart<AtomicBool>,
     /// Passes that go on.
@@ -50,7 +56,7 @@ struct Shared {
 
 /// What a fork is of, on the caller's stack.
 struct Job<'a> {
-    /// Does the turn of this number, and does not panic.
+    /// Does one task, for the caller (0) or a worker (1 and up), and does not panic.
     turn: &'a (dyn Fn(usize) + Sync),
     /// Whom to wake when the last turn is done.
     caller: Thread,
@@ -67,6 +73,7 @@ impl Crew {
                 unclaimed: Apart(AtomicIsize::new(0)),
                 unfinished: Apart(AtomicUsize::new(0)),
                 job: AtomicPtr::default(),
+                next: (0..=n).map(|_| Apart(AtomicUsize::new(0))).collect(),
                 busy: Apart(AtomicBool::new(false)),
                 passes: AtomicUsize::new(0),
                 stop: AtomicBool::new(false),
@@ -78,7 +85,7 @@ impl Crew {
             let shared = crew.shared.clone();
             let worker = thread::Builder::new()
                 .name(format!("sterna-compute-{index}"))
-                .spawn(move || shared.serve(&shared.asleep[index]))?;
+                .spawn(move || shared.serve(index))?;
             crew.workers.push(worker);
         }
         Ok(crew)
@@ -110,9 +117,10 @@ impl Crew {
             .map(|task| Mutex::new(Some(task)))
             .collect();
         let panics = Mutex::new(Vec::new());
-        let turn = |left: usize| {
-            // Turns count down, tasks go up as they lie in memory.
-            let taken = take(&tasks[n - left], Option::take);
+        let turn = |member: usize| {
+            // There are as many turns as tasks, so each finds one.
+            let task_of_turn = self.shared.next_task(member, n);
+            let taken = task_of_turn.and_then(|at| take(&tasks[at], Option::take));
             let Some(taken) = taken else { return };
             // After a panic nothing is looked at that the task may have left half done, save by who catches it here.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(taken))) {
@@ -127,7 +135,7 @@ impl Crew {
         }
     }
 
-    /// Do turns `1..=n` on whoever comes; back when all are done. Needs `busy`.
+    /// Do `n` turns on whoever comes; back when all are done. Needs `busy`.
     fn fork(&self, n: usize, turn: &(dyn Fn(usize) + Sync)) {
         let shared = &*self.shared;
         let job = Job {
@@ -137,13 +145,17 @@ impl Crew {
         let pointer = (&raw const job).cast_mut().cast::<Job<'static>>();
         shared.job.store(pointer, Ordering::Relaxed);
         shared.unfinished.0.store(n, Ordering::Relaxed);
+        for (member, next) in shared.next.iter().enumerate() {
+            next.0
+                .store(shared.part(member, n).start, Ordering::Relaxed);
+        }
         // Release, for what the job refers to; and in one order with `asleep`, so that no worker falls asleep unseen.
         let unclaimed = isize::try_from(n).unwrap_or(isize::MAX);
         shared.unclaimed.0.store(unclaimed, Ordering::SeqCst);
         self.wake(n - 1);
         let mut done = 0;
-        while let Some(left) = shared.claim() {
-            turn(left);
+        while shared.claim() {
+            turn(0);
             done += 1;
         }
         shared.unfinished.0.fetch_sub(done, Ordering::Relaxed);
@@ -184,39 +196,54 @@ impl Drop for Crew {
 }
 
 impl Shared {
-    /// The number of a turn that is now the caller's, if there is one left.
-    fn claim(&self) -> Option<usize> {
+    /// Claims a turn, if there is one left.
+    fn claim(&self) -> bool {
         let unclaimed = &self.unclaimed.0;
-        if unclaimed.load(Ordering::Relaxed) <= 0 {
-            return None;
-        }
-        usize::try_from(unclaimed.fetch_sub(1, Ordering::Acquire))
-            .ok()
-            .filter(|&left| left > 0)
+        unclaimed.load(Ordering::Relaxed) > 0 && unclaimed.fetch_sub(1, Ordering::Acquire) > 0
     }
 
-    /// A worker's life.
-    fn serve(&self, asleep: &AtomicBool) {
+    /// The tasks among `n` that are first the caller's (0) or a worker's (1 and up).
+    fn part(&self, member: usize, n: usize) -> Range<usize> {
+        let members = self.next.len();
+        member * n / members..(member + 1) * n / members
+    }
+
+    /// A task among `n` that nobody has taken, for who holds a turn: of the member's own part, else of those behind it, all the way round.
+    fn next_task(&self, member: usize, n: usize) -> Option<usize> {
+        let members = self.next.len();
+        (0..members).find_map(|i| {
+            let of = (member + i) % members;
+            let (next, end) = (&self.next[of].0, self.part(of, n).end);
+            // Looked at first, or many that find nothing would count ever further.
+            if next.load(Ordering::Relaxed) >= end {
+                return None;
+            }
+            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < end)
+        })
+    }
+
+    /// The life of worker `index`.
+    fn serve(&self, index: usize) {
         while !self.stop.load(Ordering::SeqCst) {
-            if let Some(left) = self.claim() {
-                self.work(left);
+            if self.claim() {
+                self.work(index + 1);
             } else if !self.comes_soon() {
-                self.sleep(asleep);
+                self.sleep(&self.asleep[index]);
             }
         }
     }
 
-    /// Do turn `left`, which was claimed, and further ones of the job.
-    fn work(&self, left: usize) {
+    /// Do the turn that was claimed, and further ones of the job.
+    fn work(&self, member: usize) {
         let job = self.job.load(Ordering::Relaxed);
         // SAFETY: a turn is held from `claim` to the `fetch_sub` below. Its `Acquire` makes the fork that published the turn
         // visible, job included; that fork's caller keeps the job on its stack until `unfinished` is 0, and no other
         // fork begins before. What is claimed meanwhile is of the same job for that reason.
         let (turn, caller) = unsafe { ((*job).turn, (*job).caller.clone()) };
-        turn(left);
+        turn(member);
         let mut done = 1;
-        while let Some(left) = self.claim() {
-            turn(left);
+        while self.claim() {
+            turn(member);
             done += 1;
         }
         if self.unfinished.0.fetch_sub(done, Ordering::Release) == done {

@@ -49,6 +49,41 @@ fn all_threads_come_when_they_are_needed() {
     }
 }
 
+#[cfg(feature = "native")]
+#[test]
+fn each_thread_begins_with_a_part_of_its_own_and_goes_up() {
+    let team = Team::new(2).unwrap();
+    if team.threads() < 2 {
+        return;
+    }
+    let caller = std::thread::current().id();
+    let met = std::sync::Barrier::new(2);
+    let order = std::sync::Mutex::new([Vec::new(), Vec::new()]);
+    team.for_each((0..20).collect(), SHARED, |task: usize| {
+        let own = usize::from(std::thread::current().id() != caller);
+        let first = {
+            let mut order = order.lock().unwrap();
+            order[own].push(task);
+            order[own].len() == 1
+        };
+        if first {
+            met.wait();
+        }
+    });
+    let [of_caller, of_worker] = order.into_inner().unwrap();
+    assert_eq!((of_caller[0], of_worker[0]), (0, 10));
+    // What is left of the other's part comes last, so there is one step down at most, and only to that part.
+    for (tasks, own) in [(&of_caller, 0..10), (&of_worker, 10..20)] {
+        let stolen = tasks.iter().position(|task| !own.contains(task));
+        let (mine, stolen) = tasks.split_at(stolen.unwrap_or(tasks.len()));
+        assert!(mine.is_sorted() && stolen.is_sorted());
+        assert!(stolen.iter().all(|task| !own.contains(task)));
+    }
+    let mut all = [of_caller, of_worker].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_panic_comes_after_all_tasks_and_the_team_lives_on() {
     for team in teams().skip(1) {
