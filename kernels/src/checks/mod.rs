@@ -25,6 +25,10 @@ pub const ALL: &[Check] = &[
         run: ternary_shapes,
     },
     Check {
+        name: "ternary_wide",
+        run: ternary_wide,
+    },
+    Check {
         name: "ternary_limits",
         run: ternary_limits,
     },
@@ -80,7 +84,13 @@ fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
 #[cfg(target_arch = "x86_64")]
 fn other_cpu(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     crate::isa::vendor::with_other_loops(|| {
-        for check in [ternary_shapes, ternary_limits, sparse_shapes, dense_shapes] {
+        for check in [
+            ternary_shapes,
+            ternary_wide,
+            ternary_limits,
+            sparse_shapes,
+            dense_shapes,
+        ] {
             check(isa, cases)?;
         }
         Ok(())
@@ -105,6 +115,32 @@ fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
         let fill = pick(&mut rng, &Fill::ALL);
         let codes = pick(&mut rng, &[Codes::Random, Codes::Trits]);
         self_test::ternary(isa, &mut rng, rows, cols, n_tokens, codes, fill)?;
+    }
+    Ok(())
+}
+
+/// Rows so wide that loops cut their columns, whole or with a rest in either layout. No two columns are alike, so that a part that meets
+/// another part's activations is seen.
+fn ternary_wide(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(19);
+    // A group of T5 is 192 columns, a block of I2_S 128: all of both; one more; a tail of T5 alone behind the last cut.
+    let wide = [6912, 6913, 7680, 9216, 9344, 14_336, 20_480 + 77];
+    for cols in wide {
+        for n_tokens in [3, 4, 5, 8, 9, 21, 66] {
+            let rows = pick(&mut rng, &[1, 2, 3, 5]);
+            let codes = if rng.below(4) == 0 {
+                Codes::Random
+            } else {
+                Codes::Trits
+            };
+            let fill = Fill::Uniform;
+            self_test::ternary(isa, &mut rng, rows, cols, n_tokens, codes, fill)?;
+        }
+    }
+    for _ in 0..cases / 20 {
+        let (cols, n_tokens) = (4000 + rng.below(12_000), 4 + rng.below(8));
+        let (codes, fill) = (Codes::Trits, Fill::Uniform);
+        self_test::ternary(isa, &mut rng, 3, cols, n_tokens, codes, fill)?;
     }
     Ok(())
 }
@@ -242,12 +278,12 @@ macro_rules! isa_tests {
 
 #[cfg(test)]
 isa_tests! {
-    scalar: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    avx2: ternary_shapes ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
-    amx_int8: ternary_shapes ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
-    avx512vnni: ternary_shapes ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
-    neon: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    neon_dotprod: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    neon_i8mm: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    simd128: ternary_shapes ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    scalar: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    avx2: ternary_shapes ternary_wide ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
+    amx_int8: ternary_shapes ternary_wide ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
+    avx512vnni: ternary_shapes ternary_wide ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
+    neon: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    neon_dotprod: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    neon_i8mm: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    simd128: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
 }

@@ -5,6 +5,8 @@
 //! | `simd.rs` | sixteen float lanes: the trait the float kernels are written over |
 //! | `kernels.rs` | the list of kernels an ISA provides, and the macro that makes its float entry points |
 //! | `scalar.rs` | the oracle |
+//! | `vendor.rs` | which of two loops an x86 CPU is better at |
+//! | `codes_by_columns.rs`, `quotients.rs`, `token_tiles.rs`, `prefetch.rs`, `q6_k_pairs.rs` | what several of the x86 loops share |
 //! | `amx*.rs`, `avx2*.rs`, `avx512*.rs`, `neon*.rs`, `simd128*.rs` | one ISA each: lanes, ternary loop, dense loop |
 
 mod kernels;
