@@ -1,30 +1,34 @@
 //! Copies of weights that belong to somebody else, such as an engine in a sandbox: in 2 MiB pages of this process, and packed
 //! tighter where that pays.
 //!
-//! Such memory may only be read while its owner waits. So no thread copies it in the background (`settle`): each pass copies a few
-//! megabytes of what it is about to read, and later passes read the copies. The first pass that reads all weights, the head too,
-//! only counts; a part of a prompt does not read the head. Memory for the copies comes
-//! from a thread all the same: the system clears a page at its first touch, which takes several times as long as the copying.
+//! Such memory may only be read while its owner waits. So no thread copies it in the background (`settle`): each pass copies some
+//! of what it is about to read, for a small share of its time (`pace.rs`), and later passes read the copies. The first pass that
+//! reads all weights, the head too, only counts; a part of a prompt does not read the head. Memory for the copies comes
+//! from a thread all the same: the system clears a page at its first touch, which takes several times as long as the copying. That
+//! thread takes a small share of a processor, since the passes want all of them.
 //!
 //! Weights are known by where they lie. Their owner must not change them as long as the copies live.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Instant;
 
 use memmap2::MmapMut;
 use sterna_kernels::{Dense, Ternary, TernaryLayout, pack_trits5_into};
 
+use super::pace::Pace;
 use super::{Settling, huge_pages};
 
-/// Bytes that a pass copies at most, save what a single matrix takes: about a tenth of what decoding a token of a large
-/// model takes.
-const PER_PASS: usize = 8 << 20;
+/// Bytes that are copied between two looks at the clock.
+const STEP: usize = 1 << 20;
 /// Smaller models gain nothing: caches hold them, or the tables of their pages.
 const LEAST_BYTES: u64 = 64 << 20;
 /// Memory is taken in pieces of this size, or of a matrix where that is larger.
 const CHUNK: usize = 64 << 20;
 /// Where a copy starts: on a cache line.
 const ALIGNMENT: usize = 64;
+/// Memory is touched for a part of the time: one part of so many, and the rest is rest.
+const TOUCHING: u32 = 16;
 
 /// Weights by where they lie: address and length.
 type Key = (usize, usize);
@@ -33,10 +37,11 @@ type Key = (usize, usize);
 pub struct Copies {
     how: Settling,
     state: State,
-    /// Bytes that this pass may still copy.
-    left: usize,
+    pace: Pace,
     /// This pass has met the head, which comes last: it has met all weights.
     met_head: bool,
+    /// This pass has met weights that are not copied yet, or not to their end.
+    incomplete: bool,
     /// Bytes of weights that no room was found for yet.
     remaining: usize,
     /// The next of the chunks, once it is ready; `None` where the system has no memory.
@@ -79,8 +84,9 @@ impl Copies {
         Copies {
             how,
             state: State::Counting(0),
-            left: 0,
+            pace: Pace::default(),
             met_head: false,
+            incomplete: false,
             remaining: 0,
             preparing: None,
             chunks: Vec::new(),
@@ -92,6 +98,10 @@ impl Copies {
     /// Another pass begins. Returns the bytes that were copied, once, when there is nothing left to copy.
     pub fn begin(&mut self) -> Option<u64> {
         let met_all = std::mem::take(&mut self.met_head);
+        let incomplete = std::mem::take(&mut self.incomplete);
+        if self.state != State::Done {
+            self.pace.begin();
+        }
         match self.state {
             State::Counting(_) if !met_all => {
                 self.state = State::Counting(0);
@@ -105,19 +115,14 @@ impl Copies {
                 } else {
                     State::Done
                 };
-                self.left = PER_PASS;
                 self.remaining = usize::try_from(bytes).unwrap_or(usize::MAX);
                 None
             }
-            State::Copying if met_all && self.left == PER_PASS && self.preparing.is_none() => {
+            State::Copying if met_all && !incomplete => {
                 self.state = State::Done;
                 Some(self.pieces.values().map(|piece| piece.len as u64).sum())
             }
-            State::Copying => {
-                self.left = PER_PASS;
-                None
-            }
-            State::Done => None,
+            State::Copying | State::Done => None,
         }
     }
 
@@ -156,18 +161,37 @@ impl Copies {
     fn copy(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) {
         match &mut self.state {
             State::Counting(met) => *met += bytes.len() as u64,
-            State::Copying if self.left > 0 => {
-                if !self.pieces.contains_key(&key(bytes)) {
-                    let Some(piece) = self.begin_copy(bytes, matrix) else {
-                        return;
-                    };
-                    self.remaining = self.remaining.saturating_sub(bytes.len());
-                    self.pieces.insert(key(bytes), piece);
-                }
-                self.copy_on(bytes);
+            State::Copying => {
+                self.pace.goes_on();
+                self.incomplete |= !self.copy_on(bytes, matrix);
             }
-            State::Copying | State::Done => {}
+            State::Done => {}
         }
+    }
+
+    /// More of a copy, or its beginning, if there is time. Whether all of it is there.
+    fn copy_on(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) -> bool {
+        if !self.pieces.contains_key(&key(bytes)) {
+            if !self.pace.has_time() {
+                return false;
+            }
+            let Some(piece) = self.begin_copy(bytes, matrix) else {
+                return false;
+            };
+            self.remaining = self.remaining.saturating_sub(bytes.len());
+            self.pieces.insert(key(bytes), piece);
+        }
+        let Some(piece) = self.pieces.get_mut(&key(bytes)) else {
+            return false;
+        };
+        let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
+        while piece.filled < piece.len && self.pace.has_time() {
+            let now = piece.filled..bytes.len().min(piece.filled + STEP);
+            self.pace
+                .work(|| room[now.clone()].copy_from_slice(&bytes[now.clone()]));
+            piece.filled = now.end;
+        }
+        piece.filled == piece.len
     }
 
     /// A place for a copy, if there is room now: with the whole matrix as T5 in it, if that is wanted and possible.
@@ -175,10 +199,9 @@ impl Copies {
         if let Some(w) = matrix.filter(|w| self.how.t5 && w.layout() == TernaryLayout::I2S) {
             let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
             let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
-            if pack_trits5_into(w, room) {
+            if self.pace.work(|| pack_trits5_into(w, room)) {
                 piece.filled = piece.len;
                 piece.layout = Some(TernaryLayout::T5);
-                self.left = self.left.saturating_sub(bytes.len());
                 return Some(piece);
             }
             // One with a code that T5 has not.
@@ -186,22 +209,6 @@ impl Copies {
             self.how.budget += piece.len as u64;
         }
         self.place(bytes.len())
-    }
-
-    /// More of a copy that is begun.
-    fn copy_on(&mut self, bytes: &[u8]) {
-        let Some(piece) = self.pieces.get_mut(&key(bytes)) else {
-            return;
-        };
-        if piece.filled == piece.len {
-            return;
-        }
-        let rest = &bytes[piece.filled..];
-        let now = &rest[..rest.len().min(self.left)];
-        let at = piece.start + piece.filled;
-        self.chunks[piece.chunk][at..at + now.len()].copy_from_slice(now);
-        piece.filled += now.len();
-        self.left -= now.len();
     }
 
     /// Room for so many bytes, within the budget. `None` where there is none yet, and then where there never will be: what was
@@ -256,12 +263,11 @@ impl Copies {
 
 /// So many bytes of memory, touched by a thread. It sends nothing where the system refuses the thread.
 fn prepare(size: usize, huge: bool) -> Receiver<Option<MmapMut>> {
-    const PAGE: usize = 4096;
     let (sender, receiver) = sync_channel(1);
     let work = move || {
         let memory = MmapMut::map_anon(size).ok().map(|mut memory| {
             huge_pages::ask(&memory, huge);
-            memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+            touch_at_leisure(&mut memory);
             memory
         });
         // Nobody waits where the pass has gone meanwhile.
@@ -271,6 +277,16 @@ fn prepare(size: usize, huge: bool) -> Receiver<Option<MmapMut>> {
     // Its sender is gone then, which the receiver says.
     let _ = thread.spawn(work);
     receiver
+}
+
+/// Touch every page, a huge one's bytes at a time. At once it would take a processor from the passes for tens of milliseconds.
+fn touch_at_leisure(memory: &mut [u8]) {
+    const PAGE: usize = 4096;
+    for some in memory.chunks_mut(2 << 20) {
+        let start = Instant::now();
+        some.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+        std::thread::sleep(start.elapsed() * (TOUCHING - 1));
+    }
 }
 
 fn key(bytes: &[u8]) -> Key {
@@ -289,7 +305,7 @@ mod tests {
     const BYTES: usize = ROWS * COLS / 4;
 
     /// Many of them wait for memory.
-    const MOST_PASSES: usize = 10_000;
+    const MOST_PASSES: usize = 1_000_000;
 
     /// So many matrices' bytes, no two alike.
     fn weights(n: usize) -> Vec<Vec<u8>> {
@@ -308,6 +324,8 @@ mod tests {
 
     /// The layers of one pass: what `begin` said, and how many matrices were read from copies.
     fn layers(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
+        // Less than any model of that size takes.
+        std::thread::sleep(std::time::Duration::from_micros(200));
         let finished = copies.begin();
         let mut copied = 0;
         for packed in weights {

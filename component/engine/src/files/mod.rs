@@ -20,6 +20,8 @@ mod mmap;
 mod names;
 mod open;
 #[cfg(feature = "native")]
+mod pace;
+#[cfg(feature = "native")]
 mod repack;
 mod safetensors;
 #[cfg(feature = "native")]
