@@ -143,6 +143,8 @@ fn heads(isa: Isa, bytes: &[u8]) {
             (1, "DRAM", bytes.len() / 2),
             (4, "DRAM", bytes.len() / 2),
             (8, "DRAM", bytes.len() / 2),
+            (8, "cache", 200 << 10),
+            (8, "L2", 1 << 20),
         ] {
             let x: Vec<f32> = (0..n_tokens * k)
                 .map(|i| (i * 37 % 255) as f32 - 127.0)

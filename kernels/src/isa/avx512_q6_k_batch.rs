@@ -27,11 +27,18 @@ use crate::{Dense, DenseInput, OutputRows};
 
 /// Tokens of a tile at most.
 const T: usize = 8;
+/// Rows of a tile.
+const R: usize = 2;
 /// Rows that meet the same two blocks of activations, 8 KB for eight tokens, before the next two.
 const ROWS: usize = 16;
 
+/// Sums that lie on a cache line of their own.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Lanes([f32; LANES]);
+
 /// The lanes of a group's rows for N tokens.
-type GroupLanes<const N: usize> = [[[f32; LANES]; ROWS]; N];
+type GroupLanes<const N: usize> = [[Lanes; ROWS]; N];
 
 /// See [`crate::dense_matmul`]; for two tokens or more.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
@@ -42,14 +49,14 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
         for (t, n) in token_tiles(x.n_tokens(), T) {
             let rows = rows.clone();
             match n {
-                8 => group::<2, 8>(w, x, out, rows, t),
-                7 => group::<2, 7>(w, x, out, rows, t),
-                6 => group::<2, 6>(w, x, out, rows, t),
-                5 => group::<2, 5>(w, x, out, rows, t),
-                4 => group::<4, 4>(w, x, out, rows, t),
-                3 => group::<4, 3>(w, x, out, rows, t),
+                8 => group::<8>(w, x, out, rows, t),
+                7 => group::<7>(w, x, out, rows, t),
+                6 => group::<6>(w, x, out, rows, t),
+                5 => group::<5>(w, x, out, rows, t),
+                4 => group::<4>(w, x, out, rows, t),
+                3 => group::<3>(w, x, out, rows, t),
                 // Of two tokens or more none is left alone.
-                _ => group::<4, 2>(w, x, out, rows, t),
+                _ => group::<2>(w, x, out, rows, t),
             }
         }
     }
@@ -57,7 +64,7 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
 
 /// The rows `rows` for tokens t..t + N, in tiles of R rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-fn group<const R: usize, const N: usize>(
+fn group<const N: usize>(
     w: Dense<'_>,
     x: &DenseInput,
     out: &mut OutputRows<'_>,
@@ -69,7 +76,9 @@ fn group<const R: usize, const N: usize>(
         *token = x.quant_row(t + i).pairs;
     }
     let n_blocks = w.cols() / q6_k::BLOCK;
-    let mut lanes: GroupLanes<N> = [[[0.0; LANES]; ROWS]; N];
+    // Of the rows of the next group.
+    let ahead = ROWS * n_blocks * q6_k::BYTES;
+    let mut lanes: GroupLanes<N> = [[Lanes([0.0; LANES]); ROWS]; N];
     for b in (0..n_blocks).step_by(2) {
         let mut inputs = [&tokens[0][b / 2]; N];
         for (input, token) in inputs.iter_mut().zip(tokens) {
@@ -83,16 +92,15 @@ fn group<const R: usize, const N: usize>(
                 // Past the last row the last one again; its result is not stored.
                 let (row, _) = w.row((r + i).min(rows.end - 1)).as_chunks();
                 *blocks = [&row[b], &row[next]];
-                // The next group's blocks into L2.
-                for line in [0, 64, 128, 192] {
-                    for block in *blocks {
-                        let at = block[line..].as_ptr().cast::<i8>();
-                        let at = at.wrapping_add(ROWS * n_blocks * q6_k::BYTES);
-                        _mm_prefetch::<_MM_HINT_T1>(at);
-                    }
-                }
             }
-            tile(&blocks, next == b, &inputs, &mut lanes, r - rows.start);
+            tile(
+                &blocks,
+                next == b,
+                &inputs,
+                &mut lanes,
+                r - rows.start,
+                ahead,
+            );
         }
     }
     let at = rows.start - out.range().start;
@@ -113,57 +121,79 @@ fn group<const R: usize, const N: usize>(
 /// Adds two blocks (or one, where it is `alone`) of R rows for N tokens to the lanes of the group's rows r..r + R.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-fn tile<const R: usize, const N: usize>(
+fn tile<const N: usize>(
     blocks: &[[&Block; 2]; R],
     alone: bool,
     x: &[&PairOfBlocks; N],
     lanes: &mut GroupLanes<N>,
     r: usize,
+    ahead: usize,
 ) {
-    let mut group_scales = [_mm512_setzero_si512(); R];
+    let mut rows = [Row::new(blocks[0]), Row::new(blocks[1])];
     for i in 0..R {
-        let [first, second] = blocks[i];
-        let both = _mm256_inserti128_si256::<1>(
-            _mm256_castsi128_si256(load_half(part(first, q6_k::SCALES))),
-            load_half(part(second, q6_k::SCALES)),
-        );
-        // A weight comes as (q - 32) << 10, and `vpmulhw` keeps what is above 16 bits.
-        group_scales[i] = _mm512_slli_epi16::<6>(_mm512_cvtepi8_epi16(both));
+        rows[i].read::<0>(0);
+        rows[i].join::<0>(0);
+        rows[i].scale_even(0);
+        rows[i].scale_odd();
     }
     let mut acc = [[_mm512_setzero_si512(); N]; R];
-    macro_rules! step {
-        ($step:expr, $w:expr) => {
-            for t in 0..N {
-                let x = load(&x[t].0[$step]);
-                for r in 0..R {
-                    acc[r][t] = multiply_add(acc[r][t], $w[r], x);
+    // What each row of the next chunk needs done is spread over this one's multiplications. Tokens are literals: a loop over them is
+    // not always unrolled, and then the sums are an array in memory.
+    macro_rules! chunk {
+        ($half:literal, $k:literal, $next_half:literal, $next_k:literal) => {
+            let chunk = 4 * $half + $k;
+            let (next, is_last) = (4 * $next_half + $next_k, chunk == 7);
+            rows[0].ask(chunk, ahead);
+            let w = [rows[0].even, rows[1].even];
+            chunk!(@step 2 * chunk, w, is_last, |row| row.read::<$next_k>($next_half), |row| row.join::<$next_k>($next_half));
+            rows[1].ask(chunk, ahead);
+            let w = [rows[0].odd, rows[1].odd];
+            chunk!(@step 2 * chunk + 1, w, is_last, |row| row.scale_even(next), |row| row.scale_odd());
+        };
+        (@step $step:expr, $w:ident, $is_last:expr, |$a:ident| $first:expr, |$b:ident| $second:expr) => {
+            chunk!(@token 0, $step, $w, $is_last, |$a| $first, |$b| $second);
+            chunk!(@token 1, $step, $w, $is_last, |$a| $first, |$b| $second);
+            chunk!(@token 2, $step, $w, $is_last, |$a| $first, |$b| $second);
+            chunk!(@token 3, $step, $w, $is_last, |$a| $first, |$b| $second);
+            chunk!(@token 4, $step, $w, $is_last, |$a| $first, |$b| $second);
+            chunk!(@token 5, $step, $w, $is_last, |$a| $first, |$b| $second);
+            chunk!(@token 6, $step, $w, $is_last, |$a| $first, |$b| $second);
+            chunk!(@token 7, $step, $w, $is_last, |$a| $first, |$b| $second);
+        };
+        (@token $t:literal, $step:expr, $w:ident, $is_last:expr, |$a:ident| $first:expr, |$b:ident| $second:expr) => {
+            if $t < N {
+                let x = load(&x[$t].0[$step]);
+                acc[0][$t] = multiply_add(acc[0][$t], $w[0], x);
+                acc[1][$t] = multiply_add(acc[1][$t], $w[1], x);
+                if !$is_last {
+                    if is_after(0, $t, N) {
+                        let $a = &mut rows[0];
+                        $first;
+                    }
+                    if is_after(1, $t, N) {
+                        let $b = &mut rows[0];
+                        $second;
+                    }
+                    if is_after(2, $t, N) {
+                        let $a = &mut rows[1];
+                        $first;
+                    }
+                    if is_after(3, $t, N) {
+                        let $b = &mut rows[1];
+                        $second;
+                    }
                 }
             }
         };
     }
-    macro_rules! quarter {
-        ($half:expr, $k:literal) => {
-            let chunk = 4 * $half + $k;
-            let mut even = [_mm512_setzero_si512(); R];
-            let mut odd = [_mm512_setzero_si512(); R];
-            for r in 0..R {
-                let scale = _mm512_permutexvar_epi16(groups_of(chunk), group_scales[r]);
-                let q = quarter::<$k>(blocks[r], $half);
-                let (low, high) = (_mm512_slli_epi16::<10>(q), _mm512_slli_epi16::<2>(q));
-                let high = _mm512_and_si512(high, _mm512_set1_epi16(-1 << 10));
-                even[r] = _mm512_mulhi_epi16(low, scale);
-                odd[r] = _mm512_mulhi_epi16(high, scale);
-            }
-            step!(2 * chunk, even);
-            step!(2 * chunk + 1, odd);
-        };
-    }
-    for half in 0..2 {
-        quarter!(half, 0);
-        quarter!(half, 1);
-        quarter!(half, 2);
-        quarter!(half, 3);
-    }
+    chunk!(0, 0, 0, 1);
+    chunk!(0, 1, 0, 2);
+    chunk!(0, 2, 0, 3);
+    chunk!(0, 3, 1, 0);
+    chunk!(1, 0, 1, 1);
+    chunk!(1, 1, 1, 2);
+    chunk!(1, 2, 1, 3);
+    chunk!(1, 3, 1, 3);
     // By an index: behind an iterator the sums would be an array in memory.
     for i in 0..R {
         let [first, second] = blocks[i];
@@ -173,28 +203,120 @@ fn tile<const R: usize, const N: usize>(
             let lanes = &mut lanes[t][r + i];
             let add = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[i][t]), d);
             let sums = _mm512_add_ps(load_lanes(lanes), add);
-            // SAFETY: 16 f32.
-            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), sums) };
+            // SAFETY: 16 f32, aligned.
+            unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), sums) };
         }
     }
 }
 
-/// Quarter `K` of a half of two blocks: each byte has q - 32 as a six-bit number in two's complement, below two other bits.
+/// Whether of four tasks this one is done behind the multiplications by token `t` of `n`.
+const fn is_after(task: usize, t: usize, n: usize) -> bool {
+    4 * t / n <= task && task < 4 * (t + 1) / n
+}
+
+/// One row's two blocks as they are unpacked, 32 weights of each at a time: a chunk, `4 * half + K`. Each step's result is pinned to its
+/// place, or LLVM would gather them.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    blocks: [&'a Block; 2],
+    /// Group scales of both, times 64: a weight comes as (q - 32) << 10, and `vpmulhw` keeps what is above 16 bits.
+    scales: __m512i,
+    /// The bytes with this half's high bits, the upper of each two the other way round, which makes 32 less.
+    high: __m512i,
+    /// Low bits, and then all six: q - 32 in two's complement, below two other bits.
+    q: __m512i,
+    scale: __m512i,
+    /// (q - 32) * scale of bytes 0, 2, .. of the chunk, and of 1, 3, ..
+    even: __m512i,
+    odd: __m512i,
+}
+
+impl<'a> Row<'a> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+    fn new(blocks: [&'a Block; 2]) -> Self {
+        let [first, second] = blocks;
+        let both = _mm256_inserti128_si256::<1>(
+            _mm256_castsi128_si256(load_half(part(first, q6_k::SCALES))),
+            load_half(part(second, q6_k::SCALES)),
+        );
+        let zero = _mm512_setzero_si512();
+        Row {
+            blocks,
+            scales: _mm512_slli_epi16::<6>(_mm512_cvtepi8_epi16(both)),
+            high: zero,
+            q: zero,
+            scale: zero,
+            even: zero,
+            odd: zero,
+        }
+    }
+
+    /// One of the eight lines of what lies so many bytes ahead of the blocks, into L2. All in one go would keep their own blocks waiting.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn ask(&self, chunk: usize, ahead: usize) {
+        let at = self.blocks[chunk / 4][64 * (chunk % 4)..].as_ptr();
+        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(ahead).cast::<i8>());
+    }
+
+    /// Low bits of chunk K of a half to the low four of each byte.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx2")]
+    fn read<const K: usize>(&mut self, half: usize) {
+        let low = both(self.blocks, 64 * half + 32 * (K % 2));
+        self.q = pin(if K < 2 {
+            low
+        } else {
+            _mm512_srli_epi16::<4>(low)
+        });
+    }
+
+    /// The high bits of the same chunk above them.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx2")]
+    fn join<const K: usize>(&mut self, half: usize) {
+        if K == 0 {
+            let high = both(self.blocks, q6_k::QH + 32 * half);
+            self.high = pin(_mm512_xor_si512(high, _mm512_set1_epi8(0xAA_u8 as i8)));
+        }
+        let high = match K {
+            0 => _mm512_slli_epi16::<4>(self.high),
+            1 => _mm512_slli_epi16::<2>(self.high),
+            2 => self.high,
+            _ => _mm512_srli_epi16::<2>(self.high),
+        };
+        // low where the mask is set, else high
+        let q = _mm512_ternarylogic_epi32::<0xCA>(_mm512_set1_epi8(15), self.q, high);
+        self.q = pin(q);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn scale_even(&mut self, chunk: usize) {
+        self.scale = pin(_mm512_permutexvar_epi16(groups_of(chunk), self.scales));
+        let even = _mm512_slli_epi16::<10>(self.q);
+        self.even = pin(_mm512_mulhi_epi16(even, self.scale));
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn scale_odd(&mut self) {
+        let odd = _mm512_slli_epi16::<2>(self.q);
+        let odd = _mm512_and_si512(odd, _mm512_set1_epi16(-1 << 10));
+        self.odd = pin(_mm512_mulhi_epi16(odd, self.scale));
+    }
+}
+
+/// The same, but computed where this stands among other assembly.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx2")]
-fn quarter<const K: usize>(blocks: [&Block; 2], half: usize) -> __m512i {
-    let low = both(blocks, 64 * half + 32 * (K % 2));
-    let high = both(blocks, q6_k::QH + 32 * half);
-    // 32 less is the upper of the high bits the other way round.
-    let high = _mm512_xor_si512(high, _mm512_set1_epi8(0xAA_u8 as i8));
-    let (low, high) = match K {
-        0 => (low, _mm512_slli_epi16::<4>(high)),
-        1 => (low, _mm512_slli_epi16::<2>(high)),
-        2 => (_mm512_srli_epi16::<4>(low), high),
-        _ => (_mm512_srli_epi16::<4>(low), _mm512_srli_epi16::<2>(high)),
-    };
-    // low where the mask is set, else high
-    _mm512_ternarylogic_epi32::<0xCA>(_mm512_set1_epi8(15), low, high)
+#[target_feature(enable = "avx512f")]
+pub(super) fn pin(mut value: __m512i) -> __m512i {
+    // SAFETY: no instruction.
+    unsafe {
+        asm!("/* {0} */", inout(zmm_reg) value, options(nomem, nostack, preserves_flags));
+    }
+    value
 }
 
 /// The same 32 bytes of two blocks.
@@ -250,7 +372,7 @@ fn groups_of(chunk: usize) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_lanes(lanes: &[f32; LANES]) -> __m512 {
-    // SAFETY: 16 f32.
-    unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
+fn load_lanes(lanes: &Lanes) -> __m512 {
+    // SAFETY: 16 f32, aligned.
+    unsafe { _mm512_load_ps(lanes.0.as_ptr()) }
 }

@@ -110,6 +110,8 @@ mod simd128_turns;
 #[cfg(target_arch = "x86_64")]
 mod token_tiles;
 #[cfg(target_arch = "x86_64")]
+mod unrolled;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod vendor;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
