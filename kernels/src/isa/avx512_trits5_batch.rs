@@ -9,13 +9,16 @@
 //! The next group's triples are brought into place between this one's multiplications: all in one go they fill the queues
 //! before the ports, and multiplications wait (README.md has the figures).
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::avx512_in_registers::matmul_in_registers;
+use super::avx512_q6_k_batch::pin;
 use super::avx512_sums::add_lanes;
 use super::avx512_trits5_codes::{Thirds, load, load_group, load_plain, load_tail, plain_groups};
 use super::prefetch::{ask_ahead, near};
+use super::unrolled::{is_after, unrolled};
 use crate::trits5::{GROUP, GROUP_BYTES, TAIL_BYTES, parts, row_bytes};
 use crate::{QuantizedActivations, Ternary};
 
@@ -65,31 +68,43 @@ fn tile<const R: usize, const N: usize, const INTEL: bool>(
     let mut acc = [[_mm512_setzero_si512(); R]; N];
     if first < plain {
         let mut triples = [_mm512_setzero_si512(); R];
+        let mut codes = [_mm512_setzero_si512(); R];
         for r in 0..R {
             // SAFETY: one of the groups that may be read so.
             triples[r] = thirds.triples(unsafe { load_plain(w_rows[r], first * GROUP_BYTES) });
+            codes[r] = thirds.codes(triples[r], 0);
         }
         for g in first..plain {
             // Behind the last one the last one again, not used.
             let at = (g + 1).min(plain - 1) * GROUP_BYTES;
             let mut next = [_mm512_setzero_si512(); R];
-            for third in 0..THIRDS {
-                let mut codes = [_mm512_setzero_si512(); R];
-                for r in 0..R {
-                    codes[r] = thirds.codes(triples[r], third);
-                }
-                for t in 0..N {
-                    let q = load(&q[t][g][third]);
+            unrolled!(THIRD < THIRDS => {
+                let mut next_codes = [_mm512_setzero_si512(); R];
+                unrolled!(T < N => {
+                    let q = load(&q[T][g][THIRD]);
                     for r in 0..R {
-                        acc[t][r] = _mm512_dpbusd_epi32(acc[t][r], codes[r], q);
+                        acc[T][r] = multiply_add(acc[T][r], codes[r], q);
                     }
-                    for r in rows_after(third, t, R, N) {
-                        ask_ahead::<INTEL, _>(&w_rows[r][at], ahead, near);
-                        // SAFETY: as above.
-                        next[r] = thirds.triples(unsafe { load_plain(w_rows[r], at) });
-                    }
-                }
-            }
+                    unrolled!(TASK < 2 * R => {
+                        if is_after(TASK, 2 * R, T, N) {
+                            let r = TASK / 2;
+                            match (THIRD, TASK % 2) {
+                                (0 | 1, 0) => next_codes[r] = pin(thirds.codes(triples[r], THIRD + 1)),
+                                (0, _) => {
+                                    ask_ahead::<INTEL, _>(&w_rows[r][at], ahead, near);
+                                    // SAFETY: as above.
+                                    let group = unsafe { load_plain(w_rows[r], at) };
+                                    next[r] = pin(thirds.spread(group));
+                                }
+                                (1, _) => next[r] = pin(thirds.place(next[r])),
+                                (_, 0) => next_codes[r] = pin(thirds.codes(next[r], 0)),
+                                _ => {}
+                            }
+                        }
+                    });
+                });
+                codes = next_codes;
+            });
             triples = next;
         }
     }
@@ -118,20 +133,19 @@ fn tile<const R: usize, const N: usize, const INTEL: bool>(
     acc
 }
 
-/// The rows of a tile of `rows` by `n` tokens whose next group is unpacked behind the multiplications of third `third` by token `t`: half
-/// of the rows in the second third, half in the last, spread over the tokens.
-const fn rows_after(third: usize, t: usize, rows: usize, n: usize) -> Range<usize> {
-    let half = rows / 2;
-    if third == 0 {
-        return 0..0;
+/// `vpdpbusd`, in assembly and said to touch memory: so that it, what is pinned, and loads stay in the order in which they are written.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn multiply_add(mut sum: __m512i, codes: __m512i, q: __m512i) -> __m512i {
+    // SAFETY: an instruction on registers; the feature is enabled.
+    unsafe {
+        asm!(
+            "vpdpbusd {sum}, {codes}, {q}",
+            sum = inout(zmm_reg) sum,
+            codes = in(zmm_reg) codes,
+            q = in(zmm_reg) q,
+            options(nostack, preserves_flags)
+        );
     }
-    let first = (third - 1) * half;
-    if half == 1 {
-        return if t == 0 { first..first + 1 } else { 0..0 };
-    }
-    match n {
-        1 | 2 if t + 1 == n => first..first + 2,
-        3.. if t.is_multiple_of(2) && t < 4 => first + t / 2..first + t / 2 + 1,
-        _ => 0..0,
-    }
+    sum
 }

@@ -133,8 +133,21 @@ impl<const MULTISHIFT: bool> Thirds<MULTISHIFT> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
     pub(super) fn triples(&self, group: __m512i) -> __m512i {
+        self.place(self.spread(group))
+    }
+
+    /// The first half of it: each byte or word of the result has its triples somewhere.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+    pub(super) fn spread(&self, group: __m512i) -> __m512i {
+        _mm512_permutexvar_epi8(self.spread, group)
+    }
+
+    /// The other half.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+    pub(super) fn place(&self, spread: __m512i) -> __m512i {
         const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-        let spread = _mm512_permutexvar_epi8(self.spread, group);
         if MULTISHIFT {
             return _mm512_multishift_epi64_epi8(self.shifts, spread);
         }
