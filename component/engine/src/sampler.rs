@@ -197,13 +197,28 @@ fn rank(values: &[f32], a: u32, b: u32) -> Ordering {
 
 /// The largest value's index, the lower of equals. `values` is finite and not empty.
 fn argmax(values: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = index;
+    /// Lanes, so that vectors do the first pass; the second looks into one piece alone.
+    const LANES: usize = 16;
+    const PIECE: usize = 64 * LANES;
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (mut piece, mut largest) = (0, f32::NEG_INFINITY);
+    for (index, values) in values.chunks(PIECE).enumerate() {
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane = larger(*lane, *value);
+            }
+        }
+        let max = lanes.iter().chain(rest).copied();
+        let max = max.fold(f32::NEG_INFINITY, larger);
+        if max > largest {
+            (piece, largest) = (index, max);
         }
     }
-    u32::try_from(best).unwrap_or(u32::MAX)
+    let start = piece * PIECE;
+    let found = values[start..].iter().position(|value| *value == largest);
+    u32::try_from(start + found.unwrap_or(0)).unwrap_or(u32::MAX)
 }
 
 /// Step 4. Sorts only as many of the most likely as are needed: 64 at first, then twice as many each time.

@@ -225,3 +225,26 @@ fn top_p_equals_a_full_sort() {
         }
     }
 }
+
+#[test]
+fn the_largest_is_the_first_of_equals_wherever_it_lies() {
+    for n in [1, 15, 16, 17, 1023, 1024, 1025, 5000] {
+        let mut values: Vec<f32> = (0..n).map(|i| ((i * 37) % 251) as f32 - 900.0).collect();
+        let plain = |values: &[f32]| {
+            let rest = values.iter().enumerate();
+            let best = rest.reduce(|best, other| if other.1 > best.1 { other } else { best });
+            best.map_or(0, |(index, _)| index as u32)
+        };
+        assert_eq!(argmax(&values), plain(&values), "{n}");
+        for at in [0, n / 2, n - 1] {
+            values[at] = 7.0;
+            assert_eq!(argmax(&values), plain(&values), "{n}, {at}");
+            values[n - 1] = 7.0;
+            assert_eq!(argmax(&values), at as u32, "{n}, {at}");
+            (values[at], values[n - 1]) = (-0.0, 0.0);
+            assert_eq!(argmax(&values), at as u32, "{n}, {at}: zeros are equal");
+            (values[at], values[n - 1]) = (-900.0, -900.0);
+        }
+    }
+    assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), 0);
+}
