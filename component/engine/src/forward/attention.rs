@@ -52,49 +52,61 @@ pub(super) fn attention(
             out = rest;
             let outputs =
                 OutputRows::new(outputs, places.len(), shape.q_size()).map_err(internal)?;
-            tasks.extend(
-                outputs
-                    .chunks(group)
-                    .into_iter()
-                    .map(|out| (places, queries, out)),
-            );
+            tasks.extend(outputs.chunks(group).into_iter().map(|out| Task {
+                places,
+                kv_head: out.range().start / group,
+                q: queries,
+                out,
+                next: &[],
+            }));
         }
+    }
+    let blocks = |task: &Task<'_>| {
+        let (places, kv_head) = (task.places, task.kv_head);
+        let last = places.last();
+        last.map(|last| cache.read(last.sequence, layer, kv_head, last.position + 1))
+            .into_iter()
+            .flatten()
+    };
+    for i in 1..tasks.len() {
+        tasks[i - 1].next = blocks(&tasks[i]).next().map_or(&[], |(keys, _)| keys);
     }
     let work = places
         .iter()
         .map(|place| (place.position + 1) * n_heads * head_dim * 2)
         .sum();
-    machine.team.for_each(tasks, work, |(places, q, mut out)| {
-        let kv_head = out.range().start / group;
-        let blocks = places
-            .last()
-            .map(|last| cache.read(last.sequence, layer, kv_head, last.position + 1));
-        SCORES.with_borrow_mut(|scores| {
-            attend(
-                machine.isa,
-                shape,
-                blocks.into_iter().flatten(),
-                places,
-                q,
-                &mut out,
-                scores,
-            );
-        });
+    machine.team.for_each(tasks, work, |task| {
+        let blocks = blocks(&task);
+        SCORES.with_borrow_mut(|scores| attend(machine.isa, shape, task, blocks, scores));
     });
     Ok(())
 }
 
-/// The query heads of one kv head, those of the columns of `out`: `q` `[n_tokens, n_heads, head_dim]`, `places` neighbours in
-/// one sequence.
+/// The query heads of one kv head, those of the columns of `out`, for neighbours in one sequence.
+struct Task<'a> {
+    places: &'a [Place],
+    kv_head: usize,
+    /// Of all heads: `[n_tokens, n_heads, head_dim]`.
+    q: &'a [f32],
+    out: OutputRows<'a>,
+    /// What the next task reads first, which is this thread's too, most likely.
+    next: &'a [f32],
+}
+
 fn attend<'a>(
     isa: Isa,
     shape: &PassShape,
+    task: Task<'a>,
     blocks: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
-    places: &[Place],
-    q: &[f32],
-    out: &mut OutputRows<'_>,
     scores: &mut Vec<f32>,
 ) {
+    let Task {
+        places,
+        q,
+        mut out,
+        next: next_keys,
+        ..
+    } = task;
     // 1/sqrt(head_dim); the square root is exact in IEEE, so the same everywhere.
     let scale = (1.0 / (shape.head_dim as f64).sqrt()) as f32;
     let (d, columns) = (shape.head_dim, out.range());
@@ -129,7 +141,7 @@ fn attend<'a>(
     }
     let mut rest = blocks.enumerate().peekable();
     while let Some((block, (_, values))) = rest.next() {
-        let next = rest.peek().map_or(&[][..], |(_, (_, values))| values);
+        let next = rest.peek().map_or(next_keys, |(_, (_, values))| values);
         for (token, n) in tokens() {
             let values = &values[..seen(n, block) * d];
             let p = &scores[token * heads * stride + block * BLOCK..];
