@@ -168,6 +168,10 @@ impl<const MULTISHIFT: bool> Thirds<MULTISHIFT> {
 #[inline]
 pub(super) fn plain_groups<const R: usize>(rows: &[&[u8]; R], groups: usize) -> usize {
     let shortest = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+    // All but the last rows of a matrix; without a division.
+    if shortest >= groups * GROUP_BYTES + 64 - GROUP_BYTES {
+        return groups;
+    }
     ((shortest + GROUP_BYTES).saturating_sub(64) / GROUP_BYTES).min(groups)
 }
 
