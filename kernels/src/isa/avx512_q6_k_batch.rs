@@ -79,6 +79,13 @@ fn group<const N: usize>(
     // Of the rows of the next group.
     let ahead = ROWS * n_blocks * q6_k::BYTES;
     let mut lanes: GroupLanes<N> = [[Lanes([0.0; LANES]); ROWS]; N];
+    let mut row_blocks: [&[Block]; ROWS] = [&[]; ROWS];
+    for (i, row) in row_blocks.iter_mut().enumerate() {
+        // Past the last row the last one again; its result is not stored.
+        *row = &w.row((rows.start + i).min(rows.end - 1)).as_chunks().0[..n_blocks];
+    }
+    // Tiles, the last of which may have a row too many.
+    let tiles = rows.len().div_ceil(R);
     for b in (0..n_blocks).step_by(2) {
         let mut inputs = [&tokens[0][b / 2]; N];
         for (input, token) in inputs.iter_mut().zip(tokens) {
@@ -86,21 +93,10 @@ fn group<const N: usize>(
         }
         // A block that is not there is its own neighbour, and meets activations 0.
         let next = (b + 1).min(n_blocks - 1);
-        for r in rows.clone().step_by(R) {
-            let mut blocks = [[&[0; q6_k::BYTES]; 2]; R];
-            for (i, blocks) in blocks.iter_mut().enumerate() {
-                // Past the last row the last one again; its result is not stored.
-                let (row, _) = w.row((r + i).min(rows.end - 1)).as_chunks();
-                *blocks = [&row[b], &row[next]];
-            }
-            tile(
-                &blocks,
-                next == b,
-                &inputs,
-                &mut lanes,
-                r - rows.start,
-                ahead,
-            );
+        for (i, rows) in row_blocks.as_chunks::<R>().0[..tiles].iter().enumerate() {
+            let [first, second] = rows;
+            let blocks = [[&first[b], &first[next]], [&second[b], &second[next]]];
+            tile(&blocks, next == b, &inputs, &mut lanes, i * R, ahead);
         }
     }
     let at = rows.start - out.range().start;
