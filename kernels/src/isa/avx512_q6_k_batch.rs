@@ -21,6 +21,7 @@ use super::avx512_q6_k::{Block, d, load, part, scales};
 use super::avx512_sums::tree_sum4;
 use super::q6_k_pairs::PairOfBlocks;
 use super::token_tiles::token_tiles;
+use super::unrolled::{is_after, pin};
 use crate::dense::q6_k;
 use crate::ops::lanes::LANES;
 use crate::{Dense, DenseInput, OutputRows};
@@ -162,19 +163,19 @@ fn tile<const N: usize>(
                 acc[0][$t] = multiply_add(acc[0][$t], $w[0], x);
                 acc[1][$t] = multiply_add(acc[1][$t], $w[1], x);
                 if !$is_last {
-                    if is_after(0, $t, N) {
+                    if is_after(0, 4, $t, N) {
                         let $a = &mut rows[0];
                         $first;
                     }
-                    if is_after(1, $t, N) {
+                    if is_after(1, 4, $t, N) {
                         let $b = &mut rows[0];
                         $second;
                     }
-                    if is_after(2, $t, N) {
+                    if is_after(2, 4, $t, N) {
                         let $a = &mut rows[1];
                         $first;
                     }
-                    if is_after(3, $t, N) {
+                    if is_after(3, 4, $t, N) {
                         let $b = &mut rows[1];
                         $second;
                     }
@@ -203,11 +204,6 @@ fn tile<const N: usize>(
             unsafe { _mm512_store_ps(lanes.0.as_mut_ptr(), sums) };
         }
     }
-}
-
-/// Whether of four tasks this one is done behind the multiplications by token `t` of `n`.
-const fn is_after(task: usize, t: usize, n: usize) -> bool {
-    4 * t / n <= task && task < 4 * (t + 1) / n
 }
 
 /// One row's two blocks as they are unpacked, 32 weights of each at a time: a chunk, `4 * half + K`. Each step's result is pinned to its
@@ -302,17 +298,6 @@ impl<'a> Row<'a> {
         let odd = _mm512_and_si512(odd, _mm512_set1_epi16(-1 << 10));
         self.odd = pin(_mm512_mulhi_epi16(odd, self.scale));
     }
-}
-
-/// The same, but computed where this stands among other assembly.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn pin(mut value: __m512i) -> __m512i {
-    // SAFETY: no instruction.
-    unsafe {
-        asm!("/* {0} */", inout(zmm_reg) value, options(nomem, nostack, preserves_flags));
-    }
-    value
 }
 
 /// The same 32 bytes of two blocks.

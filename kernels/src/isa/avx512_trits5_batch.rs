@@ -14,11 +14,10 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::avx512_in_registers::matmul_in_registers;
-use super::avx512_q6_k_batch::pin;
 use super::avx512_sums::add_lanes;
 use super::avx512_trits5_codes::{Thirds, load, load_group, load_plain, load_tail, plain_groups};
 use super::prefetch::{ask_ahead, near};
-use super::unrolled::{is_after, unrolled};
+use super::unrolled::{is_after, pin, unrolled};
 use crate::trits5::{GROUP, GROUP_BYTES, TAIL_BYTES, parts, row_bytes};
 use crate::{QuantizedActivations, Ternary};
 

@@ -1,5 +1,9 @@
-//! Loops that are written out, for bodies so large that LLVM would keep the loop: registers that an index chooses are then an array
-//! in memory.
+//! Straight code in an order of one's own: what unpacks weights stands between multiplications, so that none waits for it.
+//!
+//! Loops are written out, since LLVM keeps those with large bodies, and registers that an index chooses are then an array in memory.
+
+use std::arch::asm;
+use std::arch::x86_64::__m512i;
 
 /// The body for each of the numbers 0 to 7 that are below the limit, which a const tells.
 macro_rules! unrolled {
@@ -21,6 +25,17 @@ pub(super) use unrolled;
 /// Whether task number `task` of `tasks` is done behind the multiplications by token `t` of `n`: they are spread evenly.
 pub(super) const fn is_after(task: usize, tasks: usize, t: usize, n: usize) -> bool {
     tasks * t / n <= task && task < tasks * (t + 1) / n
+}
+
+/// The same, but computed where this stands among other assembly. LLVM would gather what is alike.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn pin(mut value: __m512i) -> __m512i {
+    // SAFETY: no instruction.
+    unsafe {
+        asm!("/* {0} */", inout(zmm_reg) value, options(nomem, nostack, preserves_flags));
+    }
+    value
 }
 
 #[cfg(test)]
