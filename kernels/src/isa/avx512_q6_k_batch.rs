@@ -5,7 +5,7 @@
 //! on the way; a block's total is below 2^31, so it is exact.
 //!
 //! ```text
-//! 32 weights of two blocks of a row:  2 x (load · vinserti64x4) · 2 shifts · vpxord · vpternlogd         q - 32 in six bits
+//! 32 weights of two blocks of a row:  load · vinserti64x4 · 2 shifts · vpternlogd (high bits once a half)    q - 32 in six bits
 //!                                     vpermw · vpsllw · vpmulhw · vpsllw · vpandd · vpmulhw            times the scale
 //! by a token:                         2 x vpdpwssd, activations loaded for all rows of a tile
 //! two blocks of a row by a token:     vcvtdq2ps · vmulps · vaddps
