@@ -75,7 +75,7 @@ const LOOPS: [Loop; 6] = [
     Loop {
         name: "head_q6_k_relaxed",
         component: "kernel_checks-relaxed.wasm",
-        has: &[(Mnemonic::Vpmaddubsw, 32), (Mnemonic::Vpmulld, 16)],
+        has: &[(Mnemonic::Vpmaddubsw, 4 * 32), (Mnemonic::Vpmaddwd, 4 * 48)],
         number: 1,
     },
 ];

@@ -1,14 +1,17 @@
 //! The Q6_K product of one token in wasm relaxed SIMD: four rows at a time, codes multiplied as the bytes they are.
 //!
 //! An int16 activation is 256 * high + low, two signed bytes, and q in 0..64 fits the 7-bit operand of
-//! `i16x8.relaxed_dot_i8x16_i7x16_s`: its sums of two neighbours stay below 2 * 63 * 128, so no CPU saturates or differs. Both
-//! halves meet again in i32 lanes of four neighbours, where the offset of 32 comes off and the group's scale multiplies.
+//! `i16x8.relaxed_dot_i8x16_i7x16_s`: its sums of two neighbours stay below 2 * 63 * 128, so no CPU saturates or differs. They are int16,
+//! so `i32x4.dot_i16x8_s` multiplies them by the group's scale and adds up four neighbours at once. Three sums, of low bytes, high bytes and
+//! whole activations, meet at a block's end: low + 256 * high - 32 * whole, below
+//! 2^31, so that it does not matter where one of them wraps.
 //!
 //! Cranelift puts arithmetic where its result is first needed, and leaves loads in order. In a body as long as a block all
 //! loads would come first and be spilled, and an exit after each step, as in `simd128_turns.rs`, is something that LLVM
-//! copies the arithmetic into. A store is neither: so each step writes its sum, to a place that nobody reads.
+//! copies the arithmetic into. A store is neither: so each group writes its sums, to a place that nobody reads.
 
 use std::arch::wasm32::*;
+use std::mem::MaybeUninit;
 
 use super::Simd;
 use super::simd128::{F32x16, Simd128, load, load_i8x8, widen_scale};
@@ -34,8 +37,8 @@ struct Packed {
 struct Pair {
     low: [[i8; 16]; 2],
     high: [[i8; 16]; 2],
-    /// 32 * the sums of each four neighbours.
-    offset: [[i32; 4]; 2],
+    /// The sums of each two neighbours.
+    whole: [[i16; 8]; 2],
 }
 
 /// A block's activations: by which 16 of 32, by half, by k % 2.
@@ -53,8 +56,8 @@ pub(crate) fn arrange(wide: &[i16], arranged: &mut [Arranged]) {
                 pair.low[i][j] = low;
                 pair.high[i][j] = (x.wrapping_sub(i16::from(low)) >> 8) as i8;
             }
-            for (offset, four) in pair.offset[i].iter_mut().zip(x.as_chunks::<4>().0) {
-                *offset = 32 * four.iter().map(|x| i32::from(*x)).sum::<i32>();
+            for (sum, [a, b]) in pair.whole[i].iter_mut().zip(x.as_chunks::<2>().0) {
+                *sum = a + b;
             }
         }
     }
@@ -71,7 +74,9 @@ macro_rules! add {
     ($lanes:expr, $b:expr, $w:expr, $x:expr) => {
         let (w, x) = ($w, $x);
         let d = f32x4_splat(widen_scale(w.d));
-        let sums = [sums::<0>(w, x), sums::<1>(w, x)];
+        let mut scales = Scales::unset();
+        scales.set(&w.scales);
+        let sums = [sums::<0>(w, x, &scales), sums::<1>(w, x, &scales)];
         for (lane, sum) in $lanes[$b % 2].iter_mut().zip(sums) {
             *lane = f32x4_add(*lane, f32x4_mul(sum, d));
         }
@@ -141,59 +146,88 @@ fn blocks(w: &[u8]) -> &[Packed] {
 /// Result lanes of the groups of parity `S`, as floats.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
-fn sums<const S: usize>(w: &Packed, x: &Arranged) -> v128 {
-    let mut sum = i32x4_splat(0);
+fn sums<const S: usize>(w: &Packed, x: &Arranged, scales: &Scales) -> v128 {
+    let mut sums = [i32x4_splat(0); 3];
     for n in 0..2 {
-        let pairs = load_i8x8(&w.scales[n]);
-        let scales = match S {
-            0 => i32x4_shr(i32x4_shl(pairs, 16), 16),
-            _ => i32x4_shr(pairs, 16),
-        };
         let high = load(&w.high[n][S]);
         let (low, x) = (&w.low[n], &x.0[S][n]);
-        // Quarters 0 and 2, then 1 and 3.
+        let [k0, k1, k2, k3] = scales.of::<S>(n);
         let bits = [u16x8_shl(high, 4), high];
-        let (a, b) = step(load(&low[0][S]), bits, &x[0]);
-        let a = i32x4_mul(a, i32x4_shuffle::<0, 0, 0, 0>(scales, scales));
-        let b = i32x4_mul(b, i32x4_shuffle::<2, 2, 2, 2>(scales, scales));
-        sum = i32x4_add(sum, i32x4_add(a, b));
-        ready(sum);
+        step(&mut sums, load(&low[0][S]), bits, &x[0], [k0, k2]);
         let bits = [u16x8_shl(high, 2), u16x8_shr(high, 2)];
-        let (a, b) = step(load(&low[1][S]), bits, &x[1]);
-        let a = i32x4_mul(a, i32x4_shuffle::<1, 1, 1, 1>(scales, scales));
-        let b = i32x4_mul(b, i32x4_shuffle::<3, 3, 3, 3>(scales, scales));
-        sum = i32x4_add(sum, i32x4_add(a, b));
-        ready(sum);
+        step(&mut sums, load(&low[1][S]), bits, &x[1], [k1, k3]);
     }
-    f32x4_convert_i32x4(sum)
+    let [low, high, whole] = sums;
+    let sum = i32x4_add(low, i32x4_shl(high, 8));
+    f32x4_convert_i32x4(i32x4_sub(sum, i32x4_shl(whole, 5)))
 }
 
-/// Sums of four neighbours of two groups, not yet scaled: `low` holds the low bits of both, `bits` each one's high bits
-/// where they belong, among others.
+/// Adds two groups to the sums of low bytes, high bytes and whole activations: `low` holds the low bits of both, `bits` each one's
+/// high bits where they belong, among others.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
-fn step(low: v128, bits: [v128; 2], x: &Pair) -> (v128, v128) {
+fn step(sums: &mut [v128; 3], low: v128, bits: [v128; 2], x: &Pair, scales: [v128; 2]) {
     let (nibble, two) = (u8x16_splat(15), u8x16_splat(0x30));
-    let x0 = (load(&x.low[0]), load(&x.high[0]), load(&x.offset[0]));
-    let x1 = (load(&x.low[1]), load(&x.high[1]), load(&x.offset[1]));
-    let q0 = v128_or(v128_and(low, nibble), v128_and(bits[0], two));
-    let q1 = v128_or(v128_and(u16x8_shr(low, 4), nibble), v128_and(bits[1], two));
-    (fours(q0, x0), fours(q1, x1))
+    let q = [
+        v128_or(v128_and(low, nibble), v128_and(bits[0], two)),
+        v128_or(v128_and(u16x8_shr(low, 4), nibble), v128_and(bits[1], two)),
+    ];
+    for i in 0..2 {
+        let products = [
+            dot(load(&x.low[i]), q[i]),
+            dot(load(&x.high[i]), q[i]),
+            load(&x.whole[i]),
+        ];
+        for (sum, products) in sums.iter_mut().zip(products) {
+            *sum = i32x4_add(*sum, i32x4_dot_i16x8(products, scales[i]));
+        }
+        for sum in *sums {
+            put(sum, &mut MaybeUninit::uninit());
+        }
+    }
 }
 
-/// Sums of (q - 32) * x over four neighbours.
-#[inline]
-#[target_feature(enable = "relaxed-simd")]
-fn fours(q: v128, (low, high, offset): (v128, v128, v128)) -> v128 {
-    let low = i32x4_dot_i16x8(dot(low, q), i16x8_splat(1));
-    let high = i32x4_dot_i16x8(dot(high, q), i16x8_splat(256));
-    i32x4_sub(i32x4_add(low, high), offset)
+/// A block's scales in memory, as int16 and each twice: of each half those of quarters 0 and 1, then 2 and 3, parities in turn.
+///
+/// Written and read as volatile, or LLVM makes one shuffle of two that Cranelift has no instruction for but a slow one.
+struct Scales([[MaybeUninit<v128>; 2]; 2]);
+
+impl Scales {
+    #[inline(always)]
+    fn unset() -> Self {
+        Scales([[MaybeUninit::uninit(); 2]; 2])
+    }
+
+    #[inline(always)]
+    fn set(&mut self, scales: &[[u8; 8]; 2]) {
+        for ([first, second], scales) in self.0.iter_mut().zip(scales) {
+            let s = load_i8x8(scales);
+            put(i16x8_shuffle::<0, 0, 1, 1, 2, 2, 3, 3>(s, s), first);
+            put(i16x8_shuffle::<4, 4, 5, 5, 6, 6, 7, 7>(s, s), second);
+        }
+    }
+
+    /// Those of half `n` and parity `S` by quarter, each in all lanes.
+    #[inline(always)]
+    fn of<const S: usize>(&self, n: usize) -> [v128; 4] {
+        let [a, b] = &self.0[n];
+        // SAFETY: `set` was called: only `add` makes one, and sets it.
+        let (a, b) = unsafe { (a.as_ptr().read_volatile(), b.as_ptr().read_volatile()) };
+        match S {
+            0 => [splat::<0>(a), splat::<2>(a), splat::<0>(b), splat::<2>(b)],
+            _ => [splat::<1>(a), splat::<3>(a), splat::<1>(b), splat::<3>(b)],
+        }
+    }
+}
+
+#[inline(always)]
+fn splat<const I: usize>(v: v128) -> v128 {
+    i32x4_shuffle::<I, I, I, I>(v, v)
 }
 
 /// Makes an engine compute `v` here.
 #[inline(always)]
-fn ready(v: v128) {
-    let mut nowhere = std::mem::MaybeUninit::<v128>::uninit();
+fn put(v: v128, place: &mut MaybeUninit<v128>) {
     // SAFETY: a place for one v128.
-    unsafe { nowhere.as_mut_ptr().write_volatile(v) }
+    unsafe { place.as_mut_ptr().write_volatile(v) }
 }
