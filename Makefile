@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build image image-tools bench-pods run spin test test-avx512 test-neon fuzz lint bench bench-kernels compare clean components help
+.PHONY: build image image-shim image-tools bench-pods run spin test test-avx512 test-neon fuzz lint bench bench-kernels compare clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -43,9 +43,15 @@ compare: build ## beside a peer in alternating runs: PEERS="--peer NAME LLAMA-BE
 	scripts/compare.py $(PEERS)
 
 ARCH ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
-image: ## target/image.tar, a container image with the demo model: made without Docker; ARCH="amd64 arm64" for both
+image: build ## target/image.tar, a container image with the demo model: made without Docker; ARCH="amd64 arm64" for both
 	set -e; hosts=; for arch in $(ARCH); do hosts="$$hosts --host $$(ARCH=$$arch scripts/static.sh release)"; done; \
 	  target/release/sterna image $$hosts --model component/engine/models/demo.gguf -o target/image.tar
+
+image-shim: build ## target/image-shim.tar, program and containerd shim, which k8s/shim installs on nodes; ARCH as for `image`
+	set -e; parts=; for arch in $(ARCH); do \
+	    host=$$(ARCH=$$arch scripts/static.sh release); shim=$$(ARCH=$$arch scripts/shim.sh release); \
+	    parts="$$parts --host $$host --shim $$shim"; done; \
+	  target/release/sterna image $$parts -o target/image-shim.tar
 
 image-tools: ## target/release/sterna-push (`sterna push`) and the containerd shim
 	cargo build --release -p sterna-push

@@ -23,6 +23,8 @@ step "what parses, fuzzed for some seconds each"
 scripts/fuzz.sh 12
 step "the comparison with peers, with programs that only claim to measure"
 python3 tests/scripts/test_compare.py
+step "builds for another machine, with tools that only write down how they were called"
+python3 tests/scripts/test_cross.py
 step "the portable form under wasmtime serve"
 WASMTIME=$(scripts/wasmtime.sh)
 export WASMTIME

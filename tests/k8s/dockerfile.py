@@ -51,7 +51,8 @@ def problems(text, root, ignored, rust_version, user):
             for script in re.findall(r"\bscripts/[a-z-]+\.sh", rest):
                 if not (root / script).exists() or not (root / script).stat().st_mode & 0o100:
                     found.append(f"RUN of {script}, which is no program of the build context")
-                made = re.findall(r"target/static-bin/([a-z0-9-]+)\b", (root / script).read_text()) if (root / script).exists() else []
+                # A script that builds a program prints where it lies.
+                made = re.findall(r'^echo "\$PWD/.*/([a-z0-9-]+)"$', (root / script).read_text(), re.MULTILINE) if (root / script).exists() else []
                 outside.setdefault(stages[-1], set()).update(made)
         elif word == "USER" and rest != user:
             found.append(f"USER is {rest}, and the manifests say {user}")
