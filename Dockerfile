@@ -1,21 +1,27 @@
 # The server as a container image: one static program, the containerd shim, and nothing else.
 #   docker build -t sterna .                                    this machine's CPU family
-#   docker buildx build --platform linux/amd64,linux/arm64 .    both, each built on its own (emulated) platform
+#   docker buildx build --platform linux/amd64,linux/arm64 .    both; the builder's own machine compiles for either
 # One program has the kernels of every instruction set and chooses at start, so there are no images per CPU.
 # A model comes in a layer of its own: `sterna image` writes such images without Docker, and smaller steps than this file.
-FROM docker.io/library/rust:1.95-slim-bookworm AS build
+# The builder's machine, whatever the image's: nothing is compiled under emulation.
+FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.95-slim-bookworm AS build
 RUN apt-get update \
  && apt-get install -y --no-install-recommends gcc libc6-dev libseccomp-dev pkg-config protobuf-compiler \
  && rm -rf /var/lib/apt/lists/* \
  && rustup target add wasm32-wasip2
 WORKDIR /src
+# What compiling for another machine takes besides; nothing where the image is for the builder's own.
+ARG TARGETARCH
+COPY scripts/apt.sh scripts/cross.sh scripts/
+RUN ARCH=$TARGETARCH scripts/cross.sh
 COPY . .
 # `--build-arg PROFILE=ci` builds sooner, with assertions: to try a change.
 ARG PROFILE=release
 # The caches stay with the builder: a change to the source does not compile wasmtime again.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    scripts/static.sh "$PROFILE" && scripts/shim.sh "$PROFILE" && cp target/static-bin/* /
+    export ARCH=$TARGETARCH \
+ && sterna=$(scripts/static.sh "$PROFILE") && shim=$(scripts/shim.sh "$PROFILE") && cp "$sterna" "$shim" /
 
 FROM scratch
 # The shim is for k8s/shim, which installs both on nodes.

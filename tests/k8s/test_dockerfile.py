@@ -1,7 +1,10 @@
 """The Dockerfile, without Docker: each name in it leads somewhere. docs/pods.md says how it was built."""
 
+import fnmatch
 import re
+import subprocess
 import tomllib
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -47,6 +50,7 @@ def test_every_name_leads_somewhere():
         ("scripts/static.sh", "scripts/statics.sh", "statics.sh, which is no program"),
         ("/containerd-shim-sterna-v1 /", "/containerd-shim-sterna-v2 /", "v2, which stage build does not make"),
         ("ARG PROFILE=release", "", "$PROFILE, which no ARG"),
+        ("ARG TARGETARCH", "", "$TARGETARCH, which no ARG"),
         ("USER 65532:65532", "USER 0:0", "the manifests say 65532"),
         ("USER 65532:65532", "", "no USER"),
         ('ENTRYPOINT ["/sterna"]', 'ENTRYPOINT ["/serve"]', "/serve is not in the last stage"),
@@ -63,11 +67,34 @@ def test_what_git_ignores_is_not_sent_to_the_builder():
     assert ignored | {".git"} <= set(patterns(".dockerignore"))
 
 
-def test_nothing_that_is_compiled_is_kept_from_the_builder():
-    kept = [name for name in patterns(".dockerignore") if "*" not in name and name != "target"]
+def is_sent(path, ignored):
+    """Whether a file is in the build context: a pattern takes a path, or a folder above it."""
+    ways = [pattern for line in ignored for pattern in ({line, line[3:]} if line.startswith("**/") else {line})]
+    above = [path, *map(str, PurePosixPath(path).parents)]
+    return not any(fnmatch.fnmatch(name, way) for name in above for way in ways)
+
+
+def test_a_file_is_sent_unless_a_pattern_takes_it():
+    ignored = ["target", "**/*.log", "**/.venv", "docs"]
+    for path in ["a", "a/target/b", "scripts/docs.sh", "host/src/log.rs"]:
+        assert is_sent(path, ignored), path
+    for path in ["target/a/b", "a.log", "a/b.log", ".venv/a", "a/.venv/b", "docs/a"]:
+        assert not is_sent(path, ignored), path
+
+
+def test_all_files_of_the_build_are_sent_to_the_builder():
     manifest = tomllib.loads((overlays.ROOT / "Cargo.toml").read_text())
-    for folder in [*manifest["workspace"]["members"], "wit", "scripts"]:
-        assert folder.split("/")[0] not in kept, folder
+    read = ["Cargo.toml", "Cargo.lock", "spin.toml", "wit", "scripts", *manifest["workspace"]["members"]]
+    listed = subprocess.run(["git", "ls-files", "-z", "--", *read], cwd=overlays.ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip(f"git does not list the files: {listed.stderr}")
+    files = listed.stdout.rstrip("\0").split("\0")
+    assert len(files) > 300, "the list is not the repository's"
+    assert [file for file in files if not is_sent(file, patterns(".dockerignore"))] == []
+
+
+def test_nothing_that_is_compiled_in_is_kept_from_the_builder():
+    kept = [name for name in patterns(".dockerignore") if "*" not in name and name != "target"]
     for source in [*overlays.ROOT.glob("host/**/*.rs"), *overlays.ROOT.glob("component/**/*.rs"), *overlays.ROOT.glob("kernels/**/*.rs")]:
         for path in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', source.read_text()):
             target = (source.parent / path).resolve().relative_to(overlays.ROOT)
