@@ -41,8 +41,6 @@ CASES = {
     "reader-300": {"image": "reader-300", **READER},
     "reader-900": {"image": "reader-900", **READER},
 }
-# What a request says to a pod that is to be active: a sentence of 14 tokens so many times, and the tokens of the answer.
-ACTIVE = {"demo": (14, 32), "300": (36, 16), "900": (36, 16)}
 # As in k8s/: the limit of a pod with a small model, and with a large one.
 MEMORY_LIMIT = {"demo": 1 << 30, "300": 4 << 30, "900": 4 << 30}
 # How long pods are watched while nobody asks them anything.
@@ -148,12 +146,12 @@ def density(machine, name, count):
 
 
 def fill_small_nodes(options, cases):
-    """Each case idle and active, each on a node of its own that starts empty."""
+    """Each case with each number of positions, each on a node of its own that starts empty."""
     result = []
     for name in cases:
         case = CASES[name]
         size = case["image"].rsplit("-", 1)[1]
-        for sentences, tokens in [(0, 0), ACTIVE[size]]:
+        for positions in options.positions:
             small = SmallNode((options.node_mib - options.reserved_mib) << 20)
             try:
                 with tempfile.TemporaryDirectory(prefix="sterna-pods-", dir="/var/tmp") as base:
@@ -162,7 +160,7 @@ def fill_small_nodes(options, cases):
                         memory.evict(machine.base / "root", machine.programs)
                         limit = {"cpu_shares": 1024, "memory_limit_in_bytes": MEMORY_LIMIT[size]}
                         once = lambda: start_only(machine, case, limit)  # noqa: E731
-                        result.append(fill(machine, name, once, case["port"], sentences, tokens, options.most))
+                        result.append(fill(machine, name, once, case["port"], positions, options.most))
             finally:
                 small.remove()
     return result
@@ -191,10 +189,13 @@ def main():
     parser.add_argument("--fill", action="store_true", help="how many pods a small node holds")
     parser.add_argument("--node-mib", type=int, default=4096, help="memory of that node")
     parser.add_argument("--reserved-mib", type=int, default=1024, help="of it, for the system and the kubelet")
+    parser.add_argument("--positions", type=int, action="append", metavar="N",
+                        help="that pods fill with an answer before the next is started; 0 is idle [default: 0, then 256]")
     parser.add_argument("--most", type=int, default=400, help="pods that are enough")
     parser.add_argument("--peer", nargs=5, action="append", default=[], metavar=("NAME", "IMAGE.tar", "PORT", "PATH", "COMMAND"))
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
+    options.positions = options.positions or [0, 256]
     # As Ctrl-C: what was started goes too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("pods: told to stop"))
     if reason := node.reason_to_skip():

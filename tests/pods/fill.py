@@ -9,15 +9,28 @@ import http_client
 # A kubelet begins to evict pods when less than this is available (its default `memory.available`).
 EVICTION_BYTES = 100 << 20
 ANSWER_S = 600
+# Tokens of the answer that makes a pod active; the prompt has the rest of the positions.
+ANSWER_TOKENS = 32
 
 
 def ask(pod, port, sentences, tokens):
-    """One answer to so many sentences; the positions it filled."""
+    """One answer to so many sentences; its usage, in tokens."""
     body = http_client.completion(" ".join([http_client.LILY] * sentences), tokens, stream=False)
     request = http_client.post_request("/v1/completions", body)
     status, text = http_client.exchange(pod["ip"], port, request, ANSWER_S)
     assert status == 200, f"{status}: {text}"
-    return json.loads(text)["usage"]["total_tokens"]
+    return json.loads(text)["usage"]
+
+
+def sentences_for(positions, pod, port):
+    """How many sentences of prompt fill so many positions with the answer, at most; models count their tokens differently."""
+    one, two = (ask(pod, port, sentences, 1)["prompt_tokens"] for sentences in (1, 2))
+    return max(1, 1 + (positions - ANSWER_TOKENS - one) // (two - one))
+
+
+def pods_beside_the_model(file_bytes):
+    """How many pods there were when what they share began to leave the page cache; `file_bytes` after each pod."""
+    return max((n for n, size in enumerate(file_bytes, 1) if size >= 0.95 * max(file_bytes[:n])), default=0)
 
 
 def full(small):
@@ -35,43 +48,46 @@ def said(machine):
     return "; its log: " + log.read_text()[-2000:] if log and log.exists() else ""
 
 
-def fill(machine, name, start, port, sentences, tokens, most):
-    """Start up to `most` pods with `start()`; with sentences each answers before the next is started. What was found."""
-    small, pods, positions, reason, first = machine.small, [], 0, None, None
+def fill(machine, name, start, port, positions, most):
+    """Start up to `most` pods with `start()`; with positions each fills them before the next is started. What was found."""
+    small, pods, files, sentences, filled, reason, first = machine.small, [], [], 0, 0, None, None
     while len(pods) < most and reason is None:
         try:
             pod = start()
-            if sentences:
-                positions = ask(pod, port, sentences, tokens)
+            if positions:
+                sentences = sentences or sentences_for(positions, pod, port)
+                filled = ask(pod, port, sentences, ANSWER_TOKENS)["total_tokens"]
             reason = full(small)
         except (OSError, AssertionError, grpc.RpcError) as error:
             reason = full(small) or f"a pod did not start or answer: {error}{said(machine)}"
         if reason is None:
             pods.append(pod)
+            files.append(small.file_bytes())
             first = first or small.working_set_bytes()
     fit = len(pods)
     last = small.working_set_bytes()
     # The one that was too many goes, so that what is said to fit is what runs.
     for extra in [pod for pod in machine.pods.values() if all(pod is not kept for kept in pods)]:
         machine.remove(extra)
-    failures = at_once(pods, port) if sentences else []
+    failures = at_once(pods, port) if positions else []
     result = {
         "case": name,
         "pods": fit,
-        "positions": positions,
+        "positions": filled,
         "each_kib": (last - first) / max(1, fit - 1) / 1024 if fit else None,
         "first_kib": first and first / 1024,
-        "file_kib": small.file_bytes() / 1024,
+        "file_kib": files[-1] / 1024 if files else 0,
+        "beside_the_model": pods_beside_the_model(files),
         "why_no_more": reason or f"not tried: {most} are enough",
         "failures_at_once": failures,
         "oom_kills": small.oom_kills(),
     }
-    state = f"after {positions} tokens each" if sentences else "idle"
+    state = f"after {filled} tokens each" if positions else "idle"
     print(f"{fit} pods of {name} fit, {state}; no more since: {result['why_no_more']}")
     if fit:
         print(f"  working set: {result['first_kib']:.0f} KiB with the first, {result['each_kib']:.0f} KiB for each further one; "
-              f"page cache {result['file_kib']:.0f} KiB")
-    if sentences:
+              f"page cache {result['file_kib']:.0f} KiB, at its largest up to pod {result['beside_the_model']}")
+    if positions:
         print(f"  all asked at once: {fit - len(failures)} of {fit} answered, {result['oom_kills']} killed{failures[:1] or ''}")
     return result
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 import bench
+import fill
 import http_client
 import memory
 import node
@@ -133,3 +134,15 @@ def test_what_cannot_be_served_says_so_in_the_pods_log(machine):
     assert machine.wait_exit(pod) == 1
     assert "absent.gguf" in pod["log"].read_text()
     machine.remove(pod)
+
+
+def test_positions_are_filled_with_sentences_of_any_tokenizer(monkeypatch):
+    monkeypatch.setattr(fill, "ask", lambda pod, port, sentences, tokens: {"prompt_tokens": 1 + 14 * sentences})
+    assert fill.sentences_for(256, None, 80) == 15  # 1 + 15 * 14 + 32 = 243
+    assert fill.sentences_for(10, None, 80) == 1
+
+
+def test_the_page_cache_is_that_of_the_model_until_it_shrinks():
+    assert fill.pods_beside_the_model([]) == 0
+    assert fill.pods_beside_the_model([500, 900, 905, 890, 700, 300]) == 4
+    assert fill.pods_beside_the_model([10, 10, 10]) == 3
