@@ -4,7 +4,7 @@
 #   pods.sh time [--runs 20] [--cold] [CASE ...]
 #           [--peer NAME IMAGE.tar PORT PATH COMMAND]   another server beside them; PATH says 200 when it is ready
 #   pods.sh density N [CASE ...]    N pods at a time: what each holds for itself, and its CPU time while idle
-#   pods.sh fill [--node-mib 4096] [--positions 256] [--most 400] [CASE ...]   how many pods such a node holds, idle and active
+#   pods.sh fill [--node-mib 4096] [--positions 256] [--most 400] [--minutes 60] [CASE ...]   how many pods such a node holds, idle and active
 #   pods.sh images                  make the images only
 # `--sizes` before the word also makes images of 300 and 900 MB (random weights; some minutes and 6 GB of disk).
 # $PROFILE is the cargo profile, release unless set. Needs root; says why it skips where root or cgroups do not allow it.

@@ -160,7 +160,7 @@ def fill_small_nodes(options, cases):
                         memory.evict(machine.base / "root", machine.programs)
                         limit = {"cpu_shares": 1024, "memory_limit_in_bytes": MEMORY_LIMIT[size]}
                         once = lambda: start_only(machine, case, limit)  # noqa: E731
-                        result.append(fill(machine, name, once, case["port"], positions, options.most))
+                        result.append(fill(machine, name, once, case["port"], positions, options.most, options.minutes))
             finally:
                 small.remove()
     return result
@@ -192,6 +192,7 @@ def main():
     parser.add_argument("--positions", type=int, action="append", metavar="N",
                         help="that pods fill with an answer before the next is started; 0 is idle [default: 0, then 256]")
     parser.add_argument("--most", type=int, default=400, help="pods that are enough")
+    parser.add_argument("--minutes", type=float, default=60, help="after which no more are started")
     parser.add_argument("--peer", nargs=5, action="append", default=[], metavar=("NAME", "IMAGE.tar", "PORT", "PATH", "COMMAND"))
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()

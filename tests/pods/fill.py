@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import time
 
 import grpc
 import http_client
@@ -48,10 +49,11 @@ def said(machine):
     return "; its log: " + log.read_text()[-2000:] if log and log.exists() else ""
 
 
-def fill(machine, name, start, port, positions, most):
+def fill(machine, name, start, port, positions, most, minutes):
     """Start up to `most` pods with `start()`; with positions each fills them before the next is started. What was found."""
+    end = time.monotonic() + 60 * minutes
     small, pods, files, sentences, filled, reason, first = machine.small, [], [], 0, 0, None, None
-    while len(pods) < most and reason is None:
+    while len(pods) < most and reason is None and time.monotonic() < end:
         try:
             pod = start()
             if positions:
@@ -78,7 +80,7 @@ def fill(machine, name, start, port, positions, most):
         "first_kib": first and first / 1024,
         "file_kib": files[-1] / 1024 if files else 0,
         "beside_the_model": pods_beside_the_model(files),
-        "why_no_more": reason or f"not tried: {most} are enough",
+        "why_no_more": reason or "more were not tried",
         "failures_at_once": failures,
         "oom_kills": small.oom_kills(),
     }

@@ -115,6 +115,8 @@ class Node:
                 stdout=log,
                 stderr=log,
                 preexec_fn=self.small and self.small.enter,
+                # What ends this whole group (Ctrl-C, timeout) leaves it: it is what the pods are removed by.
+                start_new_session=True,
             )
         self.runtime = Runtime(self.socket)
         try:
