@@ -127,11 +127,11 @@ fn tile<const N: usize>(
     ahead: usize,
 ) {
     let mut rows = [Row::new(blocks[0]), Row::new(blocks[1])];
-    for i in 0..R {
-        rows[i].read::<0>(0);
-        rows[i].join::<0>(0);
-        rows[i].scale_even(0);
-        rows[i].scale_odd();
+    for row in &mut rows {
+        row.read::<0>(0);
+        row.join::<0>(0);
+        row.scale_even(0);
+        row.scale_odd();
     }
     let mut acc = [[_mm512_setzero_si512(); N]; R];
     // What each row of the next chunk needs done is spread over this one's multiplications. Tokens are literals: a loop over them is

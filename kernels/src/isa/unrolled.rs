@@ -11,7 +11,7 @@ macro_rules! unrolled {
         unrolled!(@each $i, $limit, $body, 0 1 2 3 4 5 6 7)
     };
     (@each $i:ident, $limit:expr, $body:block, $($number:literal)*) => {
-        $({
+        $(#[allow(clippy::out_of_bounds_indexing, reason = "not where the number is below the limit")] {
             const $i: usize = $number;
             if $i < $limit {
                 $body
