@@ -309,31 +309,55 @@ mod tests {
     /// A head of one row, less than a matrix.
     const HEAD: usize = 4096;
 
-    /// The layers of one pass: what `begin` said, and how many matrices were read from copies.
-    fn layers(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
+    /// The layers of one pass: what `begin` said, and where each matrix was read.
+    fn read(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, Vec<*const u8>) {
         // Less than any model of that size takes.
         std::thread::sleep(std::time::Duration::from_micros(200));
         let finished = copies.begin();
-        let mut copied = 0;
-        for packed in weights {
+        let places = weights.iter().map(|packed| {
             let [w] = copies.ternary([matrix(packed)]);
-            match w.layout() {
-                TernaryLayout::I2S => assert!(w.packed() == packed),
-                TernaryLayout::T5 => assert!(unpack_trits5(Isa::detect(), w) == *packed),
-            }
             assert_eq!(w.scale(), 0.5);
-            copied += usize::from(w.packed().as_ptr() != packed.as_ptr());
+            w.packed().as_ptr()
+        });
+        (finished, places.collect())
+    }
+
+    /// How many matrices were read from copies, all of which are right. Looked at when the pass is over, whose share of copying follows from
+    /// its time.
+    fn copied(copies: &Copies, weights: &[Vec<u8>], places: &[*const u8]) -> usize {
+        let mut copied = 0;
+        for (packed, place) in weights.iter().zip(places) {
+            if *place == packed.as_ptr() {
+                continue;
+            }
+            let (bytes, layout) = copies.get(packed).expect("it was read");
+            assert_eq!(bytes.as_ptr(), *place);
+            match layout {
+                None => assert!(bytes == packed),
+                Some(layout) => {
+                    let w = Ternary::with_layout(layout, ROWS, COLS, bytes, 0.5).unwrap();
+                    assert!(unpack_trits5(Isa::detect(), w) == *packed);
+                }
+            }
+            copied += 1;
         }
-        (finished, copied)
+        copied
+    }
+
+    /// A part of a prompt: the layers alone.
+    fn layers(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
+        let (finished, places) = read(copies, weights);
+        (finished, copied(copies, weights, &places))
     }
 
     /// One pass over all weights; of a head there is as much as the first matrix has bytes for.
     fn pass(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
-        let (finished, copied) = layers(copies, weights);
+        let (finished, places) = read(copies, weights);
         let bytes = &weights[0][..HEAD];
         let head = copies.dense(Dense::new(DenseType::F32, 1, HEAD / 4, bytes).unwrap());
         assert!(head.bytes() == bytes);
         let head_is_copied = head.bytes().as_ptr() != bytes.as_ptr();
+        let copied = copied(copies, weights, &places);
         (finished, copied + usize::from(head_is_copied))
     }
 
@@ -358,7 +382,8 @@ mod tests {
         let mut before = 0;
         let finished = (0..MOST_PASSES).find_map(|_| {
             let (finished, copied) = pass(&mut copies, &weights);
-            assert!((before..=before + 4).contains(&copied), "not all at once");
+            // A small head comes with the matrix before it.
+            assert!((before..=before + 2).contains(&copied), "few at a time");
             before = copied;
             finished
         });
