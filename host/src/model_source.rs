@@ -116,6 +116,9 @@ impl ModelArgs {
         }
         let (isa, mut optimisations) = (self.isa()?, self.optimisations()?);
         let mut model = self.load(assets)?;
+        for warning in &model.warnings {
+            tracing::warn!("the model {}: {warning}", model.id);
+        }
         model.pack_owned(optimisations, isa, self.threads());
         let model = Arc::new(model);
         warn_of_slow_layout(&model, isa);

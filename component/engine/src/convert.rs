@@ -99,6 +99,7 @@ pub fn save(
         tokenizer: model.tokenizer.clone(),
         template: model.template.clone(),
         defaults: model.defaults,
+        warnings: model.warnings.clone(),
         general: vec![("general.name".into(), model.id.clone())],
         source: Box::new(model.weights.clone()),
     };
@@ -146,7 +147,7 @@ fn write(
     let file = std::fs::File::create(&partial.path).map_err(failed)?;
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = GgufWriter::new(out, &metadata, &tensors).map_err(failed)?;
-    let (mut done, mut notes) = (0, Vec::new());
+    let (mut done, mut notes) = (0, model.warnings.clone());
     for (step, tensor) in steps.iter().zip(&tensors) {
         progress(done, total);
         match &step.kind {

@@ -294,6 +294,8 @@ pub struct Model {
     pub template: ChatTemplate,
     /// Sampling a request takes where it says nothing.
     pub defaults: SamplingDefaults,
+    /// What its files say that could not be taken as it is, a sentence each: for the operator's log.
+    pub warnings: Vec<String>,
 }
 
 impl Model {

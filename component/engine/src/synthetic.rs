@@ -141,6 +141,7 @@ pub fn from_config(
         tokenizer,
         template,
         defaults,
+        warnings: Vec::new(),
     })
 }
 

@@ -229,6 +229,7 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         weights,
         tokenizer: tiny.tokenizer.clone(),
         template: tiny.template.clone(),
+        warnings: Vec::new(),
         defaults: SamplingDefaults::default(),
     };
     let shape = Shape {

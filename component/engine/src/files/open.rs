@@ -32,6 +32,8 @@ pub(crate) struct OpenModel {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: ChatTemplate,
     pub(crate) defaults: SamplingDefaults,
+    /// As [`Model::warnings`].
+    pub(crate) warnings: Vec<String>,
     /// `general.*` texts of a GGUF (name, licence, author), or what a Hugging Face directory says of them.
     pub(crate) general: Vec<(String, String)>,
     pub(crate) source: Box<dyn WeightSource>,
@@ -48,6 +50,7 @@ impl OpenModel {
             tokenizer: self.tokenizer,
             template: self.template,
             defaults: self.defaults,
+            warnings: self.warnings,
         })
     }
 }
@@ -132,6 +135,7 @@ fn open_gguf(
         tokenizer,
         template,
         defaults,
+        warnings: Vec::new(),
         general,
         source: Box::new(source),
     })
@@ -198,6 +202,7 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         tokenizer,
         template,
         defaults,
+        warnings: Vec::new(),
         general,
         source: Box::new(source),
     })
