@@ -174,6 +174,20 @@ impl From<wit::Message> for engine::Message {
         engine::Message {
             role: message.role,
             content: message.content,
+            name: message.name,
+            reasoning_content: message.reasoning_content,
+            tool_call_id: message.tool_call_id,
+            tool_calls: message.tool_calls.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<wit::ToolCall> for engine::ToolCall {
+    fn from(call: wit::ToolCall) -> Self {
+        engine::ToolCall {
+            id: call.id,
+            name: call.name,
+            arguments: call.arguments,
         }
     }
 }
@@ -197,6 +211,10 @@ impl From<wit::Request> for engine::Request {
             prompt: request.prompt.into(),
             max_tokens: request.max_tokens,
             stop: request.stop,
+            stop_tokens: request.stop_tokens,
+            include_stop: request.include_stop,
+            min_tokens: request.min_tokens,
+            ignore_eos: request.ignore_eos,
             sampling: engine::Sampling {
                 temperature: sampling.temperature,
                 top_k: sampling.top_k,

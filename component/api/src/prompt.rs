@@ -62,6 +62,10 @@ fn message(message: Object<'_>) -> Result<Message, ApiError> {
     Ok(Message {
         role: role.to_owned(),
         content: content(&message)?,
+        name: None,
+        reasoning_content: None,
+        tool_call_id: None,
+        tool_calls: Vec::new(),
     })
 }
 

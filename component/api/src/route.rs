@@ -202,6 +202,10 @@ async fn complete<E: Engine>(
         prompt,
         max_tokens: params.max_tokens,
         stop: params.stop,
+        stop_tokens: Vec::new(),
+        include_stop: false,
+        min_tokens: 0,
+        ignore_eos: false,
         sampling: Sampling {
             seed: Some(seed),
             ..params.sampling

@@ -6,13 +6,44 @@
 
 use crate::error::EngineError;
 
+/// A call of a function that an assistant's turn asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ToolCall {
+    /// The name by which a `tool` turn answers it; may be empty.
+    pub id: String,
+    /// The function.
+    pub name: String,
+    /// Its arguments: the text of a JSON object, as the model wrote it.
+    pub arguments: String,
+}
+
 /// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`; the chat template decides what it accepts.
     pub role: String,
-    /// The turn's text.
+    /// The turn's text; empty where it has none.
     pub content: String,
+    /// Who speaks, or which function answers.
+    pub name: Option<String>,
+    /// What the assistant thought before its text.
+    pub reasoning_content: Option<String>,
+    /// Of a `tool` turn: the call it answers.
+    pub tool_call_id: Option<String>,
+    /// Calls of functions.
+    pub tool_calls: Vec<ToolCall>,
+}
+
+impl Message {
+    /// A turn that is only text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Message {
+            role: role.into(),
+            content: content.into(),
+            ..Message::default()
+        }
+    }
 }
 
 /// What to continue.
@@ -49,6 +80,14 @@ pub struct Request {
     pub max_tokens: Option<u32>,
     /// The completion ends before the first of these texts.
     pub stop: Vec<String>,
+    /// Token ids that end the completion, as an end-of-sequence token does.
+    pub stop_tokens: Vec<u32>,
+    /// The stop text, or the text of the token in `stop_tokens`, is part of the completion.
+    pub include_stop: bool,
+    /// Tokens to generate at least: before them nothing ends the completion.
+    pub min_tokens: u32,
+    /// No end-of-sequence token is ever chosen, save those in `stop_tokens`.
+    pub ignore_eos: bool,
     /// How tokens are chosen.
     pub sampling: Sampling,
 }
@@ -60,6 +99,10 @@ impl Request {
             prompt,
             max_tokens: None,
             stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            include_stop: false,
+            min_tokens: 0,
+            ignore_eos: false,
             sampling: Sampling::default(),
         }
     }

@@ -11,6 +11,7 @@
 //! 5. min-p drops what is less likely than that share of the most likely.
 //! 6. One number of the generator, times the sum of what is left, is walked off in order of id.
 //!
+//! Tokens that are banned are out after step 1. `top_p` 0 keeps the most likely token, as temperature 0 does.
 //! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so that the
 //! choice is the same on every instruction set. The vocabulary is never sorted as a whole.
 
@@ -93,6 +94,19 @@ impl Sampler {
     /// # Errors
     /// `NotFinite` where a logit is a NaN or an infinity.
     pub fn sample(&mut self, isa: Isa, logits: &mut [f32]) -> Result<u32, NotFinite> {
+        self.sample_without(isa, logits, &[])
+    }
+
+    /// As [`Self::sample`], but none of the tokens `banned`, unless there are no others.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn sample_without(
+        &mut self,
+        isa: Isa,
+        logits: &mut [f32],
+        banned: &[u32],
+    ) -> Result<u32, NotFinite> {
         // Two passes, because the first has no branch and so runs in vectors.
         if logits
             .iter()
@@ -105,7 +119,12 @@ impl Sampler {
             return Err(NotFinite { token });
         }
         self.penalise(logits);
-        let token = if self.params.temperature == 0.0 {
+        for &token in banned {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f32::MIN;
+            }
+        }
+        let token = if self.params.temperature == 0.0 || self.params.top_p == 0.0 {
             argmax(logits)
         } else {
             self.draw(isa, logits)

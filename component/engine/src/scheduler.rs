@@ -6,6 +6,7 @@
 //! prompts may also take in drafted tokens (`speculation`), and then bring a sequence several tokens.
 
 pub mod admit;
+pub mod ending;
 mod lookup;
 mod sequence;
 mod share;

@@ -5,6 +5,7 @@
 //! on fuel: it can neither loop for ever nor fill the memory.
 
 mod clock;
+mod message;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
@@ -88,6 +89,15 @@ impl ChatTemplate {
     /// `InvalidRequest` for the field `messages`: there are none, the template refuses them
     /// (`raise_exception`), they are too long, or there is no template. `Internal` where the template itself fails.
     pub fn render(&self, messages: &[Message]) -> Result<String, EngineError> {
+        self.render_texts(messages, &str::to_owned)
+    }
+
+    /// As [`Self::render`], with each text that users or a model wrote as `text` makes it.
+    fn render_texts(
+        &self,
+        messages: &[Message],
+        text: &dyn Fn(&str) -> String,
+    ) -> Result<String, EngineError> {
         let invalid = |message: String| EngineError::InvalidRequest {
             field: "messages".into(),
             message,
@@ -101,7 +111,7 @@ impl ChatTemplate {
             return Err(invalid("there are none".into()));
         }
         let context = context! {
-            messages => messages.iter().map(value_of).collect::<Vec<_>>(),
+            messages => messages.iter().map(|turn| message::value(turn, text)).collect::<Vec<_>>(),
             bos_token => self.bos_text.as_str(),
             eos_token => self.eos_text.as_str(),
             add_generation_prompt => true,
@@ -130,20 +140,9 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<u32>, EngineError> {
-        let guard = |message: &Message| Message {
-            role: tokenizer.guard(&message.role),
-            content: tokenizer.guard(&message.content),
-        };
-        let guarded: Vec<Message> = messages.iter().map(guard).collect();
-        tokenizer.encode_guarded(&self.render(&guarded)?)
+        let guarded = self.render_texts(messages, &|text| tokenizer.guard(text))?;
+        tokenizer.encode_guarded(&guarded)
     }
-}
-
-fn value_of(message: &Message) -> Value {
-    Value::from_pairs([
-        ("role", message.role.as_str()),
-        ("content", message.content.as_str()),
-    ])
 }
 
 /// What a template said through `raise_exception`.

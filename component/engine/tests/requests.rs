@@ -49,7 +49,7 @@ fn each_field_out_of_range_is_named() {
         };
         assert_eq!(blamed(request), "sampling.temperature", "{bad:?}");
     }
-    assert_eq!(sampling(|s| s.top_p = Some(0.0)), "sampling.top-p");
+    assert_eq!(sampling(|s| s.top_p = Some(-0.01)), "sampling.top-p");
     assert_eq!(sampling(|s| s.top_p = Some(1.01)), "sampling.top-p");
     assert_eq!(sampling(|s| s.top_p = Some(f32::NAN)), "sampling.top-p");
     assert_eq!(sampling(|s| s.min_p = Some(-0.1)), "sampling.min-p");
@@ -79,6 +79,10 @@ fn each_field_out_of_range_is_named() {
     assert_eq!(with(|r| r.max_tokens = Some(0)), "max-tokens");
     assert_eq!(with(|r| r.stop = vec!["x".into(); 17]), "stop");
     assert_eq!(with(|r| r.stop = vec!["x".into(), String::new()]), "stop");
+    assert_eq!(with(|r| r.stop_tokens = vec![1; 65]), "stop-tokens");
+    assert_eq!(with(|r| r.stop_tokens = vec![1, 512]), "stop-tokens");
+    let more_than_most = |r: &mut Request| (r.max_tokens, r.min_tokens) = (Some(4), 5);
+    assert_eq!(with(more_than_most), "min-tokens");
     assert_eq!(with(|r| r.prompt = Prompt::Tokens(vec![])), "prompt");
     assert_eq!(with(|r| r.prompt = Prompt::Tokens(vec![1, 512])), "prompt");
     assert_eq!(with(|r| r.prompt = Prompt::Messages(vec![])), "messages");
@@ -100,6 +104,10 @@ fn the_edges_of_the_ranges_are_allowed() {
         prompt: prompt(),
         max_tokens: Some(u32::MAX),
         stop: vec!["never in here".into(); 16],
+        stop_tokens: vec![511; 64],
+        include_stop: true,
+        min_tokens: u32::MAX,
+        ignore_eos: true,
         sampling,
     };
     let mut engine = engine(&TINY, |options| options.max_context = Some(12));

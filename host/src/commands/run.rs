@@ -89,10 +89,7 @@ impl Args {
                 .context("cannot read the prompt from stdin")?;
         }
         let prompt = if self.chat || self.system.is_some() {
-            let message = |role: &str, content: String| Message {
-                role: role.into(),
-                content,
-            };
+            let message = |role: &str, content: String| Message::new(role, content);
             let system = self.system.clone().map(|text| message("system", text));
             Prompt::Messages(
                 system

@@ -3,7 +3,9 @@
 
 use sterna_engine::engine::{EngineStats, ModelInfo};
 use sterna_engine::error::EngineError;
-use sterna_engine::request::{Event, Finish, FinishReason, Message, Prompt, Request, Usage};
+use sterna_engine::request::{
+    Event, Finish, FinishReason, Message, Prompt, Request, ToolCall, Usage,
+};
 
 use crate::bindings::baked::exports::sterna::inference::engine as wit;
 use crate::bindings::baked::exports::sterna::inference::scheduler;
@@ -15,6 +17,10 @@ pub(super) fn request(request: Request, model: &str) -> wit::Request {
         prompt: prompt(request.prompt),
         max_tokens: request.max_tokens,
         stop: request.stop,
+        stop_tokens: request.stop_tokens,
+        include_stop: request.include_stop,
+        min_tokens: request.min_tokens,
+        ignore_eos: request.ignore_eos,
         sampling: wit::Sampling {
             temperature: sampling.temperature,
             top_k: sampling.top_k,
@@ -42,6 +48,18 @@ pub(super) fn message(message: Message) -> wit::Message {
     wit::Message {
         role: message.role,
         content: message.content,
+        name: message.name,
+        reasoning_content: message.reasoning_content,
+        tool_call_id: message.tool_call_id,
+        tool_calls: message.tool_calls.into_iter().map(tool_call).collect(),
+    }
+}
+
+fn tool_call(call: ToolCall) -> wit::ToolCall {
+    wit::ToolCall {
+        id: call.id,
+        name: call.name,
+        arguments: call.arguments,
     }
 }
 

@@ -19,10 +19,7 @@ pub fn exercise(model: Model) {
     if let Ok(ids) = model.tokenize(text, true) {
         model.detokenize(&ids);
     }
-    let message = sterna_engine::request::Message {
-        role: "user".into(),
-        content: text.into(),
-    };
+    let message = sterna_engine::request::Message::new("user", text);
     let _ = model.encode_messages(std::slice::from_ref(&message));
     let mut options = EngineOptions::new(Isa::detect());
     options.threads = 1;

@@ -11,13 +11,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(template) = ChatTemplate::new(Some(&source), "<s>", "</s>") else {
         return;
     };
-    let user = Message {
-        role: role.into_owned(),
-        content: content.into_owned(),
-    };
-    let answer = Message {
-        role: "assistant".into(),
-        content: "Yes.".into(),
-    };
+    let user = Message::new(role, content);
+    let answer = Message::new("assistant", "Yes.");
     let _ = template.render(&[user.clone(), answer, user]);
 });

@@ -38,6 +38,10 @@ fn a_chat_is_answered_whole() {
     let turn = Message {
         role: "user".into(),
         content: "Hello".into(),
+        name: None,
+        reasoning_content: None,
+        tool_call_id: None,
+        tool_calls: Vec::new(),
     };
     assert_eq!(asked[0].prompt, Prompt::Messages(vec![turn]));
 }

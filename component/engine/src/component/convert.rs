@@ -10,6 +10,10 @@ pub(super) fn request(request: wit::Request) -> request::Request {
         prompt: prompt(request.prompt),
         max_tokens: request.max_tokens,
         stop: request.stop,
+        stop_tokens: request.stop_tokens,
+        include_stop: request.include_stop,
+        min_tokens: request.min_tokens,
+        ignore_eos: request.ignore_eos,
         sampling: sampling(&request.sampling),
     }
 }
@@ -51,6 +55,18 @@ pub(super) fn message(message: wit::Message) -> request::Message {
     request::Message {
         role: message.role,
         content: message.content,
+        name: message.name,
+        reasoning_content: message.reasoning_content,
+        tool_call_id: message.tool_call_id,
+        tool_calls: message.tool_calls.into_iter().map(tool_call).collect(),
+    }
+}
+
+fn tool_call(call: wit::ToolCall) -> request::ToolCall {
+    request::ToolCall {
+        id: call.id,
+        name: call.name,
+        arguments: call.arguments,
     }
 }
 

@@ -248,3 +248,57 @@ fn the_largest_is_the_first_of_equals_wherever_it_lies() {
     }
     assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), 0);
 }
+
+#[test]
+fn top_p_zero_is_greedy_whatever_the_temperature() {
+    let params = Params {
+        temperature: 2.0,
+        top_p: 0.0,
+        ..PLAIN
+    };
+    for seed in 0..20 {
+        let logits = random_logits(seed, 300);
+        assert_eq!(
+            sample(Params { seed, ..params }, &logits),
+            sample(Params::GREEDY, &logits)
+        );
+    }
+}
+
+#[test]
+fn banned_tokens_are_never_chosen() {
+    let logits = [1.0, 9.0, 3.0, 8.0];
+    let without = |params: Params, banned: &[u32]| {
+        Sampler::new(params, &[])
+            .sample_without(Isa::SCALAR, &mut logits.to_vec(), banned)
+            .unwrap()
+    };
+    assert_eq!(without(Params::GREEDY, &[1]), 3);
+    assert_eq!(without(Params::GREEDY, &[1, 3, 77]), 2);
+    for seed in 0..200 {
+        for params in [
+            Params { seed, ..PLAIN },
+            Params {
+                seed,
+                top_k: 2,
+                ..PLAIN
+            },
+            Params {
+                seed,
+                temperature: f32::MIN_POSITIVE,
+                ..PLAIN
+            },
+            Params {
+                seed,
+                min_p: 0.5,
+                top_p: 0.9,
+                repetition_penalty: 2.0,
+                ..PLAIN
+            },
+        ] {
+            assert!([0, 2].contains(&without(params, &[1, 3])), "{params:?}");
+        }
+    }
+    // Where nothing is left, something is chosen all the same.
+    assert!(without(PLAIN, &[0, 1, 2, 3]) < 4);
+}

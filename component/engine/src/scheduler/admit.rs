@@ -7,9 +7,12 @@ use crate::model::Model;
 use crate::request::{Prompt, Request, Sampling};
 use crate::sampler::{Params, fresh_seed};
 use crate::scheduler::Speculation;
+use crate::scheduler::ending::Ending;
 
 /// Stop texts of a request at most.
 const MAX_STOPS: usize = 16;
+/// Token ids at which a completion may end, at most.
+const MAX_STOP_TOKENS: usize = 64;
 
 /// What an engine can hold.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +83,8 @@ pub struct Admitted {
     pub max_new: usize,
     /// Stop texts, none empty.
     pub stop: Vec<String>,
+    /// Which tokens end it.
+    pub ending: Ending,
     /// How tokens are chosen.
     pub sampling: Params,
 }
@@ -101,6 +106,10 @@ pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitte
         prompt,
         max_tokens,
         stop,
+        stop_tokens,
+        include_stop,
+        min_tokens,
+        ignore_eos,
         sampling,
     } = request;
     let sampling = params(model, &sampling)?;
@@ -116,6 +125,15 @@ pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitte
     if stop.iter().any(String::is_empty) {
         return Err(invalid("stop", "has an empty text; leave it out"));
     }
+    let mut ending = ending(model, stop_tokens, ignore_eos)?;
+    ending.include_stop = include_stop;
+    ending.min_new = usize::try_from(min_tokens).unwrap_or(usize::MAX);
+    if let Some(max) = max_tokens.filter(|&max| max < min_tokens) {
+        return Err(invalid(
+            "min-tokens",
+            format!("is {min_tokens}, must be at most max_tokens, which is {max}"),
+        ));
+    }
     let tokens = prompt_tokens(model, prompt)?;
     if tokens.len() >= limits.context {
         return Err(EngineError::ContextOverflow {
@@ -129,8 +147,30 @@ pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitte
         tokens,
         max_new,
         stop,
+        ending,
         sampling,
     })
+}
+
+/// Which tokens end a completion, before any are asked for.
+fn ending(model: &Model, stop_tokens: Vec<u32>, ignore_eos: bool) -> Result<Ending, EngineError> {
+    if stop_tokens.len() > MAX_STOP_TOKENS {
+        let message = format!(
+            "has {} ids, at most {MAX_STOP_TOKENS} are allowed",
+            stop_tokens.len()
+        );
+        return Err(invalid("stop-tokens", message));
+    }
+    let vocab_size = model.config.vocab_size;
+    if let Some(token) = stop_tokens.iter().find(|&&id| id as usize >= vocab_size) {
+        let message = format!("has token {token}, ids must be below {vocab_size}");
+        return Err(invalid("stop-tokens", message));
+    }
+    Ok(Ending::new(
+        &model.config.eos_tokens,
+        stop_tokens,
+        ignore_eos,
+    ))
 }
 
 /// A prompt's token ids: not empty, all in the vocabulary.
@@ -188,8 +228,8 @@ fn params(model: &Model, sampling: &Sampling) -> Result<Params, EngineError> {
             "top-p",
             sampling.top_p.or(defaults.top_p),
             1.0,
-            |value| value > 0.0 && value <= 1.0,
-            "above 0 and at most 1",
+            |value| (0.0..=1.0).contains(&value),
+            "0 to 1",
         )?,
         min_p: number(
             "min-p",

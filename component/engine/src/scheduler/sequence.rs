@@ -5,6 +5,7 @@ use std::time::Instant;
 use sterna_kernels::Isa;
 
 use super::Admitted;
+use super::ending::{End, Ending};
 use super::lookup::Lookup;
 use super::speculation::{MAX_DRAFT, Trust};
 use crate::engine::clamp_u32;
@@ -12,7 +13,7 @@ use crate::error::EngineError;
 use crate::model::Model;
 use crate::request::{Event, Finish, FinishReason, GenerationId, Usage};
 use crate::sampler::Sampler;
-use crate::tokenizer::{StopMatcher, TextStream};
+use crate::tokenizer::{StopMatcher, StopStep, TextStream};
 
 /// What a generation is, knows and has done.
 pub(super) struct Sequence {
@@ -28,6 +29,7 @@ pub(super) struct Sequence {
     fed: usize,
     max_new: usize,
     sampler: Sampler,
+    ending: Ending,
     text: TextStream,
     stop: StopMatcher,
     /// Where drafts come from, what comes next by them, and how often they were right.
@@ -47,7 +49,8 @@ impl Sequence {
             max_new: admitted.max_new,
             sampler: Sampler::new(admitted.sampling, &admitted.tokens),
             text: TextStream::new(),
-            stop: StopMatcher::new(&admitted.stop),
+            stop: StopMatcher::new(&admitted.stop).including(admitted.ending.include_stop),
+            ending: admitted.ending,
             tokens: admitted.tokens,
             lookup: Lookup::default(),
             draft: Vec::new(),
@@ -125,25 +128,26 @@ impl Sequence {
     ) -> Result<Event, EngineError> {
         let token = self
             .sampler
-            .sample(isa, logits)
+            .sample_without(isa, logits, self.ending.banned(self.generated()))
             .map_err(|error| EngineError::Internal(error.to_string()))?;
         self.tokens.push(token);
-        let is_eos = model.config.eos_tokens.contains(&token);
+        let end = self.ending.of(token);
         let is_full = self.generated() == self.max_new;
         let mut text = String::new();
         let mut stopped = false;
-        // An end-of-sequence token has no text of its own.
-        if !is_eos {
-            let step = self.stop.push(&self.text.push(&model.tokenizer, token));
+        if end != Some(End::Silent) {
+            let piece = self.text.push(&model.tokenizer, token);
+            let step = self.stop_in(piece);
             (text, stopped) = (step.text, step.stopped);
         }
-        if (is_eos || is_full) && !stopped {
-            let step = self.stop.push(&self.text.finish());
+        if (end.is_some() || is_full) && !stopped {
+            let rest = self.text.finish();
+            let step = self.stop_in(rest);
             stopped = step.stopped;
             text += &step.text;
             text += &self.stop.finish();
         }
-        let reason = if is_eos || stopped {
+        let reason = if end.is_some() || stopped {
             Some(FinishReason::Stop)
         } else {
             is_full.then_some(FinishReason::Length)
@@ -157,6 +161,17 @@ impl Sequence {
             tokens: vec![token],
             finish,
         })
+    }
+
+    /// The newest token's text, as far as it can be shown: nothing stops it before the fewest tokens are there.
+    fn stop_in(&mut self, piece: String) -> StopStep {
+        if self.generated() <= self.ending.min_new {
+            return StopStep {
+                text: piece,
+                stopped: false,
+            };
+        }
+        self.stop.push(&piece)
     }
 
     fn usage(&self) -> Usage {

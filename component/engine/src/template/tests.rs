@@ -5,10 +5,7 @@ use super::*;
 fn messages(turns: &[(&str, &str)]) -> Vec<Message> {
     turns
         .iter()
-        .map(|(role, content)| Message {
-            role: (*role).into(),
-            content: (*content).into(),
-        })
+        .map(|(role, content)| Message::new(*role, *content))
         .collect()
 }
 

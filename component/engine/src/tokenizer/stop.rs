@@ -1,14 +1,16 @@
 //! Stop texts in a stream: nothing that may belong to one is shown before it is known.
 
 /// Looks for stop texts in text that comes in pieces. The stop text that is complete first ends the
-/// text before its first character; of several complete at the same character, the longest. How the text is cut into
-/// pieces changes nothing.
+/// text before its first character, or after its last; of several complete at the same character, the longest. How the
+/// text is cut into pieces changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct StopMatcher {
     stops: Vec<Stop>,
     /// The end of the text so far, where a stop text may have begun.
     held: String,
     stopped: bool,
+    /// The stop text is shown too.
+    including: bool,
 }
 
 /// What one piece of text led to.
@@ -75,7 +77,14 @@ impl StopMatcher {
             stops,
             held: String::new(),
             stopped: false,
+            including: false,
         }
+    }
+
+    /// The same, which shows the stop text too where `including`.
+    #[must_use]
+    pub fn including(self, including: bool) -> Self {
+        StopMatcher { including, ..self }
     }
 
     /// Take the next piece of text. After a stop text was found, nothing is shown any more.
@@ -97,7 +106,8 @@ impl StopMatcher {
             if let Some(length) = complete {
                 self.stopped = true;
                 let mut text = std::mem::take(&mut self.held);
-                text.truncate(before + at + 1 - length);
+                let shown = if self.including { length } else { 0 };
+                text.truncate(before + at + 1 - length + shown);
                 return StopStep {
                     text,
                     stopped: true,
@@ -184,6 +194,14 @@ mod tests {
         assert_eq!(matcher.push("D, and more"), step("", true));
         assert_eq!(matcher.push("more"), step("", true));
         assert_eq!(matcher.finish(), "");
+    }
+
+    #[test]
+    fn the_stop_text_is_shown_where_it_is_part_of_the_answer() {
+        let mut matcher = StopMatcher::new(&["END".into()]).including(true);
+        assert_eq!(matcher.push("the EN").text, "the ");
+        let step = matcher.push("D, and more");
+        assert_eq!((step.text.as_str(), step.stopped), ("END", true));
     }
 
     #[test]

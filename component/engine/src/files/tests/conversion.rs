@@ -236,10 +236,8 @@ fn the_demo_model_loads() {
         (model.config.vocab_size, model.config.context_length),
         (4096, 512)
     );
-    let messages = ["One day", "a dog"].map(|content| crate::request::Message {
-        role: "user".into(),
-        content: content.into(),
-    });
+    let messages =
+        ["One day", "a dog"].map(|content| crate::request::Message::new("user", content));
     assert_eq!(
         model.apply_template(&messages).unwrap(),
         "<|begin_of_text|>One day\n\na dog"
