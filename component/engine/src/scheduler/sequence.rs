@@ -133,20 +133,29 @@ impl Sequence {
         self.tokens.push(token);
         let end = self.ending.of(token);
         let is_full = self.generated() == self.max_new;
-        let mut text = String::new();
-        let mut stopped = false;
-        if end != Some(End::Silent) {
-            let piece = self.text.push(&model.tokenizer, token);
-            let step = self.stop_in(piece);
-            (text, stopped) = (step.text, step.stopped);
+        let tokenizer = &model.tokenizer;
+        let mut shown = StopStep::default();
+        // An end-of-sequence token has no text of its own, whatever its type.
+        let is_silent = end == Some(End::Silent);
+        if is_silent || tokenizer.is_special(token) {
+            if is_silent {
+                let rest = self.text.finish();
+                shown.then(self.stop_in(rest));
+            }
+            if self.may_stop() {
+                let name = tokenizer.token_bytes(token).unwrap_or_default();
+                shown.then(self.stop.push_hidden(&String::from_utf8_lossy(name)));
+            }
+        } else {
+            let piece = self.text.push(tokenizer, token);
+            shown.then(self.stop_in(piece));
         }
-        if (end.is_some() || is_full) && !stopped {
+        if end.is_some() || is_full {
             let rest = self.text.finish();
-            let step = self.stop_in(rest);
-            stopped = step.stopped;
-            text += &step.text;
-            text += &self.stop.finish();
+            shown.then(self.stop_in(rest));
+            shown.text += &self.stop.finish();
         }
+        let StopStep { text, stopped } = shown;
         let reason = if end.is_some() || stopped {
             Some(FinishReason::Stop)
         } else {
@@ -163,9 +172,14 @@ impl Sequence {
         })
     }
 
+    /// Whether enough tokens are there for a stop text to end it.
+    fn may_stop(&self) -> bool {
+        self.generated() > self.ending.min_new
+    }
+
     /// The newest token's text, as far as it can be shown: nothing stops it before the fewest tokens are there.
     fn stop_in(&mut self, piece: String) -> StopStep {
-        if self.generated() <= self.ending.min_new {
+        if !self.may_stop() {
             return StopStep {
                 text: piece,
                 stopped: false,

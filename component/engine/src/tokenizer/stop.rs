@@ -1,13 +1,20 @@
 //! Stop texts in a stream: nothing that may belong to one is shown before it is known.
 
+use std::ops::Range;
+
 /// Looks for stop texts in text that comes in pieces. The stop text that is complete first ends the
 /// text before its first character, or after its last; of several complete at the same character, the longest. How the
 /// text is cut into pieces changes nothing.
+///
+/// Some of the text may be hidden: the names of special tokens, which are never shown. A stop text
+/// may hold such names whole, but never begins or ends inside one.
 #[derive(Clone, Debug, Default)]
 pub struct StopMatcher {
     stops: Vec<Stop>,
     /// The end of the text so far, where a stop text may have begun.
     held: String,
+    /// The parts of `held` that are hidden, in order.
+    hidden: Vec<Range<usize>>,
     stopped: bool,
     /// The stop text is shown too.
     including: bool,
@@ -20,6 +27,14 @@ pub struct StopStep {
     pub text: String,
     /// A stop text was found; `text` is the last.
     pub stopped: bool,
+}
+
+impl StopStep {
+    /// Add what the next piece of the same text led to.
+    pub fn then(&mut self, next: StopStep) {
+        self.text += &next.text;
+        self.stopped = next.stopped;
+    }
 }
 
 /// One stop text, searched by Knuth, Morris and Pratt's method.
@@ -49,7 +64,12 @@ impl Stop {
     /// Take the next byte; true if the stop text is complete.
     fn advance(&mut self, byte: u8) -> bool {
         self.matched = extend(&self.text, &self.border, self.matched, byte);
-        self.matched == self.text.len()
+        let complete = self.matched == self.text.len();
+        if complete {
+            // It may begin again inside of itself.
+            self.matched = self.border[self.matched - 1];
+        }
+        complete
     }
 }
 
@@ -65,6 +85,13 @@ fn extend(text: &[u8], border: &[usize], mut matched: usize, byte: u8) -> usize 
     }
 }
 
+/// Whether `at` lies between two bytes of one hidden part.
+fn is_inside(hidden: &[Range<usize>], at: usize) -> bool {
+    hidden
+        .iter()
+        .any(|hidden| hidden.start < at && at < hidden.end)
+}
+
 impl StopMatcher {
     /// A matcher at the beginning of a text. Empty stop texts are ignored.
     pub fn new(stops: &[String]) -> Self {
@@ -76,6 +103,7 @@ impl StopMatcher {
         StopMatcher {
             stops,
             held: String::new(),
+            hidden: Vec::new(),
             stopped: false,
             including: false,
         }
@@ -85,6 +113,19 @@ impl StopMatcher {
     #[must_use]
     pub fn including(self, including: bool) -> Self {
         StopMatcher { including, ..self }
+    }
+
+    /// Take the name of a special token, which is searched and not shown.
+    pub fn push_hidden(&mut self, name: &str) -> StopStep {
+        if !self.stopped && !self.stops.is_empty() && !name.is_empty() {
+            let start = self.held.len();
+            self.hidden.push(start..start + name.len());
+            return self.push(name);
+        }
+        StopStep {
+            text: String::new(),
+            stopped: self.stopped,
+        }
     }
 
     /// Take the next piece of text. After a stop text was found, nothing is shown any more.
@@ -98,16 +139,22 @@ impl StopMatcher {
         self.held.push_str(piece);
         let before = self.held.len() - piece.len();
         for (at, byte) in piece.bytes().enumerate() {
+            let end = before + at + 1;
+            let hidden = &self.hidden;
             let complete = self
                 .stops
                 .iter_mut()
                 .filter_map(|stop| stop.advance(byte).then_some(stop.text.len()))
+                .filter(|length| !is_inside(hidden, end - length) && !is_inside(hidden, end))
                 .max();
             if let Some(length) = complete {
                 self.stopped = true;
-                let mut text = std::mem::take(&mut self.held);
-                let shown = if self.including { length } else { 0 };
-                text.truncate(before + at + 1 - length + shown);
+                let mut text = self.release(end - length);
+                if self.including {
+                    text += &self.held[..length];
+                }
+                self.held.clear();
+                self.hidden.clear();
                 return StopStep {
                     text,
                     stopped: true,
@@ -121,9 +168,8 @@ impl StopMatcher {
             .map(|stop| stop.matched)
             .max()
             .unwrap_or(0);
-        let held = self.held.split_off(self.held.len() - kept);
         StopStep {
-            text: std::mem::replace(&mut self.held, held),
+            text: self.release(self.held.len() - kept),
             stopped: false,
         }
     }
@@ -133,7 +179,30 @@ impl StopMatcher {
         for stop in &mut self.stops {
             stop.matched = 0;
         }
-        std::mem::take(&mut self.held)
+        self.release(self.held.len())
+    }
+
+    /// What can be shown of the first `end` bytes held back, which are held no longer. A hidden part that
+    /// ends after them stays whole, so that its bounds are known.
+    fn release(&mut self, end: usize) -> String {
+        let cut = self.hidden.iter().find(|hidden| hidden.end > end);
+        let end = cut.map_or(end, |hidden| hidden.start.min(end));
+        let rest = self.held.split_off(end);
+        let mut text = std::mem::replace(&mut self.held, rest);
+        if self.hidden.is_empty() {
+            return text;
+        }
+        let (gone, mut left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.hidden)
+            .into_iter()
+            .partition(|hidden| hidden.end <= end);
+        for hidden in gone.into_iter().rev() {
+            text.replace_range(hidden, "");
+        }
+        for hidden in &mut left {
+            *hidden = hidden.start - end..hidden.end - end;
+        }
+        self.hidden = left;
+        text
     }
 }
 
@@ -170,7 +239,59 @@ mod tests {
         (text, stopped)
     }
 
+    /// The definition with hidden pieces: as [`naive`] of the whole text, save that a stop text neither
+    /// begins nor ends inside a hidden piece, and that hidden pieces are not shown.
+    fn naive_hidden(stops: &[String], pieces: &[(String, bool)]) -> (String, bool) {
+        let (mut whole, mut shown) = (String::new(), Vec::new());
+        let mut inside = Vec::new();
+        for (piece, hidden) in pieces {
+            shown.extend(piece.bytes().map(|_| !hidden));
+            inside.extend((0..piece.len()).map(|at| *hidden && at > 0));
+            whole.push_str(piece);
+        }
+        inside.push(false);
+        let visible = |end: usize| {
+            let bytes = whole.bytes().zip(&shown).take(end);
+            let bytes = bytes.filter_map(|(byte, shown)| shown.then_some(byte));
+            String::from_utf8(bytes.collect()).unwrap()
+        };
+        for end in (1..=whole.len()).filter(|&end| !inside[end]) {
+            let ending = stops
+                .iter()
+                .map(String::len)
+                .zip(stops)
+                .filter(|(length, stop)| {
+                    *length > 0
+                        && whole.as_bytes()[..end].ends_with(stop.as_bytes())
+                        && !inside[end - length]
+                });
+            if let Some((length, _)) = ending.max() {
+                return (visible(end - length), true);
+            }
+        }
+        (visible(whole.len()), false)
+    }
+
     proptest! {
+        #[test]
+        fn hidden_names_are_searched_and_not_shown(
+            stops in prop::collection::vec("[ab<é>]{0,4}", 0..5),
+            pieces in prop::collection::vec(("[ab<é>]{0,4}", any::<bool>()), 0..10),
+        ) {
+            let mut matcher = StopMatcher::new(&stops);
+            let (mut text, mut stopped) = (String::new(), false);
+            for (piece, hidden) in &pieces {
+                let step = if *hidden { matcher.push_hidden(piece) } else { matcher.push(piece) };
+                prop_assert!(!stopped || (step.stopped && step.text.is_empty()));
+                stopped = step.stopped;
+                text.push_str(&step.text);
+            }
+            if !stopped {
+                text.push_str(&matcher.finish());
+            }
+            prop_assert_eq!((text, stopped), naive_hidden(&stops, &pieces));
+        }
+
         #[test]
         fn equals_the_definition(
             stops in prop::collection::vec("[abéß😀]{0,4}", 0..5),
@@ -202,6 +323,33 @@ mod tests {
         assert_eq!(matcher.push("the EN").text, "the ");
         let step = matcher.push("D, and more");
         assert_eq!((step.text.as_str(), step.stopped), ("END", true));
+    }
+
+    #[test]
+    fn a_special_tokens_name_stops_whole_or_with_its_neighbours() {
+        let mut matcher = StopMatcher::new(&["<end>".into(), "\n<turn>user".into(), "nd".into()]);
+        assert_eq!(matcher.push("a nt\n").text, "a nt");
+        // Its last letters are no stop text, and the line's end may yet be shown.
+        assert!(!matcher.push_hidden("<turn>").stopped);
+        assert_eq!(matcher.push("u").text, "");
+        assert_eq!(matcher.push("p").text, "\nup");
+        assert!(!matcher.push_hidden("<round>").stopped);
+        assert_eq!(matcher.push("\n").text, "");
+        let mut again = matcher.clone();
+        let stopped = StopStep {
+            text: String::new(),
+            stopped: true,
+        };
+        again.push_hidden("<turn>");
+        assert_eq!(again.push("user"), stopped);
+        let step = matcher.push_hidden("<end>");
+        assert_eq!(
+            step,
+            StopStep {
+                text: "\n".into(),
+                stopped: true
+            }
+        );
     }
 
     #[test]
