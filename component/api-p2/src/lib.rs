@@ -5,7 +5,7 @@
 use std::io::Write;
 use sterna_api::{
     answer::Stamp,
-    engine::{Breath, Generation, Imported},
+    engine::{Breath, Engine, Imported},
     http::{Body, Head, Reply},
     now, route, settings,
 };
@@ -118,7 +118,7 @@ fn stamp() -> Stamp {
     }
 }
 
-fn send(reply: Reply<impl Generation>, response: ResponseOutparam) -> std::io::Result<()> {
+fn send(reply: Reply<impl Engine>, response: ResponseOutparam) -> std::io::Result<()> {
     let headers = Fields::new();
     let header = |name: &str, value: String| {
         // Names and values are constants and numbers; a host that forbids one of them does without it.

@@ -8,7 +8,7 @@ use std::io;
 use sterna_api::{
     answer::Stamp,
     body::Source,
-    engine::{Breath, Generation, Imported},
+    engine::{Breath, Engine, Imported},
     http::{Body, Head, Reply},
     route, settings,
 };
@@ -129,7 +129,7 @@ fn stamp() -> Stamp {
 }
 
 /// The response, whose body is written by a task of its own.
-fn send(reply: Reply<impl Generation + 'static>, rest: Incoming) -> Response {
+fn send(reply: Reply<impl Engine>, rest: Incoming) -> Response {
     let headers = Fields::new();
     let header = |name: &str, value: String| {
         // Names and values are constants and numbers; a host that forbids one of them does without it.

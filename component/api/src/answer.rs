@@ -1,8 +1,9 @@
 //! Completions as OpenAI writes them: whole, or in chunks.
 
 use crate::{
-    engine::{Finish, FinishReason, Usage},
+    engine::{FinishReason, Usage},
     http::to_json,
+    params::StreamUsage,
 };
 use serde::Serialize;
 
@@ -45,8 +46,17 @@ pub struct Answer {
     id: String,
     created: u64,
     model: String,
-    /// Chunks carry `"usage": null` then, and a last one the figures.
-    include_usage: bool,
+    /// Which chunks say what it cost.
+    usage: StreamUsage,
+}
+
+/// A choice that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// All of its text.
+    pub text: String,
+    /// Why it ended.
+    pub reason: FinishReason,
 }
 
 #[derive(Serialize)]
@@ -117,8 +127,8 @@ impl From<Usage> for UsageDocument {
 }
 
 impl Answer {
-    /// An answer by `model`; `include_usage` matters to chunks only.
-    pub fn new(kind: Kind, stamp: Stamp, model: String, include_usage: bool) -> Self {
+    /// An answer by `model`; `usage` matters to chunks only.
+    pub fn new(kind: Kind, stamp: Stamp, model: String, usage: StreamUsage) -> Self {
         let prefix = match kind {
             Kind::Chat => "chatcmpl",
             Kind::Text => "cmpl",
@@ -129,35 +139,44 @@ impl Answer {
             id,
             created: stamp.created,
             model,
-            include_usage,
+            usage,
         }
     }
 
-    /// The whole answer.
-    pub fn whole(&self, text: &str, finish: Finish) -> Vec<u8> {
+    /// The whole answer: its choices in order.
+    pub fn whole(&self, finished: &[Finished], usage: Usage) -> Vec<u8> {
+        let object = match self.kind {
+            Kind::Chat => "chat.completion",
+            Kind::Text => "text_completion",
+        };
+        let choices = (0..).zip(finished);
+        let choices: Vec<_> = choices
+            .map(|(index, one)| self.choice(index, one))
+            .collect();
+        self.document(object, &choices, Some(Some(usage.into())))
+    }
+
+    fn choice<'a>(&self, index: u32, finished: &'a Finished) -> Choice<'a> {
         let mut choice = Choice {
-            finish_reason: Some(reason(finish.reason)),
+            index,
+            finish_reason: Some(reason(finished.reason)),
             ..Choice::default()
         };
-        let object = match self.kind {
+        match self.kind {
             Kind::Chat => {
                 choice.message = Some(MessageDocument {
                     role: "assistant",
-                    content: text,
+                    content: &finished.text,
                     refusal: (),
                 });
-                "chat.completion"
             }
-            Kind::Text => {
-                choice.text = Some(text);
-                "text_completion"
-            }
-        };
-        self.document(object, &[choice], Some(Some(finish.usage.into())))
+            Kind::Text => choice.text = Some(&finished.text),
+        }
+        choice
     }
 
     /// The chunk that opens a chat and names the speaker; a completion has none.
-    pub fn opening_chunk(&self) -> Option<Vec<u8>> {
+    pub fn opening_chunk(&self, usage: Usage) -> Option<Vec<u8>> {
         let delta = Delta {
             role: Some("assistant"),
             content: Some(""),
@@ -166,30 +185,31 @@ impl Answer {
             delta: Some(delta),
             ..Choice::default()
         };
-        (self.kind == Kind::Chat).then(|| self.chunk(&[choice], None))
+        (self.kind == Kind::Chat).then(|| self.chunk(choice, usage))
     }
 
-    /// A piece of text.
-    pub fn text_chunk(&self, text: &str) -> Vec<u8> {
-        let choice = match self.kind {
-            Kind::Chat => Choice {
-                delta: Some(Delta {
+    /// A piece of a choice's text. `usage` is what all of them cost so far.
+    pub fn text_chunk(&self, index: u32, text: &str, usage: Usage) -> Vec<u8> {
+        let mut choice = Choice {
+            index,
+            ..Choice::default()
+        };
+        match self.kind {
+            Kind::Chat => {
+                choice.delta = Some(Delta {
                     role: None,
                     content: Some(text),
-                }),
-                ..Choice::default()
-            },
-            Kind::Text => Choice {
-                text: Some(text),
-                ..Choice::default()
-            },
-        };
-        self.chunk(&[choice], None)
+                });
+            }
+            Kind::Text => choice.text = Some(text),
+        }
+        self.chunk(choice, usage)
     }
 
-    /// Why the answer ended.
-    pub fn finish_chunk(&self, why: FinishReason) -> Vec<u8> {
+    /// Why a choice ended.
+    pub fn finish_chunk(&self, index: u32, why: FinishReason, usage: Usage) -> Vec<u8> {
         let mut choice = Choice {
+            index,
             finish_reason: Some(reason(why)),
             ..Choice::default()
         };
@@ -197,21 +217,29 @@ impl Answer {
             Kind::Chat => choice.delta = Some(Delta::default()),
             Kind::Text => choice.text = Some(""),
         }
-        self.chunk(&[choice], None)
+        self.chunk(choice, usage)
     }
 
     /// What the answer cost, if the client asked for it.
     pub fn usage_chunk(&self, usage: Usage) -> Option<Vec<u8>> {
-        self.include_usage
-            .then(|| self.chunk(&[], Some(usage.into())))
+        (self.usage != StreamUsage::Never)
+            .then(|| self.document(self.chunk_object(), &[], Some(Some(usage.into()))))
     }
 
-    fn chunk(&self, choices: &[Choice<'_>], usage: Option<UsageDocument>) -> Vec<u8> {
-        let object = match self.kind {
+    fn chunk(&self, choice: Choice<'_>, usage: Usage) -> Vec<u8> {
+        let usage = match self.usage {
+            StreamUsage::Never => None,
+            StreamUsage::AtTheEnd => Some(None),
+            StreamUsage::Always => Some(Some(usage.into())),
+        };
+        self.document(self.chunk_object(), &[choice], usage)
+    }
+
+    fn chunk_object(&self) -> &'static str {
+        match self.kind {
             Kind::Chat => "chat.completion.chunk",
             Kind::Text => "text_completion",
-        };
-        self.document(object, choices, self.include_usage.then_some(usage))
+        }
     }
 
     fn document(

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::io::{self, Read};
 
 /// How much a body may weigh; see [`weight`]. Enough for a prompt of half a million token ids.
-const WEIGHT_LIMIT: usize = 1 << 19;
+pub(crate) const WEIGHT_LIMIT: usize = 1 << 19;
 
 /// Where the bytes of a body come from.
 #[allow(
@@ -65,7 +65,7 @@ pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
 ///
 /// A text of 4 MiB can hold 600 000 objects of one field each, and an object takes 300 bytes whatever is in
 /// it: without this check one request could ask for 200 MB.
-fn weight(json: &[u8]) -> usize {
+pub(crate) fn weight(json: &[u8]) -> usize {
     let (mut weight, mut in_string, mut escaped) = (0, false, false);
     for &byte in json {
         if in_string {

@@ -22,11 +22,13 @@ use std::marker::PhantomData;
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
     ContextOverflow, Error, Event, Finish, FinishReason, InvalidRequest, Message, ModelInfo,
-    Prompt, Request, Sampling, Usage,
+    Prompt, Request, Sampling, ToolCall, Usage,
 };
 
 /// Something that holds models and answers requests.
-pub trait Engine {
+///
+/// A clone asks the same engine.
+pub trait Engine: Clone + 'static {
     /// A running generation.
     type Generation: Generation;
     /// The models that can be asked, the default one first.
@@ -62,6 +64,12 @@ impl<B> Imported<B> {
     }
 }
 
+impl<B> Clone for Imported<B> {
+    fn clone(&self) -> Self {
+        Imported(PhantomData)
+    }
+}
+
 /// What a host wants while the engine computes: a turn to send what was written, to serve others, to notice that the
 /// client is gone. How it gets one depends on the version of WASI.
 #[allow(
@@ -77,7 +85,7 @@ pub trait Breath {
 #[derive(Debug)]
 pub struct ImportedGeneration<B>(wit::Generation, PhantomData<B>);
 
-impl<B: Breath> Engine for Imported<B> {
+impl<B: Breath + 'static> Engine for Imported<B> {
     type Generation = ImportedGeneration<B>;
 
     fn models(&self) -> Vec<ModelInfo> {

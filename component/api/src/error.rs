@@ -2,7 +2,7 @@
 //!
 //! This is the one place that knows which status belongs to which fault, the engine's included.
 
-use crate::{answer::Kind, engine, http::Header, settings::InvalidSetting};
+use crate::{engine, http::Header, settings::InvalidSetting};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,6 +28,9 @@ pub struct ApiError {
 /// tokens on every server of the model; `completion_tokens` of them have been sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resume {
+    /// Where the request has several prompts: whose choice broke off. Those before it are complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
     /// The seed in use: the request's, or the one that was drawn for it.
     pub seed: u64,
     /// Tokens the stream has accounted for.
@@ -115,6 +118,20 @@ impl ApiError {
     pub fn missing(param: String) -> Self {
         let message = format!("Missing required parameter: '{param}'.");
         Self::field("missing_required_parameter", param, message)
+    }
+
+    /// A field of the body that nobody knows, in OpenAI's words.
+    pub fn unrecognized(name: &str) -> Self {
+        let name = shorten(name);
+        let message = format!("Unrecognized request argument supplied: {name}");
+        Self::field("unknown_parameter", name, message)
+    }
+
+    /// A field within the body's fields that nobody knows.
+    pub fn unknown_field(path: String) -> Self {
+        let path = shorten(&path);
+        let message = format!("Unknown parameter: '{path}'.");
+        Self::field("unknown_parameter", path, message)
     }
 
     /// A field that asks for something this server cannot do, and that would change the answer.
@@ -241,11 +258,11 @@ impl ApiError {
         )
     }
 
-    /// The engine's errors, one to one. `kind` says under which name the client sent the prompt.
-    pub fn from_engine(error: engine::Error, kind: Kind) -> Self {
+    /// The engine's errors, one to one. `prompt` is the field in which the client sent the prompt.
+    pub fn from_engine(error: engine::Error, prompt: &str) -> Self {
         match error {
             engine::Error::InvalidRequest(at) => {
-                let param = openai_field(&at.field, kind);
+                let param = openai_field(&at.field, prompt);
                 let message = format!(
                     "Invalid value for '{param}': {}.",
                     at.message.trim_end_matches('.')
@@ -254,7 +271,7 @@ impl ApiError {
             }
             engine::Error::ContextOverflow(at) => Self::field(
                 "context_length_exceeded",
-                kind.prompt_field().into(),
+                prompt.into(),
                 format!(
                     "This model's context has {} positions, but the request needs at least {} for its prompt \
                      and one token. Shorten the prompt.",
@@ -306,7 +323,10 @@ impl ApiError {
 
 /// A field of `wit/engine.wit`'s `request` under the name OpenAI's schema has for it: `sampling.top-p`
 /// is `top_p`, and the prompt of a chat is `messages`.
-fn openai_field(wit_field: &str, kind: Kind) -> String {
+fn openai_field(wit_field: &str, prompt: &str) -> String {
+    if wit_field == "stop-tokens" {
+        return "stop_token_ids".into();
+    }
     let field = wit_field
         .strip_prefix("sampling.")
         .unwrap_or(wit_field)
@@ -315,7 +335,7 @@ fn openai_field(wit_field: &str, kind: Kind) -> String {
         // `prompt.messages[3].role` names the list itself.
         Some(rest) if rest.starts_with(".messages") => rest[1..].to_owned(),
         Some(rest) if rest.is_empty() || rest.starts_with(['.', '[']) => {
-            format!("{}{rest}", kind.prompt_field())
+            format!("{prompt}{rest}")
         }
         _ => field,
     }
@@ -370,14 +390,14 @@ mod tests {
             (Error::Internal("NaN".into()), 500),
         ];
         for (error, status) in cases {
-            assert_eq!(ApiError::from_engine(error, Kind::Chat).status, status);
+            assert_eq!(ApiError::from_engine(error, "messages").status, status);
         }
     }
 
     #[test]
     fn retry_after_rounds_up_to_whole_seconds() {
         for (ms, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (u32::MAX, 4_294_968)] {
-            let error = ApiError::from_engine(Error::Overloaded(ms), Kind::Text);
+            let error = ApiError::from_engine(Error::Overloaded(ms), "prompt");
             assert_eq!(error.header, Some(Header::number("retry-after", seconds)));
         }
     }
@@ -387,6 +407,7 @@ mod tests {
         let names = [
             ("sampling.top-p", "top_p", "top_p"),
             ("max-tokens", "max_tokens", "max_tokens"),
+            ("stop-tokens", "stop_token_ids", "stop_token_ids"),
             ("prompt", "messages", "prompt"),
             (
                 "prompt.messages[3].role",
@@ -397,8 +418,8 @@ mod tests {
             ("prompter", "prompter", "prompter"),
         ];
         for (wit, chat, text) in names {
-            assert_eq!(openai_field(wit, Kind::Chat), chat);
-            assert_eq!(openai_field(wit, Kind::Text), text);
+            assert_eq!(openai_field(wit, "messages"), chat);
+            assert_eq!(openai_field(wit, "prompt"), text);
         }
     }
 

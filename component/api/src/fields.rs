@@ -49,6 +49,41 @@ impl<'a> Object<'a> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
+    /// All fields that are there, with their values.
+    pub fn present(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+        let fields = self.fields.iter().filter(|(_, value)| !value.is_null());
+        fields.map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The names of those of these fields that are there.
+    pub fn sent(&self, names: &[&'static str]) -> Vec<&'static str> {
+        let sent = |name: &&&str| self.get(name).is_some();
+        names.iter().filter(sent).copied().collect()
+    }
+
+    /// A value that goes by several names, under the last of them that was sent; `read` reads one of them.
+    ///
+    /// # Errors
+    /// Those of `read`; or two names have different values.
+    pub fn alias<T: PartialEq>(
+        &self,
+        names: &[&'static str],
+        read: impl Fn(&Self, &str) -> Result<Option<T>, ApiError>,
+    ) -> Result<Option<(T, &'static str)>, ApiError> {
+        let mut found: Option<(T, &'static str)> = None;
+        for name in self.sent(names) {
+            let Some(value) = read(self, name)? else {
+                continue;
+            };
+            if let Some((_, first)) = found.as_ref().filter(|(first, _)| *first != value) {
+                let why = format!("it differs from '{first}'; send one of them");
+                return Err(ApiError::invalid_value(self.path(name), &why));
+            }
+            found = Some((value, name));
+        }
+        Ok(found)
+    }
+
     /// A field that must be there.
     pub fn require(&self, name: &str) -> Result<&'a Value, ApiError> {
         self.get(name)

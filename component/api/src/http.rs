@@ -2,7 +2,7 @@
 //!
 //! A header value is a constant, a number or a checked setting, so that no text of a request can reach a header.
 
-use crate::{error::ApiError, stream::EventStream};
+use crate::{engine::Engine, error::ApiError, stream::EventStream};
 use serde::Serialize;
 
 /// What is known of a request before its body is read.
@@ -76,28 +76,26 @@ impl Header {
     }
 }
 
-/// What a request is answered with; `G` is the engine's generation.
-#[derive(Debug)]
-pub struct Reply<G> {
+/// What a request is answered with by the engine `E`.
+pub struct Reply<E: Engine> {
     /// The HTTP status.
     pub status: u16,
     /// All headers save those the transport adds.
     pub headers: Vec<Header>,
     /// The body.
-    pub body: Body<G>,
+    pub body: Body<E>,
 }
 
 /// A reply's body.
-#[derive(Debug)]
-pub enum Body<G> {
+pub enum Body<E: Engine> {
     /// Bytes that are known now.
     Whole(Vec<u8>),
     /// Server-sent events that appear as the engine works.
-    Events(EventStream<G>),
+    Events(EventStream<E>),
 }
 
-impl<G> Reply<G> {
-    fn new(status: u16, content_type: &'static str, body: Body<G>) -> Self {
+impl<E: Engine> Reply<E> {
+    fn new(status: u16, content_type: &'static str, body: Body<E>) -> Self {
         let mut reply = Self::bare(status, body);
         reply
             .headers
@@ -105,7 +103,7 @@ impl<G> Reply<G> {
         reply
     }
 
-    fn bare(status: u16, body: Body<G>) -> Self {
+    fn bare(status: u16, body: Body<E>) -> Self {
         Reply {
             status,
             headers: Vec::new(),
@@ -134,7 +132,7 @@ impl<G> Reply<G> {
     }
 
     /// A stream of server-sent events.
-    pub fn events(events: EventStream<G>) -> Self {
+    pub fn events(events: EventStream<E>) -> Self {
         let mut reply = Self::new(
             200,
             "text/event-stream; charset=utf-8",
@@ -179,7 +177,7 @@ impl<G> Reply<G> {
     }
 }
 
-impl<G> From<ApiError> for Reply<G> {
+impl<E: Engine> From<ApiError> for Reply<E> {
     fn from(error: ApiError) -> Self {
         let mut reply = Self::json(error.status, error.to_json());
         reply.headers.extend(error.header);

@@ -2,17 +2,19 @@
 //! for WASI 0.2 (`component/api-p2`) and one for WASI 0.3 (`component/api-p3`), which are the thin layers that touch WASI.
 //!
 //! The path of a request: the world outside -> `route.rs` (method and path) -> `auth.rs` (whose)
-//! -> `body.rs` (bytes, not too many) -> `fields.rs`, `params.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) ->
-//! `engine.rs` (the contract in `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault becomes
-//! an HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
+//! -> `completion.rs` -> `body.rs` (bytes, not too many) -> `known.rs` (which fields there are) -> `fields.rs`,
+//! `params.rs`, `messages.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) -> `choices.rs` (one generation
+//! for each prompt) -> `engine.rs` (the contract in `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault
+//! becomes an HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
 //!
 //! Where OpenAI's documentation leaves a choice:
 //!
 //! - A missing or empty `model` asks the default model, the first of `GET /v1/models`.
 //! - Without `max_tokens` a completion may fill the context; OpenAI's default of 16 is not used.
 //! - The text parts of one message are joined by a line break.
-//! - Unknown fields are ignored; those of OpenAI's schema that would change the answer and cannot be
-//!   honoured (`tools`, `logprobs`, ...) are refused by name.
+//! - Fields that would change the answer and cannot be honoured (`logprobs`, ...) are refused by name, and so are
+//!   unknown ones; those that other servers and clients are known for are in `known/table.rs` and `docs/api.md`.
+//! - The choices of a list of prompts are streamed one after the other.
 //! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused (415).
 //! - A body that is JSON but no object is 422; every other wrong body is 400.
 //! - Every response allows every origin (CORS), so that a page in a browser may call the API; the operator may narrow it.
@@ -24,10 +26,14 @@
 pub mod answer;
 pub mod auth;
 pub mod body;
+pub mod choices;
+pub mod completion;
 pub mod engine;
 pub mod error;
 pub mod fields;
 pub mod http;
+pub mod known;
+pub mod messages;
 pub mod models;
 pub mod page;
 pub mod params;

@@ -3,7 +3,10 @@
 //! `/` is the page for those who ask for HTML and a plain list of the routes for all others, so that `curl`
 //! needs no browser. The files are in `page/` as they are sent; there is no build step.
 
-use crate::http::{Head, Header, Reply};
+use crate::{
+    engine::Engine,
+    http::{Head, Header, Reply},
+};
 
 /// A file that is part of the page.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl File {
     }
 
     /// The file, or 304 where the client says that it has it.
-    pub fn reply<G>(&self, head: &Head) -> Reply<G> {
+    pub fn reply<E: Engine>(&self, head: &Head) -> Reply<E> {
         let tag = Header::entity_tag(self.tag);
         let mut reply = if is_known(head, &tag.value()) {
             Reply::not_modified()

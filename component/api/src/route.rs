@@ -1,18 +1,16 @@
 //! From a request's head and body to a reply.
 
 use crate::{
-    answer::{Answer, Kind, Stamp},
+    answer::{Kind, Stamp},
     auth,
-    body::{self, Source},
-    engine::{Engine, Error, Generation, Request, Sampling},
+    body::Source,
+    completion::complete,
+    engine::Engine,
     error::ApiError,
-    fields::Object,
     http::{Body, Head, Header, Reply},
     models,
     page::{self, File},
-    params, prompt,
     settings::Settings,
-    stream::{EventStream, unfinished},
 };
 use percent_encoding::percent_decode_str;
 
@@ -86,7 +84,7 @@ pub async fn handle<E: Engine>(
     head: &Head,
     body: &mut impl Source,
     stamp: Stamp,
-) -> Reply<E::Generation> {
+) -> Reply<E> {
     let mut reply = respond(engine, settings, head, body, stamp)
         .await
         .unwrap_or_else(Reply::from);
@@ -105,7 +103,7 @@ async fn respond<E: Engine>(
     head: &Head,
     body: &mut impl Source,
     stamp: Stamp,
-) -> Result<Reply<E::Generation>, ApiError> {
+) -> Result<Reply<E>, ApiError> {
     let path = head.path.split('?').next().unwrap_or_default();
     let route = Route::find(path).ok_or_else(|| not_here(path))?;
     // A browser sends its preflight without the key.
@@ -115,6 +113,13 @@ async fn respond<E: Engine>(
     match (head.method.as_str(), &route) {
         ("OPTIONS", _) => Ok(Reply::options(route.allow())),
         ("POST", &Route::Complete(kind)) => {
+            if head
+                .content_type
+                .as_deref()
+                .is_some_and(|declared| !is_json(declared))
+            {
+                return Err(ApiError::unsupported_media_type());
+            }
             complete(engine, settings, kind, head, body, stamp).await
         }
         ("GET" | "HEAD", Route::Index) => {
@@ -157,94 +162,6 @@ fn not_here(path: &str) -> ApiError {
         return ApiError::no_metrics();
     }
     ApiError::unknown_route(path)
-}
-
-async fn complete<E: Engine>(
-    engine: &E,
-    settings: &Settings,
-    kind: Kind,
-    head: &Head,
-    body: &mut impl Source,
-    stamp: Stamp,
-) -> Result<Reply<E::Generation>, ApiError> {
-    if head
-        .content_type
-        .as_deref()
-        .is_some_and(|declared| !is_json(declared))
-    {
-        return Err(ApiError::unsupported_media_type());
-    }
-    let body = body::parse(&body::read(body, head.content_length, settings.max_body_bytes).await?)?;
-    let body = Object::top(&body)?;
-    let params = params::parse(&body, settings)?;
-    let prompt = match kind {
-        Kind::Chat => prompt::chat(&body, settings.max_messages)?,
-        Kind::Text => prompt::text(&body)?,
-    };
-    let models = engine.models();
-    let unavailable = || ApiError::unavailable("no model is loaded");
-    let model = settings
-        .resolve(params.model.as_deref(), &models)
-        .ok_or_else(unavailable)?;
-    // The answer bears the name it was asked by, or the first of the list.
-    let named = params.model.or_else(|| {
-        settings
-            .listed(models)
-            .into_iter()
-            .next()
-            .map(|model| model.id)
-    });
-    // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits: JSON's numbers are
-    // doubles to many clients.
-    let seed = params.sampling.seed.unwrap_or((stamp.id >> 75) as u64);
-    let request = Request {
-        model,
-        prompt,
-        max_tokens: params.max_tokens,
-        stop: params.stop,
-        stop_tokens: Vec::new(),
-        include_stop: false,
-        min_tokens: 0,
-        ignore_eos: false,
-        sampling: Sampling {
-            seed: Some(seed),
-            ..params.sampling
-        },
-    };
-    let generation = engine
-        .generate(&request)
-        .map_err(|e| ApiError::from_engine(e, kind))?;
-    settings.check_prompt(generation.prompt_tokens(), kind.prompt_field())?;
-    let answer = Answer::new(
-        kind,
-        stamp,
-        named.unwrap_or(request.model),
-        params.include_usage,
-    );
-    if params.stream {
-        return Ok(Reply::events(EventStream::new(
-            kind, answer, seed, generation,
-        )));
-    }
-    let document = collect(generation, &answer)
-        .await
-        .map_err(|e| ApiError::from_engine(e, kind))?;
-    Ok(Reply::json(200, document.ok_or_else(unfinished)?))
-}
-
-/// The whole answer, once it is there; `None` if the generation ended without a reason.
-async fn collect(
-    mut generation: impl Generation,
-    answer: &Answer,
-) -> Result<Option<Vec<u8>>, Error> {
-    let mut text = String::new();
-    while let Some(event) = generation.next().await? {
-        text.push_str(&event.text);
-        if let Some(finish) = event.finish {
-            return Ok(Some(answer.whole(&text, finish)));
-        }
-    }
-    Ok(None)
 }
 
 /// `application/json`, with or without parameters, or one of its `+json` relatives.

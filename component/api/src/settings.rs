@@ -1,7 +1,7 @@
 //! What the operator has set: the types generated from `wit/config.wit`, and how settings meet a request.
 
 use crate::{
-    engine::{ModelInfo, bindings},
+    engine::{Engine, ModelInfo, bindings},
     error::ApiError,
     http::Reply,
 };
@@ -18,14 +18,6 @@ impl Settings {
             }
             (Some((tokens, _)), _) => Ok(Some(tokens)),
             (None, most) => Ok(self.default_max_tokens.or(most)),
-        }
-    }
-
-    /// Whether a prompt of this many tokens may be continued; `param` is the field it came in.
-    pub fn check_prompt(&self, tokens: u32, param: &str) -> Result<(), ApiError> {
-        match self.max_prompt_tokens {
-            Some(most) if tokens > most => Err(ApiError::prompt_too_long(param, tokens, most)),
-            _ => Ok(()),
         }
     }
 
@@ -58,7 +50,7 @@ impl Settings {
 
 /// The answer to every request while a setting cannot be used. The operator reads logs, and whoever tries the server
 /// its answers; both are told.
-pub fn misconfigured<G>(invalid: &InvalidSetting) -> Reply<G> {
+pub fn misconfigured<E: Engine>(invalid: &InvalidSetting) -> Reply<E> {
     let error = ApiError::misconfigured(invalid);
     eprintln!("{}", error.message);
     error.into()

@@ -1,104 +1,95 @@
-//! A generation as server-sent events, which are written and flushed one by one.
+//! An answer as server-sent events, which are written and flushed one by one.
 //!
-//! Dropping it drops the generation, which cancels it; that is how a client that went away stops the
+//! Dropping it drops its generations, which cancels them; that is how a client that went away stops the
 //! engine.
 
 use crate::{
-    answer::{Answer, Kind},
-    engine::{Event, Generation},
-    error::{ApiError, Resume},
+    answer::Answer,
+    choices::{Choices, Piece},
+    engine::Engine,
 };
 
 /// The server-sent events of one answer, as bytes to write.
-#[derive(Debug)]
-pub struct EventStream<G> {
-    kind: Kind,
+pub struct EventStream<E: Engine> {
     answer: Answer,
-    resume: Resume,
-    state: State<G>,
+    state: State<E>,
 }
 
-#[derive(Debug)]
-enum State<G> {
+enum State<E: Engine> {
     /// Nothing was sent yet.
-    Opening(G),
-    Running(G),
+    Opening(Choices<E>),
+    Running(Choices<E>),
     Ended,
 }
 
-impl<G: Generation> EventStream<G> {
-    /// The events of `generation`, which `answer` describes and which draws from `seed`.
-    pub fn new(kind: Kind, answer: Answer, seed: u64, generation: G) -> Self {
+impl<E: Engine> EventStream<E> {
+    /// The events of `choices`, which `answer` describes.
+    pub fn new(answer: Answer, choices: Choices<E>) -> Self {
         EventStream {
-            kind,
             answer,
-            resume: Resume {
-                seed,
-                ..Resume::default()
-            },
-            state: State::Opening(generation),
+            state: State::Opening(choices),
         }
     }
 
-    /// The bytes an engine event is sent as; empty where it has no text and is not the last.
-    fn render(&self, event: &Event) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if !event.text.is_empty() {
-            push_data(&mut bytes, &self.answer.text_chunk(&event.text));
-        }
-        if let Some(finish) = event.finish {
-            push_data(&mut bytes, &self.answer.finish_chunk(finish.reason));
-            if let Some(chunk) = self.answer.usage_chunk(finish.usage) {
-                push_data(&mut bytes, &chunk);
-            }
-            push_data(&mut bytes, b"[DONE]");
-        }
-        bytes
-    }
-}
-
-impl<G: Generation> EventStream<G> {
     /// Wait for the next bytes to send; `None` after the last.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        let mut generation = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Opening(generation) => {
-                if let Some(chunk) = self.answer.opening_chunk() {
+        let mut choices = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Opening(choices) => {
+                if let Some(chunk) = self.answer.opening_chunk(choices.usage()) {
                     push_data(&mut bytes, &chunk);
-                    self.state = State::Running(generation);
+                    self.state = State::Running(choices);
                     return Some(bytes);
                 }
-                generation
+                choices
             }
-            State::Running(generation) => generation,
+            State::Running(choices) => choices,
             State::Ended => return None,
         };
         while bytes.is_empty() {
-            let error = match generation.next().await {
-                Ok(Some(event)) => {
-                    self.resume.completion_tokens += event.tokens.len();
-                    self.resume.tokens.extend(&event.tokens);
-                    bytes = self.render(&event);
-                    if event.finish.is_some() {
+            match choices.next().await {
+                Ok(Some(piece)) => {
+                    let ended = self.render(&piece, &choices, &mut bytes);
+                    if ended {
                         return Some(bytes);
                     }
-                    continue;
                 }
-                Ok(None) => unfinished(),
-                Err(error) => ApiError::from_engine(error, self.kind),
-            };
-            // The status has been sent, so the fault goes where the next chunk would; no [DONE] follows.
-            push_data(&mut bytes, &error.to_event(&self.resume));
-            return Some(bytes);
+                Ok(None) => return None,
+                Err(error) => {
+                    // The status has been sent, so the fault goes where the next chunk would; no [DONE] follows.
+                    push_data(&mut bytes, &error.to_event(&choices.resume()));
+                    return Some(bytes);
+                }
+            }
         }
-        self.state = State::Running(generation);
+        self.state = State::Running(choices);
         Some(bytes)
     }
-}
 
-/// The engine broke its contract: it ended without saying why.
-pub fn unfinished() -> ApiError {
-    ApiError::internal("the generation ended without a reason")
+    /// Append what a piece is sent as: nothing where it has no text and is not the last of its choice. True after the
+    /// last of all.
+    fn render(&self, piece: &Piece, choices: &Choices<E>, bytes: &mut Vec<u8>) -> bool {
+        let (event, usage) = (&piece.event, choices.usage());
+        if !event.text.is_empty() {
+            push_data(
+                bytes,
+                &self.answer.text_chunk(piece.index, &event.text, usage),
+            );
+        }
+        let Some(finish) = event.finish else {
+            return false;
+        };
+        let chunk = self.answer.finish_chunk(piece.index, finish.reason, usage);
+        push_data(bytes, &chunk);
+        let ended = piece.index + 1 == choices.total();
+        if ended {
+            if let Some(chunk) = self.answer.usage_chunk(usage) {
+                push_data(bytes, &chunk);
+            }
+            push_data(bytes, b"[DONE]");
+        }
+        ended
+    }
 }
 
 /// One event. JSON as serde writes it is a single line, so one `data:` field holds it.
@@ -112,10 +103,12 @@ fn push_data(bytes: &mut Vec<u8>, data: &[u8]) {
 mod tests {
     use super::*;
     use crate::{
-        answer::Stamp,
-        engine::Error,
+        answer::{Kind, Stamp},
+        choices::Asked,
+        engine::{Error, Event, Prompt, Request, Sampling},
         now,
-        testing::{Script, all, end, text},
+        params::StreamUsage,
+        testing::{ScriptedEngine, all, end, settings, text},
     };
 
     const STAMP: Stamp = Stamp {
@@ -123,10 +116,49 @@ mod tests {
         created: 1_700_000_000,
     };
 
-    fn stream(kind: Kind, include_usage: bool, script: Vec<Result<Event, Error>>) -> Vec<String> {
-        let answer = Answer::new(kind, STAMP, "demo".into(), include_usage);
-        let items = EventStream::new(kind, answer, 7, Script::new(script));
-        all(items)
+    fn events(
+        engine: &ScriptedEngine,
+        kind: Kind,
+        usage: StreamUsage,
+        prompts: u32,
+    ) -> EventStream<ScriptedEngine> {
+        let template = Request {
+            model: "org/demo".into(),
+            prompt: Prompt::Tokens(Vec::new()),
+            max_tokens: None,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            include_stop: false,
+            min_tokens: 0,
+            ignore_eos: false,
+            sampling: Sampling {
+                temperature: None,
+                top_k: None,
+                top_p: None,
+                min_p: None,
+                repetition_penalty: None,
+                presence_penalty: None,
+                frequency_penalty: None,
+                seed: None,
+            },
+        };
+        let asked = Asked {
+            kind,
+            template,
+            prompts: (0..prompts).map(|i| Prompt::Tokens(vec![i])).collect(),
+            seed: 7,
+            same_seed: false,
+        };
+        let choices = Choices::start(engine.clone(), &settings(), 2, asked).unwrap();
+        EventStream::new(Answer::new(kind, STAMP, "demo".into(), usage), choices)
+    }
+
+    fn stream(kind: Kind, usage: StreamUsage, script: Vec<Result<Event, Error>>) -> Vec<String> {
+        texts(events(&ScriptedEngine::new(Ok(script)), kind, usage, 1))
+    }
+
+    fn texts(events: EventStream<ScriptedEngine>) -> Vec<String> {
+        all(events)
             .into_iter()
             .map(|bytes| String::from_utf8(bytes).unwrap())
             .collect()
@@ -160,7 +192,7 @@ mod tests {
         let kind = Kind::Chat;
         let sent = stream(
             kind,
-            false,
+            StreamUsage::Never,
             vec![text("Hi"), text(""), text(" \"you\"\n"), end("!")],
         );
         assert_eq!(
@@ -179,7 +211,7 @@ mod tests {
     #[test]
     fn a_completion_has_no_opening() {
         let kind = Kind::Text;
-        let sent = stream(kind, false, vec![text("a"), end("")]);
+        let sent = stream(kind, StreamUsage::Never, vec![text("a"), end("")]);
         assert_eq!(
             sent,
             [
@@ -191,7 +223,7 @@ mod tests {
 
     #[test]
     fn usage_comes_last_and_is_null_before() {
-        let sent = stream(Kind::Text, true, vec![text("a"), end("")]);
+        let sent = stream(Kind::Text, StreamUsage::AtTheEnd, vec![text("a"), end("")]);
         let null = r#""logprobs":null,"finish_reason":null}],"usage":null"#;
         assert_eq!(
             sent[0],
@@ -213,7 +245,7 @@ mod tests {
     fn a_fault_midway_is_told_with_what_a_resume_needs_and_ends_the_stream() {
         let sent = stream(
             Kind::Text,
-            true,
+            StreamUsage::AtTheEnd,
             vec![text("a"), Err(Error::Internal("NaN in layer 3".into()))],
         );
         let error = r#"{"error":{"message":"Internal error: NaN in layer 3.","type":"server_error","param":null,"code":"internal_error","resume":{"seed":7,"completion_tokens":1,"tokens":[1]}}}"#;
@@ -223,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_end_without_reason_is_a_fault() {
-        let sent = stream(Kind::Text, false, vec![text("a")]);
+        let sent = stream(Kind::Text, StreamUsage::Never, vec![text("a")]);
         assert!(
             sent[1].contains("without a reason") && !sent[1].contains("[DONE]"),
             "{}",
@@ -232,25 +264,114 @@ mod tests {
     }
 
     #[test]
-    fn dropping_the_stream_drops_the_generation() {
-        let script = Script::new(vec![text("a"), text("b"), end("")]);
-        let alive = script.alive();
-        let answer = Answer::new(Kind::Text, STAMP, "demo".into(), false);
-        let mut events = EventStream::new(Kind::Text, answer, 7, script);
+    fn usage_may_come_with_every_piece() {
+        let sent = stream(Kind::Text, StreamUsage::Always, vec![text("a"), end("")]);
+        let so_far = r#""usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4,"#;
+        assert!(sent[0].contains(so_far), "{}", sent[0]);
+        assert_eq!(
+            sent[1].matches(r#""completion_tokens":2"#).count(),
+            2,
+            "{}",
+            sent[1]
+        );
+    }
+
+    #[test]
+    fn choices_come_one_after_the_other_and_their_usage_is_summed() {
+        let kind = Kind::Text;
+        let engine = ScriptedEngine::new(Ok(vec![text("a"), end("b")]));
+        let sent = texts(events(&engine, kind, StreamUsage::AtTheEnd, 3)).concat();
+        let chunks: Vec<serde_json::Value> = sent
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+            .collect();
+        let told: Vec<(u64, String)> = chunks
+            .iter()
+            .filter_map(|chunk| chunk["choices"].get(0))
+            .map(|choice| {
+                (
+                    choice["index"].as_u64().unwrap(),
+                    choice["text"].as_str().unwrap().into(),
+                )
+            })
+            .collect();
+        let expected: Vec<(u64, String)> = (0..3)
+            .flat_map(|index| ["a", "b", ""].map(|text| (index, text.to_owned())))
+            .collect();
+        assert_eq!(told, expected);
+        assert_eq!(sent.matches("[DONE]").count(), 1);
+        let usage = &chunks.last().unwrap()["usage"];
+        assert_eq!(usage["prompt_tokens"], 9);
+        assert_eq!(usage["completion_tokens"], 6);
+        assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 3);
+        let seeds: Vec<_> = engine
+            .asked
+            .borrow()
+            .iter()
+            .map(|asked| asked.sampling.seed)
+            .collect();
+        assert_eq!(seeds, [Some(7), Some(8), Some(9)]);
+        assert_eq!(engine.alive(), 0);
+    }
+
+    #[test]
+    fn a_long_list_waits_for_places() {
+        let engine = ScriptedEngine::new(Ok(vec![text("a"), end("")]));
+        let mut events = events(&engine, Kind::Text, StreamUsage::Never, 5);
+        assert_eq!(engine.alive(), 2, "as many as the engine runs at a time");
+        let mut most = 0;
+        while now(events.next()).is_some() {
+            most = most.max(engine.alive());
+        }
+        assert_eq!((most, engine.asked.borrow().len()), (2, 5));
+        // With a place for one alone, the second is asked for again once the first has ended.
+        let engine = ScriptedEngine {
+            places: 1,
+            ..ScriptedEngine::new(Ok(vec![text("a"), end("")]))
+        };
+        let sent = texts(self::events(&engine, Kind::Text, StreamUsage::Never, 3)).concat();
+        assert_eq!(
+            sent.matches("finish_reason\":\"length").count(),
+            3,
+            "{sent}"
+        );
+    }
+
+    #[test]
+    fn a_fault_in_a_later_choice_names_it() {
+        let engine = ScriptedEngine::new(Ok(vec![text("a"), end("")]));
+        let mut events = events(&engine, Kind::Text, StreamUsage::Never, 3);
         now(events.next()).unwrap();
-        assert_eq!(alive.strong_count(), 1);
+        // The third is refused when the first has ended.
+        let mut broken = engine.clone();
+        broken.answer = Err(Error::Unavailable("draining".into()));
+        if let State::Running(choices) = &mut events.state {
+            choices.replace_engine(broken);
+        }
+        let sent = texts(events).concat();
+        assert!(
+            sent.contains("draining") && !sent.contains("[DONE]"),
+            "{sent}"
+        );
+        assert!(sent.contains(r#""resume":{"index":"#), "{sent}");
+    }
+
+    #[test]
+    fn dropping_the_stream_drops_the_generations() {
+        let engine = ScriptedEngine::new(Ok(vec![text("a"), text("b"), end("")]));
+        let mut events = events(&engine, Kind::Text, StreamUsage::Never, 2);
+        now(events.next()).unwrap();
+        assert_eq!(engine.alive(), 2);
         drop(events);
-        assert_eq!(alive.strong_count(), 0);
+        assert_eq!(engine.alive(), 0);
     }
 
     #[test]
     fn the_last_event_frees_the_generation_at_once() {
-        let script = Script::new(vec![end("")]);
-        let alive = script.alive();
-        let answer = Answer::new(Kind::Text, STAMP, "demo".into(), false);
-        let mut events = EventStream::new(Kind::Text, answer, 7, script);
+        let engine = ScriptedEngine::new(Ok(vec![end("")]));
+        let mut events = events(&engine, Kind::Text, StreamUsage::Never, 1);
         assert!(now(events.next()).is_some());
-        assert_eq!(alive.strong_count(), 0);
+        assert_eq!(engine.alive(), 0);
         assert!(now(events.next()).is_none());
     }
 }

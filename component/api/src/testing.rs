@@ -25,7 +25,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// Everything a stream sends.
-pub(crate) fn all<G: Generation>(mut events: EventStream<G>) -> Vec<Vec<u8>> {
+pub(crate) fn all<E: Engine>(mut events: EventStream<E>) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| now(events.next())).collect()
 }
 
@@ -88,10 +88,15 @@ impl Generation for Script {
 }
 
 /// An engine with one model, `org/demo`, that answers every request by the same script or error.
+#[derive(Clone, Debug)]
 pub(crate) struct ScriptedEngine {
     pub(crate) answer: Result<Vec<Result<Event, Error>>, Error>,
     pub(crate) models: Vec<ModelInfo>,
-    pub(crate) asked: RefCell<Vec<Request>>,
+    pub(crate) asked: Rc<RefCell<Vec<Request>>>,
+    /// Generations it has a place for; what exceeds it is refused as one too many.
+    pub(crate) places: usize,
+    /// One for each generation that was made.
+    pub(crate) made: Rc<RefCell<Vec<Weak<()>>>>,
 }
 
 impl ScriptedEngine {
@@ -110,8 +115,18 @@ impl ScriptedEngine {
         ScriptedEngine {
             answer,
             models: vec![demo],
-            asked: RefCell::default(),
+            asked: Rc::default(),
+            places: usize::MAX,
+            made: Rc::default(),
         }
+    }
+}
+
+impl ScriptedEngine {
+    /// Generations that exist.
+    pub(crate) fn alive(&self) -> usize {
+        let made = self.made.borrow();
+        made.iter().filter(|made| made.strong_count() > 0).count()
     }
 }
 
@@ -127,6 +142,11 @@ impl Engine for ScriptedEngine {
         if self.models.iter().all(|model| model.id != request.model) {
             return Err(Error::UnknownModel(request.model.clone()));
         }
-        self.answer.clone().map(Script::new)
+        if self.alive() >= self.places {
+            return Err(Error::Overloaded(1000));
+        }
+        let script = Script::new(self.answer.clone()?);
+        self.made.borrow_mut().push(script.alive());
+        Ok(script)
     }
 }

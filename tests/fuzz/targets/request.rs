@@ -15,6 +15,7 @@ use sterna_api::http::{Body, Head};
 use sterna_api::settings::Settings;
 
 /// Says a sentence and ends, whatever it is asked.
+#[derive(Clone)]
 struct Echo;
 
 struct Sentence(Vec<Event>);

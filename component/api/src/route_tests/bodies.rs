@@ -89,10 +89,17 @@ fn fields_are_named() {
             "messages[0].role",
         ),
         (TEXT, "logprobs", json!(5), "logprobs"),
-        (TEXT, "prompt", json!(["a", "b"]), "prompt"),
+        (TEXT, "prompt", json!(["a", []]), "prompt[1]"),
+        (CHAT, "prompt", json!("a"), "prompt"),
+        (TEXT, "messages", json!([]), "messages"),
+        (CHAT, "colour", json!(1), "colour"),
+        (TEXT, "colour", json!(false), "colour"),
     ] {
-        let mut body = hello();
-        body["prompt"] = json!("x");
+        let mut body = if path == CHAT {
+            hello()
+        } else {
+            json!({"prompt": "x"})
+        };
         body[field] = value;
         let (status, _, named) = post(&engine, path, &body).error();
         assert_eq!((status, named.as_deref()), (400, Some(param)));

@@ -3,6 +3,7 @@
 mod answers;
 mod any_input;
 mod bodies;
+mod known_fields;
 mod operator;
 mod page;
 mod refusals;

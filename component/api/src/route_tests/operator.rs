@@ -1,6 +1,7 @@
 //! What the operator has set, and what clients notice of it.
 
 use super::*;
+use crate::engine::Request;
 use std::io::Read;
 
 /// A request with a key.

@@ -1,7 +1,7 @@
 //! The engine's refusals and faults as HTTP statuses.
 
 use super::*;
-use crate::engine::{ContextOverflow, InvalidRequest};
+use crate::engine::{ContextOverflow, Error, InvalidRequest};
 
 #[test]
 fn the_engines_refusals() {

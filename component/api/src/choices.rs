@@ -1,0 +1,201 @@
+//! The generations of one request: one choice for each of its prompts, told one after the other.
+//!
+//! The engine has as many of them at a time as it generates side by side, so that a long list is batched and yet cannot
+//! fill the queue that others wait in. The first that is not complete is told as it comes; what the others say
+//! meanwhile waits in the engine.
+
+use std::collections::VecDeque;
+
+use crate::{
+    answer::Kind,
+    engine::{Engine, Error, Event, Generation, Prompt, Request, Usage},
+    error::{ApiError, Resume},
+    settings::Settings,
+};
+
+/// What a request asks of the engine, before it is split by prompts.
+#[derive(Debug)]
+pub struct Asked {
+    /// The route.
+    pub kind: Kind,
+    /// Everything but the prompt and the seed, which each choice has its own of.
+    pub template: Request,
+    /// The prompts, at least one.
+    pub prompts: Vec<Prompt>,
+    /// The seed of the first choice.
+    pub seed: u64,
+    /// The others have it too: the client chose it. Else each has the next one.
+    pub same_seed: bool,
+}
+
+/// The generations of one request. Dropping it cancels them.
+pub struct Choices<E: Engine> {
+    engine: E,
+    kind: Kind,
+    template: Request,
+    /// Prompts the engine has not been given.
+    waiting: VecDeque<Prompt>,
+    /// Those it has, in order. The first is told.
+    running: VecDeque<E::Generation>,
+    /// How many it is given at a time.
+    at_once: usize,
+    max_prompt_tokens: Option<u32>,
+    /// Of all prompts.
+    total: u32,
+    /// Of the choice that is told.
+    index: u32,
+    seed: u64,
+    same_seed: bool,
+    /// Tokens of that choice that were told.
+    told: Vec<u32>,
+    /// What all choices cost so far.
+    usage: Usage,
+}
+
+/// What one of the choices says next.
+#[derive(Debug)]
+pub struct Piece {
+    /// Which choice.
+    pub index: u32,
+    /// What it says.
+    pub event: Event,
+}
+
+impl<E: Engine> Choices<E> {
+    /// Give the engine what it takes of the request; `at_once` prompts at most.
+    ///
+    /// # Errors
+    /// The engine refuses one of them, or it has no place for the first.
+    pub fn start(
+        engine: E,
+        settings: &Settings,
+        at_once: u32,
+        asked: Asked,
+    ) -> Result<Self, ApiError> {
+        let mut choices = Choices {
+            engine,
+            kind: asked.kind,
+            template: asked.template,
+            total: u32::try_from(asked.prompts.len()).unwrap_or(u32::MAX),
+            waiting: asked.prompts.into(),
+            running: VecDeque::new(),
+            at_once: (at_once as usize).max(1),
+            max_prompt_tokens: settings.max_prompt_tokens,
+            index: 0,
+            seed: asked.seed,
+            same_seed: asked.same_seed,
+            told: Vec::new(),
+            usage: Usage {
+                prompt_tokens: 0,
+                completion_tokens: 0,
+                cached_tokens: 0,
+            },
+        };
+        choices.fill()?;
+        Ok(choices)
+    }
+
+    /// Choices there will be.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// What all choices cost so far; once there is no next piece, what they cost.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// What a client needs to go on elsewhere.
+    pub fn resume(&self) -> Resume {
+        Resume {
+            index: (self.total > 1).then_some(self.index),
+            seed: self.seed_of(self.index),
+            completion_tokens: self.told.len(),
+            tokens: self.told.clone(),
+        }
+    }
+
+    /// Wait for the next piece; `None` once every choice has told why it ended.
+    ///
+    /// # Errors
+    /// The engine failed, or refuses one of the prompts it was given late; the request is over.
+    pub async fn next(&mut self) -> Result<Option<Piece>, ApiError> {
+        let Some(generation) = self.running.front_mut() else {
+            return Ok(None);
+        };
+        let event = match generation.next().await {
+            Ok(Some(event)) => event,
+            // It broke its contract: it ended without saying why.
+            Ok(None) => return Err(ApiError::internal("the generation ended without a reason")),
+            Err(error) => return Err(self.named(error, self.index)),
+        };
+        let index = self.index;
+        let tokens = u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);
+        self.told.extend(&event.tokens);
+        self.usage.completion_tokens = self.usage.completion_tokens.saturating_add(tokens);
+        if let Some(finish) = event.finish {
+            // What it says itself counts.
+            let told = u32::try_from(self.told.len()).unwrap_or(u32::MAX);
+            let others = self.usage.completion_tokens.saturating_sub(told);
+            let own = finish.usage;
+            self.usage.completion_tokens = others.saturating_add(own.completion_tokens);
+            self.usage.cached_tokens = self.usage.cached_tokens.saturating_add(own.cached_tokens);
+            self.told.clear();
+            self.running.pop_front();
+            self.index += 1;
+            self.fill()?;
+        }
+        Ok(Some(Piece { index, event }))
+    }
+
+    /// Give the engine the next prompts. Where it has no place for one while others run, that one waits.
+    fn fill(&mut self) -> Result<(), ApiError> {
+        while self.running.len() < self.at_once
+            && let Some(prompt) = self.waiting.front()
+        {
+            let index = self.total - u32::try_from(self.waiting.len()).unwrap_or(self.total);
+            let mut request = self.template.clone();
+            request.prompt = prompt.clone();
+            request.sampling.seed = Some(self.seed_of(index));
+            let generation = match self.engine.generate(&request) {
+                Ok(generation) => generation,
+                Err(Error::Overloaded(_)) if !self.running.is_empty() => return Ok(()),
+                Err(error) => return Err(self.named(error, index)),
+            };
+            let tokens = generation.prompt_tokens();
+            if let Some(most) = self.max_prompt_tokens.filter(|&most| tokens > most) {
+                let field = self.prompt_field(index);
+                return Err(ApiError::prompt_too_long(&field, tokens, most));
+            }
+            self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(tokens);
+            self.running.push_back(generation);
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Ask another engine for the prompts that wait.
+    #[cfg(test)]
+    pub(crate) fn replace_engine(&mut self, engine: E) {
+        self.engine = engine;
+    }
+
+    fn seed_of(&self, index: u32) -> u64 {
+        let others = if self.same_seed { 0 } else { u64::from(index) };
+        self.seed.wrapping_add(others)
+    }
+
+    /// Where the client sent the prompt of a choice.
+    fn prompt_field(&self, index: u32) -> String {
+        let field = self.kind.prompt_field();
+        if self.total > 1 {
+            format!("{field}[{index}]")
+        } else {
+            field.to_owned()
+        }
+    }
+
+    fn named(&self, error: Error, index: u32) -> ApiError {
+        ApiError::from_engine(error, &self.prompt_field(index))
+    }
+}

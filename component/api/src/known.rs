@@ -1,0 +1,150 @@
+//! Whether a field is known, and what becomes of it: every object of a request is checked against one table before it is
+//! read, so that nothing a client asks for is passed over in silence.
+
+mod table;
+
+use serde_json::Value;
+
+use crate::{error::ApiError, fields::Object};
+
+/// Where a field stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The body of either route.
+    Body,
+    /// The body of `/v1/chat/completions`.
+    Chat,
+    /// The body of `/v1/completions`.
+    Text,
+    /// `stream_options`.
+    StreamOptions,
+    /// One of `messages`.
+    Message,
+    /// One of a message's `content`.
+    Part,
+    /// One of a message's `tool_calls`.
+    ToolCall,
+    /// What was called.
+    Function,
+}
+
+impl Place {
+    fn is_body(self) -> bool {
+        matches!(self, Place::Body | Place::Chat | Place::Text)
+    }
+}
+
+/// What becomes of a field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rule {
+    /// It is read elsewhere, and obeyed.
+    Honour,
+    /// It is refused, unless its value is one of these, which ask for nothing, or the other field has that value.
+    Refuse {
+        idle: &'static [&'static str],
+        unless: Option<(&'static str, &'static str)>,
+    },
+    /// No value of it changes the answer.
+    Harmless,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: &'static str,
+    rule: Rule,
+    /// What it means, what to do instead, or why it changes nothing.
+    note: &'static str,
+}
+
+/// The rows of one place.
+struct Group {
+    place: Place,
+    fields: &'static [Field],
+}
+
+const fn honour(name: &'static str, note: &'static str) -> Field {
+    let rule = Rule::Honour;
+    Field { name, rule, note }
+}
+
+const fn harmless(name: &'static str, note: &'static str) -> Field {
+    let rule = Rule::Harmless;
+    Field { name, rule, note }
+}
+
+const fn refuse(name: &'static str, idle: &'static [&'static str], note: &'static str) -> Field {
+    let rule = Rule::Refuse { idle, unless: None };
+    Field { name, rule, note }
+}
+
+/// Refused, unless the field `other` has this value.
+const fn refuse_unless(
+    name: &'static str,
+    idle: &'static [&'static str],
+    other: &'static str,
+    value: &'static str,
+    note: &'static str,
+) -> Field {
+    let unless = Some((other, value));
+    let rule = Rule::Refuse { idle, unless };
+    Field { name, rule, note }
+}
+
+/// Check the names of an object's fields, and refuse what cannot be honoured.
+///
+/// # Errors
+/// The first field that is unknown or refused. `null` asks for nothing, whatever its name.
+pub fn check(object: &Object<'_>, place: Place) -> Result<(), ApiError> {
+    for (name, value) in object.present() {
+        let Some(field) = table::rows(place).find(|field| field.name == name) else {
+            return Err(if place.is_body() {
+                ApiError::unrecognized(name)
+            } else {
+                ApiError::unknown_field(object.path(name))
+            });
+        };
+        let Rule::Refuse { idle, unless } = field.rule else {
+            continue;
+        };
+        let is_off = unless
+            .is_some_and(|(other, off)| object.get(other).is_some_and(|value| is(value, off)));
+        if !is_off && !idle.iter().any(|idle| is(value, idle)) {
+            return Err(ApiError::unsupported(object.path(name), field.note));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value is the one written as JSON: 1.0 is 1.
+fn is(value: &Value, json: &str) -> bool {
+    match value {
+        Value::Number(number) => json
+            .parse()
+            .is_ok_and(|wanted: f64| number.as_f64() == Some(wanted)),
+        other => serde_json::from_str::<Value>(json).is_ok_and(|wanted| wanted == *other),
+    }
+}
+
+/// The names of the fields that are honoured, with their places.
+#[cfg(test)]
+pub(crate) fn honoured_names() -> impl Iterator<Item = (Place, &'static str)> {
+    let of = |group: &'static Group| {
+        let fields = group
+            .fields
+            .iter()
+            .filter(|field| field.rule == Rule::Honour);
+        fields.map(|field| (group.place, field.name))
+    };
+    table::TABLE.iter().flat_map(of)
+}
+
+/// The names of the fields that are harmless at `place`.
+#[cfg(test)]
+pub(crate) fn harmless_names(place: Place) -> impl Iterator<Item = &'static str> {
+    let fields = table::rows(place).filter(|field| field.rule == Rule::Harmless);
+    fields.map(|field| field.name)
+}
+
+#[cfg(test)]
+mod tests;

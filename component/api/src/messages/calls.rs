@@ -1,0 +1,88 @@
+//! Calls of functions in an assistant's message, which a client replays with their answers.
+
+use crate::{
+    body,
+    engine::ToolCall,
+    error::ApiError,
+    fields::Object,
+    known::{self, Place},
+};
+use serde_json::Value;
+
+/// Calls of one message.
+const MAX_CALLS: usize = 128;
+
+/// What the arguments of a request's calls may weigh together. They are JSON within JSON, so the body's own weight does
+/// not count them, and a chat template gets them parsed.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Budget(body::WEIGHT_LIMIT)
+    }
+
+    fn take(&mut self, json: &str) -> Result<(), ApiError> {
+        let left = self.0.checked_sub(body::weight(json.as_bytes()));
+        self.0 = left.ok_or_else(ApiError::too_many_values)?;
+        Ok(())
+    }
+}
+
+/// The message's calls: `tool_calls`, or `function_call`, OpenAI's older form of one.
+pub(super) fn of(message: &Object<'_>, budget: &mut Budget) -> Result<Vec<ToolCall>, ApiError> {
+    if let Some(function) = message.object("function_call")? {
+        return Ok(vec![called(&function, String::new(), budget)?]);
+    }
+    let path = message.path("tool_calls");
+    let calls = match message.get("tool_calls") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(calls)) => calls,
+        Some(other) => return Err(ApiError::invalid_type(path, "an array of calls", other)),
+    };
+    if calls.len() > MAX_CALLS {
+        let why = format!("at most {MAX_CALLS} calls, but got {}", calls.len());
+        return Err(ApiError::invalid_value(path, &why));
+    }
+    let call = |(i, value)| call(&Object::at(format!("{path}[{i}]"), value)?, budget);
+    calls.iter().enumerate().map(call).collect()
+}
+
+fn call(call: &Object<'_>, budget: &mut Budget) -> Result<ToolCall, ApiError> {
+    if call.string("type")?.is_some_and(|kind| kind != "function") {
+        let accepted = "only calls of the type 'function' are";
+        return Err(ApiError::unsupported(call.path("type"), accepted));
+    }
+    known::check(call, Place::ToolCall)?;
+    let function = call
+        .object("function")?
+        .ok_or_else(|| ApiError::missing(call.path("function")))?;
+    let id = call.string("id")?.unwrap_or_default().to_owned();
+    called(&function, id, budget)
+}
+
+fn called(function: &Object<'_>, id: String, budget: &mut Budget) -> Result<ToolCall, ApiError> {
+    known::check(function, Place::Function)?;
+    let name = function
+        .string("name")?
+        .ok_or_else(|| ApiError::missing(function.path("name")))?;
+    let arguments = match function.get("arguments") {
+        None => String::new(),
+        Some(Value::String(json)) => json.clone(),
+        // As Ollama's clients send them.
+        Some(object @ Value::Object(_)) => object.to_string(),
+        Some(other) => {
+            let expected = "a string with a JSON object, or that object";
+            return Err(ApiError::invalid_type(
+                function.path("arguments"),
+                expected,
+                other,
+            ));
+        }
+    };
+    budget.take(&arguments)?;
+    Ok(ToolCall {
+        id,
+        name: name.to_owned(),
+        arguments,
+    })
+}

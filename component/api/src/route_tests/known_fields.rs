@@ -1,0 +1,311 @@
+//! What the table of fields says, seen from outside: harmless fields change nothing, honoured ones something.
+
+use super::*;
+use crate::known::{self, Place};
+use std::collections::BTreeSet;
+
+/// All that a request leads to: what the engine is asked, and the answer.
+fn observed(path: &str, body: &Value) -> (u16, String, String) {
+    let engine = story();
+    let got = post(&engine, path, body);
+    let asked = format!("{:?}", engine.asked.borrow());
+    (got.status, asked, String::from_utf8(got.body).unwrap())
+}
+
+fn with(mut body: Value, field: &str, value: Value) -> Value {
+    body[field] = value;
+    body
+}
+
+/// A conversation with this message before the user's.
+fn after(message: Value) -> Value {
+    json!({"messages": [message, {"role": "user", "content": "Hello"}]})
+}
+
+fn call(call: Value) -> Value {
+    after(json!({"role": "assistant", "tool_calls": [call]}))
+}
+
+#[test]
+fn harmless_fields_change_nothing() {
+    for (path, body, place) in [
+        (CHAT, hello(), Place::Chat),
+        (TEXT, json!({"prompt": "x"}), Place::Text),
+    ] {
+        let plain = observed(path, &body);
+        assert_eq!(plain.0, 200);
+        for name in known::harmless_names(place) {
+            for value in [json!(true), json!(0), json!("x"), json!({"a": [1]})] {
+                let sent = with(body.clone(), name, value);
+                assert_eq!(observed(path, &sent), plain, "{sent}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_honoured_field_has_an_effect() {
+    let text = || json!({"prompt": "x"});
+    let user = |rest: &Value| {
+        let mut message = json!({"role": "user", "content": "Hello"});
+        message
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        after(message)
+    };
+    let part = |part: Value| after(json!({"role": "user", "content": [part]}));
+    let streamed = || json!({"prompt": "x", "stream": true});
+    let options = |options: Value| with(streamed(), "stream_options", options);
+    let f = || json!({"name": "f"});
+    let plain_call = || call(json!({"function": f()}));
+    let silent = || after(json!({"role": "assistant"}));
+    let body = |field: &str, value: Value| (text(), with(text(), field, value));
+    let cases: Vec<(Place, &str, (Value, Value))> = vec![
+        (Place::Body, "model", body("model", json!("other"))),
+        (Place::Body, "max_tokens", body("max_tokens", json!(3))),
+        (
+            Place::Body,
+            "max_completion_tokens",
+            body("max_completion_tokens", json!(3)),
+        ),
+        (
+            Place::Body,
+            "max_new_tokens",
+            body("max_new_tokens", json!(3)),
+        ),
+        (Place::Body, "n_predict", body("n_predict", json!(3))),
+        (Place::Body, "num_predict", body("num_predict", json!(3))),
+        (Place::Body, "min_tokens", body("min_tokens", json!(3))),
+        (
+            Place::Body,
+            "min_new_tokens",
+            body("min_new_tokens", json!(3)),
+        ),
+        (Place::Body, "temperature", body("temperature", json!(0.5))),
+        (Place::Body, "top_p", body("top_p", json!(0.5))),
+        (Place::Body, "top_k", body("top_k", json!(5))),
+        (Place::Body, "min_p", body("min_p", json!(0.5))),
+        (
+            Place::Body,
+            "repetition_penalty",
+            body("repetition_penalty", json!(1.5)),
+        ),
+        (
+            Place::Body,
+            "repeat_penalty",
+            body("repeat_penalty", json!(1.5)),
+        ),
+        (
+            Place::Body,
+            "presence_penalty",
+            body("presence_penalty", json!(1.5)),
+        ),
+        (
+            Place::Body,
+            "frequency_penalty",
+            body("frequency_penalty", json!(1.5)),
+        ),
+        (Place::Body, "seed", body("seed", json!(9))),
+        (Place::Body, "random_seed", body("random_seed", json!(9))),
+        (Place::Body, "stop", body("stop", json!("x"))),
+        (
+            Place::Body,
+            "stop_token_ids",
+            body("stop_token_ids", json!([3])),
+        ),
+        (
+            Place::Body,
+            "include_stop_str_in_output",
+            body("include_stop_str_in_output", json!(true)),
+        ),
+        (Place::Body, "ignore_eos", body("ignore_eos", json!(true))),
+        (Place::Body, "stream", body("stream", json!(true))),
+        (
+            Place::Body,
+            "stream_options",
+            (streamed(), options(json!({"include_usage": true}))),
+        ),
+        (Place::Chat, "messages", (json!({}), hello())),
+        (Place::Text, "prompt", (json!({}), text())),
+        (
+            Place::StreamOptions,
+            "include_usage",
+            (options(json!({})), options(json!({"include_usage": true}))),
+        ),
+        (
+            Place::StreamOptions,
+            "continuous_usage_stats",
+            (
+                options(json!({"include_usage": true})),
+                options(json!({"include_usage": true, "continuous_usage_stats": true})),
+            ),
+        ),
+        (
+            Place::Message,
+            "role",
+            (user(&json!({})), user(&json!({"role": "system"}))),
+        ),
+        (
+            Place::Message,
+            "content",
+            (user(&json!({})), user(&json!({"content": "Bye"}))),
+        ),
+        (
+            Place::Message,
+            "name",
+            (user(&json!({})), user(&json!({"name": "Al"}))),
+        ),
+        (
+            Place::Message,
+            "refusal",
+            (
+                silent(),
+                after(json!({"role": "assistant", "refusal": "no"})),
+            ),
+        ),
+        (
+            Place::Message,
+            "reasoning_content",
+            (
+                silent(),
+                after(json!({"role": "assistant", "reasoning_content": "hm"})),
+            ),
+        ),
+        (
+            Place::Message,
+            "reasoning",
+            (
+                silent(),
+                after(json!({"role": "assistant", "reasoning": "hm"})),
+            ),
+        ),
+        (Place::Message, "tool_calls", (silent(), plain_call())),
+        (
+            Place::Message,
+            "function_call",
+            (
+                silent(),
+                after(json!({"role": "assistant", "function_call": f()})),
+            ),
+        ),
+        (
+            Place::Message,
+            "tool_call_id",
+            (user(&json!({})), user(&json!({"tool_call_id": "1"}))),
+        ),
+        (
+            Place::Part,
+            "type",
+            (
+                part(json!({"text": "a"})),
+                part(json!({"type": "text", "text": "a"})),
+            ),
+        ),
+        (
+            Place::Part,
+            "text",
+            (
+                part(json!({"type": "text", "text": "a"})),
+                part(json!({"type": "text", "text": "b"})),
+            ),
+        ),
+        (
+            Place::Part,
+            "refusal",
+            (
+                part(json!({"type": "refusal", "refusal": "a"})),
+                part(json!({"type": "refusal", "refusal": "b"})),
+            ),
+        ),
+        (
+            Place::ToolCall,
+            "id",
+            (plain_call(), call(json!({"id": "1", "function": f()}))),
+        ),
+        (
+            Place::ToolCall,
+            "type",
+            (
+                plain_call(),
+                call(json!({"type": "custom", "function": f()})),
+            ),
+        ),
+        (
+            Place::ToolCall,
+            "function",
+            (plain_call(), call(json!({"function": {"name": "g"}}))),
+        ),
+        (
+            Place::Function,
+            "name",
+            (plain_call(), call(json!({"function": {"name": "g"}}))),
+        ),
+        (
+            Place::Function,
+            "arguments",
+            (
+                plain_call(),
+                call(json!({"function": {"name": "f", "arguments": "{}"}})),
+            ),
+        ),
+    ];
+    let mut tried = BTreeSet::new();
+    for (place, name, (without, with)) in cases {
+        let path = if with.get("messages").is_some() {
+            CHAT
+        } else {
+            TEXT
+        };
+        assert_ne!(
+            observed(path, &without),
+            observed(path, &with),
+            "{place:?} {name}"
+        );
+        tried.insert((format!("{place:?}"), name));
+    }
+    let honoured: BTreeSet<_> = known::honoured_names()
+        .map(|(place, name)| (format!("{place:?}"), name))
+        .collect();
+    assert_eq!(tried, honoured);
+}
+
+#[test]
+fn functions_that_may_not_be_called_are_let_pass() {
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    let plain = observed(CHAT, &hello());
+    let body = with(
+        with(hello(), "tools", tools.clone()),
+        "tool_choice",
+        json!("none"),
+    );
+    assert_eq!(observed(CHAT, &body), plain);
+    for choice in [json!("auto"), json!("required"), Value::Null] {
+        let body = with(with(hello(), "tools", tools.clone()), "tool_choice", choice);
+        let got = post(&story(), CHAT, &body);
+        let (status, code, param) = got.error();
+        assert_eq!((status, code.as_str()), (400, "unsupported_parameter"));
+        assert!(["tools", "tool_choice"].contains(&param.unwrap().as_str()));
+    }
+}
+
+#[test]
+fn two_prompts_get_two_choices() {
+    let engine = story();
+    let body = json!({"prompt": ["a", [1, 2]], "seed": 4});
+    let got = post(&engine, TEXT, &body).json();
+    let choice = |index: u32| json!({"index": index, "text": "Once upon", "logprobs": null, "finish_reason": "length"});
+    assert_eq!(got["choices"], json!([choice(0), choice(1)]));
+    assert_eq!(got["usage"]["total_tokens"], 10);
+    let seeds: Vec<_> = engine
+        .asked
+        .borrow()
+        .iter()
+        .map(|asked| asked.sampling.seed)
+        .collect();
+    assert_eq!(
+        seeds,
+        [Some(4), Some(4)],
+        "a seed that was chosen is every choice's"
+    );
+}
