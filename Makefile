@@ -6,8 +6,9 @@ LISTEN ?= 127.0.0.1:8080
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-components: ## the WASI components, into target/components
+components: ## the WASI components, those of the tests too, into target/components
 	scripts/components.sh
+	scripts/components.sh --tests
 
 build: ## target/release/sterna, with the components inside it
 	scripts/build.sh release

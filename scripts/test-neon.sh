@@ -24,8 +24,8 @@ expect() { # NAMES COMMAND...
 }
 
 if [ "$(uname -m)" = aarch64 ]; then
-  cargo build --profile ci -p sterna-kernels --features checks --example kernel_checks
-  expect neon target/ci/examples/kernel_checks
+  cargo build --profile ci -p sterna-kernel-checks
+  expect neon target/ci/kernel_checks
   exit 0
 fi
 
@@ -55,12 +55,12 @@ if ! have_rustup_target; then
   std=("-Zbuild-std=std,panic_abort")
 fi
 
-cargo build ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-kernels --features checks --example kernel_checks
+cargo build ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-kernel-checks
 # What scripts/lint.sh cannot see on another machine (clippy comes with rustup's toolchain alone).
 if [ ${#std[@]} = 0 ]; then
   cargo clippy ${CI:+--locked} --profile ci --target "$target" -p sterna-kernels --features checks --all-targets -- -D warnings
 fi
-checks=$CARGO_TARGET_DIR/$target/ci/examples/kernel_checks
+checks=$CARGO_TARGET_DIR/$target/ci/kernel_checks
 # One after the other: all features; sdot but no smmla (Graviton 2); neither (Graviton 1).
 expect "neon-i8mm neon-dotprod neon scalar" qemu-aarch64 -cpu max "$checks"
 PROPTEST_CASES=10 expect "neon-dotprod neon" qemu-aarch64 -cpu neoverse-n1 "$checks"

@@ -6,6 +6,7 @@ step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
 
 step "build"
 scripts/build.sh ci
+scripts/components.sh --tests
 step "lint"
 scripts/lint.sh
 step "unit, property and end-to-end tests"

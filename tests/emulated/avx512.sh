@@ -6,7 +6,7 @@
 #
 # PROGRAM is a static x86-64 Linux executable without threads or files (firmware.c lists its system calls), such as
 #   RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile ci --target x86_64-unknown-linux-gnu \
-#       -p sterna-kernels --features checks --example kernel_checks
+#       -p sterna-kernel-checks
 # Exit code: the program's; 1 if it never ended. Variables PROPTEST_* and RUST_* are passed on. If EXPECT is set, the output
 # must contain it: `EXPECT=avx512` fails a run that, for whatever reason, had nothing with AVX-512 to test.
 # TIMEOUT (seconds, default 1800) ends a hung run.
