@@ -55,10 +55,9 @@ pub struct ModelConfig {
     pub activation: Activation,
     /// Whether each block norms the attention's output and the gated product before `o` and `down`.
     pub sub_norms: bool,
-    /// The beginning-of-sequence token, if the model has one. What goes before a text is [`ModelConfig::prompt_bos`].
+    /// The beginning-of-sequence token, if the model has one. What goes before a text is the tokenizer's to say
+    /// ([`crate::tokenizer::Tokenizer::prefix`]).
     pub bos_token: Option<u32>,
-    /// Whether the tokenizer puts `bos_token` before a text.
-    pub add_bos: bool,
     /// Every token that ends a generation; may be empty.
     pub eos_tokens: Vec<u32>,
 }
@@ -80,11 +79,6 @@ impl ModelConfig {
     /// Width of the concatenated key (or value) heads: rows of `k` and of `v`.
     pub fn kv_size(&self) -> usize {
         self.n_kv_heads * self.head_dim
-    }
-
-    /// The token that goes before a text prompt, if any.
-    pub fn prompt_bos(&self) -> Option<u32> {
-        self.bos_token.filter(|_| self.add_bos)
     }
 
     /// Check every value against what the engine can compute.
@@ -195,7 +189,6 @@ mod tests {
             activation: Activation::Relu2,
             sub_norms: true,
             bos_token: Some(0),
-            add_bos: true,
             eos_tokens: vec![1],
         }
     }

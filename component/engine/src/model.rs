@@ -398,19 +398,17 @@ impl Model {
     }
 
     /// Token ids of `text`, in which special tokens are read as such; with `add_special` as a text
-    /// prompt gets them, beginning-of-sequence token included.
+    /// prompt gets them, beginning-of-sequence token included ([`Tokenizer::surround`]).
     ///
     /// # Errors
     /// `EngineError` where the tokenizer fails.
     pub fn tokenize(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EngineError> {
-        let mut ids: Vec<u32> = self
-            .config
-            .prompt_bos()
-            .filter(|_| add_special)
-            .into_iter()
-            .collect();
-        ids.extend(self.tokenizer.encode(text, true)?);
-        Ok(ids)
+        let ids = self.tokenizer.encode(text, true)?;
+        Ok(if add_special {
+            self.tokenizer.surround(ids)
+        } else {
+            ids
+        })
     }
 
     /// The text of token ids; bytes that are no UTF-8 become U+FFFD.

@@ -77,7 +77,6 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
         },
         sub_norms: architecture != "llama",
         bos_token: Some(BOS),
-        add_bos: true,
         // A benchmark counts tokens; none may end it.
         eos_tokens: Vec::new(),
     })

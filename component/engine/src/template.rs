@@ -89,14 +89,15 @@ impl ChatTemplate {
     /// `InvalidRequest` for the field `messages`: there are none, the template refuses them
     /// (`raise_exception`), they are too long, or there is no template. `Internal` where the template itself fails.
     pub fn render(&self, messages: &[Message]) -> Result<String, EngineError> {
-        self.render_texts(messages, &str::to_owned)
+        self.render_texts(messages, &str::to_owned, &str::to_owned)
     }
 
-    /// As [`Self::render`], with each text that users or a model wrote as `text` makes it.
+    /// As [`Self::render`], with each text that users wrote as `text` makes it, and what a model said as `said` does.
     fn render_texts(
         &self,
         messages: &[Message],
         text: &dyn Fn(&str) -> String,
+        said: &dyn Fn(&str) -> String,
     ) -> Result<String, EngineError> {
         let invalid = |message: String| EngineError::InvalidRequest {
             field: "messages".into(),
@@ -111,7 +112,7 @@ impl ChatTemplate {
             return Err(invalid("there are none".into()));
         }
         let context = context! {
-            messages => messages.iter().map(|turn| message::value(turn, text)).collect::<Vec<_>>(),
+            messages => messages.iter().map(|turn| message::value(turn, text, said)).collect::<Vec<_>>(),
             bos_token => self.bos_text.as_str(),
             eos_token => self.eos_text.as_str(),
             add_generation_prompt => true,
@@ -131,7 +132,7 @@ impl ChatTemplate {
     }
 
     /// The conversation as token ids, special tokens where the template has them. In what users wrote, a text
-    /// like `<|eot_id|>` stays text: nobody can end their own turn and speak as the system.
+    /// like `<|eot_id|>` or `<tool_call>` stays text: nobody can end their own turn and speak as the system.
     ///
     /// # Errors
     /// As [`Self::render`].
@@ -140,7 +141,9 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<u32>, EngineError> {
-        let guarded = self.render_texts(messages, &|text| tokenizer.guard(text))?;
+        let guarded = self.render_texts(messages, &|text| tokenizer.guard(text), &|text| {
+            tokenizer.guard_answer(text)
+        })?;
         tokenizer.encode_guarded(&guarded)
     }
 }

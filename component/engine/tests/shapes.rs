@@ -217,7 +217,6 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         },
         sub_norms: case.sub_norms,
         bos_token: None,
-        add_bos: false,
         eos_tokens: vec![],
     };
     config.validate().unwrap();

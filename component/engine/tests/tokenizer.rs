@@ -156,6 +156,101 @@ fn other_pipelines() {
     check_json(&variant);
 }
 
+/// Expressions that differ from the known ones in their spelling, and steps that are arranged otherwise.
+#[test]
+fn other_spellings_of_the_same_cut() {
+    let bytes = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+    let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    let sequence = |steps: Vec<Value>| json!({"type": "Sequence", "pretokenizers": steps});
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    let gpt2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    let patterns = [
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s*[\r\n]|\s+(?!\S)|\s+",
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s",
+        r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        r"(?:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{N}\p{L}]?\p{L}+|\p{N}{1,2}| ?[^\p{N}\s\p{L}]+[\n\r]*|\s*[\n\r]+|\s+(?!\S)",
+        r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s",
+        gpt2,
+    ];
+    let mut variants: Vec<Value> = patterns
+        .iter()
+        .map(|pattern| sequence(vec![split(pattern), bytes(false)]))
+        .collect();
+    variants.extend([
+        sequence(vec![digits.clone(), bytes(true)]),
+        sequence(vec![split(r"\p{N}"), bytes(true)]),
+        sequence(vec![digits, split(LLAMA3), bytes(false)]),
+        sequence(vec![
+            sequence(vec![split(gpt2)]),
+            sequence(vec![bytes(false)]),
+        ]),
+        sequence(vec![bytes(true)]),
+    ]);
+    for pre_tokenizer in variants {
+        let mut variant = demo();
+        variant["pre_tokenizer"] = pre_tokenizer;
+        check_json(&variant);
+    }
+}
+
+/// What post-processors put around a text, by the library itself.
+#[test]
+fn around_a_text() {
+    let special = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let template = |single: Vec<Value>| {
+        json!({"type": "TemplateProcessing", "single": single, "pair": [text, json!({"Sequence": {"id": "B", "type_id": 1}})],
+            "special_tokens": {"b": {"id": "b", "ids": [0], "tokens": ["<|begin_of_text|>"]},
+                "p": {"id": "p", "ids": [2, 1], "tokens": ["<|pad|>", "<|end_of_text|>"]}}})
+    };
+    let pair = |kind: &str| {
+        let mut step = json!({"type": kind, "sep": ["<|end_of_text|>", 1], "cls": ["<|pad|>", 2]});
+        if kind == "RobertaProcessing" {
+            step["trim_offsets"] = json!(true);
+            step["add_prefix_space"] = json!(false);
+        }
+        step
+    };
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
+    let shapes = [
+        Value::Null,
+        bytes.clone(),
+        template(vec![text.clone()]),
+        template(vec![special("b"), text.clone()]),
+        template(vec![special("p"), special("b"), text.clone(), special("p")]),
+        template(vec![text.clone(), special("b")]),
+        pair("BertProcessing"),
+        pair("RobertaProcessing"),
+        json!({"type": "Sequence", "processors": [bytes, template(vec![special("p"), text.clone()])]}),
+        json!({"type": "Sequence", "processors": [pair("RobertaProcessing")]}),
+    ];
+    for post_processor in shapes {
+        let mut variant = demo();
+        variant["post_processor"] = post_processor;
+        let json = serde_json::to_vec(&variant).unwrap();
+        let ours = Tokenizer::from_json(&json).unwrap();
+        let from_gguf = Tokenizer::from_gguf(ours.to_gguf()).unwrap();
+        let theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+        for text in TEXTS {
+            let expected = theirs.encode_fast(*text, true).unwrap();
+            for ours in [&ours, &from_gguf] {
+                let ids = [
+                    ours.prefix(),
+                    &ours.encode(text, true).unwrap(),
+                    ours.suffix(),
+                ]
+                .concat();
+                assert_eq!(
+                    ids,
+                    expected.get_ids(),
+                    "{text:?}: {}",
+                    variant["post_processor"]
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn options_of_added_tokens() {
     let mut variant = demo();
@@ -180,6 +275,7 @@ fn options_of_added_tokens() {
     }
     let json = serde_json::to_vec(&variant).unwrap();
     let ours = Tokenizer::from_json(&json).unwrap();
+    let from_gguf = Tokenizer::from_gguf(ours.to_gguf()).unwrap();
     let mut theirs = tokenizers::Tokenizer::from_bytes(&json).unwrap();
     for text in [
         "a <l> b",
@@ -195,11 +291,13 @@ fn options_of_added_tokens() {
         for special in [true, false] {
             theirs.set_encode_special_tokens(!special);
             let expected = theirs.encode_fast(text, false).unwrap().get_ids().to_vec();
-            assert_eq!(
-                ours.encode(text, special).unwrap(),
-                expected,
-                "{text:?}, special tokens: {special}"
-            );
+            for ours in [&ours, &from_gguf] {
+                assert_eq!(
+                    ours.encode(text, special).unwrap(),
+                    expected,
+                    "{text:?}, special tokens: {special}"
+                );
+            }
         }
     }
 }

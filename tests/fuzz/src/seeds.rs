@@ -54,7 +54,6 @@ fn config() -> ModelConfig {
         activation: Activation::Relu2,
         sub_norms: true,
         bos_token: Some(256),
-        add_bos: true,
         eos_tokens: vec![3],
     }
 }

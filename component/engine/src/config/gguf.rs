@@ -11,6 +11,12 @@ use crate::files::{Array, Gguf, Value};
 pub(crate) const GENERAL_ARCHITECTURE: &str = "general.architecture";
 /// Every end token, where there are more than GGUF has keys for: our own key.
 pub(crate) const GGUF_EOS_TOKENS: &str = "sterna.eos_token_ids";
+/// End of a sequence, of a turn, and of a message that a tool answers. Ollama writes a list too.
+const GGUF_END_KEYS: [&str; 3] = [
+    "tokenizer.ggml.eos_token_id",
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.eom_token_id",
+];
 
 /// Read the configuration. It is not validated yet: the tokenizer may add end tokens.
 pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
@@ -81,26 +87,23 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         activation,
         sub_norms: true,
         bos_token,
-        add_bos: gguf
-            .get("tokenizer.ggml.add_bos_token")
-            .and_then(Value::as_bool)
-            .unwrap_or(true),
         eos_tokens: Vec::new(),
     };
-    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
+    for key in GGUF_END_KEYS {
         if let Some(token) = keys.token(key)? {
             config.add_eos(token);
         }
     }
-    for id in gguf
-        .get(GGUF_EOS_TOKENS)
-        .and_then(Value::as_array)
-        .and_then(Array::integers)
-        .unwrap_or_default()
-    {
-        let token = u32::try_from(id)
-            .map_err(|_| bad(GGUF_EOS_TOKENS, format!("holds {id}, which is no token id")))?;
-        config.add_eos(token);
+    for key in [GGUF_EOS_TOKENS, "tokenizer.ggml.eos_token_ids"] {
+        let ids = gguf
+            .get(key)
+            .and_then(Value::as_array)
+            .and_then(Array::integers);
+        for id in ids.unwrap_or_default().into_iter().filter(|&id| id != -1) {
+            let token = u32::try_from(id)
+                .map_err(|_| bad(key, format!("holds {id}, which is no token id")))?;
+            config.add_eos(token);
+        }
     }
     Ok(config)
 }

@@ -91,7 +91,6 @@ impl HfConfig {
             activation,
             sub_norms: bitnet,
             bos_token: object.tokens("bos_token_id")?.first().copied(),
-            add_bos: true,
             eos_tokens: object.tokens("eos_token_id")?,
         };
         let tied = object.flag("tie_word_embeddings")?;
@@ -106,11 +105,12 @@ impl HfConfig {
     pub(crate) fn add_generation_config(
         &mut self,
         json: &Json,
+        warnings: &mut Vec<String>,
     ) -> Result<SamplingDefaults, LoadError> {
         for token in Object(json).tokens("eos_token_id")? {
             self.model.add_eos(token);
         }
-        SamplingDefaults::from_json(json)
+        Ok(SamplingDefaults::from_json(json, warnings))
     }
 }
 
@@ -284,10 +284,15 @@ impl Object<'_> {
     /// One token id or a list of them; empty where absent. Some files write -1 for none.
     fn tokens(&self, key: &str) -> Result<Vec<u32>, LoadError> {
         let token = |value: &Json| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let tokens = self.read(key, "a token id or a list of them", |value| match value {
-            Json::Array(list) => list.iter().map(token).collect(),
-            value if value.as_i64() == Some(-1) => Some(Vec::new()),
-            value => token(value).map(|id| vec![id]),
+        let is_none = |value: &Json| value.is_null() || value.as_i64() == Some(-1);
+        let tokens = self.read(key, "a token id or a list of them", |value| {
+            let list = value
+                .as_array()
+                .map_or(std::slice::from_ref(value), Vec::as_slice);
+            list.iter()
+                .filter(|value| !is_none(value))
+                .map(token)
+                .collect()
         });
         Ok(tokens?.unwrap_or_default())
     }
@@ -416,16 +421,15 @@ mod tests {
         let mut config = HfConfig::from_json(&two_b()).unwrap();
         let generation =
             json!({"eos_token_id": [128_001, 128_009], "temperature": 0.6, "top_k": 40});
-        let defaults = config.add_generation_config(&generation).unwrap();
+        let mut warnings = Vec::new();
+        let defaults = config
+            .add_generation_config(&generation, &mut warnings)
+            .unwrap();
+        assert!(warnings.is_empty());
         assert_eq!(config.model.eos_tokens, [128_001, 128_009]);
         assert_eq!(
             (defaults.temperature, defaults.top_k, defaults.top_p),
             (Some(0.6), Some(40), None)
         );
-        let error = config
-            .add_generation_config(&json!({"temperature": -1}))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("temperature"), "{error}");
     }
 }

@@ -8,7 +8,6 @@ use crate::config::{
 use crate::files::gguf_tokenizer;
 use crate::files::gguf_write::Entry;
 use crate::files::{OpenModel, T5_VERSION, T5_VERSION_KEY};
-use crate::tokenizer::GgufTokenizer;
 
 /// bitnet.cpp's number for files of I2_S.
 const FILE_TYPE_I2_S: u32 = 40;
@@ -54,12 +53,8 @@ pub(super) fn entries(
     entries.extend(sampling(&model.defaults));
     entries.extend(shape(config, architecture)?);
 
-    let tokenizer = GgufTokenizer {
-        bos_id: config.bos_token,
-        eos_id: config.eos_tokens.first().copied(),
-        add_bos: Some(config.add_bos),
-        ..model.tokenizer.to_gguf()
-    };
+    let end = config.eos_tokens.first().copied();
+    let tokenizer = model.tokenizer.to_gguf_with(config.bos_token, end);
     entries.extend(gguf_tokenizer::entries(tokenizer));
     if let [_, second, ..] = config.eos_tokens[..] {
         entries.push(("tokenizer.ggml.eot_token_id".into(), Entry::U32(second)));

@@ -15,9 +15,11 @@ const MERGES: &str = "tokenizer.ggml.merges";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
-/// Two facts of a tokenizer.json that GGUF has no key for: readers imply them from `pre`.
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+/// Facts of a tokenizer.json that GGUF has no key for: readers imply them from `pre`.
 const IGNORE_MERGES: &str = "sterna.tokenizer.ignore_merges";
 const NFC: &str = "sterna.tokenizer.nfc";
+const MORE: &str = "sterna.tokenizer.more";
 
 /// What a tokenizer can be made from. bitnet.cpp's files have no `pre`: then it is Llama-3's.
 pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
@@ -65,8 +67,10 @@ pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
         bos_id: id(BOS),
         eos_id: id(EOS),
         add_bos: flag(ADD_BOS),
+        add_eos: flag(ADD_EOS),
         ignore_merges: flag(IGNORE_MERGES),
         nfc: flag(NFC).unwrap_or(false),
+        more: text(MORE),
     })
 }
 
@@ -81,16 +85,20 @@ pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
         bos_id,
         eos_id,
         add_bos,
+        add_eos,
         ignore_merges,
         nfc,
+        more,
     } = tokenizer;
     let optional = [
         (PRE, pre.map(Entry::String)),
         (BOS, bos_id.map(Entry::U32)),
         (EOS, eos_id.map(Entry::U32)),
         (ADD_BOS, add_bos.map(Entry::Bool)),
+        (ADD_EOS, add_eos.map(Entry::Bool)),
         (IGNORE_MERGES, ignore_merges.map(Entry::Bool)),
         (NFC, nfc.then_some(Entry::Bool(true))),
+        (MORE, more.map(Entry::String)),
     ];
     let required = [
         (MODEL, Entry::String(model)),

@@ -6,6 +6,7 @@
 mod bytes;
 #[cfg(feature = "native")]
 mod copies;
+mod finish;
 mod floats;
 mod ggml_type;
 pub mod gguf;

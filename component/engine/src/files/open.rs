@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::finish::{finish, take_beside};
 use super::gguf_weights::GgufWeights;
 use super::hf::HfWeights;
 use super::names::TensorId;
@@ -18,9 +19,9 @@ use crate::config::{GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefault
 use crate::error::LoadError;
 use crate::model::{LoadOptions, Model};
 use crate::template::{BITNET_2B_4T, ChatTemplate};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Beside, Tokenizer};
 
-/// Ends a turn in every Llama-3 vocabulary, whatever the configuration says about it.
+/// Ends a turn in every Llama-3 vocabulary.
 const EOT: &str = "<|eot_id|>";
 
 /// A model whose weights have not been asked for yet.
@@ -93,9 +94,9 @@ fn open_gguf(
 ) -> Result<OpenModel, LoadError> {
     let gguf = Gguf::parse(bytes).map_err(|reason| damaged(path, reason))?;
     let mut config = read_gguf(&gguf)?;
-    let defaults = SamplingDefaults::from_gguf(&gguf)?;
-    let tokenizer = Tokenizer::from_gguf(gguf_tokenizer::read(&gguf)?)?;
-    finish_config(&mut config, &tokenizer)?;
+    let mut warnings = Vec::new();
+    let defaults = SamplingDefaults::from_gguf(&gguf, &mut warnings);
+    let mut tokenizer = Tokenizer::from_gguf(gguf_tokenizer::read(&gguf)?)?;
 
     // The template inside 2B-4T's own GGUF ("BITNETAssistant") is a converter's mistake.
     let own = gguf
@@ -107,6 +108,12 @@ fn open_gguf(
         None if relu2 && tokenizer.token_to_id(EOT).is_some() => Some(BITNET_2B_4T),
         own => own,
     };
+    finish(
+        &mut config,
+        &mut tokenizer,
+        template.unwrap_or_default(),
+        &mut warnings,
+    )?;
     let template = build_template(template, &config, &tokenizer, None, None)?;
 
     let mut general: Vec<_> = gguf
@@ -135,7 +142,7 @@ fn open_gguf(
         tokenizer,
         template,
         defaults,
-        warnings: Vec::new(),
+        warnings,
         general,
         source: Box::new(source),
     })
@@ -152,8 +159,9 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         });
     }
     let mut hf = HfConfig::from_json(&read_json(&config_path)?)?;
+    let mut warnings = Vec::new();
     let defaults = match read_optional_json(&dir.join("generation_config.json"))? {
-        Some(json) => hf.add_generation_config(&json)?,
+        Some(json) => hf.add_generation_config(&json, &mut warnings)?,
         None => SamplingDefaults::default(),
     };
     let HfConfig {
@@ -161,22 +169,31 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         scale_rule,
         tied,
     } = hf;
-    let tokenizer = Tokenizer::from_json(&read_file(&dir.join("tokenizer.json"))?)?;
-    let beside = read_optional_json(&dir.join("tokenizer_config.json"))?.unwrap_or(Json::Null);
-    finish_config(&mut config, &tokenizer)?;
-    if let Some(add_bos) = beside.get("add_bos_token").and_then(Json::as_bool) {
-        config.add_bos = add_bos;
-    }
+    let optional = |name: &str| Ok(read_optional_json(&dir.join(name))?.unwrap_or(Json::Null));
+    let beside = Beside {
+        tokenizer_config: optional("tokenizer_config.json")?,
+        special_tokens_map: optional("special_tokens_map.json")?,
+        added_tokens: optional("added_tokens.json")?,
+    };
+    let json = read_file(&dir.join("tokenizer.json"))?;
+    let mut tokenizer = Tokenizer::from_json_beside(&json, &beside)?;
+    take_beside(&mut config, &mut tokenizer, &beside, &mut warnings);
 
     let jinja = dir.join("chat_template.jinja");
     let own = if jinja.is_file() {
         let text = String::from_utf8(read_file(&jinja)?);
         Some(text.map_err(|_| damaged(&jinja, "it is not UTF-8"))?)
     } else {
-        chat_template(&beside)
+        chat_template(&beside.tokenizer_config)
     };
-    let bos = token_text(&beside, "bos_token");
-    let eos = token_text(&beside, "eos_token");
+    finish(
+        &mut config,
+        &mut tokenizer,
+        own.as_deref().unwrap_or_default(),
+        &mut warnings,
+    )?;
+    let bos = beside.texts("bos_token").next().map(str::to_owned);
+    let eos = beside.texts("eos_token").next().map(str::to_owned);
     let template = build_template(own.as_deref(), &config, &tokenizer, bos, eos)?;
 
     let source = HfWeights {
@@ -202,29 +219,10 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         tokenizer,
         template,
         defaults,
-        warnings: Vec::new(),
+        warnings,
         general,
         source: Box::new(source),
     })
-}
-
-/// What needs the tokenizer: what it puts before a text, its end-of-turn token, and that its ids fit the
-/// embedding.
-fn finish_config(config: &mut ModelConfig, tokenizer: &Tokenizer) -> Result<(), LoadError> {
-    config.add_bos = !tokenizer.prefix().is_empty();
-    config.bos_token = config.bos_token.or(tokenizer.prefix().first().copied());
-    if let Some(eot) = tokenizer.token_to_id(EOT) {
-        config.add_eos(eot);
-    }
-    config.validate()?;
-    if tokenizer.vocab_size() > config.vocab_size {
-        return Err(LoadError::Tokenizer(format!(
-            "it has {} tokens, the model's vocabulary {}: it belongs to another model",
-            tokenizer.vocab_size(),
-            config.vocab_size
-        )));
-    }
-    Ok(())
 }
 
 fn build_template(
@@ -255,15 +253,6 @@ fn chat_template(tokenizer_config: &Json) -> Option<String> {
         named?.get("template")?.as_str()
     };
     template.as_str().or_else(default).map(str::to_owned)
-}
-
-/// A special token of `tokenizer_config.json`: a text, or an object with the text as `content`.
-fn token_text(tokenizer_config: &Json, key: &str) -> Option<String> {
-    let token = tokenizer_config.get(key)?;
-    token
-        .as_str()
-        .or_else(|| token.get("content")?.as_str())
-        .map(str::to_owned)
 }
 
 /// The licence in the front matter of the model card.

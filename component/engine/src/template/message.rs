@@ -8,15 +8,26 @@ use minijinja::value::ValueKind;
 
 use crate::request::{Message, ToolCall};
 
-/// The turn, with each of its texts as `text` makes it: those within a call's arguments too.
-pub(super) fn value(message: &Message, text: &dyn Fn(&str) -> String) -> Value {
+/// The turn, with each of its texts as `text` makes it: those within a call's arguments too. `said` makes what the
+/// model itself said, as far as the conversation can be believed.
+pub(super) fn value(
+    message: &Message,
+    text: &dyn Fn(&str) -> String,
+    said: &dyn Fn(&str) -> String,
+) -> Value {
+    let said = if message.role == "assistant" {
+        said
+    } else {
+        text
+    };
     let mut fields = vec![
         ("role", Value::from(text(&message.role))),
-        ("content", Value::from(text(&message.content))),
+        ("content", Value::from(said(&message.content))),
     ];
+    let reasoning = message.reasoning_content.as_ref();
+    fields.extend(reasoning.map(|value| ("reasoning_content", Value::from(said(value)))));
     for (field, value) in [
         ("name", &message.name),
-        ("reasoning_content", &message.reasoning_content),
         ("tool_call_id", &message.tool_call_id),
     ] {
         fields.extend(
@@ -120,7 +131,8 @@ mod tests {
 
     #[test]
     fn every_text_is_rewritten() {
-        let marked = value(&turn(), &|text| text.replace('<', "[").to_uppercase());
+        let mark = |text: &str| text.replace('<', "[").to_uppercase();
+        let marked = value(&turn(), &mark, &mark);
         let shown = marked.to_string();
         assert!(
             !shown.contains('<') && shown.contains("[S>") && shown.contains("A[S>"),

@@ -19,6 +19,20 @@ pub(super) struct AddedToken {
     pub(super) single_word: bool,
 }
 
+impl AddedToken {
+    /// Without options.
+    pub(super) fn plain(id: u32, text: String, special: bool) -> Self {
+        AddedToken {
+            id,
+            text,
+            special,
+            lstrip: false,
+            rstrip: false,
+            single_word: false,
+        }
+    }
+}
+
 /// A part of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part<'a> {
@@ -59,6 +73,16 @@ impl AddedTokens {
             first[usize::from(token.text.as_bytes()[0])] = true;
         }
         AddedTokens { tokens, first }
+    }
+
+    /// The tokens, by text.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &AddedToken> {
+        self.tokens.iter()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn to_vec(&self) -> Vec<AddedToken> {
+        self.tokens.clone()
     }
 
     /// The token with exactly this text.
@@ -153,15 +177,15 @@ impl AddedTokens {
         }
     }
 
-    /// Append `text` to `out` with a [`GUARD`] wherever a special token begins or, at the end of `text`,
+    /// Append `text` to `out` with a [`GUARD`] wherever one of these tokens begins or, at the end of `text`,
     /// could begin: what comes after must not complete one.
     pub(super) fn guard(&self, text: &str, out: &mut String) {
         for (at, c) in text.char_indices() {
-            let special = self.begins(text.as_bytes()[at]) && {
-                let found = self.find(&text[at..], |token| token.special);
+            let begins = self.begins(text.as_bytes()[at]) && {
+                let found = self.find(&text[at..], |_| true);
                 found.longest.is_some() || found.cut_off
             };
-            if special || c == GUARD {
+            if begins || c == GUARD {
                 out.push(GUARD);
             }
             out.push(c);

@@ -56,6 +56,11 @@ impl Merges {
         self.rules.iter().map(|rule| (rule.left, rule.right))
     }
 
+    /// The tokens that rules make.
+    pub(super) fn merged(&self) -> impl Iterator<Item = u32> {
+        self.rules.iter().map(|rule| rule.merged)
+    }
+
     fn grow(&mut self) {
         self.slots = vec![0; (self.slots.len() * 2).max(2)];
         for rank in 0..self.rules.len() {

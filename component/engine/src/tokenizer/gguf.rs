@@ -1,7 +1,10 @@
 //! The tokenizer inside a GGUF file: `tokenizer.ggml.*` (ggml-org/ggml, `docs/gguf.md`).
 
-use super::added::AddedToken;
+use serde::{Deserialize, Serialize};
+
+use super::added::{AddedToken, AddedTokens};
 use super::bpe::Merges;
+use super::pipeline::Around;
 use super::split::Split;
 use super::vocab::Kind;
 use super::{Parts, Tokenizer, byte_chars, hf};
@@ -16,7 +19,7 @@ pub struct GgufTokenizer {
     pub pre: Option<String>,
     /// `tokenizer.ggml.tokens`, in GPT-2's byte characters; position is id.
     pub tokens: Vec<String>,
-    /// `tokenizer.ggml.token_type`: 1 normal, 3 control, 4 user defined, 5 unused. Empty: all normal.
+    /// `tokenizer.ggml.token_type`: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused. Empty: all normal.
     pub token_types: Vec<i32>,
     /// `tokenizer.ggml.merges`: `left right`, by rank.
     pub merges: Vec<String>,
@@ -26,45 +29,169 @@ pub struct GgufTokenizer {
     pub eos_id: Option<u32>,
     /// `tokenizer.ggml.add_bos_token`; absent: what `pre` is used to, which is yes for Llama 3's.
     pub add_bos: Option<bool>,
+    /// `tokenizer.ggml.add_eos_token`; absent: no.
+    pub add_eos: Option<bool>,
     /// `sterna.tokenizer.ignore_merges`, a key of ours: GGUF implies it by `pre`. Absent: yes for Llama 3's.
     pub ignore_merges: Option<bool>,
     /// `sterna.tokenizer.nfc`, a key of ours: text is brought to Unicode's NFC first. Absent: no.
     pub nfc: bool,
+    /// `sterna.tokenizer.more`, a key of ours: what GGUF has no keys for, as JSON. Absent where there is nothing.
+    pub more: Option<String>,
 }
 
-/// `tokenizer.ggml.pre` names that mean Llama 3's cut (llama.cpp, `llama-vocab.cpp`; FORMATS.md 4.4).
-const LLAMA3_NAMES: &[&str] = &[
-    "llama-bpe",
-    "llama3",
-    "llama-v3",
-    "falcon3",
-    "falcon-e",
-    "falcon_e",
-];
-const GPT2_NAMES: &[&str] = &["gpt-2", "gpt2"];
-const QWEN2_NAMES: &[&str] = &["qwen2"];
+/// What [`GgufTokenizer::more`] holds.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct More {
+    /// What goes before a text, where that is not the one beginning-of-sequence token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<Vec<u32>>,
+    /// What goes after a text, where that is not the one end-of-sequence token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suffix: Option<Vec<u32>>,
+    /// The cut's regular expression, where none of `pre`'s names means it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pattern: Option<String>,
+    /// With it: each digit is cut off first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    digits_alone: bool,
+    /// What a byte becomes that is no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<u32>,
+    /// Options of added tokens that have any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    added: Vec<Options>,
+}
 
-fn split_of(pre: Option<&str>) -> Result<Split, LoadError> {
-    match pre {
-        None => Ok(Split::Llama3),
-        Some(name) if LLAMA3_NAMES.contains(&name) => Ok(Split::Llama3),
-        Some(name) if GPT2_NAMES.contains(&name) => Ok(Split::Gpt2),
-        Some(name) if QWEN2_NAMES.contains(&name) => Ok(Split::Qwen2),
-        Some(other) => Err(LoadError::Tokenizer(format!(
-            "`tokenizer.ggml.pre` is `{other}`; supported: {}",
-            [LLAMA3_NAMES, GPT2_NAMES, QWEN2_NAMES].concat().join(", ")
-        ))),
-    }
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Options {
+    id: u32,
+    lstrip: bool,
+    rstrip: bool,
+    single_word: bool,
+    normalized: bool,
+}
+
+/// A cut, and the names `tokenizer.ggml.pre` has for it (llama.cpp, `llama-vocab.cpp`; FORMATS.md 4.4).
+struct Pre {
+    split: Split,
+    /// The first is written.
+    names: &'static [&'static str],
+    /// Whether such files add the beginning of a sequence and ignore merges where no key says so.
+    llama3: bool,
+}
+
+const PRES: [Pre; 5] = [
+    Pre {
+        split: Split::LLAMA3,
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-e",
+            "falcon_e",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+        ],
+        llama3: true,
+    },
+    Pre {
+        split: Split::LLAMA3,
+        names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"],
+        llama3: false,
+    },
+    Pre {
+        split: Split::GPT2,
+        names: &[
+            "gpt-2",
+            "gpt2",
+            "phi-2",
+            "olmo",
+            "mpt",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "exaone4",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+            "jina-v1-en",
+            "jina-v2-code",
+            "roberta-bpe",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "modern-bert",
+        ],
+        llama3: false,
+    },
+    Pre {
+        split: Split::QWEN2,
+        names: &[
+            "qwen2",
+            "deepseek-r1-qwen",
+            "stablelm2",
+            "hunyuan",
+            "megrez",
+            "kormo",
+            "f2llmv2",
+            "solar-open",
+            "grok-2",
+        ],
+        llama3: false,
+    },
+    Pre {
+        split: Split::SMOLLM,
+        names: &[
+            "smollm",
+            "starcoder",
+            "refact",
+            "command-r",
+            "codeshell",
+            "exaone",
+            "minerva-7b",
+        ],
+        llama3: false,
+    },
+];
+
+fn pre_of(name: Option<&str>) -> Result<&'static Pre, LoadError> {
+    let Some(name) = name else {
+        return Ok(&PRES[0]);
+    };
+    PRES.iter()
+        .find(|pre| pre.names.contains(&name))
+        .ok_or_else(|| {
+            let known: Vec<&str> = PRES.iter().flat_map(|pre| pre.names).copied().collect();
+            let shown = &name[..name.floor_char_boundary(100)];
+            LoadError::Tokenizer(format!(
+                "`tokenizer.ggml.pre` is `{shown}`; supported: {}",
+                known.join(", ")
+            ))
+        })
 }
 
 pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
     if meta.model != "gpt2" {
+        let shown = &meta.model[..meta.model.floor_char_boundary(100)];
         return Err(LoadError::Tokenizer(format!(
-            "`tokenizer.ggml.model` is `{}`; only `gpt2` (byte-level BPE) is supported, sentencepiece (`llama`) and others are not",
-            meta.model
+            "`tokenizer.ggml.model` is `{shown}`; only `gpt2` (byte-level BPE) is supported, sentencepiece (`llama`) and others are not"
         )));
     }
-    let split = split_of(meta.pre.as_deref())?;
+    let pre = pre_of(meta.pre.as_deref())?;
+    let more = more(meta)?;
+    let split = match &more.pattern {
+        None => pre.split,
+        Some(pattern) => Split::from_pattern(pattern, false)
+            .map(|split| split.after_digits(more.digits_alone))
+            .ok_or_else(|| bad_more("names an unknown `pattern`"))?,
+    };
     if !meta.token_types.is_empty() && meta.token_types.len() != meta.tokens.len() {
         return Err(LoadError::Tokenizer(format!(
             "`tokenizer.ggml.token_type` has {} entries for {} tokens",
@@ -73,24 +200,32 @@ pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
         )));
     }
     let kinds = (0..meta.tokens.len()).map(|id| match meta.token_types.get(id) {
-        Some(3) => Kind::Control,
+        // An unknown token (`<unk>`) never comes of text.
+        Some(2 | 3) => Kind::Control,
         Some(4) => Kind::UserDefined,
         Some(5) => Kind::Unused,
         _ => Kind::Normal,
     });
+    let options = |id: usize| more.added.iter().find(|options| options.id as usize == id);
     let added = |(id, kind): (usize, Kind)| {
         let special = kind == Kind::Control;
         let text = meta.tokens[id].clone();
-        matches!(kind, Kind::Control | Kind::UserDefined).then_some(AddedToken {
-            id: id as u32,
-            text,
-            special,
-            lstrip: false,
-            rstrip: false,
-            single_word: false,
+        let plain = AddedToken::plain(id as u32, text, special);
+        matches!(kind, Kind::Control | Kind::UserDefined).then(|| match options(id) {
+            Some(options) => AddedToken {
+                lstrip: options.lstrip,
+                rstrip: options.rstrip,
+                single_word: options.single_word,
+                ..plain
+            },
+            None => plain,
         })
     };
-    let added = kinds.clone().enumerate().filter_map(added).collect();
+    let (added_normalized, added) = kinds
+        .clone()
+        .enumerate()
+        .filter_map(added)
+        .partition(|token| options(token.id as usize).is_some_and(|options| options.normalized));
     let vocab = hf::fill(meta.tokens.iter().map(String::as_str).zip(kinds))?;
     let mut merges = Merges::with_capacity(meta.merges.len());
     let mut scratch = Vec::new();
@@ -100,28 +235,60 @@ pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
             .ok_or_else(|| LoadError::Tokenizer(format!("the merge `{rule}` has no space")))?;
         hf::push_merge(left, right, &vocab, &mut merges, &mut scratch)?;
     }
-    let llama3 = split == Split::Llama3;
-    let prefix = meta.bos_id.filter(|_| meta.add_bos.unwrap_or(llama3));
-    if let Some(bos) = prefix.filter(|&bos| bos as usize >= vocab.len()) {
-        return Err(LoadError::Tokenizer(format!(
-            "`tokenizer.ggml.bos_token_id` is {bos}, the vocabulary has {} tokens",
-            vocab.len()
+    let one = |id: Option<u32>, wanted: bool| id.filter(|_| wanted).into_iter().collect();
+    let around = Around {
+        prefix: more
+            .prefix
+            .unwrap_or_else(|| one(meta.bos_id, meta.add_bos.unwrap_or(pre.llama3))),
+        suffix: more
+            .suffix
+            .unwrap_or_else(|| one(meta.eos_id, meta.add_eos.unwrap_or(false))),
+    };
+    for (key, ids) in [("bos", &around.prefix), ("eos", &around.suffix)] {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab.len()) {
+            return Err(LoadError::Tokenizer(format!(
+                "`tokenizer.ggml.{key}_token_id` is {id}, the vocabulary has {} tokens",
+                vocab.len()
+            )));
+        }
+    }
+    if let Some(id) = more.unknown.filter(|&id| id as usize >= vocab.len()) {
+        return Err(bad_more(&format!(
+            "has `unknown` {id}, which is not in the vocabulary"
         )));
     }
     Ok(Parts {
         vocab,
         merges,
         added,
-        added_normalized: Vec::new(),
+        added_normalized,
         split,
-        ignore_merges: meta.ignore_merges.unwrap_or(llama3),
+        ignore_merges: meta.ignore_merges.unwrap_or(pre.llama3),
         nfc: meta.nfc,
-        unknown: None,
-        prefix: prefix.into_iter().collect(),
+        unknown: more.unknown,
+        around,
     })
 }
 
-pub(super) fn write(tokenizer: &Tokenizer) -> GgufTokenizer {
+fn more(meta: &GgufTokenizer) -> Result<More, LoadError> {
+    let Some(json) = &meta.more else {
+        return Ok(More::default());
+    };
+    serde_json::from_str(json).map_err(|error| bad_more(&format!("cannot be read: {error}")))
+}
+
+fn bad_more(reason: &str) -> LoadError {
+    LoadError::Tokenizer(format!(
+        "`sterna.tokenizer.more` {reason}: convert the model again"
+    ))
+}
+
+/// The keys of a tokenizer, in a file whose beginning and end of a sequence are these.
+pub(super) fn write(
+    tokenizer: &Tokenizer,
+    bos_id: Option<u32>,
+    eos_id: Option<u32>,
+) -> GgufTokenizer {
     let vocab = &tokenizer.vocab;
     // A token outside the index is not written in byte characters.
     let name = |id: u32| {
@@ -132,14 +299,48 @@ pub(super) fn write(tokenizer: &Tokenizer) -> GgufTokenizer {
             Some(_) => String::from_utf8_lossy(bytes).into_owned(),
         }
     };
+    let Around { prefix, suffix } = &tokenizer.around;
+    // Nothing, or the one token that a flag asks for.
+    let unusual = |ids: &[u32], one: Option<u32>| match ids {
+        [] => false,
+        [only] => Some(*only) != one,
+        _ => true,
+    };
+    let split = tokenizer.split;
+    let pre = PRES.iter().find(|pre| pre.split == split);
+    let options = |tokens: &AddedTokens, normalized: bool| -> Vec<Options> {
+        let options = tokens.iter().map(|token| Options {
+            id: token.id,
+            lstrip: token.lstrip,
+            rstrip: token.rstrip,
+            single_word: token.single_word,
+            normalized,
+        });
+        options
+            .filter(|options| {
+                *options
+                    != Options {
+                        id: options.id,
+                        ..Options::default()
+                    }
+            })
+            .collect()
+    };
+    let mut added = options(&tokenizer.added, false);
+    added.extend(options(&tokenizer.added_normalized, true));
+    added.sort_by_key(|options| options.id);
+    let more = More {
+        prefix: unusual(prefix, bos_id).then(|| prefix.clone()),
+        suffix: unusual(suffix, eos_id).then(|| suffix.clone()),
+        pattern: pre.is_none().then(|| split.expression()),
+        digits_alone: pre.is_none() && split.digits_alone(),
+        unknown: tokenizer.unknown,
+        added,
+    };
     let ids = 0..vocab.len() as u32;
     GgufTokenizer {
         model: "gpt2".into(),
-        pre: Some(match tokenizer.split {
-            Split::Llama3 => "llama-bpe".into(),
-            Split::Gpt2 => "gpt-2".into(),
-            Split::Qwen2 => "qwen2".into(),
-        }),
+        pre: Some(pre.unwrap_or(&PRES[0]).names[0].into()),
         tokens: ids.clone().map(name).collect(),
         token_types: ids
             .map(|id| vocab.kind(id).unwrap_or(Kind::Unused) as i32)
@@ -149,10 +350,12 @@ pub(super) fn write(tokenizer: &Tokenizer) -> GgufTokenizer {
             .pairs()
             .map(|(left, right)| format!("{} {}", name(left), name(right)))
             .collect(),
-        bos_id: tokenizer.prefix.first().copied(),
-        eos_id: None,
-        add_bos: Some(!tokenizer.prefix.is_empty()),
+        bos_id,
+        eos_id,
+        add_bos: Some(!prefix.is_empty()),
+        add_eos: (!suffix.is_empty()).then_some(true),
         ignore_merges: Some(tokenizer.ignore_merges),
         nfc: tokenizer.nfc,
+        more: (more != More::default()).then(|| serde_json::to_string(&more).unwrap_or_default()),
     }
 }

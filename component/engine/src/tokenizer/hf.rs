@@ -12,8 +12,9 @@ use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 use super::added::AddedToken;
+use super::beside::Beside;
 use super::bpe::Merges;
-use super::split::Split;
+use super::pipeline::{normalizer, post_processor, pre_tokenizer};
 use super::vocab::{Kind, Vocab};
 use super::{Parts, byte_chars};
 use crate::error::LoadError;
@@ -21,7 +22,7 @@ use crate::error::LoadError;
 /// How far beyond the number of tokens their ids may reach: room for gaps, none for nonsense.
 const MAX_GAPS: usize = 1 << 16;
 
-fn error(message: impl Into<String>) -> LoadError {
+pub(super) fn error(message: impl Into<String>) -> LoadError {
     LoadError::Tokenizer(message.into())
 }
 
@@ -56,20 +57,21 @@ struct ModelKind {
     end_of_word_suffix: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Added {
-    id: u32,
-    content: String,
+/// A token of `added_tokens`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Added {
+    pub(super) id: u32,
+    pub(super) content: String,
     #[serde(default)]
-    special: bool,
+    pub(super) special: bool,
     #[serde(default)]
-    normalized: bool,
+    pub(super) normalized: bool,
     #[serde(default)]
-    lstrip: bool,
+    pub(super) lstrip: bool,
     #[serde(default)]
-    rstrip: bool,
+    pub(super) rstrip: bool,
     #[serde(default)]
-    single_word: bool,
+    pub(super) single_word: bool,
 }
 
 /// The file's tables, borrowed from it.
@@ -87,16 +89,20 @@ struct Model<'a> {
     merges: Vec<Rule<'a>>,
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Parts, LoadError> {
+/// `bytes` are a `tokenizer.json`, `beside` what lies beside it.
+pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Parts, LoadError> {
     let damaged =
         |e: serde_json::Error| error(format!("tokenizer.json is damaged or incomplete: {e}"));
     // The kind first: another model's `vocab` has another type.
-    let pipeline: Pipeline = serde_json::from_slice(bytes).map_err(damaged)?;
+    let mut pipeline: Pipeline = serde_json::from_slice(bytes).map_err(damaged)?;
     let model = &pipeline.model;
     check_model(model)?;
     let nfc = normalizer(&pipeline.normalizer)?;
     let split = pre_tokenizer(&pipeline.pre_tokenizer)?;
     let tables: Tables<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
+    let entries = tables.model.vocab.0.iter();
+    let entries = entries.map(|(text, id)| (text.as_ref(), *id));
+    beside.add_to(&mut pipeline.added_tokens, entries);
 
     let vocab = vocabulary(&tables.model.vocab.0, &pipeline.added_tokens)?;
     let mut merges = Merges::with_capacity(tables.model.merges.len());
@@ -128,7 +134,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts, LoadError> {
             })?)
         }
     };
-    let prefix = template_prefix(&pipeline.post_processor, vocab.len())?;
+    let around = post_processor(&pipeline.post_processor, vocab.len())?;
     let (normalized, raw) = pipeline
         .added_tokens
         .into_iter()
@@ -148,11 +154,24 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts, LoadError> {
         ignore_merges: model.ignore_merges,
         nfc,
         unknown,
-        prefix,
+        around,
     })
 }
 
 impl Added {
+    /// Without options.
+    pub(super) fn plain(id: u32, content: &str, special: bool) -> Self {
+        Added {
+            id,
+            content: content.to_owned(),
+            special,
+            normalized: false,
+            lstrip: false,
+            rstrip: false,
+            single_word: false,
+        }
+    }
+
     fn into_token(self, nfc: bool) -> AddedToken {
         let Added {
             id,
@@ -205,91 +224,6 @@ fn check_model(model: &ModelKind) -> Result<(), LoadError> {
         }
     }
     Ok(())
-}
-
-fn kind_of(step: &Value) -> &str {
-    step["type"].as_str().unwrap_or("of no type")
-}
-
-/// The steps of a part of the pipeline; `list` is the key a `Sequence` keeps them under.
-fn steps<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
-    match (part, part[list].as_array()) {
-        (Value::Null, _) => Vec::new(),
-        (_, Some(members)) if kind_of(part) == "Sequence" => members.iter().collect(),
-        _ => vec![part],
-    }
-}
-
-/// Whether text is brought to NFC.
-fn normalizer(part: &Value) -> Result<bool, LoadError> {
-    let steps = steps(part, "normalizers");
-    match steps.iter().find(|step| kind_of(step) != "NFC") {
-        None => Ok(!steps.is_empty()),
-        Some(other) => {
-            let kind = kind_of(other);
-            Err(error(format!(
-                "tokenizer.json has the normalizer `{kind}`; supported: none, `NFC`"
-            )))
-        }
-    }
-}
-
-fn pre_tokenizer(part: &Value) -> Result<Split, LoadError> {
-    let steps = steps(part, "pretokenizers");
-    let is_byte_level = |step: &Value, regex: bool| {
-        kind_of(step) == "ByteLevel"
-            && step["use_regex"].as_bool().unwrap_or(true) == regex
-            && !step["add_prefix_space"].as_bool().unwrap_or(true)
-    };
-    // Of a pattern that covers every text, to isolate the matches or to remove what lies between is the same.
-    let isolates = |step: &Value| {
-        kind_of(step) == "Split"
-            && matches!(
-                (step["behavior"].as_str(), step["invert"].as_bool()),
-                (Some("Isolated"), _) | (Some("Removed"), Some(true))
-            )
-    };
-    let found = match steps[..] {
-        [only] if is_byte_level(only, true) => Some(Split::Gpt2),
-        [split, bytes] if isolates(split) && is_byte_level(bytes, false) => {
-            split["pattern"]["Regex"]
-                .as_str()
-                .and_then(Split::from_pattern)
-        }
-        _ => None,
-    };
-    found.ok_or_else(|| {
-        let described: Vec<String> = steps.iter().map(|step| step.to_string()).collect();
-        error(format!(
-            "tokenizer.json has the pre-tokenizer [{}]; supported: `ByteLevel` without `add_prefix_space` (GPT-2), or `Split` by Llama 3's or Qwen 2's expression, then `ByteLevel`",
-            described.join(", ")
-        ))
-    })
-}
-
-/// The special tokens `TemplateProcessing` puts before a text.
-fn template_prefix(part: &Value, vocab_size: usize) -> Result<Vec<u32>, LoadError> {
-    let mut prefix = Vec::new();
-    for step in steps(part, "processors")
-        .into_iter()
-        .filter(|step| kind_of(step) == "TemplateProcessing")
-    {
-        for piece in step["single"].as_array().into_iter().flatten() {
-            let Some(name) = piece["SpecialToken"]["id"].as_str() else {
-                break;
-            };
-            for id in step["special_tokens"][name]["ids"]
-                .as_array()
-                .into_iter()
-                .flatten()
-            {
-                let id = id.as_u64().filter(|&id| id < vocab_size as u64);
-                let id = id.ok_or_else(|| error(format!("tokenizer.json's template puts `{name}` first, whose id is not in the vocabulary")))?;
-                prefix.push(id as u32);
-            }
-        }
-    }
-    Ok(prefix)
 }
 
 /// All tokens in id order; those written in byte characters indexed.

@@ -10,10 +10,13 @@
 //! into pieces (`split`), and each piece's bytes are merged (`bpe`) to tokens (`vocab`).
 
 mod added;
+mod beside;
 mod bpe;
 mod byte_chars;
 mod gguf;
 mod hf;
+mod markers;
+mod pipeline;
 mod split;
 mod stop;
 mod stream;
@@ -26,10 +29,13 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use crate::error::{EngineError, LoadError};
 use added::{AddedToken, AddedTokens, GUARD, Part};
 use bpe::{Merges, Scratch};
+use pipeline::Around;
 use split::Split;
 use vocab::{Kind, Vocab};
 
+pub(crate) use beside::Beside;
 pub use gguf::GgufTokenizer;
+pub(crate) use markers::TURN_ENDS;
 pub use stop::{StopMatcher, StopStep};
 pub use stream::TextStream;
 
@@ -46,13 +52,17 @@ pub struct Tokenizer {
     added_normalized: AddedTokens,
     /// The special ones of both.
     special: AddedTokens,
+    /// Those of both that users must not write in a conversation.
+    reserved: AddedTokens,
     split: Split,
     /// A piece that is a token is that token, whatever the merges say.
     ignore_merges: bool,
     /// The text's normal form is Unicode's NFC, else the text itself.
     nfc: bool,
-    /// What the file puts before a text where special tokens are asked for.
-    prefix: Vec<u32>,
+    /// What a piece's byte becomes that is no token.
+    unknown: Option<u32>,
+    /// What the file puts around a text where special tokens are asked for.
+    around: Around,
 }
 
 /// What a file says about a tokenizer, in whatever format.
@@ -65,7 +75,7 @@ struct Parts {
     ignore_merges: bool,
     nfc: bool,
     unknown: Option<u32>,
-    prefix: Vec<u32>,
+    around: Around,
 }
 
 impl Tokenizer {
@@ -75,7 +85,15 @@ impl Tokenizer {
     /// `LoadError::Tokenizer` where the file is damaged or describes another kind of tokenizer than
     /// byte-level BPE with a known pre-tokenizer; the message names what was found and what is supported.
     pub fn from_json(bytes: &[u8]) -> Result<Self, LoadError> {
-        hf::read(bytes).map(Self::build)
+        Self::from_json_beside(bytes, &Beside::default())
+    }
+
+    /// As [`Self::from_json`], with what lies beside the file.
+    ///
+    /// # Errors
+    /// As [`Self::from_json`].
+    pub(crate) fn from_json_beside(bytes: &[u8], beside: &Beside) -> Result<Self, LoadError> {
+        hf::read(bytes, beside).map(Self::build)
     }
 
     /// Take a GGUF file's `tokenizer.ggml.*` keys.
@@ -86,9 +104,15 @@ impl Tokenizer {
         gguf::read(&meta).map(Self::build)
     }
 
-    /// The tokenizer as GGUF's keys hold it. GGUF has no place for the whitespace and word options of added tokens.
+    /// The tokenizer as GGUF's keys hold it.
     pub fn to_gguf(&self) -> GgufTokenizer {
-        gguf::write(self)
+        let Around { prefix, suffix } = &self.around;
+        gguf::write(self, prefix.first().copied(), suffix.first().copied())
+    }
+
+    /// The same for a file with these tokens as beginning and end of a sequence.
+    pub(crate) fn to_gguf_with(&self, bos: Option<u32>, eos: Option<u32>) -> GgufTokenizer {
+        gguf::write(self, bos, eos)
     }
 
     fn build(parts: Parts) -> Self {
@@ -101,34 +125,30 @@ impl Tokenizer {
             ignore_merges,
             nfc,
             unknown,
-            prefix,
+            around,
         } = parts;
         let ordinary = |id: &u32| vocab.kind(*id) != Some(Kind::Control);
         let byte_tokens = (0..=255u8)
             .map(|byte| vocab.id_of(&[byte]).filter(ordinary).or(unknown))
             .collect();
-        let special = AddedTokens::new(
-            added
-                .iter()
-                .chain(&added_normalized)
-                .filter(|token| token.special)
-                .cloned()
-                .collect(),
-        );
         let (added, added_normalized) =
             (AddedTokens::new(added), AddedTokens::new(added_normalized));
-        Tokenizer {
+        let mut tokenizer = Tokenizer {
             vocab,
             merges,
             byte_tokens,
             added,
             added_normalized,
-            special,
+            special: AddedTokens::default(),
+            reserved: AddedTokens::default(),
             split,
             ignore_merges,
             nfc,
-            prefix,
-        }
+            unknown,
+            around,
+        };
+        tokenizer.reserve("");
+        tokenizer
     }
 
     /// The token ids of a text; nothing is put before or after it.
@@ -147,9 +167,17 @@ impl Tokenizer {
         self.encode_parts(text, true, true)
     }
 
-    /// Mark `text`, which a user wrote, so that [`Self::encode_guarded`] finds no special token in it,
-    /// even once it is part of a larger text.
+    /// Mark `text`, which a user wrote, so that [`Self::encode_guarded`] finds no marker in it, special or
+    /// not (`<tool_call>`), even once it is part of a larger text.
     pub(crate) fn guard(&self, text: &str) -> String {
+        let mut guarded = String::with_capacity(text.len());
+        self.reserved.guard(text, &mut guarded);
+        guarded
+    }
+
+    /// As [`Self::guard`] for what the model wrote: its own tags stay the tokens they were, save the
+    /// special ones, which are never shown and so cannot be its text.
+    pub(crate) fn guard_answer(&self, text: &str) -> String {
         let mut guarded = String::with_capacity(text.len());
         self.special.guard(text, &mut guarded);
         guarded
@@ -246,18 +274,34 @@ impl Tokenizer {
 
     /// The token with exactly this text: an added token, else an ordinary one.
     pub fn token_to_id(&self, text: &str) -> Option<u32> {
-        let added = self
-            .added
-            .get(text)
-            .or_else(|| self.added_normalized.get(text));
-        added
-            .map(|token| token.id)
+        self.added_id(text)
             .or_else(|| self.vocab.id_of(text.as_bytes()))
     }
 
     /// What the file puts before a text where special tokens are asked for: usually the
     /// beginning-of-sequence token, or nothing.
     pub fn prefix(&self) -> &[u32] {
-        &self.prefix
+        &self.around.prefix
+    }
+
+    /// What it puts after a text there: usually nothing.
+    pub fn suffix(&self) -> &[u32] {
+        &self.around.suffix
+    }
+
+    /// The ids of a whole text, with what goes before and after it. A text that begins with the tokens that
+    /// would go before it, because its writer spelled them out, does not get them twice, which no model was trained on.
+    pub(crate) fn surround(&self, mut ids: Vec<u32>) -> Vec<u32> {
+        let Around { prefix, suffix } = &self.around;
+        if !ids.starts_with(prefix) {
+            ids.splice(..0, prefix.iter().copied());
+        }
+        ids.extend(suffix);
+        ids
+    }
+
+    /// Put other tokens before and after a text.
+    pub(crate) fn set_around(&mut self, prefix: Vec<u32>, suffix: Vec<u32>) {
+        self.around = Around { prefix, suffix };
     }
 }

@@ -84,6 +84,13 @@ impl Vocab {
         self.kinds.get(id as usize).copied()
     }
 
+    /// Change what kind of token `id` is.
+    pub(super) fn set_kind(&mut self, id: u32, kind: Kind) {
+        if let Some(own) = self.kinds.get_mut(id as usize) {
+            *own = kind;
+        }
+    }
+
     /// The indexed token with exactly these bytes.
     pub(super) fn id_of(&self, bytes: &[u8]) -> Option<u32> {
         if self.slots.is_empty() {

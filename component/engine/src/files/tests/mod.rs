@@ -5,6 +5,7 @@ mod damage;
 mod forms;
 mod layouts;
 mod refusals;
+mod special_tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -116,7 +117,6 @@ fn odd_config() -> ModelConfig {
         activation: Activation::Silu,
         sub_norms: true,
         bos_token: Some(256),
-        add_bos: true,
         eos_tokens: vec![3],
     }
 }

@@ -5,52 +5,128 @@
 //! character a bounded number of times: a megabyte of spaces costs what a megabyte of prose does.
 //! The tests compare them with the expressions themselves.
 
+mod pattern;
+
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
-
-/// GPT-2's expression (openai/gpt-2, `encoder.py`), which `ByteLevel` with `use_regex` means.
-pub(super) const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-
-/// Llama 3's expression; GGUF calls it `llama-bpe`.
-pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// Qwen 2's expression: Llama 3's, with each digit alone.
-pub(super) const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A way to cut text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Split {
-    /// [`GPT2`].
+pub(super) struct Split {
+    family: Family,
+    /// How contractions are recognised.
+    case: Case,
+    /// Each digit is cut off before anything else.
+    digits_alone: bool,
+}
+
+/// Which expression, but for its contractions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    /// GPT-2's (openai/gpt-2, `encoder.py`), which `ByteLevel` with `use_regex` means.
     Gpt2,
-    /// [`LLAMA3`].
-    Llama3,
-    /// [`QWEN2`].
-    Qwen2,
+    /// Llama 3's, with up to so many digits in a piece.
+    Llama3 { max_digits: usize },
+}
+
+/// How the letters of a contraction (`'s`) compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    /// Small letters only.
+    Exact,
+    /// `'[sS]`: the letters of ASCII in either case.
+    Ascii,
+    /// `(?i:'s)`: by Unicode's simple case folding, to which the long s (`ſ`) is an s.
+    Unicode,
 }
 
 impl Split {
-    /// The cut a regular expression describes, if it is a known one.
-    pub(super) fn from_pattern(pattern: &str) -> Option<Split> {
-        match pattern {
-            GPT2 => Some(Split::Gpt2),
-            LLAMA3 => Some(Split::Llama3),
-            QWEN2 => Some(Split::Qwen2),
-            _ => None,
+    /// GPT-2's cut.
+    pub(super) const GPT2: Split = Split {
+        family: Family::Gpt2,
+        case: Case::Exact,
+        digits_alone: false,
+    };
+
+    /// GPT-2's cut of what lies between digits, each of which is a piece: StarCoder's and SmolLM's.
+    pub(super) const SMOLLM: Split = Split {
+        digits_alone: true,
+        ..Split::GPT2
+    };
+
+    /// Llama 3's cut; GGUF calls it `llama-bpe`.
+    pub(super) const LLAMA3: Split = Split {
+        family: Family::Llama3 { max_digits: 3 },
+        case: Case::Unicode,
+        digits_alone: false,
+    };
+
+    /// Qwen 2's cut: Llama 3's, with each digit alone.
+    pub(super) const QWEN2: Split = Split {
+        family: Family::Llama3 { max_digits: 1 },
+        ..Split::LLAMA3
+    };
+
+    /// The cut a regular expression describes, if it is a known one. `dropped` where text that the expression does not
+    /// match vanishes.
+    pub(super) fn from_pattern(pattern: &str, dropped: bool) -> Option<Split> {
+        pattern::parse(pattern, dropped)
+    }
+
+    /// The same of what lies between digits, each of which is a piece, if `digits`.
+    pub(super) fn after_digits(self, digits: bool) -> Split {
+        Split {
+            digits_alone: digits,
+            ..self
         }
+    }
+
+    /// Whether each digit is cut off before anything else, which the expression does not say.
+    pub(super) fn digits_alone(self) -> bool {
+        self.digits_alone
+    }
+
+    /// The regular expression of this cut.
+    pub(super) fn expression(self) -> String {
+        let contractions = match self.case {
+            Case::Exact => "'s|'t|'re|'ve|'m|'ll|'d",
+            Case::Ascii => "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])",
+            Case::Unicode => "(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        };
+        let rest = match self.family {
+            Family::Gpt2 => r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+".to_owned(),
+            Family::Llama3 { max_digits } => {
+                let most = match max_digits {
+                    1 => String::new(),
+                    usize::MAX => "+".to_owned(),
+                    n => format!("{{1,{n}}}"),
+                };
+                format!(
+                    r"[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{most}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+"
+                )
+            }
+        };
+        format!(r"{contractions}|{rest}|\s+(?!\S)|\s+")
     }
 
     /// `text` cut into pieces, none empty; together they are `text`.
     pub(super) fn pieces(self, text: &str) -> impl Iterator<Item = &str> {
         let mut rest = text;
+        // How much of `rest` lies before the next digit, where digits are cut off first.
+        let mut window = 0;
         std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
+            if !self.digits_alone {
+                window = rest.len();
+            } else if window == 0 {
+                window = run(rest, |c| class(c) != Class::Number);
             }
-            let length = match self {
-                Split::Gpt2 => gpt2(rest),
-                Split::Llama3 => llama3(rest, 3),
-                Split::Qwen2 => llama3(rest, 1),
+            let length = match (rest.chars().next()?, self.family) {
+                (digit, _) if window == 0 => digit.len_utf8(),
+                (_, Family::Gpt2) => gpt2(&rest[..window], self.case),
+                (_, Family::Llama3 { max_digits }) => {
+                    llama3(&rest[..window], max_digits, self.case)
+                }
             };
+            window = window.saturating_sub(length);
             let (piece, after) = rest.split_at(length);
             rest = after;
             Some(piece)
@@ -99,16 +175,15 @@ fn run(text: &str, belongs: impl Fn(char) -> bool) -> usize {
 }
 
 /// Length of `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll` or `'d` at the start of `text`, else 0.
-fn contraction(text: &str, ignore_case: bool) -> usize {
+fn contraction(text: &str, case: Case) -> usize {
     let Some(tail) = text.strip_prefix('\'') else {
         return 0;
     };
     let mut chars = tail.chars();
     let mut next = || {
         chars.next().map(|c| match c {
-            // Unicode's simple case folding: the long s is an s.
-            'ſ' if ignore_case => ('s', c.len_utf8()),
-            _ if ignore_case => (c.to_ascii_lowercase(), c.len_utf8()),
+            'ſ' if case == Case::Unicode => ('s', c.len_utf8()),
+            _ if case != Case::Exact => (c.to_ascii_lowercase(), c.len_utf8()),
             _ => (c, c.len_utf8()),
         })
     };
@@ -131,8 +206,8 @@ fn whitespace(text: &str) -> usize {
 }
 
 /// The length of the first piece of a text that is not empty.
-fn gpt2(text: &str) -> usize {
-    let contraction = contraction(text, false);
+fn gpt2(text: &str, case: Case) -> usize {
+    let contraction = contraction(text, case);
     if contraction > 0 {
         return contraction;
     }
@@ -145,8 +220,8 @@ fn gpt2(text: &str) -> usize {
 }
 
 /// The length of the first piece of a text that is not empty.
-fn llama3(text: &str, max_digits: usize) -> usize {
-    let contraction = contraction(text, true);
+fn llama3(text: &str, max_digits: usize, case: Case) -> usize {
+    let contraction = contraction(text, case);
     if contraction > 0 {
         return contraction;
     }
@@ -212,18 +287,36 @@ mod tests {
             ("\n x", &["\n", " x"]),
         ];
         for (text, pieces) in cases {
-            assert_eq!(cut(Split::Llama3, text), *pieces, "{text:?}");
+            assert_eq!(cut(Split::LLAMA3, text), *pieces, "{text:?}");
         }
-        assert_eq!(cut(Split::Qwen2, "123"), ["1", "2", "3"]);
+        assert_eq!(cut(Split::QWEN2, "123"), ["1", "2", "3"]);
     }
 
     #[test]
     fn gpt2_by_hand() {
         assert_eq!(
-            cut(Split::Gpt2, "I'm 12345,  b\n\nc'LL"),
+            cut(Split::GPT2, "I'm 12345,  b\n\nc'LL"),
             [
                 "I", "'m", " 12345", ",", " ", " b", "\n", "\n", "c", "'", "LL"
             ]
         );
+    }
+
+    #[test]
+    fn digits_are_cut_off_before_the_rest_is_looked_at() {
+        assert_eq!(
+            cut(Split::SMOLLM, "a 12  3 b'll  4x"),
+            ["a", " ", "1", "2", "  ", "3", " b", "'ll", "  ", "4", "x"]
+        );
+    }
+
+    #[test]
+    fn the_long_s_is_an_s_where_case_is_ignored_by_unicode() {
+        let ascii = Split {
+            case: Case::Ascii,
+            ..Split::LLAMA3
+        };
+        assert_eq!(cut(Split::LLAMA3, "a'ſb'S"), ["a", "'ſ", "b", "'S"]);
+        assert_eq!(cut(ascii, "a'ſb'S"), ["a", "'ſb", "'S"]);
     }
 }
