@@ -62,6 +62,9 @@ pub struct ModelConfig {
     pub eos_tokens: Vec<u32>,
 }
 
+/// Tokens that end a generation at most: each is compared with every token that is generated.
+pub(crate) const MAX_END_TOKENS: usize = 256;
+
 /// A generous multiple of what exists; keeps every size computation far from overflow.
 const MAX_WIDTH: usize = 1 << 20;
 const MAX_LAYERS: usize = 1 << 12;
@@ -159,6 +162,17 @@ impl ModelConfig {
             self.eos_tokens.push(token);
         }
     }
+}
+
+/// Refuse a list of more end tokens than there can be.
+pub(crate) fn check_ends(key: &str, length: usize) -> Result<(), LoadError> {
+    if length > MAX_END_TOKENS {
+        return Err(bad(
+            key,
+            format!("lists {length} tokens, at most {MAX_END_TOKENS} are supported"),
+        ));
+    }
+    Ok(())
 }
 
 /// A `LoadError::Config` for `key`.

@@ -4,7 +4,7 @@
 //! for the 1bitLLM models (SiLU). All three rotate halves.
 
 use super::hf::{narrow, split_heads};
-use super::{Activation, ModelConfig, bad};
+use super::{Activation, ModelConfig, bad, check_ends};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
 
@@ -99,7 +99,9 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
             .get(key)
             .and_then(Value::as_array)
             .and_then(Array::integers);
-        for id in ids.unwrap_or_default().into_iter().filter(|&id| id != -1) {
+        let ids = ids.unwrap_or_default();
+        check_ends(key, ids.len())?;
+        for id in ids.into_iter().filter(|&id| id != -1) {
             let token = u32::try_from(id)
                 .map_err(|_| bad(key, format!("holds {id}, which is no token id")))?;
             config.add_eos(token);

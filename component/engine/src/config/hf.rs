@@ -6,7 +6,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Activation, ModelConfig, SamplingDefaults, bad};
+use super::{Activation, ModelConfig, SamplingDefaults, bad, check_ends};
 use crate::error::LoadError;
 
 /// What `weight_scale` of a packed tensor means; the tensor itself does not say.
@@ -294,7 +294,9 @@ impl Object<'_> {
                 .map(token)
                 .collect()
         });
-        Ok(tokens?.unwrap_or_default())
+        let tokens: Vec<u32> = tokens?.unwrap_or_default();
+        check_ends(key, tokens.len())?;
+        Ok(tokens)
     }
 }
 

@@ -4,6 +4,8 @@
 //! trie: at each position of a text the longest token wins, and a position costs at most the length of
 //! the longest token, whatever the text.
 
+use std::collections::HashSet;
+
 /// One added token as `tokenizer.json` describes it.
 #[derive(Clone, Debug)]
 pub(super) struct AddedToken {
@@ -98,7 +100,7 @@ impl AddedTokens {
     }
 
     /// The longest token at the start of `text` that satisfies `wanted`.
-    fn find(&self, text: &str, wanted: impl Fn(&AddedToken) -> bool) -> Found<'_> {
+    fn find(&self, text: &str, mut wanted: impl FnMut(&AddedToken) -> bool) -> Found<'_> {
         let mut found = Found {
             longest: None,
             cut_off: false,
@@ -121,6 +123,23 @@ impl AddedTokens {
             .last()
             .is_some_and(|token| token.text.len() > text.len());
         found
+    }
+
+    /// The ids of the tokens that `text` holds, whatever lies around them. Of a token longer than
+    /// `longest` bytes nothing is looked for, so that the work is bounded by the text's length times that.
+    pub(super) fn held_by(&self, text: &str, longest: usize) -> HashSet<u32> {
+        let mut held = HashSet::new();
+        for (at, _) in text.char_indices() {
+            if self.begins(text.as_bytes()[at]) {
+                let end = text.floor_char_boundary(text.len().min(at + longest));
+                // `find` asks about each token that begins here, the longer ones later.
+                self.find(&text[at..end], |token| {
+                    held.insert(token.id);
+                    true
+                });
+            }
+        }
+        held
     }
 
     /// Cut `text` at its added tokens and hand the parts to `each` in order. Special tokens count where

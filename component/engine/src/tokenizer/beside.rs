@@ -4,7 +4,7 @@
 //! transformers adds their tokens to the tokenizer's own, with the options they give
 //! (`PreTrainedTokenizerFast.__init__`), and has from them which texts begin and end a sequence.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -118,7 +118,7 @@ impl Beside {
         if ids.is_empty() {
             return;
         }
-        let mut taken = std::collections::HashSet::new();
+        let mut taken = HashSet::new();
         for (text, id) in entries {
             taken.insert(id);
             if let Some(found) = ids.get_mut(text) {
@@ -126,16 +126,23 @@ impl Beside {
             }
         }
         taken.extend(added.iter().map(|token| token.id));
+        let mut own: HashMap<String, usize> = added
+            .iter()
+            .enumerate()
+            .map(|(at, token)| (token.content.clone(), at))
+            .collect();
         for token in &described {
             let known = ids.get(token.content.as_str()).copied().flatten();
-            if let Some(own) = added.iter_mut().find(|own| own.content == token.content) {
-                *own = Added {
-                    id: own.id,
+            if let Some(&at) = own.get(&token.content) {
+                let id = added[at].id;
+                added[at] = Added {
+                    id,
                     ..token.clone()
                 };
             } else if known.is_some() || !taken.contains(&token.id) {
                 let id = known.unwrap_or(token.id);
                 taken.insert(id);
+                own.insert(token.content.clone(), added.len());
                 added.push(Added {
                     id,
                     ..token.clone()
@@ -144,7 +151,8 @@ impl Beside {
         }
         for text in special {
             let known = ids.get(text).copied().flatten();
-            if let Some(id) = known.filter(|_| added.iter().all(|own| own.content != text)) {
+            if let Some(id) = known.filter(|_| !own.contains_key(text)) {
+                own.insert(text.to_owned(), added.len());
                 added.push(Added::plain(id, text, true));
             }
         }

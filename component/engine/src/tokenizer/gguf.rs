@@ -1,5 +1,7 @@
 //! The tokenizer inside a GGUF file: `tokenizer.ggml.*` (ggml-org/ggml, `docs/gguf.md`).
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::added::{AddedToken, AddedTokens};
@@ -169,9 +171,9 @@ fn pre_of(name: Option<&str>) -> Result<&'static Pre, LoadError> {
         .find(|pre| pre.names.contains(&name))
         .ok_or_else(|| {
             let known: Vec<&str> = PRES.iter().flat_map(|pre| pre.names).copied().collect();
-            let shown = &name[..name.floor_char_boundary(100)];
             LoadError::Tokenizer(format!(
-                "`tokenizer.ggml.pre` is `{shown}`; supported: {}",
+                "`tokenizer.ggml.pre` is `{}`; supported: {}",
+                hf::shown(name),
                 known.join(", ")
             ))
         })
@@ -179,9 +181,9 @@ fn pre_of(name: Option<&str>) -> Result<&'static Pre, LoadError> {
 
 pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
     if meta.model != "gpt2" {
-        let shown = &meta.model[..meta.model.floor_char_boundary(100)];
         return Err(LoadError::Tokenizer(format!(
-            "`tokenizer.ggml.model` is `{shown}`; only `gpt2` (byte-level BPE) is supported, sentencepiece (`llama`) and others are not"
+            "`tokenizer.ggml.model` is `{}`; only `gpt2` (byte-level BPE) is supported, sentencepiece (`llama`) and others are not",
+            hf::shown(&meta.model)
         )));
     }
     let pre = pre_of(meta.pre.as_deref())?;
@@ -206,12 +208,16 @@ pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
         Some(5) => Kind::Unused,
         _ => Kind::Normal,
     });
-    let options = |id: usize| more.added.iter().find(|options| options.id as usize == id);
+    let options: HashMap<usize, &Options> = more
+        .added
+        .iter()
+        .map(|options| (options.id as usize, options))
+        .collect();
     let added = |(id, kind): (usize, Kind)| {
         let special = kind == Kind::Control;
         let text = meta.tokens[id].clone();
         let plain = AddedToken::plain(id as u32, text, special);
-        matches!(kind, Kind::Control | Kind::UserDefined).then(|| match options(id) {
+        matches!(kind, Kind::Control | Kind::UserDefined).then(|| match options.get(&id) {
             Some(options) => AddedToken {
                 lstrip: options.lstrip,
                 rstrip: options.rstrip,
@@ -221,18 +227,23 @@ pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
             None => plain,
         })
     };
-    let (added_normalized, added) = kinds
-        .clone()
-        .enumerate()
-        .filter_map(added)
-        .partition(|token| options(token.id as usize).is_some_and(|options| options.normalized));
+    let (added_normalized, added) =
+        kinds
+            .clone()
+            .enumerate()
+            .filter_map(added)
+            .partition(|token| {
+                options
+                    .get(&(token.id as usize))
+                    .is_some_and(|options| options.normalized)
+            });
     let vocab = hf::fill(meta.tokens.iter().map(String::as_str).zip(kinds))?;
     let mut merges = Merges::with_capacity(meta.merges.len());
     let mut scratch = Vec::new();
     for rule in &meta.merges {
         let (left, right) = rule
             .split_once(' ')
-            .ok_or_else(|| LoadError::Tokenizer(format!("the merge `{rule}` has no space")))?;
+            .ok_or_else(|| hf::error(format!("the merge `{}` has no space", hf::shown(rule))))?;
         hf::push_merge(left, right, &vocab, &mut merges, &mut scratch)?;
     }
     let one = |id: Option<u32>, wanted: bool| id.filter(|_| wanted).into_iter().collect();

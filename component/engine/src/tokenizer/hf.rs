@@ -22,6 +22,17 @@ use crate::error::LoadError;
 /// How far beyond the number of tokens their ids may reach: room for gaps, none for nonsense.
 const MAX_GAPS: usize = 1 << 16;
 
+/// A file's own text in an error, which is not for reading the file: its beginning.
+pub(super) fn shown(text: &str) -> String {
+    const BYTES: usize = 100;
+    let end = text.floor_char_boundary(BYTES);
+    format!(
+        "{}{}",
+        &text[..end],
+        if end < text.len() { "..." } else { "" }
+    )
+}
+
 pub(super) fn error(message: impl Into<String>) -> LoadError {
     LoadError::Tokenizer(message.into())
 }
@@ -129,7 +140,8 @@ pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Parts, LoadError> {
             };
             Some(entry.or_else(added).ok_or_else(|| {
                 error(format!(
-                    "the unknown token `{text}` is not in the vocabulary"
+                    "the unknown token `{}` is not in the vocabulary",
+                    shown(text)
                 ))
             })?)
         }
@@ -202,7 +214,8 @@ fn check_model(model: &ModelKind) -> Result<(), LoadError> {
     let kind = model.kind.as_deref().unwrap_or("BPE");
     if kind != "BPE" {
         return Err(error(format!(
-            "tokenizer.json has a `{kind}` model; only byte-level `BPE` is supported"
+            "tokenizer.json has a `{}` model; only byte-level `BPE` is supported",
+            shown(kind)
         )));
     }
     if model.byte_fallback {
@@ -243,7 +256,9 @@ fn vocabulary(entries: &[(Cow<'_, str>, u32)], added: &[Added]) -> Result<Vocab,
     for (name, id) in entries {
         if let Some((other, _)) = names[*id as usize].replace((name, Kind::Normal)) {
             return Err(error(format!(
-                "the tokens `{other}` and `{name}` both have the id {id}"
+                "the tokens `{}` and `{}` both have the id {id}",
+                shown(other),
+                shown(name)
             )));
         }
     }
@@ -256,8 +271,10 @@ fn vocabulary(entries: &[(Cow<'_, str>, u32)], added: &[Added]) -> Result<Vocab,
         match names[token.id as usize].replace((&token.content, kind)) {
             Some((other, _)) if other != token.content => {
                 return Err(error(format!(
-                    "the tokens `{other}` and `{}` both have the id {}",
-                    token.content, token.id
+                    "the tokens `{}` and `{}` both have the id {}",
+                    shown(other),
+                    shown(&token.content),
+                    token.id
                 )));
             }
             _ => {}
@@ -301,7 +318,9 @@ pub(super) fn push_merge(
 ) -> Result<(), LoadError> {
     let absent = || {
         error(format!(
-            "the merge `{left} {right}` names or makes a token that is not in the vocabulary"
+            "the merge `{} {}` names or makes a token that is not in the vocabulary",
+            shown(left),
+            shown(right)
         ))
     };
     scratch.clear();
@@ -381,18 +400,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Rule<'a> {
                 self,
                 text: &'de str,
             ) -> Result<Rule<'de>, E> {
-                let (left, right) = text
-                    .split_once(' ')
-                    .ok_or_else(|| E::custom(format!("the merge `{text}` has no space")))?;
+                let (left, right) = text.split_once(' ').ok_or_else(|| {
+                    E::custom(format!("the merge `{}` has no space", shown(text)))
+                })?;
                 Ok(Rule {
                     left: Cow::Borrowed(left),
                     right: Cow::Borrowed(right),
                 })
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Rule<'de>, E> {
-                let (left, right) = text
-                    .split_once(' ')
-                    .ok_or_else(|| E::custom(format!("the merge `{text}` has no space")))?;
+                let (left, right) = text.split_once(' ').ok_or_else(|| {
+                    E::custom(format!("the merge `{}` has no space", shown(text)))
+                })?;
                 Ok(Rule {
                     left: Cow::Owned(left.to_owned()),
                     right: Cow::Owned(right.to_owned()),

@@ -5,6 +5,8 @@
 //! never did in training. So what a marker looks like decides too, where no merge could make the token
 //! of ordinary text: such a token is a marker or of no use at all.
 
+use std::collections::HashSet;
+
 use super::Tokenizer;
 use super::added::{AddedToken, AddedTokens};
 use super::vocab::Kind;
@@ -89,12 +91,17 @@ fn look(text: &str) -> Option<Look> {
     }
 }
 
-/// Whether the text of an added token is meant for something: not whitespace or a word that a
-/// vocabulary keeps whole.
-fn is_meaningful(token: &AddedToken, template: &str) -> bool {
-    let text = token.text.as_str();
-    let written = || template.contains(text) || template.contains(&text.replace('\n', "\\n"));
-    token.special || look(text).is_some() || (!text.trim().is_empty() && written())
+/// How much of a template is searched for markers, and how long a marker may be, in bytes.
+const SEARCHED: usize = 1 << 20;
+const LONGEST: usize = 256;
+
+/// Of these tokens, those that a template writes, in its source or in the text its escapes stand for.
+fn written<'a>(tokens: impl Iterator<Item = &'a AddedToken>, template: &str) -> HashSet<u32> {
+    let tokens = AddedTokens::new(tokens.cloned().collect());
+    let source = &template[..template.floor_char_boundary(SEARCHED)];
+    let mut held = tokens.held_by(source, LONGEST);
+    held.extend(tokens.held_by(&source.replace("\\n", "\n"), LONGEST));
+    held
 }
 
 impl Tokenizer {
@@ -122,11 +129,15 @@ impl Tokenizer {
     /// Collect the special tokens, and those that users must not write.
     pub(super) fn reserve(&mut self, template: &str) {
         let all = || self.added.iter().chain(self.added_normalized.iter());
+        // Whitespace and words that a vocabulary keeps whole are meant for nothing else.
+        let plain = |token: &AddedToken| !token.special && look(&token.text).is_none();
+        let words = all().filter(|token| plain(token) && !token.text.trim().is_empty());
+        let written = written(words, template);
         let select = |wanted: &dyn Fn(&AddedToken) -> bool| {
             AddedTokens::new(all().filter(|token| wanted(token)).cloned().collect())
         };
         self.special = select(&|token| token.special);
-        self.reserved = select(&|token| is_meaningful(token, template));
+        self.reserved = select(&|token| !plain(token) || written.contains(&token.id));
     }
 
     /// Tokens that are typed as ordinary text and can only be markers.
@@ -139,14 +150,21 @@ impl Tokenizer {
             .is_none();
         let candidate = |id: u32| {
             let text = std::str::from_utf8(self.vocab.get(id)?).ok()?;
-            let look = look(text)?;
-            let wanted =
-                untyped || look == Look::Special || named.contains(&id) || template.contains(text);
             let normal = self.vocab.kind(id) == Some(Kind::Normal);
-            (normal && wanted).then(|| (id, text.to_owned(), look))
+            let look = look(text).filter(|_| normal)?;
+            Some((id, text.to_owned(), look))
         };
         let ids = 0..self.vocab.len() as u32;
         let mut candidates: Vec<_> = ids.filter_map(candidate).collect();
+        let tags: Vec<AddedToken> = candidates
+            .iter()
+            .map(|(id, text, _)| AddedToken::plain(*id, text.clone(), false))
+            .collect();
+        let written = written(tags.iter(), template);
+        candidates.retain(|(id, _, look)| {
+            let named = named.contains(id) || written.contains(id);
+            untyped || named || *look == Look::Special
+        });
         if !candidates.is_empty() {
             let mut made = vec![false; self.vocab.len()];
             for id in self.merges.merged() {

@@ -4,12 +4,12 @@
 
 use serde_json::Value;
 
-use super::hf::error;
+use super::hf::{error, shown};
 use super::split::Split;
 use crate::error::LoadError;
 
-/// How many characters of a file's own text an error shows.
-const SHOWN: usize = 300;
+/// Tokens around a text at most, on either side; real files have one or two.
+const MAX_AROUND: usize = 64;
 
 fn kind_of(step: &Value) -> &str {
     step["type"].as_str().unwrap_or("of no type")
@@ -26,11 +26,6 @@ fn steps<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
             .collect(),
         _ => vec![part],
     }
-}
-
-/// A file's own text, as far as an error should show it.
-fn shown(text: &str) -> &str {
-    &text[..text.floor_char_boundary(SHOWN)]
 }
 
 /// Whether text is brought to NFC.
@@ -51,13 +46,20 @@ pub(super) fn normalizer(part: &Value) -> Result<bool, LoadError> {
 pub(super) fn pre_tokenizer(part: &Value) -> Result<Split, LoadError> {
     let steps = steps(part, "pretokenizers");
     cut(&steps).ok_or_else(|| {
-        let described: Vec<String> = steps.iter().map(|step| step.to_string()).collect();
+        let described: Vec<String> = steps.iter().take(4).map(|step| described(step)).collect();
         let described = described.join(", ");
         error(format!(
             "tokenizer.json has the pre-tokenizer [{}]; supported: `ByteLevel` without `add_prefix_space` (GPT-2), or `Split` by Llama 3's, Qwen 2's or GPT-2's expression, then `ByteLevel`, each after `Digits` one by one or not",
-            shown(&described)
+            described
         ))
     })
+}
+
+/// A step as an error shows it: enough of it for a regular expression.
+fn described(step: &Value) -> String {
+    let mut text = step.to_string();
+    text.truncate(text.floor_char_boundary(500));
+    text
 }
 
 fn cut(steps: &[&Value]) -> Option<Split> {
@@ -182,6 +184,11 @@ fn template(step: &Value, vocab_size: usize) -> Result<Around, LoadError> {
         } else {
             texts += usize::from(piece["Sequence"]["id"].as_str() == Some("A"));
         }
+    }
+    if around.prefix.len().max(around.suffix.len()) > MAX_AROUND {
+        return Err(error(format!(
+            "tokenizer.json's template adds more than {MAX_AROUND} tokens before or after a text"
+        )));
     }
     if texts != 1 {
         return Err(error(

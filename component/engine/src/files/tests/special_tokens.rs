@@ -255,7 +255,7 @@ fn an_added_token_beyond_the_embedding_is_served_around() {
 
 #[test]
 fn added_tokens_and_their_options_come_from_the_files_beside() {
-    // `!!` becomes special by its text, `<x>` by its options; `<tool>` has an id that is free.
+    // `<x>` gets other options, `<tool>` an id that is free.
     let beside = json!({"added_tokens_decoder": {
         "512": {"content": "<x>", "lstrip": true, "rstrip": true, "special": false},
         "513": {"content": "<tool>", "special": true}}});
@@ -297,6 +297,44 @@ fn sampling_out_of_range_does_not_keep_a_model_from_loading() {
         (Some(5), None)
     );
     assert_eq!(model.warnings.len(), 3);
+}
+
+#[test]
+fn lists_without_end_are_refused_and_errors_are_short() {
+    let many: Vec<u32> = (0..100_000).collect();
+    let refusal = |directory: Directory| load(directory.0.path()).unwrap_err().to_string();
+    for file in ["config.json", "generation_config.json"] {
+        let error = refusal(Directory::new().set(file, json!({"eos_token_id": many})));
+        assert!(
+            error.contains("eos_token_id") && error.contains("256"),
+            "{error}"
+        );
+    }
+    let long = "x".repeat(100_000);
+    let tokenizer = |change: &dyn Fn(&mut Json)| {
+        refusal(Directory::new().edit("tokenizer.json", |json| change(json)))
+    };
+    for error in [
+        tokenizer(&|json| json["model"]["unk_token"] = json!(long)),
+        tokenizer(&|json| json["model"]["type"] = json!(long)),
+        tokenizer(&|json| json["model"]["merges"][0] = json!([long, "a"])),
+        tokenizer(&|json| json["model"]["merges"][0] = json!(long)),
+        tokenizer(&|json| json["model"]["vocab"][&long] = json!(5)),
+        tokenizer(&|json| json["added_tokens"][0] = json!({"id": 5, "content": long})),
+        tokenizer(&|json| json["pre_tokenizer"] = json!({"type": long})),
+        tokenizer(&|json| json["normalizer"] = json!({"type": long})),
+        tokenizer(&|json| json["post_processor"] = json!({"type": long})),
+    ] {
+        assert!(
+            error.len() < 1200,
+            "{} bytes: {}",
+            error.len(),
+            &error[..300]
+        );
+    }
+    let around = json!({"type": "TemplateProcessing", "special_tokens": {"m": {"id": "m", "ids": vec![0; 65]}},
+        "single": [{"SpecialToken": {"id": "m"}}, {"Sequence": {"id": "A"}}]});
+    assert!(tokenizer(&|json| json["post_processor"] = around.clone()).contains("64"));
 }
 
 /// A GGUF's keys and nothing else.
