@@ -118,14 +118,81 @@ def test_clients_that_leave_free_their_work(client, get):
     assert cancelled >= 5, metrics
 
 
+def test_a_list_of_prompts_gets_a_choice_each(client, expected):
+    case = max(expected, key=lambda case: case["min_margin"])
+    for prompts in (["The dog", case["prompt"], "The dog"], [case["ids"], [5, 6, 7]]):
+        ask = {"model": "demo", "prompt": prompts, "max_tokens": 12, **GREEDY}
+        alone = [client.completions.create(**ask | {"prompt": prompt}) for prompt in prompts]
+        reply = client.completions.create(**ask)
+        assert [choice.index for choice in reply.choices] == list(range(len(prompts)))
+        assert [choice.text for choice in reply.choices] == [one.choices[0].text for one in alone]
+        assert reply.usage.total_tokens == sum(one.usage.total_tokens for one in alone)
+        texts = [""] * len(prompts)
+        for chunk in client.completions.create(stream=True, stream_options={"include_usage": True}, **ask):
+            for choice in chunk.choices:
+                texts[choice.index] += choice.text
+        assert texts == [choice.text for choice in reply.choices]
+        assert chunk.usage.total_tokens == reply.usage.total_tokens
+
+
+def test_a_history_with_calls_and_refusals(client):
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": "dog"}'}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    reply = client.chat.completions.create(
+        model="demo",
+        messages=[
+            {"role": "developer", "content": "Be kind."},
+            {"role": "user", "content": [{"type": "text", "text": "The dog"}]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "a dog"},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+            {"role": "user", "name": "Al", "content": "The cat"},
+        ],
+        tools=[tool],
+        tool_choice="none",
+        parallel_tool_calls=False,
+        max_completion_tokens=4,
+        **GREEDY,
+    )
+    assert reply.usage.completion_tokens == 4
+
+
+def test_an_answer_can_be_replayed_as_it_came(client):
+    history = [{"role": "user", "content": "One day"}]
+    for _ in range(2):
+        ask = {"model": "demo", "messages": history, "max_completion_tokens": 4, **GREEDY}
+        message = client.chat.completions.create(**ask).choices[0].message
+        history += [message, {"role": "user", "content": "And then?"}]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("max_tokens", 0), ("temperature", -1), ("top_p", 2), ("n", 3), ("stop", [""])],
+    [
+        ("max_tokens", 0),
+        ("temperature", -1),
+        ("top_p", 2),
+        ("n", 3),
+        ("stop", [""]),
+        ("guided_json", {"type": "object"}),
+        ("structured_outputs", {"choice": ["a"]}),
+        ("bad_words", ["a"]),
+        ("chat_template", "x"),
+        ("stop_token_ids", [4096]),
+        ("colour", "red"),
+    ],
 )
 def test_bad_fields_are_named(client, field, value):
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(model="demo", prompt="x", extra_body={field: value})
     assert caught.value.param.startswith(field)
+
+
+def test_what_clients_send_beside_the_answer_changes_nothing(client):
+    ask = {"model": "demo", "prompt": "The dog", "max_tokens": 8, **GREEDY}
+    plain = client.completions.create(**ask)
+    extras = {"metadata": {"a": "b"}, "store": True, "service_tier": "auto", "cache_prompt": True, "logprobs": None}
+    reply = client.completions.create(user="me", best_of=1, n=1, logit_bias={}, extra_body=extras, **ask)
+    assert reply.choices[0].text == plain.choices[0].text
 
 
 def test_unknown_role_and_model(client):

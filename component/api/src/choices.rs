@@ -1,8 +1,8 @@
 //! The generations of one request: one choice for each of its prompts, told one after the other.
 //!
-//! The engine has as many of them at a time as it generates side by side, so that a long list is batched and yet cannot
-//! fill the queue that others wait in. The first that is not complete is told as it comes; what the others say
-//! meanwhile waits in the engine.
+//! The engine has as many of them at a time as it generates side by side, so that a long list is
+//! batched and yet cannot fill the queue that others wait in. The first that is not complete is
+//! told as it comes; what the others say meanwhile waits in the engine.
 
 use std::collections::VecDeque;
 
@@ -148,18 +148,25 @@ impl<E: Engine> Choices<E> {
         Ok(Some(Piece { index, event }))
     }
 
-    /// Give the engine the next prompts. Where it has no place for one while others run, that one waits.
+    /// Give the engine the next prompts. Where it has no place for one while others run, that one
+    /// waits.
     fn fill(&mut self) -> Result<(), ApiError> {
-        while self.running.len() < self.at_once
-            && let Some(prompt) = self.waiting.front()
-        {
+        while self.running.len() < self.at_once {
             let index = self.total - u32::try_from(self.waiting.len()).unwrap_or(self.total);
-            let mut request = self.template.clone();
-            request.prompt = prompt.clone();
+            let Some(prompt) = self.waiting.pop_front() else {
+                return Ok(());
+            };
+            let mut request = Request {
+                prompt,
+                ..self.template.clone()
+            };
             request.sampling.seed = Some(self.seed_of(index));
             let generation = match self.engine.generate(&request) {
                 Ok(generation) => generation,
-                Err(Error::Overloaded(_)) if !self.running.is_empty() => return Ok(()),
+                Err(Error::Overloaded(_)) if !self.running.is_empty() => {
+                    self.waiting.push_front(request.prompt);
+                    return Ok(());
+                }
                 Err(error) => return Err(self.named(error, index)),
             };
             let tokens = generation.prompt_tokens();
@@ -169,7 +176,6 @@ impl<E: Engine> Choices<E> {
             }
             self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(tokens);
             self.running.push_back(generation);
-            self.waiting.pop_front();
         }
         Ok(())
     }

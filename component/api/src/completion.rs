@@ -9,7 +9,9 @@ use crate::{
     fields::Object,
     http::{Head, Reply},
     known::{self, Place},
-    messages, params, prompt,
+    messages,
+    params::{self, Params},
+    prompt,
     settings::Settings,
     stream::EventStream,
 };
@@ -24,20 +26,7 @@ pub async fn complete<E: Engine>(
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
-    let body = body::parse(&bytes)?;
-    // It may be megabytes, and an answer may take minutes.
-    drop(bytes);
-    let body = Object::top(&body)?;
-    let place = match kind {
-        Kind::Chat => Place::Chat,
-        Kind::Text => Place::Text,
-    };
-    known::check(&body, place)?;
-    let params = params::parse(&body, settings)?;
-    let prompts = match kind {
-        Kind::Chat => vec![messages::chat(&body, settings.max_messages)?],
-        Kind::Text => prompt::text(&body)?,
-    };
+    let (params, prompts) = understand(kind, settings, bytes)?;
     let models = engine.models();
     let unavailable = || ApiError::unavailable("no model is loaded");
     let model = settings
@@ -59,8 +48,8 @@ pub async fn complete<E: Engine>(
         named.unwrap_or_else(|| model.clone()),
         params.usage,
     );
-    // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits: JSON's numbers are
-    // doubles to many clients.
+    // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits:
+    // JSON's numbers are doubles to many clients.
     let drawn = (stamp.id >> 75) as u64;
     let asked = Asked {
         kind,
@@ -87,6 +76,29 @@ pub async fn complete<E: Engine>(
         return Ok(Reply::events(EventStream::new(answer, choices)));
     }
     Ok(Reply::json(200, collect(choices, &answer).await?))
+}
+
+/// What the body asks for. Its bytes and values, which may be megabytes, are gone before the answer
+/// begins.
+fn understand(
+    kind: Kind,
+    settings: &Settings,
+    bytes: Vec<u8>,
+) -> Result<(Params, Vec<Prompt>), ApiError> {
+    let body = body::parse(&bytes)?;
+    drop(bytes);
+    let body = Object::top(&body)?;
+    let place = match kind {
+        Kind::Chat => Place::Chat,
+        Kind::Text => Place::Text,
+    };
+    known::check(&body, place)?;
+    let params = params::parse(&body, settings)?;
+    let prompts = match kind {
+        Kind::Chat => vec![messages::chat(&body, settings.max_messages)?],
+        Kind::Text => prompt::text(&body)?,
+    };
+    Ok((params, prompts))
 }
 
 /// The whole answer, once it is there.

@@ -1,8 +1,8 @@
 //! Reading JSON objects so that every complaint names its field.
 //!
-//! Bodies are read from `serde_json::Value` by hand rather than through derived types: unions such as
-//! `prompt` keep their paths, errors read like OpenAI's, and the component stays small. `null` is absent
-//! everywhere, as it is for OpenAI.
+//! Bodies are read from `serde_json::Value` by hand rather than through derived types: unions such
+//! as `prompt` keep their paths, errors read like OpenAI's, and the component stays small. `null`
+//! is absent everywhere, as it is for OpenAI.
 
 use crate::error::ApiError;
 use serde_json::{Map, Value};
@@ -61,7 +61,8 @@ impl<'a> Object<'a> {
         names.iter().filter(sent).copied().collect()
     }
 
-    /// A value that goes by several names, under the last of them that was sent; `read` reads one of them.
+    /// A value that goes by several names, under the last of them that was sent; `read` reads one
+    /// of them.
     ///
     /// # Errors
     /// Those of `read`; or two names have different values.
@@ -128,7 +129,8 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A number within `range`, as the engine takes it. JSON has no NaN; what overflows `f32` is refused.
+    /// A number within `range`, as the engine takes it. JSON has no NaN; what overflows `f32` is
+    /// refused.
     pub fn number(
         &self,
         name: &str,

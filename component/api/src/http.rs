@@ -91,7 +91,7 @@ pub enum Body<E: Engine> {
     /// Bytes that are known now.
     Whole(Vec<u8>),
     /// Server-sent events that appear as the engine works.
-    Events(EventStream<E>),
+    Events(Box<EventStream<E>>),
 }
 
 impl<E: Engine> Reply<E> {
@@ -136,7 +136,7 @@ impl<E: Engine> Reply<E> {
         let mut reply = Self::new(
             200,
             "text/event-stream; charset=utf-8",
-            Body::Events(events),
+            Body::Events(Box::new(events)),
         );
         reply
             .headers

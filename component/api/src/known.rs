@@ -1,5 +1,5 @@
-//! Whether a field is known, and what becomes of it: every object of a request is checked against one table before it is
-//! read, so that nothing a client asks for is passed over in silence.
+//! Whether a field is known, and what becomes of it: every object of a request is checked against
+//! one table before it is read, so that nothing a client asks for is passed over in silence.
 
 mod table;
 
@@ -39,7 +39,8 @@ impl Place {
 enum Rule {
     /// It is read elsewhere, and obeyed.
     Honour,
-    /// It is refused, unless its value is one of these, which ask for nothing, or the other field has that value.
+    /// It is refused, unless its value is one of these, which ask for nothing, or the other field
+    /// has that value.
     Refuse {
         idle: &'static [&'static str],
         unless: Option<(&'static str, &'static str)>,

@@ -1,19 +1,22 @@
-//! HTTP in, SSE out: the OpenAI-compatible API, for components that know no model: one
-//! for WASI 0.2 (`component/api-p2`) and one for WASI 0.3 (`component/api-p3`), which are the thin layers that touch WASI.
+//! HTTP in, SSE out: the OpenAI-compatible API, for components that know no model: one for WASI 0.2
+//! (`component/api-p2`) and one for WASI 0.3 (`component/api-p3`), which are the thin layers that
+//! touch WASI.
 //!
-//! The path of a request: the world outside -> `route.rs` (method and path) -> `auth.rs` (whose)
-//! -> `completion.rs` -> `body.rs` (bytes, not too many) -> `known.rs` (which fields there are) -> `fields.rs`,
-//! `params.rs`, `messages.rs`, `prompt.rs` (OpenAI's schema, into the engine's request) -> `choices.rs` (one generation
-//! for each prompt) -> `engine.rs` (the contract in `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault
-//! becomes an HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
+//! The path of a request: the world outside -> `route.rs` (method and path) -> `auth.rs` (whose) ->
+//! `completion.rs` -> `body.rs` (bytes, not too many) -> `known.rs` (which fields there are) ->
+//! `fields.rs`, `params.rs`, `messages.rs`, `prompt.rs` (OpenAI's schema, into the engine's
+//! request) -> `choices.rs` (one generation for each prompt) -> `engine.rs` (the contract in
+//! `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault becomes an HTTP status in
+//! `error.rs`. The chat page at `/` is in `page.rs`.
 //!
 //! Where OpenAI's documentation leaves a choice:
 //!
 //! - A missing or empty `model` asks the default model, the first of `GET /v1/models`.
 //! - Without `max_tokens` a completion may fill the context; OpenAI's default of 16 is not used.
 //! - The text parts of one message are joined by a line break.
-//! - Fields that would change the answer and cannot be honoured (`logprobs`, ...) are refused by name, and so are
-//!   unknown ones; those that other servers and clients are known for are in `known/table.rs` and `docs/api.md`.
+//! - Fields that would change the answer and cannot be honoured (`logprobs`, ...) are refused by
+//!   name, and so are unknown ones; those that other servers and clients are known for are in
+//!   `known/table.rs` and `docs/api.md`.
 //! - The choices of a list of prompts are streamed one after the other.
 //! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused (415).
 //! - A body that is JSON but no object is 422; every other wrong body is 400.
@@ -50,7 +53,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Run a future that never waits without blocking its thread, as all are under WASI 0.2 and in tests.
+/// Run a future that never waits without blocking its thread, as all are under WASI 0.2 and in
+/// tests.
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {

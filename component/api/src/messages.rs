@@ -79,7 +79,8 @@ fn message(message: &Object<'_>, budget: &mut calls::Budget) -> Result<Message, 
     })
 }
 
-/// A text, or a list of parts that are all text. An assistant may have said nothing, when it called functions or refused.
+/// A text, or a list of parts that are all text. An assistant may have said nothing, when it called
+/// functions or refused.
 fn content(message: &Object<'_>, role: &str) -> Result<String, ApiError> {
     let path = message.path("content");
     let refusal = message.string("refusal")?;

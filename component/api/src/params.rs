@@ -1,7 +1,8 @@
-//! The parameters that both completion routes share: which model, how much, how tokens are chosen, and
-//! how the answer is sent.
+//! The parameters that both completion routes share: which model, how much, how tokens are chosen,
+//! and how the answer is sent.
 //!
-//! What is read here is what `known/table.rs` says is honoured; all else was refused or found harmless before.
+//! What is read here is what `known/table.rs` says is honoured; all else was refused or found
+//! harmless before.
 
 use crate::{
     engine::Sampling,
@@ -16,7 +17,8 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 /// Texts at which a completion may end.
 const MAX_STOPS: usize = 16;
 
-/// The names of the largest number of tokens, as OpenAI, TGI, llama.cpp's server and Ollama have them.
+/// The names of the largest number of tokens, as OpenAI, TGI, llama.cpp's server and Ollama have
+/// them.
 const MAX_TOKENS: [&str; 5] = [
     "max_tokens",
     "max_completion_tokens",
@@ -210,8 +212,8 @@ fn repetition_penalty(body: &Object<'_>) -> Result<Option<f32>, ApiError> {
     Ok(found.map(|(value, _)| value))
 }
 
-/// OpenAI's seeds are signed, the engine's are not: -2 and 2^64 - 2 are the same seed. -1 asks for a drawn one, as
-/// for llama.cpp, vLLM and Ollama.
+/// OpenAI's seeds are signed, the engine's are not: -2 and 2^64 - 2 are the same seed. -1 asks for
+/// a drawn one, as for llama.cpp, vLLM and Ollama.
 fn seed(body: &Object<'_>) -> Result<Option<u64>, ApiError> {
     let read = |body: &Object<'_>, name: &str| match body.get(name) {
         Some(value) if value.is_u64() => Ok(value.as_u64()),

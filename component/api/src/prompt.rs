@@ -59,15 +59,18 @@ mod tests {
 
     #[test]
     fn prompts_come_in_four_shapes() {
-        let (a, b) = (Prompt::Text("a".into()), Prompt::Text(String::new()));
+        let a = || Prompt::Text("a".into());
         let ids = |ids: &[u32]| Prompt::Tokens(ids.into());
-        assert_eq!(prompts(json!("a")).unwrap(), [a.clone()]);
-        assert_eq!(prompts(json!(["a"])).unwrap(), [a.clone()]);
+        assert_eq!(prompts(json!("a")).unwrap(), [a()]);
+        assert_eq!(prompts(json!(["a"])).unwrap(), [a()]);
         assert_eq!(prompts(json!([1, 2])).unwrap(), [ids(&[1, 2])]);
         assert_eq!(prompts(json!([[1, 2]])).unwrap(), [ids(&[1, 2])]);
-        assert_eq!(prompts(json!(["a", ""])).unwrap(), [a.clone(), b]);
+        assert_eq!(
+            prompts(json!(["a", ""])).unwrap(),
+            [a(), Prompt::Text(String::new())]
+        );
         let mixed = json!([[1, 2], "a", [3]]);
-        assert_eq!(prompts(mixed).unwrap(), [ids(&[1, 2]), a, ids(&[3])]);
+        assert_eq!(prompts(mixed).unwrap(), [ids(&[1, 2]), a(), ids(&[3])]);
         assert_eq!(
             prompts(json!(vec!["a"; MAX_PROMPTS])).unwrap().len(),
             MAX_PROMPTS

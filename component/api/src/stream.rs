@@ -1,7 +1,7 @@
 //! An answer as server-sent events, which are written and flushed one by one.
 //!
-//! Dropping it drops its generations, which cancels them; that is how a client that went away stops the
-//! engine.
+//! Dropping it drops its generations, which cancels them; that is how a client that went away stops
+//! the engine.
 
 use crate::{
     answer::Answer,
@@ -56,7 +56,8 @@ impl<E: Engine> EventStream<E> {
                 }
                 Ok(None) => return None,
                 Err(error) => {
-                    // The status has been sent, so the fault goes where the next chunk would; no [DONE] follows.
+                    // The status has been sent, so the fault goes where the next chunk would; no
+                    // [DONE] follows.
                     push_data(&mut bytes, &error.to_event(&choices.resume()));
                     return Some(bytes);
                 }
@@ -66,8 +67,8 @@ impl<E: Engine> EventStream<E> {
         Some(bytes)
     }
 
-    /// Append what a piece is sent as: nothing where it has no text and is not the last of its choice. True after the
-    /// last of all.
+    /// Append what a piece is sent as: nothing where it has no text and is not the last of its
+    /// choice. True after the last of all.
     fn render(&self, piece: &Piece, choices: &Choices<E>, bytes: &mut Vec<u8>) -> bool {
         let (event, usage) = (&piece.event, choices.usage());
         if !event.text.is_empty() {

@@ -11,7 +11,8 @@
 //! 5. min-p drops what is less likely than that share of the most likely.
 //! 6. One number of the generator, times the sum of what is left, is walked off in order of id.
 //!
-//! Tokens that are banned are out after step 1. `top_p` 0 keeps the most likely token, as temperature 0 does.
+//! Tokens that are banned are out after step 1. `top_p` 0 keeps the most likely token, as temperature
+//! 0 does.
 //! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so that the
 //! choice is the same on every instruction set. The vocabulary is never sorted as a whole.
 

@@ -1,5 +1,5 @@
-//! `stop_tokens`, `min_tokens`, `ignore_eos`, `include_stop`: where a completion ends is the same alone, drafted and
-//! beside others.
+//! `stop_tokens`, `min_tokens`, `ignore_eos`, `include_stop`: where a completion ends is the same
+//! alone, drafted and beside others.
 
 #![allow(clippy::unwrap_used)]
 

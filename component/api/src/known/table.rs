@@ -1,11 +1,14 @@
-//! The table of all fields that clients are known to send, and what becomes of each: data, without a decision elsewhere.
+//! The table of all fields that clients are known to send, and what becomes of each: data, without
+//! a decision elsewhere.
 //!
-//! A field is honoured, refused unless its value asks for nothing, or harmless because no value of it changes the
-//! answer. What is not here is unknown, and refused as OpenAI does. A note says of an honoured field what it
-//! means, of a refused one what to do instead, of a harmless one why it is.
+//! A field is honoured, refused unless its value asks for nothing, or harmless because no value of
+//! it changes the answer. What is not here is unknown, and refused as OpenAI does. A note says of
+//! an honoured field what it means, of a refused one what to do instead, of a harmless one why it
+//! is.
 //!
-//! Sources: OpenAI's API reference, and the request schemas of vLLM, SGLang, llama.cpp's and Ollama's servers, TGI,
-//! text-generation-webui, LM Studio, OpenRouter, LiteLLM, LangChain, Open WebUI, Mistral, DeepSeek, Groq, Together.
+//! Sources: OpenAI's API reference, and the request schemas of vLLM, SGLang, llama.cpp's and
+//! Ollama's servers, TGI, text-generation-webui, LM Studio, OpenRouter, LiteLLM, LangChain, Open
+//! WebUI, Mistral, DeepSeek, Groq, Together.
 
 use super::{Field, Group, Place, harmless, honour, refuse, refuse_unless};
 

@@ -1,4 +1,5 @@
-//! What the table of fields says, seen from outside: harmless fields change nothing, honoured ones something.
+//! What the table of fields says, seen from outside: harmless fields change nothing, honoured ones
+//! something.
 
 use super::*;
 use crate::known::{self, Place};

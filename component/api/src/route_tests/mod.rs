@@ -82,7 +82,7 @@ pub(super) fn ask_under(
             .collect(),
         body: match reply.body {
             Body::Whole(bytes) => bytes,
-            Body::Events(events) => all(events).concat(),
+            Body::Events(events) => all(*events).concat(),
         },
     }
 }

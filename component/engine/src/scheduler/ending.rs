@@ -1,5 +1,5 @@
-//! Which tokens end a completion, and which may not be chosen, as vLLM's `stop_token_ids`, `min_tokens` and
-//! `ignore_eos` have it.
+//! Which tokens end a completion, and which may not be chosen, as vLLM's `stop_token_ids`,
+//! `min_tokens` and `ignore_eos` have it.
 
 /// What ends a completion besides its length and its stop texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub enum End {
 }
 
 impl Ending {
-    /// A completion that ends at the model's end-of-sequence tokens `eos`, unless they are ignored, and at those the
-    /// request names.
+    /// A completion that ends at the model's end-of-sequence tokens `eos`, unless they are ignored,
+    /// and at those the request names.
     #[must_use]
     pub fn new(eos: &[u32], stop: Vec<u32>, ignore_eos: bool) -> Self {
         let own = eos.iter().copied().filter(|id| !stop.contains(id));

@@ -1,7 +1,9 @@
-//! A turn of a conversation as templates read it: the dictionary Hugging Face's `apply_chat_template` gets.
+//! A turn of a conversation as templates read it: the dictionary Hugging Face's
+//! `apply_chat_template` gets.
 //!
-//! What a turn does not have is not there, so that `'tool_calls' in message` tells. A call's arguments are JSON text in
-//! OpenAI's format and a dictionary here, as templates expect and vLLM passes them; text that is no JSON stays text.
+//! What a turn does not have is not there, so that `'tool_calls' in message` tells. A call's
+//! arguments are JSON text in OpenAI's format and a dictionary here, as templates expect and vLLM
+//! passes them; text that is no JSON stays text.
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
