@@ -15,6 +15,7 @@ mod concurrency;
 mod copied_weights;
 mod disconnect;
 mod engine_thread;
+mod fields;
 #[cfg(target_os = "linux")]
 mod idle;
 mod image;

@@ -22,7 +22,7 @@ fn baked() -> PathBuf {
     app
 }
 
-fn compiled() -> String {
+pub(crate) fn compiled() -> String {
     let path = baked().with_extension("cwasm");
     path.to_str().unwrap().to_owned()
 }
