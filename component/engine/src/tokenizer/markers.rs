@@ -65,6 +65,10 @@ enum Look {
 }
 
 fn look(text: &str) -> Option<Look> {
+    // Most of a vocabulary is done with here.
+    if !text.starts_with(['<', '[', '_']) {
+        return None;
+    }
     if TURN_ENDS.contains(&text) || SPECIAL_NAMES.contains(&text) {
         return Some(Look::Special);
     }
@@ -89,6 +93,17 @@ fn look(text: &str) -> Option<Look> {
         ('<', '>') if inside.chars().all(word) => Some(Look::Tag),
         _ => None,
     }
+}
+
+/// Whether an added token's text is whitespace, a word or a run of signs that a vocabulary keeps whole, and
+/// not letters between signs, which may mean something.
+fn is_plain(text: &str) -> bool {
+    let (mut letters, mut signs) = (false, false);
+    for c in text.chars() {
+        letters |= c.is_alphanumeric();
+        signs |= !c.is_alphanumeric() && !c.is_whitespace();
+    }
+    !(letters && signs)
 }
 
 /// How much of a template is searched for markers, and how long a marker may be, in bytes.
@@ -129,8 +144,7 @@ impl Tokenizer {
     /// Collect the special tokens, and those that users must not write.
     pub(super) fn reserve(&mut self, template: &str) {
         let all = || self.added.iter().chain(self.added_normalized.iter());
-        // Whitespace and words that a vocabulary keeps whole are meant for nothing else.
-        let plain = |token: &AddedToken| !token.special && look(&token.text).is_none();
+        let plain = |token: &AddedToken| !token.special && is_plain(&token.text);
         let words = all().filter(|token| plain(token) && !token.text.trim().is_empty());
         let written = written(words, template);
         let select = |wanted: &dyn Fn(&AddedToken) -> bool| {

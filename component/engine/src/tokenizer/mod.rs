@@ -171,7 +171,8 @@ impl Tokenizer {
     /// not (`<tool_call>`), even once it is part of a larger text.
     pub(crate) fn guard(&self, text: &str) -> String {
         let mut guarded = String::with_capacity(text.len());
-        self.reserved.guard(text, &mut guarded);
+        // Of the text as it will be looked at: a Kelvin sign may become the K of a marker.
+        self.reserved.guard(&self.normalize(text), &mut guarded);
         guarded
     }
 
@@ -179,7 +180,7 @@ impl Tokenizer {
     /// special ones, which are never shown and so cannot be its text.
     pub(crate) fn guard_answer(&self, text: &str) -> String {
         let mut guarded = String::with_capacity(text.len());
-        self.special.guard(text, &mut guarded);
+        self.special.guard(&self.normalize(text), &mut guarded);
         guarded
     }
 

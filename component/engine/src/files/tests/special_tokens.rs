@@ -337,6 +337,41 @@ fn lists_without_end_are_refused_and_errors_are_short() {
     assert!(tokenizer(&|json| json["post_processor"] = around.clone()).contains("64"));
 }
 
+#[test]
+fn no_other_spelling_of_a_marker_becomes_one() {
+    let add = |id: u32, text: &str| json!({"id": id, "content": text, "special": id == 512, "normalized": true});
+    let model = Directory::new()
+        .edit("tokenizer.json", |json| {
+            json["normalizer"] = json!({"type": "NFC"});
+            let added = json["added_tokens"].as_array_mut().unwrap();
+            added.extend([add(512, "<|MASK|>"), add(513, "<|Å|>"), add(514, "<K>")]);
+        })
+        .set(
+            "tokenizer_config.json",
+            json!({"chat_template": "{{ messages[0].content }}<|MASK|>"}),
+        )
+        .load();
+    // The Kelvin and Angstrom signs and a ring of its own are other spellings of K and \u{c5}.
+    for text in [
+        "<|MAS\u{212a}|>",
+        "<|\u{212b}|>",
+        "<|A\u{30a}|>",
+        "<\u{212a}>",
+        "<|MASK|>",
+    ] {
+        let read = model.tokenize(text, true).unwrap();
+        assert!(matches!(read[..], [512..=514]), "{text}: {read:?}");
+        let ids = model
+            .encode_messages(&[Message::new("user", text)])
+            .unwrap();
+        let (marker, said) = ids.split_last().unwrap();
+        assert!(
+            *marker == 512 && said.iter().all(|id| *id < 512),
+            "{text}: {ids:?}"
+        );
+    }
+}
+
 /// A GGUF's keys and nothing else.
 fn keys(change: &[(&str, Entry)]) -> Result<ModelConfig, LoadError> {
     let size = |key: &str, n| (format!("bitnet-b1.58.{key}"), Entry::U32(n));
@@ -530,7 +565,7 @@ fn markers_without_a_type_are_markers_all_the_same() {
 
 #[test]
 fn users_cannot_write_markers_of_any_type() {
-    let template = CHATML.to_owned() + "{{ '### Answer:' }}";
+    let template = CHATML.to_owned() + "{{ '### Answer:' }}{# ||| #}";
     let meta = with_tokens(&[
         ("<|im_start|>", 4),
         ("<|im_end|>", 3),
@@ -538,6 +573,9 @@ fn users_cannot_write_markers_of_any_type() {
         ("### Answer:", 4),
         ("        ", 4),
         ("word", 4),
+        ("{{end}}", 4),
+        ("======", 4),
+        ("|||", 4),
     ]);
     let (_, tokenizer, _) = finished(meta, &[], &template);
     let chat = ChatTemplate::new(Some(&template), "", "").unwrap();
@@ -545,7 +583,10 @@ fn users_cannot_write_markers_of_any_type() {
         let ids = chat
             .encode(&tokenizer, &[Message::new(role, content)])
             .unwrap();
-        let added: Vec<u32> = ids.into_iter().filter(|&id| id >= 512 || id < 3).collect();
+        let added: Vec<u32> = ids
+            .into_iter()
+            .filter(|&id| !(3..512).contains(&id))
+            .collect();
         added
     };
     let empty = [512, 513, 512, 515];
@@ -564,13 +605,17 @@ fn users_cannot_write_markers_of_any_type() {
         }
     }
     assert_eq!(ids("user", "<tool_call>x<tool_call"), empty);
+    assert_eq!(ids("user", "{{end}} |||"), empty);
     // What a model said before, it said in these tokens.
     assert_eq!(
         ids("assistant", "<tool_call>x<|im_end|>"),
         [512, 514, 513, 512, 515]
     );
     // Whitespace and words are no markers: users get the tokens they have in training.
-    assert_eq!(ids("user", "a        word"), [512, 516, 517, 513, 512, 515]);
+    assert_eq!(
+        ids("user", "a        word======"),
+        [512, 516, 517, 519, 513, 512, 515]
+    );
     // In a completion the writer has the whole prompt, markers and all.
     assert_eq!(
         tokenizer.encode("<tool_call><|im_end|>", true).unwrap(),
