@@ -9,7 +9,7 @@ cargo clippy --profile ci -p sterna-push --all-targets -- -D warnings
 if command -v protoc >/dev/null && [ -e /usr/include/seccomp.h ]; then
   cargo clippy --profile ci -p sterna-shim --all-targets -- -D warnings
 else echo "lint: the shim was not linted: protoc or libseccomp's headers are not installed (scripts/shim.sh installs them)"; fi
-cargo clippy --profile ci -p sterna-kernels -p sterna-kernel-checks -p sterna-engine -p sterna-api -p sterna-config --all-targets \
+cargo clippy --profile ci -p sterna-kernels -p sterna-kernel-checks -p sterna-engine -p sterna-api -p sterna-config -p sterna-http-rules --all-targets \
   --features sterna-kernels/checks,sterna-engine/native -- -D warnings
 cargo clippy --profile ci -p sterna-fuzz --all-targets -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-kernels --features relaxed-simd -- -D warnings

@@ -177,7 +177,8 @@ def streaming(sterna, spin_program, folder, wasi):
 def settings(spin_program, folder):
     """Spin's variables reach the application."""
     variables = {"API_KEY": "sesame,other", "MAX_TOKENS": "8", "DEFAULT_MAX_TOKENS": "4", "MODEL_ALIAS": "gpt-4o-mini",
-                 "MAX_BODY_BYTES": "1024", "MAX_PROMPT_TOKENS": "20", "MAX_MESSAGES": "1", "CORS_ORIGIN": "https://example.com"}
+                 "MAX_BODY_BYTES": "1024", "MAX_PROMPT_TOKENS": "20", "MAX_MESSAGES": "1", "CORS_ORIGIN": "https://example.com",
+                 "ALLOWED_HOSTS": "llm.example"}
     variables = {f"SPIN_VARIABLE_{name}": value for name, value in variables.items()}
     with Server([spin_program, "up", "--listen", "127.0.0.1:{port}"], folder, variables) as spin:
         key = {"Authorization": "Bearer other"}
@@ -196,10 +197,12 @@ def settings(spin_program, folder):
         check(status("/v1/chat/completions", two)[0] == 400, "max_messages does not bound")
         answer = spin.open("GET", "/v1/models", headers={**key, "Origin": "https://example.com"})
         check(answer.getheader("Access-Control-Allow-Origin") == "https://example.com", "cors_origin")
+        for host, expected in [("llm.example", 200), ("evil.example", 403)]:
+            check(spin.open("GET", "/v1/models", headers={**key, "Host": host}).status == expected, f"allowed_hosts: {host}")
     with Server([spin_program, "up", "--listen", "127.0.0.1:{port}"], folder, {"SPIN_VARIABLE_MAX_TOKENS": "many"}) as spin:
         code, body = spin.get("/v1/models")
         check(code == 500 and "max_tokens" in body, f"a wrong setting: {code} {body}")
-    print("settings: all eight variables apply, a wrong one is named")
+    print("settings: all nine variables apply, a wrong one is named")
 
 
 def registry(spin_program, folder, native):

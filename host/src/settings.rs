@@ -5,7 +5,7 @@ use wasmtime::component::HasData;
 
 use crate::bindings::config as wit;
 
-/// As text: `sterna-config` has the rules. Empty is not set, as in the environment of a container.
+/// As text: `sterna-config` has the rules.
 #[derive(clap::Args)]
 #[command(next_help_heading = "What clients may do")]
 pub struct SettingsArgs {
@@ -43,9 +43,16 @@ pub struct SettingsArgs {
     #[arg(long, env = "STERNA_MODEL_ALIAS", value_name = "NAME")]
     model_alias: Option<String>,
 
-    /// The web origin whose pages may call the API, such as https://example.com; `none` for none [default: all]
+    /// The web origin whose pages may call the API beside the server's own, such as https://example.com; `*` for
+    /// all, `none` for none [default: none; all where a key is asked for]
     #[arg(long, env = "STERNA_CORS_ORIGIN", value_name = "ORIGIN")]
     cors_origin: Option<String>,
+
+    /// Names between commas that clients may ask the server by, such as llm.example, or .example.com for all below it
+    /// too; `*` for any. Local names and addresses are always answered [default: no others on a loopback address, any
+    /// elsewhere]
+    #[arg(long, env = "STERNA_ALLOWED_HOSTS", value_name = "NAMES")]
+    allowed_hosts: Option<String>,
 }
 
 impl SettingsArgs {
@@ -74,6 +81,7 @@ impl SettingsArgs {
             "max_body_bytes" => &self.max_body_bytes,
             "model_alias" => &self.model_alias,
             "cors_origin" => &self.cors_origin,
+            "allowed_hosts" => &self.allowed_hosts,
             _ => &None,
         }
     }
@@ -108,6 +116,8 @@ impl wit::Host for ConfigImport<'_> {
             max_body_bytes: set.max_body_bytes,
             model_alias: set.model_alias,
             cors_origin: set.cors_origin,
+            // The server has looked before the component is asked (`server/target.rs`).
+            allowed_hosts: Vec::new(),
         }))
     }
 }
@@ -135,6 +145,7 @@ mod tests {
             "2048",
             "name",
             "https://a.example",
+            "b.example",
         ];
         let mut command = Program::command();
         let options: Vec<String> = sterna_config::NAMES
@@ -154,6 +165,7 @@ mod tests {
             max_body_bytes: 2048,
             model_alias: Some("name".into()),
             cors_origin: Some("https://a.example".into()),
+            allowed_hosts: vec!["b.example".into()],
         };
         assert_eq!(settings.read().unwrap(), expected);
         for name in sterna_config::NAMES {

@@ -106,6 +106,9 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
         accept: header("accept"),
         if_none_match: header("if-none-match"),
         authorization: header("authorization"),
+        authority: request.authority(),
+        origin: header("origin"),
+        fetch_site: header("sec-fetch-site"),
     };
     (head, header("expect").is_some())
 }

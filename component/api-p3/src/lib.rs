@@ -117,6 +117,9 @@ fn head(request: &Request) -> Head {
         accept: header("accept"),
         if_none_match: header("if-none-match"),
         authorization: header("authorization"),
+        authority: request.get_authority(),
+        origin: header("origin"),
+        fetch_site: header("sec-fetch-site"),
     }
 }
 

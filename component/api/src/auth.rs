@@ -1,7 +1,32 @@
-//! Who may ask: a key in `Authorization: Bearer KEY`, if the operator has set any.
+//! Who may ask: no page of another site, and, if the operator has set keys, whoever sends one of them as
+//! `Authorization: Bearer KEY`.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, http::Head, settings::Settings};
+use sterna_http_rules::{Addresses, AllowedHosts, Authority, Sender};
 use subtle::{Choice, ConstantTimeEq};
+
+/// Whether the request may come from where it comes from (`component/http-rules` has the rules).
+pub fn check_site(settings: &Settings, head: &Head) -> Result<(), ApiError> {
+    let authority = head.authority.as_deref();
+    let hosts = &settings.allowed_hosts;
+    // Which addresses are the server's own, a component cannot know.
+    let hosts = AllowedHosts::of_setting(hosts, Addresses::Any, AllowedHosts::Any);
+    let parsed = authority.and_then(Authority::parse);
+    if hosts != AllowedHosts::Any && !parsed.is_some_and(|at| hosts.allow(&at)) {
+        return Err(ApiError::foreign_host(authority.unwrap_or_default()));
+    }
+    let sender = Sender {
+        origin: head.origin.as_deref(),
+        fetch_site: head.fetch_site.as_deref(),
+    };
+    // What is only read, a browser keeps from other pages by itself.
+    let reads = matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS");
+    if reads || sender.may_change(authority, settings.cors_origin.as_deref()) {
+        Ok(())
+    } else {
+        Err(ApiError::foreign_origin(sender.origin))
+    }
+}
 
 /// Whether a request with this `Authorization` may be answered; `keys` empty lets everyone in.
 ///

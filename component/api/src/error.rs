@@ -146,6 +146,26 @@ impl ApiError {
         Self::new(404, Some("unknown_url"), message)
     }
 
+    /// `Host` has a name that may be anybody's.
+    pub fn foreign_host(host: &str) -> Self {
+        let message = format!(
+            "This server does not answer by the name '{}'. The setting allowed_hosts lists the names \
+             it answers by.",
+            shorten(host)
+        );
+        Self::new(403, Some("host_not_allowed"), message)
+    }
+
+    /// A page of another site has sent the request.
+    pub fn foreign_origin(origin: Option<&str>) -> Self {
+        let message = format!(
+            "Pages of other origins may not call this server, but this request comes from '{}'. The setting \
+             cors_origin opens it to one origin, or to all.",
+            shorten(origin.unwrap_or("another site"))
+        );
+        Self::new(403, Some("origin_not_allowed"), message)
+    }
+
     /// Counters would begin anew with every instance, and those are made for single requests.
     pub fn no_metrics() -> Self {
         let message = "This form of the server counts nothing: its instances live for a request or a few. Ask the runtime, \

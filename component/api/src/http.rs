@@ -22,6 +22,12 @@ pub struct Head {
     pub if_none_match: Option<String>,
     /// `Authorization`, if sent.
     pub authorization: Option<String>,
+    /// The authority the request is for: of its target, else its `Host`.
+    pub authority: Option<String>,
+    /// `Origin`, if sent.
+    pub origin: Option<String>,
+    /// `Sec-Fetch-Site`, if sent.
+    pub fetch_site: Option<String>,
 }
 
 /// A response header.
@@ -161,19 +167,19 @@ impl<E: Engine> Reply<E> {
         ]);
     }
 
-    /// The answer to `OPTIONS`, a browser's preflight among them.
-    pub fn options(allow: &'static str) -> Self {
-        Reply {
-            status: 204,
-            headers: vec![
-                Header::text("allow", allow),
+    /// The answer to `OPTIONS`; where other origins may call, their browsers' preflights are answered too.
+    pub fn options(allow: &'static str, shared: bool) -> Self {
+        let mut reply = Self::bare(204, Body::Whole(Vec::new()));
+        reply.headers.push(Header::text("allow", allow));
+        if shared {
+            reply.headers.extend([
                 Header::text("access-control-allow-methods", allow),
                 // The wildcard stands for every header but this one.
                 Header::text("access-control-allow-headers", "authorization, *"),
                 Header::number("access-control-max-age", 86_400),
-            ],
-            body: Body::Whole(Vec::new()),
+            ]);
         }
+        reply
     }
 }
 

@@ -2,7 +2,8 @@
 //! (`component/api-p2`) and one for WASI 0.3 (`component/api-p3`), which are the thin layers that
 //! touch WASI.
 //!
-//! The path of a request: the world outside -> `route.rs` (method and path) -> `auth.rs` (whose) ->
+//! The path of a request: the world outside -> `route.rs` (method and path) -> `auth.rs` (whence,
+//! whose) ->
 //! `completion.rs` -> `body.rs` (bytes, not too many) -> `known.rs` (which fields there are) ->
 //! `fields.rs`, `params.rs`, `messages.rs`, `prompt.rs` (OpenAI's schema, into the engine's
 //! request) -> `choices.rs` (one generation for each prompt) -> `engine.rs` (the contract in
@@ -20,7 +21,10 @@
 //! - The choices of a list of prompts are streamed one after the other.
 //! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused (415).
 //! - A body that is JSON but no object is 422; every other wrong body is 400.
-//! - Every response allows every origin (CORS), so that a page in a browser may call the API; the operator may narrow it.
+//! - Pages of other origins may call the API only where a key is asked for, or where the operator opens it to them. Else
+//!   no response has CORS headers, and a request that is more than reading is refused (403) if a browser says that it
+//!   comes from such a page: a body without `Content-Type` would need no preflight.
+//! - A slash too many at the start, at the end or within a path makes no difference.
 //!
 //! What the operator may set comes from `wit/config.wit` with each request; `settings.rs` has the types.
 

@@ -12,7 +12,7 @@ use crate::{
     page::{self, File},
     settings::Settings,
 };
-use percent_encoding::percent_decode_str;
+use sterna_http_rules::path;
 
 const INDEX: &str = concat!(
     "Sterna ",
@@ -33,34 +33,37 @@ curl http://HOST/v1/chat/completions -H 'Content-Type: application/json' \\
 );
 
 /// What a path names.
-enum Route<'a> {
+enum Route {
     Index,
     Page(&'static File),
     Health,
     Live,
     Ready,
     Models,
-    Model(&'a str),
+    Model(String),
     Complete(Kind),
 }
 
-impl<'a> Route<'a> {
-    fn find(path: &'a str) -> Option<Self> {
-        Some(match path {
-            "/" => Route::Index,
-            "/style.css" => Route::Page(&page::STYLE),
-            "/chat.js" => Route::Page(&page::SCRIPT),
-            "/health" => Route::Health,
-            "/livez" => Route::Live,
-            "/readyz" => Route::Ready,
-            "/v1/models" => Route::Models,
-            "/v1/chat/completions" => Route::Complete(Kind::Chat),
-            "/v1/completions" => Route::Complete(Kind::Text),
+impl Route {
+    fn find(path: &str) -> Option<Self> {
+        if !path.starts_with('/') {
+            return None;
+        }
+        let segments = path::segments(path);
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        Some(match segments.as_slice() {
+            [] => Route::Index,
+            ["style.css"] => Route::Page(&page::STYLE),
+            ["chat.js"] => Route::Page(&page::SCRIPT),
+            ["health"] => Route::Health,
+            ["livez"] => Route::Live,
+            ["readyz"] => Route::Ready,
+            ["v1", "models"] => Route::Models,
+            ["v1", "chat", "completions"] => Route::Complete(Kind::Chat),
+            ["v1", "completions"] => Route::Complete(Kind::Text),
             // Published names hold slashes, so the id is all of the rest.
-            _ => Route::Model(
-                path.strip_prefix("/v1/models/")
-                    .filter(|id| !id.is_empty())?,
-            ),
+            ["v1", "models", id @ ..] => Route::Model(id.join("/")),
+            _ => return None,
         })
     }
 
@@ -104,6 +107,7 @@ async fn respond<E: Engine>(
     body: &mut impl Source,
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
+    auth::check_site(settings, head)?;
     let path = head.path.split('?').next().unwrap_or_default();
     let route = Route::find(path).ok_or_else(|| not_here(path))?;
     // A browser sends its preflight without the key.
@@ -111,7 +115,10 @@ async fn respond<E: Engine>(
         auth::check(&settings.api_keys, head.authorization.as_deref())?;
     }
     match (head.method.as_str(), &route) {
-        ("OPTIONS", _) => Ok(Reply::options(route.allow())),
+        ("OPTIONS", _) => Ok(Reply::options(
+            route.allow(),
+            settings.cors_origin.is_some(),
+        )),
         ("POST", &Route::Complete(kind)) => {
             if head
                 .content_type
@@ -145,12 +152,11 @@ async fn respond<E: Engine>(
             Ok(Reply::json(200, models::list(&models)))
         }
         ("GET" | "HEAD", Route::Model(id)) => {
-            let id = percent_decode_str(id).decode_utf8_lossy();
             let models = settings.listed(engine.models());
             let model = models
                 .iter()
-                .find(|model| model.id == id)
-                .ok_or_else(|| ApiError::unknown_model(&id))?;
+                .find(|model| model.id == *id)
+                .ok_or_else(|| ApiError::unknown_model(id))?;
             Ok(Reply::json(200, models::one(model)))
         }
         _ => Err(ApiError::method_not_allowed(path, route.allow())),
@@ -158,7 +164,7 @@ async fn respond<E: Engine>(
 }
 
 fn not_here(path: &str) -> ApiError {
-    if path == "/metrics" {
+    if path::normal(path) == "/metrics" {
         return ApiError::no_metrics();
     }
     ApiError::unknown_route(path)

@@ -20,7 +20,8 @@ pub(crate) fn settings() -> Settings {
         max_messages: 4096,
         max_body_bytes: 4 << 20,
         model_alias: None,
-        cors_origin: Some("*".into()),
+        cors_origin: None,
+        allowed_hosts: Vec::new(),
     }
 }
 

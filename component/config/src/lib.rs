@@ -26,6 +26,7 @@ pub struct Settings {
     pub max_body_bytes: u32,
     pub model_alias: Option<String>,
     pub cors_origin: Option<String>,
+    pub allowed_hosts: Vec<String>,
 }
 
 /// A setting that cannot be used.
@@ -38,7 +39,7 @@ pub struct InvalidSetting {
 }
 
 /// Every setting, as Spin spells it; an environment variable is the same in capitals after `STERNA_`.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "api_key",
     "default_max_tokens",
     "max_tokens",
@@ -47,16 +48,20 @@ pub const NAMES: [&str; 8] = [
     "max_body_bytes",
     "model_alias",
     "cors_origin",
+    "allowed_hosts",
 ];
 
+/// What is wrong with a value that says nothing.
+const BLANK: &str = "it is set, but to nothing; give it a value, or do not set it";
 /// Turns a conversation may have where nothing else is set.
 const MAX_MESSAGES: u32 = 4096;
 /// Bytes a body may have where nothing else is set. A context of 4096 tokens is some 20 KB of text, so this leaves
 /// room for models with two hundred times that.
 const MAX_BODY_BYTES: u32 = 4 << 20;
 
-/// Read all settings. `lookup` is asked for each of [`NAMES`] and says what is set, if anything is; an empty or
-/// blank value is one that is not set, since some places cannot leave a variable out.
+/// Read all settings. `lookup` is asked for each of [`NAMES`] and says what is set, if anything is. A value
+/// of nothing or of blanks is refused: whoever wrote it meant something, for example a key, and would
+/// otherwise get an open server.
 ///
 /// # Errors
 /// The first setting that cannot be used, under its name in [`NAMES`], or for which `lookup` failed.
@@ -64,13 +69,15 @@ pub fn read(
     mut lookup: impl FnMut(&'static str) -> Result<Option<String>, String>,
 ) -> Result<Settings, InvalidSetting> {
     let mut get = |name| match lookup(name) {
-        Ok(value) => Ok(value
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())),
+        Ok(Some(value)) if value.trim().is_empty() => Err(invalid(name, BLANK.to_owned())),
+        Ok(value) => Ok(value.map(|value| value.trim().to_owned())),
         Err(message) => Err(invalid(name, message)),
     };
+    let api_keys = rule(&mut get, "api_key", rules::keys)?.unwrap_or_default();
+    // Without a key every page of the web could have its reader's own server work for it.
+    let default_origin = (!api_keys.is_empty()).then(|| "*".to_owned());
     let settings = Settings {
-        api_keys: rule(&mut get, "api_key", rules::keys)?.unwrap_or_default(),
+        api_keys,
         default_max_tokens: rule(&mut get, "default_max_tokens", rules::count)?,
         max_tokens: rule(&mut get, "max_tokens", rules::count)?,
         max_prompt_tokens: rule(&mut get, "max_prompt_tokens", rules::count)?,
@@ -78,8 +85,8 @@ pub fn read(
         max_body_bytes: rule(&mut get, "max_body_bytes", rules::body_bytes)?
             .unwrap_or(MAX_BODY_BYTES),
         model_alias: rule(&mut get, "model_alias", rules::alias)?,
-        cors_origin: rule(&mut get, "cors_origin", rules::origin)?
-            .unwrap_or_else(|| Some("*".to_owned())),
+        cors_origin: rule(&mut get, "cors_origin", rules::origin)?.unwrap_or(default_origin),
+        allowed_hosts: rule(&mut get, "allowed_hosts", rules::hosts)?.unwrap_or_default(),
     };
     match (settings.default_max_tokens, settings.max_tokens) {
         (Some(default), Some(most)) if default > most => Err(invalid(
@@ -102,6 +109,7 @@ impl fmt::Debug for Settings {
             .field("max_body_bytes", &self.max_body_bytes)
             .field("model_alias", &self.model_alias)
             .field("cors_origin", &self.cors_origin)
+            .field("allowed_hosts", &self.allowed_hosts)
             .finish()
     }
 }
@@ -117,7 +125,8 @@ impl Default for Settings {
             max_messages: MAX_MESSAGES,
             max_body_bytes: MAX_BODY_BYTES,
             model_alias: None,
-            cors_origin: Some("*".to_owned()),
+            cors_origin: None,
+            allowed_hosts: Vec::new(),
         }
     }
 }

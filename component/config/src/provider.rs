@@ -39,6 +39,7 @@ pub fn get(
             max_body_bytes: set.max_body_bytes,
             model_alias: set.model_alias,
             cors_origin: set.cors_origin,
+            allowed_hosts: set.allowed_hosts,
         }),
         Err(invalid) => Err(InvalidSetting {
             name: spell(invalid.name),

@@ -1,6 +1,8 @@
 //! From the text of one setting to its value. Values are trimmed and not empty. An error is a sentence that begins
 //! with a small letter and has no full stop; that of a key holds no part of it.
 
+use sterna_http_rules::Authority;
+
 /// The range of `max_body_bytes`. A body, its JSON and the prompt made of it fit the 64 MiB that our host gives an
 /// instance; below the minimum no request of any use fits.
 const BODY_BYTES: std::ops::RangeInclusive<u32> = 1024..=8 << 20;
@@ -52,26 +54,53 @@ pub(crate) fn alias(value: &str) -> Result<String, String> {
     }
 }
 
-/// `*`, `none`, or an origin as browsers send it: scheme, host and perhaps a port.
+/// `*`, `none`, or an origin as browsers send it: scheme, host and perhaps a port. Applications that are
+/// made of pages have schemes of their own, such as `app://` and `chrome-extension://`.
 pub(crate) fn origin(value: &str) -> Result<Option<String>, String> {
-    let host = value
-        .strip_prefix("https://")
-        .or_else(|| value.strip_prefix("http://"));
-    let is_host = |host: &str| {
-        !host.is_empty()
-            && host
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme
                 .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte))
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     };
-    match (value, host) {
+    match (value, value.split_once("://")) {
         ("none", _) => Ok(None),
         ("*", _) => Ok(Some(value.to_owned())),
-        (_, Some(host)) if is_host(host) => Ok(Some(value.to_ascii_lowercase())),
+        (_, Some((scheme, host))) if is_scheme(scheme) && is_host(host, true) => {
+            Ok(Some(value.to_ascii_lowercase()))
+        }
         _ => Err(format!(
             "expected '*', 'none' or an origin such as 'https://example.com' without a path, but it is '{}'",
             shorten(value)
         )),
     }
+}
+
+/// Names between commas, each for itself or, with a dot or `*.` before it, for all below it too; `*`.
+pub(crate) fn hosts(value: &str) -> Result<Vec<String>, String> {
+    let host = |host: &str| {
+        let host = host.trim();
+        let domain = host.strip_prefix("*.").or_else(|| host.strip_prefix('.'));
+        match domain {
+            Some(domain) if is_host(domain, false) => Ok(format!(".{domain}")),
+            None if host == "*" || is_host(host, false) => Ok(host.to_owned()),
+            _ => Err(format!(
+                "expected names such as 'llm.example' or '.example.com', without scheme, port or path, \
+                 between commas, or '*', but it is '{}'",
+                shorten(value)
+            )),
+        }
+    };
+    let hosts = value.to_ascii_lowercase();
+    hosts.split(',').map(host).collect()
+}
+
+fn is_host(host: &str, port_allowed: bool) -> bool {
+    let plain = |host: &str| {
+        host.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte))
+    };
+    Authority::parse(host).is_some_and(|at| plain(host) && (port_allowed || at.host == host))
 }
 
 fn is_visible_ascii(text: &str) -> bool {

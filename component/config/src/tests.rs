@@ -14,8 +14,29 @@ fn with(set: &[(&str, &str)]) -> Result<Settings, InvalidSetting> {
 #[test]
 fn nothing_set_is_the_default() {
     assert_eq!(with(&[]), Ok(Settings::default()));
-    let blank: Vec<_> = NAMES.iter().map(|name| (*name, " ")).collect();
-    assert_eq!(with(&blank), Ok(Settings::default()));
+}
+
+#[test]
+fn nothing_is_no_value() {
+    for name in NAMES {
+        for blank in ["", " ", "\t \n", "\u{a0}"] {
+            let error = with(&[(name, blank)]).unwrap_err();
+            assert_eq!(
+                (error.name, error.message.as_str()),
+                (name, BLANK),
+                "{blank:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn other_origins_may_call_where_a_key_is_asked_for() {
+    let origin = |set: &[(&str, &str)]| with(set).unwrap().cors_origin;
+    assert_eq!(origin(&[]), None);
+    assert_eq!(origin(&[("api_key", "k")]).as_deref(), Some("*"));
+    assert_eq!(origin(&[("api_key", "k"), ("cors_origin", "none")]), None);
+    assert_eq!(origin(&[("cors_origin", "*")]).as_deref(), Some("*"));
 }
 
 #[test]
@@ -29,6 +50,10 @@ fn everything_can_be_set() {
         ("max_body_bytes", "1024"),
         ("model_alias", "org/small"),
         ("cors_origin", "https://Chat.example.com:8443"),
+        (
+            "allowed_hosts",
+            "LLM.example, .chat.example,*.b.example, 10.0.0.1,[::1]",
+        ),
     ]);
     let expected = Settings {
         api_keys: vec!["secret-1".into(), "secret-2".into()],
@@ -39,9 +64,25 @@ fn everything_can_be_set() {
         max_body_bytes: 1024,
         model_alias: Some("org/small".into()),
         cors_origin: Some("https://chat.example.com:8443".into()),
+        allowed_hosts: vec![
+            "llm.example".into(),
+            ".chat.example".into(),
+            ".b.example".into(),
+            "10.0.0.1".into(),
+            "[::1]".into(),
+        ],
     };
     assert_eq!(settings, Ok(expected));
-    assert_eq!(with(&[("cors_origin", "none")]).unwrap().cors_origin, None);
+    for origin in [
+        "app://obsidian.md",
+        "chrome-extension://abc",
+        "http://[::1]:3000",
+    ] {
+        let set = with(&[("cors_origin", origin)]).unwrap().cors_origin;
+        assert_eq!(set.as_deref(), Some(origin));
+    }
+    let any = with(&[("allowed_hosts", "*")]).unwrap().allowed_hosts;
+    assert_eq!(any, ["*"]);
 }
 
 #[test]
@@ -64,6 +105,19 @@ fn what_cannot_be_used_is_named() {
         ("cors_origin", "https://example.com/", "without a path"),
         ("cors_origin", "https://a\r\nx: y", "without a path"),
         ("cors_origin", "https://", "without a path"),
+        ("cors_origin", "null", "'*', 'none' or an origin"),
+        ("cors_origin", "https://a@b", "without a path"),
+        ("cors_origin", "1://a", "without a path"),
+        ("cors_origin", "https://a, https://b", "without a path"),
+        ("allowed_hosts", ",", "between commas"),
+        ("allowed_hosts", "a.example,", "between commas"),
+        ("allowed_hosts", "https://a.example", "without scheme"),
+        ("allowed_hosts", "a.example:8080", "without scheme, port"),
+        ("allowed_hosts", "a.example/x", "without scheme"),
+        ("allowed_hosts", ".", "between commas"),
+        ("allowed_hosts", "*.", "between commas"),
+        ("allowed_hosts", "a*.example", "between commas"),
+        ("allowed_hosts", "a b", "between commas"),
     ] {
         let error = with(&[(name, value)]).unwrap_err();
         assert_eq!(error.name, name, "{value}");

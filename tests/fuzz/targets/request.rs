@@ -95,6 +95,7 @@ fuzz_target!(|input: &[u8]| {
         max_body_bytes: 1 << 16,
         model_alias: Some("alias".into()),
         cors_origin: None,
+        allowed_hosts: Vec::new(),
     };
     let stamp = Stamp { id: 1, created: 2 };
     let reply = now(sterna_api::route::handle(

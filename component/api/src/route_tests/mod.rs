@@ -8,6 +8,7 @@ mod operator;
 mod page;
 mod refusals;
 mod routes;
+mod sites;
 
 use super::*;
 use crate::{

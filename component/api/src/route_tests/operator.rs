@@ -219,32 +219,6 @@ fn a_model_may_have_a_second_name() {
 }
 
 #[test]
-fn other_origins_can_be_shut_out() {
-    for (origin, shown) in [
-        (None, None),
-        (Some("https://chat.example"), Some("https://chat.example")),
-        (Some("*"), Some("*")),
-    ] {
-        let settings = Settings {
-            cors_origin: origin.map(str::to_owned),
-            ..settings()
-        };
-        for (method, path) in [
-            ("GET", "/v1/models"),
-            ("OPTIONS", CHAT),
-            ("GET", "/nowhere"),
-        ] {
-            let got = keyed(&settings, method, path, b"", None);
-            assert_eq!(
-                got.header("access-control-allow-origin"),
-                shown,
-                "{method} {path}"
-            );
-        }
-    }
-}
-
-#[test]
 fn a_wrong_setting_is_told_by_name() {
     let invalid = crate::settings::InvalidSetting {
         name: "STERNA_MAX_TOKENS".into(),
