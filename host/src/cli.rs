@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::assets::Assets;
+use crate::blank;
 use crate::commands::{bake, bench, compose, convert, image, push, run, serve, up};
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
@@ -33,7 +34,16 @@ enum Command {
 /// Do what the command line asks. Errors go to stderr as one chain: what failed, why, what to do.
 #[must_use]
 pub fn run(assets: &'static Assets) -> ExitCode {
-    let result = match Cli::parse().command {
+    if let Err(error) = blank::refuse_variables(std::env::vars_os()) {
+        return failure(&error);
+    }
+    let mut command = Cli::command();
+    let matches = command.get_matches_mut();
+    if let Err(error) = blank::refuse_options(&command, &matches) {
+        return failure(&error);
+    }
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Serve(args) => serve::main(&args, assets),
         Command::Up(args) => up::main(&args, assets),
         Command::Run(args) => run::main(&args, assets),
@@ -46,9 +56,11 @@ pub fn run(assets: &'static Assets) -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(&error),
     }
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

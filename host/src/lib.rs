@@ -9,6 +9,7 @@
 pub mod api_component;
 pub mod assets;
 pub mod bindings;
+mod blank;
 pub mod cgroup;
 pub mod cli;
 pub mod commands;

@@ -1,9 +1,16 @@
-//! Log lines on stderr: text for people, JSON for collectors.
+//! Log lines on stderr: text for people, JSON for collectors. They hold no query string, no key and no
+//! prompt, whatever is switched on.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
+use anyhow::Context;
 use clap::ValueEnum;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -16,18 +23,121 @@ pub enum LogFormat {
 }
 
 /// Start logging. `STERNA_LOG` selects what (`warn`, `sterna=debug`); the default is `info`.
-pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("STERNA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+///
+/// # Errors
+/// `STERNA_LOG` cannot be understood.
+pub fn init(format: LogFormat) -> anyhow::Result<()> {
+    let selected = match std::env::var("STERNA_LOG") {
+        Err(std::env::VarError::NotPresent) => "info".to_owned(),
+        selected => selected.context("STERNA_LOG cannot be used")?,
+    };
+    let ansi = std::io::stderr().is_terminal();
+    let subscriber = subscriber(format, &selected, ansi, std::io::stderr)?;
+    // A second call (tests in one process) keeps the first subscriber.
+    let _ = subscriber.try_init();
+    Ok(())
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    selected: &str,
+    ansi: bool,
+    writer: W,
+) -> anyhow::Result<impl Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a, Writer: Write> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().parse(selected).context(
+        "STERNA_LOG cannot be used: expected a level (error, warn, info, debug, trace), or levels by target such as \
+         sterna=debug,info",
+    )?;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(ansi)
         // It would report a closed stderr on stderr, and panic.
         .log_internal_errors(false)
         .with_target(false);
-    // A second call (tests in one process) keeps the first subscriber.
-    let _ = match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
+    let lines = lines.with_filter(filter_fn(is_discreet));
+    Ok(tracing_subscriber::registry().with(filter).with(lines))
+}
+
+/// Whether such a line may be written. Below warnings, libraries tell what passes through them: wasmtime, for example, the
+/// arguments and results of every call, and so paths with their queries and bodies with their prompts.
+fn is_discreet(line: &Metadata<'_>) -> bool {
+    let own = line.target().split("::").next() == Some("sterna");
+    own || *line.level() <= Level::WARN
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Written {
+        type Writer = Written;
+
+        fn make_writer(&'a self) -> Written {
+            self.clone()
+        }
+    }
+
+    fn written(format: LogFormat, selected: &str) -> String {
+        let written = Written::default();
+        let lines = subscriber(format, selected, false, written.clone()).unwrap();
+        tracing::subscriber::with_default(lines, || {
+            tracing::trace!(target: "wasmtime_wasi_http::p2", path = "/v1/models?key=secret", "call");
+            tracing::debug!(target: "hyper::proto", "read secret");
+            tracing::info!(target: "sternal", "secret");
+            tracing::warn!(target: "hyper::proto", "odd");
+            tracing::trace!(target: "sterna::server", "ours");
+            tracing::info!("line");
+        });
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn libraries_say_only_what_is_wrong() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let all = written(format, "trace");
+            assert!(!all.contains("secret"), "{all}");
+            for own in ["odd", "ours", "line"] {
+                assert!(all.contains(own), "{all}");
+            }
+            let named = written(format, "wasmtime_wasi_http=trace,hyper=debug,info");
+            assert!(
+                !named.contains("secret") && !named.contains("ours"),
+                "{named}"
+            );
+            assert!(named.contains("odd") && named.contains("line"), "{named}");
+        }
+    }
+
+    #[test]
+    fn a_selection_that_says_nothing_known_is_refused() {
+        for wrong in ["sterna=loud", "=", "a=b=c"] {
+            let Err(error) = subscriber(LogFormat::Text, wrong, false, io::stderr) else {
+                panic!("{wrong} was taken");
+            };
+            assert!(format!("{error:#}").contains("STERNA_LOG"), "{error:#}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 
 use crate::assets::Assets;
+use crate::blank::is_blank;
 use crate::commands::serve;
 use crate::private_copies::COPYING;
 use crate::sandbox::AppFile;
@@ -98,7 +99,7 @@ impl Started {
                 started.ignored.push(name.to_owned());
                 continue;
             }
-            let Some(value) = value.filter(|value| !value.is_empty()) else {
+            let Some(value) = value.filter(|value| !is_blank(value.as_ref())) else {
                 bail!("{name} needs a value");
             };
             match name {
@@ -145,7 +146,13 @@ impl Started {
         variable: &dyn Fn(&str) -> Option<String>,
         root: &Path,
     ) -> anyhow::Result<Vec<OsString>> {
-        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        // Spin's operator writes what is not set as nothing. Blanks are none of its, and are told.
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        for name in ["SPIN_HTTP_LISTEN_ADDR", "SPIN_MAX_INSTANCE_MEMORY"] {
+            if variable(name).is_some_and(|value| is_blank(value.as_ref())) {
+                bail!("{name} is set, but to blanks: give it a value, or do not set it");
+            }
+        }
         let listen = self
             .listen
             .clone()
@@ -363,6 +370,18 @@ mod tests {
             text.contains("SPIN_VARIABLE_MAX_TOKENS cannot be used: expected"),
             "{text}"
         );
+        for (name, why) in [
+            (
+                "SPIN_VARIABLE_API_KEY",
+                "cannot be used: it is set, but to nothing",
+            ),
+            ("SPIN_VARIABLE_ALLOWED_HOSTS", "cannot be used"),
+            ("SPIN_HTTP_LISTEN_ADDR", "is set, but to blanks"),
+        ] {
+            let error = command(&[], &[(name, " ")], folder.path()).unwrap_err();
+            let text = format!("{error:#}");
+            assert!(text.contains(&format!("{name} {why}")), "{text}");
+        }
     }
 
     #[test]
