@@ -55,36 +55,36 @@ pub struct Args {
     #[arg(long, env = "STERNA_MAX_QUEUE", value_name = "N", default_value_t = 64)]
     max_queue: u16,
 
-    /// Connections at a time; 32 further ones may probe (/livez, /readyz, /metrics), others wait to be accepted
+    /// Connections at a time. Where all have a running request, 32 further ones may probe (/livez, /readyz, /metrics);
+    /// else the client that was silent longest makes room
     #[arg(long, env = "STERNA_MAX_CONNECTIONS", value_name = "N", default_value_t = 512,
           value_parser = clap::value_parser!(u16).range(1..))]
     max_connections: u16,
 
-    /// Seconds a client has to send a request's head; also how long an idle connection is kept
-    #[arg(
-        long,
-        env = "STERNA_HEADER_TIMEOUT",
-        value_name = "S",
-        default_value_t = 30
-    )]
+    /// Seconds a client has to send a request's head, from its first byte on
+    #[arg(long, env = "STERNA_HEADER_TIMEOUT", value_name = "S", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
     header_timeout: u64,
 
+    /// Seconds a connection is kept without a request. More than proxies keep theirs, which else reuse one that is being
+    /// closed; the longest common one is 600 s (Google Cloud)
+    #[arg(long, env = "STERNA_IDLE_TIMEOUT", value_name = "S", default_value_t = 620,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
+    idle_timeout: u64,
+
     /// Seconds a client has to send a request's body
-    #[arg(
-        long,
-        env = "STERNA_BODY_TIMEOUT",
-        value_name = "S",
-        default_value_t = 60
-    )]
+    #[arg(long, env = "STERNA_BODY_TIMEOUT", value_name = "S", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
     body_timeout: u64,
 
+    /// Seconds between two bytes of a request's body
+    #[arg(long, env = "STERNA_BODY_IDLE_TIMEOUT", value_name = "S", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
+    body_idle_timeout: u64,
+
     /// Seconds a client may take no byte of its answer
-    #[arg(
-        long,
-        env = "STERNA_WRITE_TIMEOUT",
-        value_name = "S",
-        default_value_t = 60
-    )]
+    #[arg(long, env = "STERNA_WRITE_TIMEOUT", value_name = "S", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
     write_timeout: u64,
 
     /// Seconds running requests get to finish after SIGTERM
@@ -104,17 +104,22 @@ pub struct Args {
     log_format: LogFormat,
 }
 
+/// A year: the longest any limit may be.
+const LONGEST_S: u64 = 365 * 86_400;
+
 /// Listen, load, serve until told to stop.
 ///
 /// # Errors
 /// A setting cannot be used, the model cannot be loaded, the options do not fit it, or the address cannot be taken.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
-    logging::init(args.log_format);
+    logging::init(args.log_format)?;
     let started = Instant::now();
     let cgroup = Cgroup::of_this_process();
     let metrics = Arc::new(Metrics::new(cgroup.clone()));
+    let settings = args.settings.read()?;
+    let allowed_hosts = settings.allowed_hosts.clone();
     let load = Load {
-        settings: args.settings.read()?,
+        settings,
         model: ModelArgs {
             model: args.path.clone().or_else(|| args.model.model.clone()),
             ..args.model.clone()
@@ -129,7 +134,9 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let limits = Limits {
         max_connections: args.max_connections.into(),
         header_timeout: Duration::from_secs(args.header_timeout),
+        idle_timeout: Duration::from_secs(args.idle_timeout),
         body_timeout: Duration::from_secs(args.body_timeout),
+        body_idle_timeout: Duration::from_secs(args.body_idle_timeout),
         write_timeout: Duration::from_secs(args.write_timeout),
     };
     let drain_timeout = Duration::from_secs(args.drain_timeout);
@@ -137,7 +144,7 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let server = Server::bind(&args.listen, metrics, limits).await?;
+        let server = Server::bind(&args.listen, metrics, limits, &allowed_hosts).await?;
         let stop = stop_signal()?;
         let (loading, address) = (server.loading(), server.address()?);
         // No URL: people and scripts take the one on stdout, which says that the model is there.

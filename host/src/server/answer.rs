@@ -1,6 +1,7 @@
 //! Answers: those the host gives itself, and the body that ties a guest's answer to its life.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::{BodyExt, Full};
@@ -10,6 +11,7 @@ use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::client::Client;
 use super::lifecycle::InFlight;
 use super::request_log::RequestLog;
 use super::request_memory::Promise;
@@ -61,6 +63,7 @@ pub(super) struct Answer {
     /// By `Content-Length`, beyond which hyper asks for no more.
     length: Option<u64>,
     log: RequestLog,
+    client: Arc<Client>,
     _held: Held,
 }
 
@@ -69,6 +72,7 @@ impl Answer {
         response: Response<HyperOutgoingBody>,
         held: Held,
         mut log: RequestLog,
+        client: Arc<Client>,
     ) -> Response<Answer> {
         log.answered(response.status());
         let declared = response.headers().get(hyper::header::CONTENT_LENGTH);
@@ -80,6 +84,7 @@ impl Answer {
                 sent: 0,
                 length,
                 log,
+                client,
                 _held: held,
             };
             answer.note_end();
@@ -91,6 +96,12 @@ impl Answer {
         if self.length.is_some_and(|length| self.sent >= length) || self.body.is_end_stream() {
             self.log.completed();
         }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.client.answered();
     }
 }
 

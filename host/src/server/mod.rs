@@ -2,14 +2,17 @@
 
 mod answer;
 mod body;
+mod client;
+mod client_stream;
 mod connection;
 mod lifecycle;
+mod places;
 mod probes;
 mod refusal;
 mod request_log;
 mod request_memory;
 mod service;
-mod write_timeout;
+mod target;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use sterna_http_rules::{Addresses, AllowedHosts};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -25,20 +29,25 @@ use tokio::task::JoinSet;
 use crate::api_component::ApiComponent;
 use crate::metrics::Metrics;
 use lifecycle::{Lifecycle, Phase};
+use places::Places;
 pub use request_memory::INSTANCE_BASE_BYTES;
 use request_memory::RequestMemory;
-use service::{App, Service};
+use service::{App, Service, Shared};
 
 /// What a client may take from the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time that may ask for more than probes; a few further ones may probe, and the rest waits in the
-    /// system's backlog.
+    /// Connections at a time that may ask for more than probes. Where all have a request that is being answered, a few
+    /// further ones may probe; else the client that was silent longest makes room.
     pub max_connections: usize,
-    /// To send a request's head; also how long a kept-alive connection may idle.
+    /// To send a request's head, from its first byte on.
     pub header_timeout: Duration,
+    /// Without a request, before the first one or after any.
+    pub idle_timeout: Duration,
     /// To send a request's body, from its head on.
     pub body_timeout: Duration,
+    /// Without a byte of a body that is not complete.
+    pub body_idle_timeout: Duration,
     /// Without taking a byte of the answer.
     pub write_timeout: Duration,
 }
@@ -46,31 +55,27 @@ pub struct Limits {
 /// A bound listener that is not yet accepting.
 pub struct Server {
     listener: TcpListener,
-    service: Service,
-    lifecycle: Arc<Lifecycle>,
-    metrics: Arc<Metrics>,
-    limits: Limits,
+    shared: Arc<Shared>,
 }
 
 /// Hands a running server its model.
 #[derive(Clone)]
-pub struct Loading {
-    app: Arc<OnceLock<App>>,
-    lifecycle: Arc<Lifecycle>,
-}
+pub struct Loading(Arc<Shared>);
 
 impl Loading {
     /// Serve from now on, with so much memory for the requests that run at a time. False where the server was told to
     /// stop meanwhile.
+    #[must_use]
     pub fn done(&self, api: ApiComponent, request_memory_bytes: u64) -> bool {
         let memory = RequestMemory::new(request_memory_bytes);
-        self.app.get_or_init(|| App { api, memory });
-        self.lifecycle.loaded()
+        self.0.app.get_or_init(|| App { api, memory });
+        self.0.lifecycle.loaded()
     }
 }
 
 impl Server {
-    /// Take the address. Requests are refused, and probes answered, until [`Loading::done`].
+    /// Take the address. Requests are refused, and probes answered, until [`Loading::done`]. `allowed_hosts` is the
+    /// setting of that name; where it is empty, a listener on a loopback address answers by local names only.
     ///
     /// # Errors
     /// It is in use, not this machine's, or not allowed; the message says which and what to do.
@@ -78,25 +83,21 @@ impl Server {
         address: &str,
         metrics: Arc<Metrics>,
         limits: Limits,
+        allowed_hosts: &[String],
     ) -> anyhow::Result<Server> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| cannot_listen(address))?;
-        let lifecycle = Arc::new(Lifecycle::default());
-        let service = Service {
-            app: Arc::default(),
-            metrics: Arc::clone(&metrics),
-            lifecycle: Arc::clone(&lifecycle),
-            body_timeout: limits.body_timeout,
-            probes_only: false,
-        };
-        Ok(Server {
-            listener,
-            service,
-            lifecycle,
+        let hosts = answered_hosts(allowed_hosts, listener.local_addr()?);
+        let shared = Arc::new(Shared {
+            app: OnceLock::new(),
             metrics,
+            lifecycle: Arc::default(),
+            places: Places::new(limits.max_connections),
             limits,
-        })
+            hosts,
+        });
+        Ok(Server { listener, shared })
     }
 
     /// Where it listens: the port the system chose where 0 was asked for.
@@ -110,19 +111,15 @@ impl Server {
     /// For whoever loads the model.
     #[must_use]
     pub fn loading(&self) -> Loading {
-        Loading {
-            app: Arc::clone(&self.service.app),
-            lifecycle: Arc::clone(&self.lifecycle),
-        }
+        Loading(Arc::clone(&self.shared))
     }
 
     /// Serve until `stop` is ready; then refuse requests, let the running ones finish for at most `drain_timeout`, end
     /// the rest with a last event, and close. Returns how many were ended so.
     pub async fn run(self, stop: impl Future<Output = ()>, drain_timeout: Duration) -> usize {
         let mut connections = JoinSet::new();
-        let slots = Slots::new(self.limits.max_connections);
-        self.accept_until(stop, &slots, &mut connections).await;
-        let lifecycle = &self.lifecycle;
+        self.accept_until(stop, &mut connections).await;
+        let lifecycle: &Lifecycle = &self.shared.lifecycle;
         lifecycle.enter(Phase::Draining);
         let running = lifecycle.in_flight();
         tracing::info!(
@@ -134,20 +131,20 @@ impl Server {
         let drained = async {
             let _ = tokio::time::timeout(drain_timeout, lifecycle.idle()).await;
         };
-        self.accept_until(drained, &slots, &mut connections).await;
+        self.accept_until(drained, &mut connections).await;
         let cut = lifecycle.in_flight();
         if cut > 0 {
             tracing::warn!(
                 cut,
                 "the drain timeout has passed; the remaining requests are cut off"
             );
-            if let Some(app) = self.service.app.get() {
+            if let Some(app) = self.shared.app.get() {
                 app.api.engine().end_all();
             }
             let told = async {
                 let _ = tokio::time::timeout(FLUSH_TIMEOUT, lifecycle.idle()).await;
             };
-            self.accept_until(told, &slots, &mut connections).await;
+            self.accept_until(told, &mut connections).await;
         }
         drop(self.listener);
         lifecycle.enter(Phase::Closing);
@@ -159,98 +156,73 @@ impl Server {
     }
 
     /// Accept until `end` is ready.
-    async fn accept_until(
-        &self,
-        end: impl Future<Output = ()>,
-        slots: &Slots,
-        connections: &mut JoinSet<()>,
-    ) {
+    async fn accept_until(&self, end: impl Future<Output = ()>, connections: &mut JoinSet<()>) {
         let mut end = pin!(end);
+        let door = Arc::new(Semaphore::new(DOOR));
         loop {
             let accepted = tokio::select! {
                 () = &mut end => return,
-                accepted = accept(&self.listener, slots) => accepted,
+                accepted = accept(&self.listener, &door) => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            let (stream, slot) = match accepted {
-                Ok(accepted) => accepted,
+            match accepted {
+                Ok((stream, at_door)) => {
+                    connections.spawn(attend(Arc::clone(&self.shared), stream, at_door));
+                }
                 Err(error) => {
                     // Out of descriptors, mostly: they come back when connections end.
                     tracing::warn!(%error, "cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
+                    self.shared.places.make_room().await;
                 }
-            };
-            let service = Service {
-                probes_only: slot.probes_only,
-                ..self.service.clone()
-            };
-            let (limits, phase) = (self.limits, self.lifecycle.follow());
-            let open = self.metrics.connections.clone();
-            connections.spawn(async move {
-                open.inc();
-                connection::serve(stream, service, limits, phase).await;
-                open.dec();
-                drop(slot);
-            });
+            }
         }
     }
+}
+
+/// Serve a connection, once it has a place.
+async fn attend(shared: Arc<Shared>, stream: TcpStream, at_door: OwnedSemaphorePermit) {
+    let place = shared.places.take().await;
+    drop(at_door);
+    let (open, limits) = (shared.metrics.connections.clone(), shared.limits);
+    let phase = shared.lifecycle.follow();
+    let service = Service {
+        shared,
+        client: Arc::clone(place.client()),
+        probes_only: place.probes_only(),
+    };
+    open.inc();
+    connection::serve(stream, service, limits, phase, place).await;
+    open.dec();
 }
 
 /// To hand the last bytes of finished answers to the system, or the last events of those that were cut.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Connections beyond the limit that are accepted all the same, so that probes and scrapes get through to a full server.
-const PROBE_CONNECTIONS: usize = 32;
+/// Accepted connections that wait for a place, while others give theirs up.
+const DOOR: usize = 64;
 
-/// Places for connections.
-struct Slots {
-    all: Arc<Semaphore>,
-    probes: Arc<Semaphore>,
-}
-
-/// A connection's place.
-struct Slot {
-    probes_only: bool,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Slots {
-    fn new(max_connections: usize) -> Self {
-        Slots {
-            all: Arc::new(Semaphore::new(max_connections)),
-            probes: Arc::new(Semaphore::new(PROBE_CONNECTIONS)),
-        }
-    }
-
-    async fn take(&self) -> io::Result<Slot> {
-        let (permit, probes_only) = tokio::select! {
-            biased;
-            permit = Arc::clone(&self.all).acquire_owned() => (permit, false),
-            permit = Arc::clone(&self.probes).acquire_owned() => (permit, true),
-        };
-        Ok(Slot {
-            probes_only,
-            _permit: permit.map_err(io::Error::other)?,
-        })
-    }
-}
-
-async fn accept(listener: &TcpListener, slots: &Slots) -> io::Result<(TcpStream, Slot)> {
-    let mut slot = slots.take().await?;
+async fn accept(
+    listener: &TcpListener,
+    door: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let at_door = Arc::clone(door).acquire_owned().await;
+    let at_door = at_door.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
-    if slot.probes_only
-        && let Ok(permit) = Arc::clone(&slots.all).try_acquire_owned()
-    {
-        // One has become free while this was waiting for the connection.
-        slot = Slot {
-            probes_only: false,
-            _permit: permit,
-        };
-    }
     // Tokens are small; they must not wait for more.
     stream.set_nodelay(true)?;
-    Ok((stream, slot))
+    Ok((stream, at_door))
+}
+
+/// By which names requests are answered. What listens on a loopback address is there for the machine's own
+/// programs, and a foreign name can only come from a web page whose owner lets the name mean this address.
+fn answered_hosts(allowed: &[String], listener: SocketAddr) -> AllowedHosts {
+    let (addresses, default) = if listener.ip().to_canonical().is_loopback() {
+        let own = Addresses::Loopback;
+        (own, AllowedHosts::Names(Vec::new(), own))
+    } else {
+        (Addresses::Any, AllowedHosts::Any)
+    };
+    AllowedHosts::of_setting(allowed, addresses, default)
 }
 
 fn cannot_listen(address: &str) -> String {
@@ -258,4 +230,32 @@ fn cannot_listen(address: &str) -> String {
         "cannot listen on {address}. If the port is in use, stop the other server (`ss -ltnp` names it) or choose \
          another one, for example --listen 127.0.0.1:8081; port 0 takes a free one"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_http_rules::Authority;
+
+    #[test]
+    fn only_listeners_for_this_machine_ask_by_which_name() {
+        let listed = ["llm.example".to_owned()];
+        for (listener, allowed, host, answered) in [
+            ("127.0.0.1:8080", &[][..], "localhost:8080", true),
+            ("127.0.0.1:8080", &[], "evil.example", false),
+            ("127.0.0.1:8080", &[], "10.0.0.7", false),
+            ("[::1]:8080", &[], "evil.example", false),
+            ("[::ffff:127.0.0.1]:80", &[], "evil.example", false),
+            ("127.0.0.1:8080", &listed, "llm.example", true),
+            ("127.0.0.1:8080", &listed, "evil.example", false),
+            ("0.0.0.0:8080", &[], "llm.cluster.example", true),
+            ("[::]:8080", &[], "10.0.0.7:8080", true),
+            ("0.0.0.0:8080", &listed, "10.0.0.7:8080", true),
+            ("0.0.0.0:8080", &listed, "evil.example", false),
+        ] {
+            let hosts = answered_hosts(allowed, listener.parse().unwrap());
+            let got = hosts.allow(&Authority::parse(host).unwrap());
+            assert_eq!(got, answered, "{listener} {allowed:?} {host}");
+        }
+    }
 }

@@ -6,28 +6,74 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::answer;
 use super::lifecycle::Phase;
+use super::service::Shared;
 use crate::engine_actor::EngineHandle;
-use crate::metrics::Metrics;
 
 const JSON: &str = "application/json";
 
+/// What probes are about.
+pub(super) struct State<'a> {
+    server: &'a Shared,
+    phase: Phase,
+    engine: Option<&'a EngineHandle>,
+    /// The probe came on a connection beyond the limit.
+    probes_only: bool,
+}
+
+impl<'a> State<'a> {
+    /// As it is now.
+    pub(super) fn of(server: &'a Shared, probes_only: bool) -> Self {
+        State {
+            server,
+            probes_only,
+            phase: server.lifecycle.phase(),
+            engine: server.app.get().map(|app| app.api.engine()),
+        }
+    }
+
+    /// What keeps requests away; `None` where they are wanted. The model is there only after its kernels passed their
+    /// test.
+    pub(super) fn unready(&self) -> Option<&'static str> {
+        match self.phase {
+            Phase::Loading => return Some("loading: the model is not there yet"),
+            Phase::Draining | Phase::Closing => {
+                return Some("draining: the server was told to stop");
+            }
+            Phase::Serving => {}
+        }
+        if !self.engine.is_some_and(EngineHandle::is_running) {
+            return Some("engine: it has stopped and does not start again; see the server's log");
+        }
+        if self.server.metrics.queue_is_full() {
+            return Some("queue_full: as many requests wait as may");
+        }
+        if self
+            .server
+            .app
+            .get()
+            .is_some_and(|app| app.memory.is_full())
+        {
+            return Some("memory_full: running requests hold all memory there is for requests");
+        }
+        // A probe that got an ordinary place shows that there was one.
+        let busy = self.probes_only && self.server.places.are_all_busy();
+        busy.then_some("connections_full: on all connections there may be, a request is running")
+    }
+}
+
 /// Whether the process is worth keeping: only a restart brings back an engine that does not start again. A server that
 /// loads or drains is worth keeping.
-pub(super) fn live(engine: Option<&EngineHandle>) -> Response<HyperOutgoingBody> {
-    let live = engine.is_none_or(EngineHandle::is_running);
+pub(super) fn live(state: &State<'_>) -> Response<HyperOutgoingBody> {
+    let live = state.engine.is_none_or(EngineHandle::is_running);
     let body = json!({ "live": live, "reason": (!live).then_some("the engine has stopped and does not start again; see the server's log") });
     answer::text(status(live), JSON, body.to_string())
 }
 
 /// Whether requests are wanted, and if not, why not.
-pub(super) fn ready(
-    phase: Phase,
-    engine: Option<&EngineHandle>,
-    metrics: &Metrics,
-) -> Response<HyperOutgoingBody> {
-    let unready = unready(phase, engine, metrics);
-    let (queued, queue_limit) = metrics.queue();
-    let info = engine.map(EngineHandle::info);
+pub(super) fn ready(state: &State<'_>) -> Response<HyperOutgoingBody> {
+    let unready = state.unready();
+    let (queued, queue_limit) = state.server.metrics.queue();
+    let info = state.engine.map(EngineHandle::info);
     let body = json!({
         "ready": unready.is_none(),
         "reason": unready,
@@ -37,25 +83,6 @@ pub(super) fn ready(
         "queue_limit": queue_limit,
     });
     answer::text(status(unready.is_none()), JSON, body.to_string())
-}
-
-/// What keeps requests away; `None` where they are wanted. The model is there only after its kernels passed their test.
-pub(super) fn unready(
-    phase: Phase,
-    engine: Option<&EngineHandle>,
-    metrics: &Metrics,
-) -> Option<&'static str> {
-    match phase {
-        Phase::Loading => return Some("loading: the model is not there yet"),
-        Phase::Draining | Phase::Closing => return Some("draining: the server was told to stop"),
-        Phase::Serving => {}
-    }
-    if !engine.is_some_and(EngineHandle::is_running) {
-        return Some("engine: it has stopped and does not start again; see the server's log");
-    }
-    metrics
-        .queue_is_full()
-        .then_some("queue_full: as many requests wait as may")
 }
 
 fn status(good: bool) -> StatusCode {

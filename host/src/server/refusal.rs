@@ -4,8 +4,8 @@ use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::answer;
 use super::lifecycle::Phase;
+use super::{Limits, answer};
 use crate::metrics::Reject;
 
 /// Seconds after which to try again. Another server can be asked at once; here a place may be free after any of the
@@ -29,7 +29,7 @@ pub(super) fn refuse(reason: Reject) -> Response<HyperOutgoingBody> {
         ),
         Reject::Memory => (
             StatusCode::TOO_MANY_REQUESTS,
-            "no memory is left for another request of this size; try again",
+            "no memory is left for another request, or for one of this size; try again",
         ),
         _ => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -46,6 +46,20 @@ pub(super) fn refuse(reason: Reject) -> Response<HyperOutgoingBody> {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
+    response
+}
+
+/// A body did not come in time. The connection ends, since the rest of the body would be taken for a request.
+pub(super) fn too_slow(limits: &Limits) -> Response<HyperOutgoingBody> {
+    let message = format!(
+        "the body did not come in time: {} s without a byte (--body-idle-timeout), or {} s in all \
+         (--body-timeout)",
+        limits.body_idle_timeout.as_secs(),
+        limits.body_timeout.as_secs(),
+    );
+    let mut response = answer::error(StatusCode::REQUEST_TIMEOUT, "request_timeout", &message);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
     response
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use hyper::{Method, Request, StatusCode};
+use sterna_http_rules::path;
 
 use crate::engine_import::TokenCount;
 use crate::metrics::{Metrics, Reject, RequestLabels};
@@ -40,12 +41,13 @@ pub(super) struct RequestLog {
 impl RequestLog {
     pub(super) fn new<B>(request: &Request<B>, metrics: Arc<Metrics>) -> Self {
         let path = request.uri().path();
+        let normal = path::normal(path);
         metrics.in_flight.inc();
         RequestLog {
             method: request.method().clone(),
             route: ROUTES
                 .into_iter()
-                .find(|route| *route == path)
+                .find(|route| *route == normal)
                 .unwrap_or("other"),
             // A hostile path may be long; a log line need not.
             path: path.chars().take(128).collect(),

@@ -3,21 +3,23 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderValue};
+use hyper::body::{Body, Incoming};
+use hyper::header::{ACCEPT, CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use sterna_http_rules::{AllowedHosts, path};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::answer::{self, Answer, Held};
-use super::body::TimedBody;
+use super::body::{ClientBody, Cut};
+use super::client::Client;
 use super::lifecycle::Lifecycle;
+use super::places::Places;
+use super::probes::{self, State};
 use super::request_log::RequestLog;
-use super::request_memory::RequestMemory;
-use super::{probes, refusal};
+use super::request_memory::{Promise, RequestMemory};
+use super::{Limits, refusal, target};
 use crate::api_component::ApiComponent;
-use crate::engine_actor::EngineHandle;
 use crate::metrics::{Exposition, Metrics, Reject};
 
 /// What answers requests once the model is there.
@@ -26,13 +28,21 @@ pub(super) struct App {
     pub(super) memory: RequestMemory,
 }
 
-/// One per server; clones are handed to the connections.
-#[derive(Clone)]
-pub(super) struct Service {
-    pub(super) app: Arc<OnceLock<App>>,
+/// What all connections of a server share.
+pub(super) struct Shared {
+    pub(super) app: OnceLock<App>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lifecycle: Arc<Lifecycle>,
-    pub(super) body_timeout: Duration,
+    pub(super) places: Arc<Places>,
+    pub(super) limits: Limits,
+    pub(super) hosts: AllowedHosts,
+}
+
+/// One per connection.
+#[derive(Clone)]
+pub(super) struct Service {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: Arc<Client>,
     /// The connection is one too many: it may probe and nothing else.
     pub(super) probes_only: bool,
 }
@@ -40,16 +50,15 @@ pub(super) struct Service {
 type Answered = (Response<HyperOutgoingBody>, Held);
 
 impl Service {
-    fn engine(&self) -> Option<&EngineHandle> {
-        self.app.get().map(|app| app.api.engine())
-    }
-
-    async fn answer(&self, request: Request<Incoming>, log: &mut RequestLog) -> Answered {
+    async fn answer(&self, mut request: Request<Incoming>, log: &mut RequestLog) -> Answered {
+        if let Err(why) = target::check(&mut request, &self.shared.hosts) {
+            return (target::refuse(why), Held::default());
+        }
         if let Some(response) = self.host_route(&request) {
             return (response, Held::default());
         }
-        match self.admit(&request) {
-            Ok((app, held)) => self.component(app, request, log, held).await,
+        match self.admit().await {
+            Ok((app, promise, held)) => self.component(app, promise, request, log, held).await,
             Err(reason) => {
                 log.refused(reason);
                 (refusal::refuse(reason), Held::default())
@@ -57,27 +66,31 @@ impl Service {
         }
     }
 
-    /// Whether the component may have this request, and what it holds meanwhile.
-    fn admit(&self, request: &Request<Incoming>) -> Result<(&App, Held), Reject> {
-        let in_flight = self.lifecycle.enter_request().map_err(refusal::of_phase)?;
+    /// Whether the component may have a request, and what it holds meanwhile.
+    async fn admit(&self) -> Result<(&App, Promise, Held), Reject> {
+        let shared = &self.shared;
+        let in_flight = shared
+            .lifecycle
+            .enter_request()
+            .map_err(refusal::of_phase)?;
         if self.probes_only {
             return Err(Reject::Connections);
         }
         // The phase says that it is there.
-        let app = self.app.get().ok_or(Reject::Loading)?;
-        let promise = app.memory.promise(request, app.api.max_body_bytes());
+        let app = shared.app.get().ok_or(Reject::Loading)?;
+        let promise = app.memory.promise().await.ok_or(Reject::Memory)?;
         let held = Held {
             in_flight: Some(in_flight),
-            memory: Some(promise.ok_or(Reject::Memory)?),
+            memory: Some(promise.clone()),
             guest: None,
         };
-        Ok((app, held))
+        Ok((app, promise, held))
     }
 
     /// What operators ask; it works without the component.
     fn host_route(&self, request: &Request<Incoming>) -> Option<Response<HyperOutgoingBody>> {
-        let path = request.uri().path();
-        if !matches!(path, "/livez" | "/readyz" | "/metrics") {
+        let path = path::normal(request.uri().path());
+        if !matches!(path.as_str(), "/livez" | "/readyz" | "/metrics") {
             return None;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -88,17 +101,17 @@ impl Service {
                 &format!("{path} takes GET"),
             ));
         }
-        let (phase, engine) = (self.lifecycle.phase(), self.engine());
-        Some(match path {
-            "/livez" => probes::live(engine),
-            "/readyz" => probes::ready(phase, engine, &self.metrics),
+        let state = State::of(&self.shared, self.probes_only);
+        Some(match path.as_str() {
+            "/livez" => probes::live(&state),
+            "/readyz" => probes::ready(&state),
             _ => {
                 let accept = request.headers().get(ACCEPT);
                 let accept = accept.and_then(|accept| accept.to_str().ok());
                 let exposition = Exposition::accepted(accept);
-                let unready = probes::unready(phase, engine, &self.metrics);
-                self.metrics.ready(unready.is_none());
-                let text = self.metrics.render(exposition);
+                let metrics = &self.shared.metrics;
+                metrics.ready(state.unready().is_none());
+                let text = metrics.render(exposition);
                 answer::text(StatusCode::OK, exposition.content_type(), text)
             }
         })
@@ -107,27 +120,33 @@ impl Service {
     async fn component(
         &self,
         app: &App,
-        mut request: Request<Incoming>,
-        log: &RequestLog,
+        promise: Promise,
+        request: Request<Incoming>,
+        log: &mut RequestLog,
         held: Held,
     ) -> Answered {
-        // WASI wants an authority; HTTP/1.0 clients may name none.
-        let host = request
-            .headers_mut()
-            .entry(HOST)
-            .or_insert(HeaderValue::from_static("localhost"));
-        if host.to_str().is_err() {
-            return (
-                answer::error(
-                    StatusCode::BAD_REQUEST,
-                    "invalid_host",
-                    "the Host header is no text",
-                ),
-                held,
-            );
-        }
-        let request = request.map(|body| TimedBody::new(body, self.body_timeout));
+        let longest = app.api.max_body_bytes();
+        let growth = app.memory.growth(&promise, self.client.clone(), longest);
+        let limits = &self.shared.limits;
+        let request = request.map(|body| {
+            let client = self.client.clone();
+            ClientBody::new(body, client, growth, limits)
+        });
+        let cut = request.body().cut();
         match app.api.handle(request, log.tokens()).await {
+            // The guest sees only that the body broke off.
+            Ok((response, _))
+                if response.status() == StatusCode::BAD_REQUEST && cut.get().is_some() =>
+            {
+                let response = match cut.get() {
+                    Some(Cut::Memory) => {
+                        log.refused(Reject::Memory);
+                        refusal::refuse(Reject::Memory)
+                    }
+                    _ => refusal::too_slow(limits),
+                };
+                (response, held)
+            }
             Ok((response, guest)) => {
                 let guest = Some(guest);
                 (response, Held { guest, ..held })
@@ -151,14 +170,15 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let service = self.clone();
+        self.client.sent_head(!request.body().is_end_stream());
         Box::pin(async move {
-            let mut log = RequestLog::new(&request, Arc::clone(&service.metrics));
+            let mut log = RequestLog::new(&request, Arc::clone(&service.shared.metrics));
             let (mut response, held) = service.answer(request, &mut log).await;
             if service.probes_only {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            Ok(Answer::new(response, held, log))
+            Ok(Answer::new(response, held, log, service.client))
         })
     }
 }

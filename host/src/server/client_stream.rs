@@ -1,29 +1,34 @@
-//! A stream whose writes fail when the peer takes no byte for too long.
+//! A client's stream: notes what the client sends and takes, and fails when it takes no byte for too long.
 //!
-//! Without it a client that stops reading would hold its connection and its wasm instance for as long
+//! Without that a client that stops reading would hold its connection and its wasm instance for as long
 //! as the system keeps the socket.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::client::Client;
+
 /// See the module.
-pub(super) struct WriteTimeout<T> {
+pub(super) struct ClientStream<T> {
     stream: T,
-    limit: Duration,
+    client: Arc<Client>,
+    write_timeout: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> WriteTimeout<T> {
-    pub(super) fn new(stream: T, limit: Duration) -> Self {
-        WriteTimeout {
+impl<T> ClientStream<T> {
+    pub(super) fn new(stream: T, client: Arc<Client>, write_timeout: Duration) -> Self {
+        ClientStream {
             stream,
-            limit,
+            client,
+            write_timeout,
             stalled: None,
         }
     }
@@ -38,11 +43,17 @@ impl<T> WriteTimeout<T> {
         written: Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
         if written.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.client.takes(true);
+            }
             return written;
         }
-        let limit = self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let limit = self.write_timeout;
+        let client = &self.client;
+        let stalled = self.stalled.get_or_insert_with(|| {
+            client.takes(false);
+            Box::pin(sleep(limit))
+        });
         match stalled.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -53,17 +64,22 @@ impl<T> WriteTimeout<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for ClientStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.client.sent();
+        }
+        read
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
