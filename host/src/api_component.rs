@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use hyper::body::{Body, Bytes};
 use hyper::{Request, Response};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
@@ -38,11 +38,14 @@ pub struct ApiComponent {
     settings: Arc<Settings>,
     /// A busy guest yields at its ticks, so that it cannot keep a thread from the others.
     clock: Arc<EpochClock>,
+    /// Instances there may be. One that was ended goes a moment later, when its task is next run, so a
+    /// further one may have to wait for it.
+    instances: Arc<Semaphore>,
 }
 
 impl ApiComponent {
-    /// Link the component to WASI, to `engine` and to what the operator has set. Takes the code compiled ahead of time where it
-    /// fits this wasmtime and this CPU, else compiles `wasm`.
+    /// Link the component to WASI, to `engine` and to what the operator has set, for so many `instances` at a time. Takes
+    /// the code compiled ahead of time where it fits this wasmtime and this CPU, else compiles `wasm`.
     ///
     /// # Errors
     /// The component needs an import the host does not have.
@@ -52,6 +55,7 @@ impl ApiComponent {
         cwasm: &[u8],
         engine: EngineHandle,
         settings: Settings,
+        instances: usize,
     ) -> anyhow::Result<Self> {
         // SAFETY: `cwasm` comes from this program's own build (embedded.rs), by `Engine::precompile_component`.
         let component = match unsafe { Component::deserialize(wasmtime, cwasm) } {
@@ -78,6 +82,7 @@ impl ApiComponent {
             engine,
             settings: Arc::new(settings),
             clock: Arc::new(EpochClock::start(wasmtime)?),
+            instances: Arc::new(Semaphore::new(instances)),
         })
     }
 
@@ -107,6 +112,7 @@ impl ApiComponent {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
+        let place = Arc::clone(&self.instances).acquire_owned().await?;
         let mut store = Store::new(
             self.pre.engine(),
             InstanceState::new(self.engine.clone(), Arc::clone(&self.settings), tokens),
@@ -122,7 +128,9 @@ impl ApiComponent {
         let out = store.data_mut().http().new_response_outparam(answer)?;
         let (pre, guest) = (self.pre.clone(), self.clock.guest());
         let mut task = GuestTask(tokio::spawn(async move {
-            let _guest = guest;
+            // Dropped after the store, whose place it is.
+            let _place = place;
+            let (_guest, mut store) = (guest, store);
             let proxy: Proxy = pre.instantiate_async(&mut store).await?;
             proxy
                 .wasi_http_incoming_handler()

@@ -229,6 +229,7 @@ impl Load {
             assets.api_cwasm,
             engine,
             self.settings,
+            self.max_connections.into(),
         )?;
         Ok((api, request_bytes))
     }
