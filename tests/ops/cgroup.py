@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pathlib
+import socket
 import time
 
 from servers import DEADLINE_S, Stream, Sterna, ask, running, wait_until
@@ -16,6 +17,8 @@ MEMORY_BYTES = 512 << 20
 # What a client may send at most, and more of it at a time than there is memory for.
 BODY_BYTES = 4 << 20
 BODIES = 60
+# Of each kind, beyond what 512 MiB have room for.
+IDLE_BODIES = 150
 # At a time; fewer where the CPU is emulated (cgroup2.sh).
 STREAMS = int(os.environ.get("STERNA_OPS_STREAMS", "16"))
 
@@ -83,6 +86,7 @@ def test(binary):
         with running(Sterna(binary, wrapper=group.wrapper)) as server:
             limits(server)
             throttling(server)
+            bodies_that_do_not_come(server)
             memory(server, group)
             server.signal()
             assert server.wait() == 0, server.log
@@ -116,6 +120,32 @@ def throttling(server):
     )
     assert 0 < throttled <= periods and seconds > 0, (throttled, periods, seconds)
     print(f"ops: cgroup: {STREAMS} streams complete; held back in {throttled:.0f} of {periods:.0f} periods, {seconds:.1f} s in all")
+
+
+def bodies_that_do_not_come(server):
+    """Bodies are announced that would take all memory many times; others are served meanwhile."""
+    host, port = server.address.split(":")
+    sent = {
+        "Transfer-Encoding: chunked": b'6\r\n{"a":1\r\n',
+        f"Content-Length: {BODY_BYTES}": b" " * (BODY_BYTES // 16),
+        "Content-Length: 30": b"",
+    }
+    silent = []
+    for header, body in sent.items():
+        for _ in range(IDLE_BODIES):
+            client = socket.create_connection((host, int(port)), timeout=DEADLINE_S)
+            head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"
+            with contextlib.suppress(OSError):
+                # One that was cut off for a later one does not take the rest.
+                client.sendall(head.encode() + body)
+            silent.append(client)
+        stream = Stream(server.address, ask(5))
+        stream.join()
+        assert stream.done, f"{header}: {stream.broken}"
+        assert server.get("/readyz")[0] == 200, header
+    for client in silent:
+        client.close()
+    print(f"ops: cgroup: {len(silent)} bodies that do not come, and requests are served all the same")
 
 
 def memory(server, group):

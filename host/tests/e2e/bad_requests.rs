@@ -128,6 +128,5 @@ fn a_client_that_is_too_slow_is_dropped() {
     let mut body = server.connect();
     body.send(b"POST /v1/completions HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n{")
         .unwrap();
-    let answer = body.answer();
-    assert!((400..500).contains(&answer.status), "{answer:?}");
+    body.answer().error(408);
 }

@@ -16,6 +16,7 @@ mod copied_weights;
 mod disconnect;
 mod engine_thread;
 mod fields;
+mod http_shapes;
 #[cfg(target_os = "linux")]
 mod idle;
 mod image;
@@ -26,6 +27,9 @@ mod probes;
 mod same_tokens;
 mod sandboxed;
 mod shutdown;
+mod silent_clients;
+mod sites;
+mod slow_bodies;
 #[allow(dead_code, reason = "shared with tests/portable")]
 mod support;
 mod terminal;

@@ -84,6 +84,117 @@ fn a_setting_that_cannot_be_used_stops_the_native_server() {
 }
 
 #[test]
+fn a_setting_that_says_nothing_is_refused_by_name() {
+    let refused = |arguments: &[&str], variables: &[(&str, &str)], named: &str| {
+        let mut command = sterna();
+        command.args(arguments).envs(variables.iter().copied());
+        let (status, _, stderr) = run(&mut command);
+        assert_eq!(status.code(), Some(1), "{named}: {stderr}");
+        assert!(
+            stderr.contains(named) && stderr.contains("is set, but to"),
+            "{stderr}"
+        );
+    };
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for name in [
+        "API_KEY",
+        "ALLOWED_HOSTS",
+        "CORS_ORIGIN",
+        "LISTEN",
+        "LOG",
+        "MAX_QUEUE",
+        "WITHOUT",
+    ] {
+        for blank in ["", " ", ",", " , "] {
+            let name = format!("STERNA_{name}");
+            refused(&serve, &[(&name, blank)], &name);
+        }
+    }
+    for option in [
+        "--api-key= ",
+        "--api-key=",
+        "--api-key=,",
+        "--model-alias= ",
+        "--without=,",
+    ] {
+        let name = option.split('=').next().unwrap();
+        refused(&[&serve[..], &[option]].concat(), &[], name);
+    }
+    refused(&["up"], &[("STERNA_API_KEY", " ")], "STERNA_API_KEY");
+    refused(
+        &["up"],
+        &[("SPIN_HTTP_LISTEN_ADDR", " ")],
+        "SPIN_HTTP_LISTEN_ADDR",
+    );
+    for name in ["SPIN_VARIABLE_API_KEY", "SPIN_VARIABLE_ALLOWED_HOSTS"] {
+        let mut command = sterna();
+        let (status, _, stderr) = run(command.arg("up").env(name, " "));
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains(&format!("{name} cannot be used: it is set, but to nothing")),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn the_log_holds_no_query_no_key_and_no_prompt() {
+    for format in ["text", "json"] {
+        let server = Server::start_with(
+            &["--log-format", format],
+            &[("STERNA_LOG", "trace"), ("STERNA_API_KEY", "secret-key")],
+        );
+        let ask = |method: &str, path: &str, key: &str, body: &str| {
+            let key = format!("Authorization: Bearer {key}");
+            let headers = ["Content-Type: application/json", key.as_str()];
+            server
+                .connect()
+                .request(method, path, &headers, body.as_bytes())
+                .status
+        };
+        let body =
+            json!({"prompt": "secret-prompt", "max_tokens": 4, "stop": "secret-stop"}).to_string();
+        let chat = json!({"messages": [{"role": "user", "content": "secret-turn"}], "max_tokens": 4, "stream": true});
+        let query = "?api_key=secret-query";
+        assert_eq!(
+            ask(
+                "POST",
+                &format!("/v1/completions{query}"),
+                "secret-key",
+                &body
+            ),
+            200
+        );
+        let chat = chat.to_string();
+        assert_eq!(
+            ask("POST", "/v1/chat/completions", "secret-key", &chat),
+            200
+        );
+        assert_eq!(ask("POST", "/v1/completions", "secret-wrong", &body), 401);
+        assert_eq!(ask("GET", &format!("/livez{query}"), "secret-key", ""), 200);
+        assert_eq!(
+            ask("GET", &format!("//metrics/{query}"), "secret-key", ""),
+            200
+        );
+        assert_eq!(
+            ask(
+                "POST",
+                "/v1/completions",
+                "secret-key",
+                "{\"prompt\": secret-json}"
+            ),
+            400
+        );
+        assert_eq!(
+            ask("GET", &format!("/nowhere{query}"), "secret-key", ""),
+            404
+        );
+        crate::support::wait_until("the last line", || server.log().contains("/nowhere"));
+        assert!(!server.log().contains("secret"), "{}", server.log());
+    }
+}
+
+#[test]
 fn a_composed_component_reads_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let app = folder.path().join("app.wasm");
@@ -102,6 +213,14 @@ fn a_composed_component_reads_the_environment() {
         answer.contains("misconfigured") && answer.contains("STERNA_MAX_BODY_BYTES"),
         "{answer}"
     );
+    for blank in ["", " ", ","] {
+        let host = PlainHost::new(&app).with_variable("STERNA_API_KEY", blank);
+        let answer = host.post(&body);
+        assert!(
+            answer.contains("STERNA_API_KEY cannot be used"),
+            "{blank:?}: {answer}"
+        );
+    }
 }
 
 #[test]
@@ -124,4 +243,17 @@ fn a_component_for_spin_reads_its_variables() {
         answer.contains("setting max_tokens cannot be used"),
         "{answer}"
     );
+    *variables.lock().unwrap() = [("api_key", " ")].into();
+    let answer = host.post(&body);
+    assert!(
+        answer.contains("setting api_key cannot be used"),
+        "{answer}"
+    );
+    // The host asks by the name `test`; Spin's own would by whatever is in Host.
+    *variables.lock().unwrap() = [
+        ("default_max_tokens", "48"),
+        ("allowed_hosts", "llm.example"),
+    ]
+    .into();
+    assert_eq!(host.text(&body), LILY_GREEDY);
 }

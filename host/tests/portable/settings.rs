@@ -44,3 +44,33 @@ fn a_wrong_value_is_told_to_clients_and_in_the_log() {
         });
     }
 }
+
+#[test]
+fn foreign_pages_and_names_are_kept_out() {
+    for app in [App::DEMO, App::DEMO_P3] {
+        let server = app.serve(&["--env", "STERNA_ALLOWED_HOSTS=llm.example"]);
+        let body = greedy(LILY, 4, false).to_string();
+        let ask = |method: &str, host: &str, origin: &str| {
+            let length = body.len();
+            let mut client = server.connect();
+            let head = format!(
+                "{method} /v1/completions HTTP/1.1\r\nHost: {host}\r\n{origin}Content-Length: {length}\r\n\r\n"
+            );
+            client.send((head + &body).as_bytes()).unwrap();
+            client.answer()
+        };
+        for origin in ["", "Origin: https://llm.example\r\n"] {
+            assert_eq!(ask("POST", "llm.example", origin).status, 200, "{origin}");
+        }
+        for origin in ["Origin: https://evil.example\r\n", "Origin: null\r\n"] {
+            ask("POST", "llm.example", origin).error(403);
+            let preflight = ask("OPTIONS", "llm.example", origin);
+            assert!(
+                !preflight.head.contains("access-control"),
+                "{}",
+                preflight.head
+            );
+        }
+        ask("POST", "evil.example", "").error(403);
+    }
+}

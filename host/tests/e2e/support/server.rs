@@ -58,6 +58,17 @@ impl Server {
         server
     }
 
+    /// The same, listening on all addresses.
+    pub(crate) fn announced_anywhere(command: &mut Command) -> Server {
+        let (mut server, stdout) = Server::launch(command);
+        let mut first = String::new();
+        BufReader::new(stdout).read_line(&mut first).unwrap();
+        let address = address_after("http://", &first);
+        let port = address.rsplit(':').next().unwrap();
+        server.address = format!("127.0.0.1:{port}");
+        server
+    }
+
     /// Any other server, which writes its address to stderr.
     pub(crate) fn other(command: &mut Command) -> Server {
         Server::logged(command, "http://")
@@ -106,6 +117,11 @@ impl Server {
     /// The process's number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// A new connection.
