@@ -5,7 +5,7 @@
 use std::io::Write;
 use sterna_api::{
     answer::Stamp,
-    engine::{Breath, Engine, Imported},
+    engine::{Breath, Engine, Imported, PAUSE_MS},
     http::{Body, Head, Reply},
     now, route, settings,
 };
@@ -170,6 +170,10 @@ impl Breath for Timer {
         for _ in 0..TURNS {
             monotonic_clock::subscribe_duration(0).block();
         }
+    }
+
+    async fn pause() {
+        monotonic_clock::subscribe_duration(PAUSE_MS * 1_000_000).block();
     }
 }
 

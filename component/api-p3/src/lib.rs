@@ -8,12 +8,12 @@ use std::io;
 use sterna_api::{
     answer::Stamp,
     body::Source,
-    engine::{Breath, Engine, Imported},
+    engine::{Breath, Engine, Imported, PAUSE_MS},
     http::{Body, Head, Reply},
     route, settings,
 };
 use wasip3::{
-    clocks::system_clock,
+    clocks::{monotonic_clock, system_clock},
     exports::http::handler::Guest,
     http::types::{ErrorCode, Fields, Method, Request, Response},
     random::random::get_random_u64,
@@ -179,6 +179,10 @@ impl Breath for Turns {
         for _ in 0..TURNS {
             yield_async().await;
         }
+    }
+
+    async fn pause() {
+        monotonic_clock::wait_for(PAUSE_MS * 1_000_000).await;
     }
 }
 

@@ -8,10 +8,13 @@ use std::collections::VecDeque;
 
 use crate::{
     answer::Kind,
-    engine::{Engine, Error, Event, Generation, Prompt, Request, Usage},
+    engine::{Engine, Error, Event, Generation, PAUSE_MS, Prompt, Request, Usage},
     error::{ApiError, Resume},
     settings::Settings,
 };
+
+/// How long a list whose choices so far are complete waits for a place for the next one.
+const MAX_WAIT_MS: u64 = 60_000;
 
 /// What a request asks of the engine, before it is split by prompts.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Choices<E: Engine> {
     told: Vec<u32>,
     /// What all choices cost so far.
     usage: Usage,
+    /// Why a prompt that was given late was refused, to be told after the piece before it.
+    fault: Option<ApiError>,
 }
 
 /// What one of the choices says next.
@@ -90,9 +95,12 @@ impl<E: Engine> Choices<E> {
                 completion_tokens: 0,
                 cached_tokens: 0,
             },
+            fault: None,
         };
-        choices.fill()?;
-        Ok(choices)
+        match choices.fill()? {
+            Some(no_place) if choices.running.is_empty() => Err(no_place),
+            _ => Ok(choices),
+        }
     }
 
     /// Choices there will be.
@@ -120,6 +128,10 @@ impl<E: Engine> Choices<E> {
     /// # Errors
     /// The engine failed, or refuses one of the prompts it was given late; the request is over.
     pub async fn next(&mut self) -> Result<Option<Piece>, ApiError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        self.wait_for_place().await?;
         let Some(generation) = self.running.front_mut() else {
             return Ok(None);
         };
@@ -143,18 +155,33 @@ impl<E: Engine> Choices<E> {
             self.told.clear();
             self.running.pop_front();
             self.index += 1;
-            self.fill()?;
+            self.fault = self.fill().err();
         }
         Ok(Some(Piece { index, event }))
     }
 
-    /// Give the engine the next prompts. Where it has no place for one while others run, that one
-    /// waits.
-    fn fill(&mut self) -> Result<(), ApiError> {
+    /// Where others took every place of the engine while this request had none, wait for one: what is
+    /// told already is not to be lost.
+    async fn wait_for_place(&mut self) -> Result<(), ApiError> {
+        let mut waited_ms = 0;
+        while self.running.is_empty()
+            && let Some(no_place) = self.fill()?
+        {
+            if waited_ms >= MAX_WAIT_MS {
+                return Err(no_place);
+            }
+            self.engine.pause().await;
+            waited_ms += PAUSE_MS;
+        }
+        Ok(())
+    }
+
+    /// Give the engine the next prompts. Returns why it has no place for one, which goes on waiting.
+    fn fill(&mut self) -> Result<Option<ApiError>, ApiError> {
         while self.running.len() < self.at_once {
             let index = self.total - u32::try_from(self.waiting.len()).unwrap_or(self.total);
             let Some(prompt) = self.waiting.pop_front() else {
-                return Ok(());
+                break;
             };
             let mut request = Request {
                 prompt,
@@ -163,9 +190,9 @@ impl<E: Engine> Choices<E> {
             request.sampling.seed = Some(self.seed_of(index));
             let generation = match self.engine.generate(&request) {
                 Ok(generation) => generation,
-                Err(Error::Overloaded(_)) if !self.running.is_empty() => {
+                Err(error @ Error::Overloaded(_)) => {
                     self.waiting.push_front(request.prompt);
-                    return Ok(());
+                    return Ok(Some(self.named(error, index)));
                 }
                 Err(error) => return Err(self.named(error, index)),
             };
@@ -177,7 +204,7 @@ impl<E: Engine> Choices<E> {
             self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(tokens);
             self.running.push_back(generation);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Ask another engine for the prompts that wait.

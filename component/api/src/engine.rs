@@ -28,6 +28,10 @@ pub use wit::{
 /// Something that holds models and answers requests.
 ///
 /// A clone asks the same engine.
+#[allow(
+    async_fn_in_trait,
+    reason = "a component has one thread, so no future of it has to be `Send`"
+)]
 pub trait Engine: Clone + 'static {
     /// A running generation.
     type Generation: Generation;
@@ -35,6 +39,8 @@ pub trait Engine: Clone + 'static {
     fn models(&self) -> Vec<ModelInfo>;
     /// Start a generation; every error that depends on the request alone is met here.
     fn generate(&self, request: &Request) -> Result<Self::Generation, Error>;
+    /// Wait for [`PAUSE_MS`], while others have their turn.
+    async fn pause(&self);
 }
 
 /// A running generation; dropping it cancels it.
@@ -79,7 +85,12 @@ impl<B> Clone for Imported<B> {
 pub trait Breath {
     /// Let the host work.
     async fn breathe();
+    /// Wait for [`PAUSE_MS`].
+    async fn pause();
 }
+
+/// How long a request waits before it asks again for a place in the engine.
+pub const PAUSE_MS: u64 = 50;
 
 /// A generation of [`Imported`].
 #[derive(Debug)]
@@ -94,6 +105,10 @@ impl<B: Breath + 'static> Engine for Imported<B> {
 
     fn generate(&self, request: &Request) -> Result<ImportedGeneration<B>, Error> {
         Ok(ImportedGeneration(wit::generate(request)?, PhantomData))
+    }
+
+    async fn pause(&self) {
+        B::pause().await;
     }
 }
 

@@ -339,6 +339,30 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_lost_its_places_waits_for_one() {
+        let engine = ScriptedEngine {
+            places: 1,
+            ..ScriptedEngine::new(Ok(vec![text("a"), end("")]))
+        };
+        let events = events(&engine, Kind::Text, StreamUsage::Never, 2);
+        engine.taken.set(5);
+        let sent = texts(events).concat();
+        assert_eq!(
+            sent.matches("finish_reason\":\"length").count(),
+            2,
+            "{sent}"
+        );
+        // But not for ever.
+        let events = self::events(&engine, Kind::Text, StreamUsage::Never, 2);
+        engine.taken.set(usize::MAX / 2);
+        let sent = texts(events).concat();
+        assert!(
+            sent.contains("overloaded") && sent.contains(r#""index":1"#),
+            "{sent}"
+        );
+    }
+
+    #[test]
     fn a_fault_in_a_later_choice_names_it() {
         let engine = ScriptedEngine::new(Ok(vec![text("a"), end("")]));
         let mut events = events(&engine, Kind::Text, StreamUsage::Never, 3);

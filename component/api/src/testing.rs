@@ -5,7 +5,7 @@ use crate::engine::{
 };
 use crate::{now, settings::Settings, stream::EventStream};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     rc::{Rc, Weak},
 };
@@ -96,6 +96,8 @@ pub(crate) struct ScriptedEngine {
     pub(crate) asked: Rc<RefCell<Vec<Request>>>,
     /// Generations it has a place for; what exceeds it is refused as one too many.
     pub(crate) places: usize,
+    /// Of these, how many others have; each pause gives one back.
+    pub(crate) taken: Rc<Cell<usize>>,
     /// One for each generation that was made.
     pub(crate) made: Rc<RefCell<Vec<Weak<()>>>>,
 }
@@ -118,6 +120,7 @@ impl ScriptedEngine {
             models: vec![demo],
             asked: Rc::default(),
             places: usize::MAX,
+            taken: Rc::default(),
             made: Rc::default(),
         }
     }
@@ -143,11 +146,15 @@ impl Engine for ScriptedEngine {
         if self.models.iter().all(|model| model.id != request.model) {
             return Err(Error::UnknownModel(request.model.clone()));
         }
-        if self.alive() >= self.places {
+        if self.alive() + self.taken.get() >= self.places {
             return Err(Error::Overloaded(1000));
         }
         let script = Script::new(self.answer.clone()?);
         self.made.borrow_mut().push(script.alive());
         Ok(script)
+    }
+
+    async fn pause(&self) {
+        self.taken.set(self.taken.get().saturating_sub(1));
     }
 }

@@ -237,6 +237,29 @@ fn a_list_of_prompts_gets_a_choice_each() {
 }
 
 #[test]
+fn lists_that_compete_for_few_places_are_answered_whole() {
+    let server = Server::start(&["--max-sequences", "1", "--max-queue", "1"]);
+    let body = json!({ "prompt": vec![LILY; 8], "max_tokens": 6, "temperature": 0 });
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let ask = || server.post("/v1/completions", &body);
+        let clients: Vec<_> = (0..5).map(|_| scope.spawn(ask)).collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect()
+    });
+    let taken: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status != 429)
+        .collect();
+    assert!(!taken.is_empty());
+    for answer in taken {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["choices"].as_array().unwrap().len(), 8);
+    }
+}
+
+#[test]
 fn a_list_of_prompts_in_one_file_under_any_host() {
     let folder = tempfile::tempdir().unwrap();
     let app = folder.path().join("app.wasm");

@@ -54,6 +54,8 @@ impl Engine for Echo {
             event("Yes", None),
         ]))
     }
+
+    async fn pause(&self) {}
 }
 
 impl Generation for Sentence {
