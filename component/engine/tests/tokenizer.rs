@@ -1,8 +1,8 @@
 //! The tokenizer against Hugging Face's `tokenizers`, on texts chosen to be awkward and on random ones.
 //!
 //! Every tokenizer here is also converted to GGUF's arrays and back, and must encode the same.
-//! GPT-2's and GPT-NeoX's files are not part of the repository: where the directory
-//! `STERNA_TOKENIZERS` names (default `../shared/data/tokenizers`) lacks them, the test says so.
+//! Published tokenizers (GPT-2's, GPT-NeoX's, Llama 3's, Qwen 3's) are not part of the repository: where the
+//! directory `STERNA_TOKENIZERS` names (default `../shared/data/tokenizers`) lacks one, the test says so.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -100,6 +100,11 @@ impl Trio {
                 self.theirs.decode(&expected, true).unwrap(),
                 "{text:?} back"
             );
+            let around = self.theirs.encode_fast(text, true).unwrap();
+            for ours in [&self.ours, &self.from_gguf] {
+                let ids = [ours.prefix(), &expected, ours.suffix()].concat();
+                assert_eq!(ids, around.get_ids(), "{text:?} with what goes around it");
+            }
             if !special {
                 assert!(!expected.iter().any(|&id| self.ours.is_special(id)));
             }
@@ -306,7 +311,7 @@ fn options_of_added_tokens() {
 fn published_tokenizers() {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/tokenizers");
     let directory = std::env::var_os("STERNA_TOKENIZERS").map_or(default, PathBuf::from);
-    for name in ["gpt2", "neox"] {
+    for name in ["gpt2", "neox", "llama3", "qwen3"] {
         let path = directory.join(name).join("tokenizer.json");
         match std::fs::read(&path) {
             Ok(json) => Trio::new(&json).check_all(),
