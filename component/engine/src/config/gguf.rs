@@ -54,19 +54,19 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
             ));
         }
     }
-    let vocab_size = match keys.optional_size("vocab_size")? {
-        Some(size) => size,
-        None => gguf
-            .get("tokenizer.ggml.tokens")
-            .and_then(Value::as_array)
-            .map(|tokens| tokens.len())
-            .ok_or_else(|| {
-                bad(
-                    &keys.full("vocab_size"),
-                    "is absent, and so is the vocabulary",
-                )
-            })?,
-    };
+    // The embedding's rows, where no key says it: the tokenizer may have tokens beyond them.
+    let rows = || gguf.tensor("token_embd.weight")?.ne.get(1).copied();
+    let tokens = || Some(gguf.get("tokenizer.ggml.tokens")?.as_array()?.len());
+    let vocab_size = keys
+        .optional_size("vocab_size")?
+        .or_else(|| rows().and_then(|rows| usize::try_from(rows).ok()))
+        .or_else(tokens)
+        .ok_or_else(|| {
+            bad(
+                &keys.full("vocab_size"),
+                "is absent, and so are the embedding and the vocabulary",
+            )
+        })?;
     let bos_token = keys.token("tokenizer.ggml.bos_token_id")?;
     let mut config = ModelConfig {
         architecture: architecture.to_owned(),

@@ -234,6 +234,8 @@ fn metadata(model: &Model) -> Vec<(String, Entry)> {
     let config = &model.config;
     let mut tokenizer = model.tokenizer.to_gguf();
     tokenizer.tokens[5] = "<|eot_id|>".into();
+    tokenizer.tokens.push("<|more|>".into());
+    tokenizer.token_types.push(3);
     tokenizer.token_types[5] = 3;
     tokenizer
         .merges
@@ -310,9 +312,16 @@ fn the_2b_4t_family_stops_on_eot_and_has_its_own_template() {
     .unwrap();
     assert_eq!(
         loaded.config.vocab_size, 512,
-        "from the vocabulary, as the key is absent"
+        "from the embedding, as the key is absent"
     );
     assert!(loaded.config.eos_tokens.contains(&5));
+    let [warning] = &loaded.warnings[..] else {
+        panic!("{:?}", loaded.warnings)
+    };
+    assert!(
+        warning.contains("`<|more|>` beyond the 512 rows"),
+        "{warning}"
+    );
     let source = loaded.template.source().unwrap();
     assert!(
         !source.contains("BITNETAssistant") && source.contains("<|eot_id|>"),
