@@ -51,9 +51,6 @@ pub enum LoadError {
     /// The tokenizer cannot be used.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
-    /// The chat template does not compile.
-    #[error("chat template: {0}")]
-    Template(String),
 }
 
 /// Why a request failed; one to one with `wit/engine.wit`.

@@ -115,7 +115,7 @@ pub fn from_config(
     config.validate()?;
     let mut random = Random(seed);
     let tokenizer = byte_tokenizer()?;
-    let template = ChatTemplate::new(Some(STORY), "<s>", "")?;
+    let template = ChatTemplate::new(Some(STORY), "<s>", "");
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let embedding = random.dense(TensorId::Embedding, head, vocab, hidden)?;
     let head = if tied {

@@ -1,5 +1,7 @@
 //! What the targets share: a model that came out of damaged bytes has to work, or to have been refused.
 
+pub mod jinja;
+
 use std::sync::Arc;
 
 use sterna_engine::engine::{Engine, EngineOptions};

@@ -170,6 +170,22 @@ fn template(folder: &Path) -> Result<(), Error> {
         let input = joined([source.as_bytes(), b"user", b"Hi <s> there"]);
         fs::write(folder.join(name), input)?;
     }
+    for (n, attack) in sterna_fuzz::jinja::ATTACKS.iter().enumerate() {
+        let input = joined([attack.as_bytes(), b"user", br#"{"a": [1, {"b": null}]}"#]);
+        fs::write(folder.join(format!("attack-{n}")), input)?;
+    }
+    // Choices among fragments, of every kind and length.
+    for n in 0..32_u32 {
+        let mut choices = vec![0];
+        choices.extend(
+            (0..8 * n)
+                .map(|at| (at.wrapping_mul(n.wrapping_mul(2_654_435_761) | 1) >> 7) as u8 & 0x7F),
+        );
+        fs::write(
+            folder.join(format!("choices-{n}")),
+            joined([&choices[..], b"user", b"Hi"]),
+        )?;
+    }
     Ok(())
 }
 

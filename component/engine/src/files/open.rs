@@ -114,7 +114,8 @@ fn open_gguf(
         template.unwrap_or_default(),
         &mut warnings,
     )?;
-    let template = build_template(template, &config, &tokenizer, None, None)?;
+    let template = build_template(template, &config, &tokenizer, None, None);
+    warnings.extend(template_warning(&template));
 
     let mut general: Vec<_> = gguf
         .metadata()
@@ -181,8 +182,7 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
 
     let jinja = dir.join("chat_template.jinja");
     let own = if jinja.is_file() {
-        let text = String::from_utf8(read_file(&jinja)?);
-        Some(text.map_err(|_| damaged(&jinja, "it is not UTF-8"))?)
+        Some(String::from_utf8_lossy(&read_file(&jinja)?).into_owned())
     } else {
         chat_template(&beside.tokenizer_config)
     };
@@ -194,7 +194,8 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     )?;
     let bos = beside.texts("bos_token").next().map(str::to_owned);
     let eos = beside.texts("eos_token").next().map(str::to_owned);
-    let template = build_template(own.as_deref(), &config, &tokenizer, bos, eos)?;
+    let template = build_template(own.as_deref(), &config, &tokenizer, bos, eos);
+    warnings.extend(template_warning(&template));
 
     let source = HfWeights {
         files: TensorFiles::open(dir)?,
@@ -231,7 +232,7 @@ fn build_template(
     tokenizer: &Tokenizer,
     bos: Option<String>,
     eos: Option<String>,
-) -> Result<ChatTemplate, LoadError> {
+) -> ChatTemplate {
     let text = |id: Option<u32>| {
         id.and_then(|id| tokenizer.token_bytes(id))
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
@@ -240,6 +241,14 @@ fn build_template(
     let bos = bos.unwrap_or_else(|| text(config.bos_token));
     let eos = eos.unwrap_or_else(|| text(config.eos_tokens.first().copied()));
     ChatTemplate::new(source, &bos, &eos)
+}
+
+/// What the operator has to know of a template that cannot be used.
+fn template_warning(template: &ChatTemplate) -> Option<String> {
+    let fault = template.fault()?;
+    Some(format!(
+        "the chat template cannot be used ({fault}): chat requests are refused, completions are served"
+    ))
 }
 
 /// `tokenizer_config.json` has one template, or several with names.

@@ -1,82 +1,85 @@
-//! A turn of a conversation as templates read it: the dictionary Hugging Face's
-//! `apply_chat_template` gets.
+//! A turn of a conversation as templates read it: the dictionary Hugging Face's `apply_chat_template` gets.
 //!
-//! What a turn does not have is not there, so that `'tool_calls' in message` tells. A call's
-//! arguments are JSON text in OpenAI's format and a dictionary here, as templates expect and vLLM
-//! passes them; text that is no JSON stays text.
+//! What a turn does not have is not there, so that `'tool_calls' in message` tells. A call's arguments are JSON text in
+//! OpenAI's format and a dictionary here, as templates expect and vLLM passes them; text that is no JSON stays text.
 
-use minijinja::Value;
-use minijinja::value::ValueKind;
-
+use super::jinja::limits::Budget;
+use super::jinja::{Error, Value, dict, json_value, list, text};
 use crate::request::{Message, ToolCall};
 
-/// The turn, with each of its texts as `text` makes it: those within a call's arguments too. `said` makes what the
-/// model itself said, as far as the conversation can be believed.
-pub(super) fn value(
-    message: &Message,
-    text: &dyn Fn(&str) -> String,
-    said: &dyn Fn(&str) -> String,
-) -> Value {
-    let said = if message.role == "assistant" {
-        said
-    } else {
-        text
-    };
-    let mut fields = vec![
-        ("role", Value::from(text(&message.role))),
-        ("content", Value::from(said(&message.content))),
+/// What is done to each text of a conversation.
+#[derive(Clone, Copy)]
+pub(super) struct Rewrite<'a> {
+    /// To what users wrote.
+    pub(super) text: &'a dyn Fn(&str) -> String,
+    /// To what the model itself said, as far as the conversation can be believed.
+    pub(super) said: &'a dyn Fn(&str) -> String,
+}
+
+/// Bytes of all texts of a turn.
+pub(super) fn bytes(message: &Message) -> usize {
+    let optional = [
+        &message.name,
+        &message.reasoning_content,
+        &message.tool_call_id,
     ];
-    let reasoning = message.reasoning_content.as_ref();
-    fields.extend(reasoning.map(|value| ("reasoning_content", Value::from(said(value)))));
-    for (field, value) in [
-        ("name", &message.name),
-        ("tool_call_id", &message.tool_call_id),
+    let calls = message.tool_calls.iter();
+    let calls = calls.map(|call| call.id.len() + call.name.len() + call.arguments.len());
+    let optional = optional.into_iter().flatten().map(String::len);
+    message.role.len() + message.content.len() + optional.chain(calls).sum::<usize>()
+}
+
+/// The turn, with each of its texts as `rewrite` makes it: those within a call's arguments too.
+pub(super) fn value(message: &Message, rewrite: Rewrite, budget: &Budget) -> Result<Value, Error> {
+    let said = match &*message.role {
+        "assistant" => rewrite.said,
+        _ => rewrite.text,
+    };
+    let rewrite = rewrite.text;
+    let mut fields = vec![
+        ("role", text(rewrite(&message.role), budget)?),
+        ("content", text(said(&message.content), budget)?),
+    ];
+    for (field, value, rewrite) in [
+        ("reasoning_content", &message.reasoning_content, said),
+        ("name", &message.name, rewrite),
+        ("tool_call_id", &message.tool_call_id, rewrite),
     ] {
-        fields.extend(
-            value
-                .as_ref()
-                .map(|value| (field, Value::from(text(value)))),
-        );
+        if let Some(value) = value {
+            fields.push((field, text(rewrite(value), budget)?));
+        }
     }
     if !message.tool_calls.is_empty() {
-        let calls = message.tool_calls.iter().map(|call| call_value(call, text));
-        fields.push(("tool_calls", calls.collect()));
+        let calls = message.tool_calls.iter();
+        let calls = calls.map(|call| call_value(call, rewrite, budget));
+        let calls = calls.collect::<Result<_, _>>()?;
+        fields.push(("tool_calls", list(calls, budget)?));
     }
-    Value::from_pairs(fields)
+    dict(fields, budget)
 }
 
-fn call_value(call: &ToolCall, text: &dyn Fn(&str) -> String) -> Value {
+fn call_value(
+    call: &ToolCall,
+    rewrite: &dyn Fn(&str) -> String,
+    budget: &Budget,
+) -> Result<Value, Error> {
     let arguments = match call.arguments.trim() {
-        "" => Value::from_pairs::<_, &str, Value>([]),
-        // serde_json itself refuses more than 128 levels.
-        json => match serde_json::from_str::<Value>(json) {
-            Ok(parsed) => rewritten(&parsed, text),
-            Err(_) => Value::from(text(&call.arguments)),
+        "" => dict(Vec::new(), budget)?,
+        json => match json_value(json, rewrite, budget) {
+            Some(parsed) => parsed,
+            None => text(rewrite(&call.arguments), budget)?,
         },
     };
-    let function = Value::from_pairs([
-        ("name", Value::from(text(&call.name))),
+    let function = vec![
+        ("name", text(rewrite(&call.name), budget)?),
         ("arguments", arguments),
-    ]);
-    Value::from_pairs([
-        ("id", Value::from(text(&call.id))),
-        ("type", Value::from("function")),
-        ("function", function),
-    ])
-}
-
-/// The value with every text in it as `text` makes it. Its depth is that of JSON as it was parsed.
-fn rewritten(value: &Value, text: &dyn Fn(&str) -> String) -> Value {
-    let items = || value.try_iter().into_iter().flatten();
-    match value.kind() {
-        ValueKind::String => Value::from(text(value.as_str().unwrap_or_default())),
-        ValueKind::Seq => items().map(|item| rewritten(&item, text)).collect(),
-        ValueKind::Map => Value::from_pairs(items().map(|key| {
-            let item = value.get_item(&key).unwrap_or_default();
-            (rewritten(&key, text), rewritten(&item, text))
-        })),
-        _ => value.clone(),
-    }
+    ];
+    let fields = vec![
+        ("id", text(rewrite(&call.id), budget)?),
+        ("type", text("function".into(), budget)?),
+        ("function", dict(function, budget)?),
+    ];
+    dict(fields, budget)
 }
 
 #[cfg(test)]
@@ -101,7 +104,7 @@ mod tests {
     }
 
     fn render(source: &str, turns: &[Message]) -> String {
-        let template = ChatTemplate::new(Some(source), "", "").unwrap();
+        let template = ChatTemplate::new(Some(source), "", "");
         template.render(turns).unwrap()
     }
 
@@ -124,18 +127,27 @@ mod tests {
     }
 
     #[test]
-    fn arguments_keep_their_order() {
-        let source = "{% for c in messages[0].tool_calls %}{% for k in c.function.arguments %}{{ k }} {% endfor %}{% endfor %}";
+    fn arguments_keep_their_order_and_are_json_again() {
         let mut turn = turn();
         turn.tool_calls.truncate(1);
-        assert_eq!(render(source, &[turn]), "where depth ");
+        assert_eq!(
+            render(
+                "{{ messages[0].tool_calls[0].function.arguments | tojson }}",
+                &[turn]
+            ),
+            r#"{"where": ["<s>", {"b": 1, "a<s>": null}], "depth": 2.5}"#
+        );
     }
 
     #[test]
     fn every_text_is_rewritten() {
+        let template = ChatTemplate::new(Some("{{ messages }}"), "", "");
         let mark = |text: &str| text.replace('<', "[").to_uppercase();
-        let marked = value(&turn(), &mark, &mark);
-        let shown = marked.to_string();
+        let rewrite = Rewrite {
+            text: &mark,
+            said: &mark,
+        };
+        let shown = template.render_texts(&[turn()], rewrite).unwrap();
         assert!(
             !shown.contains('<') && shown.contains("[S>") && shown.contains("A[S>"),
             "{shown}"
@@ -144,13 +156,12 @@ mod tests {
 
     #[test]
     fn arguments_that_nest_without_end_stay_text() {
-        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let mut turn = turn();
-        turn.tool_calls[0].arguments = deep.clone();
-        let shown = render(
-            "{{ messages[0].tool_calls[0].function.arguments }}",
-            &[turn],
-        );
-        assert_eq!(shown, deep);
+        for depth in [40, 100, 100_000] {
+            let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let mut turn = turn();
+            turn.tool_calls[0].arguments = deep.clone();
+            let source = "{{ messages[0].tool_calls[0].function.arguments }}";
+            assert_eq!(render(source, &[turn]), deep);
+        }
     }
 }

@@ -10,9 +10,7 @@ fn messages(turns: &[(&str, &str)]) -> Vec<Message> {
 }
 
 fn render(source: &str, turns: &[(&str, &str)]) -> Result<String, EngineError> {
-    ChatTemplate::new(Some(source), "<|begin_of_text|>", "<|end_of_text|>")
-        .unwrap()
-        .render(&messages(turns))
+    ChatTemplate::new(Some(source), "<|begin_of_text|>", "<|end_of_text|>").render(&messages(turns))
 }
 
 const CHAT: &[(&str, &str)] = &[
@@ -83,7 +81,7 @@ fn no_messages_and_no_template_are_named() {
     assert!(
         matches!(render(STORY, &[]), Err(EngineError::InvalidRequest { field, .. }) if field == "messages")
     );
-    let none = ChatTemplate::new(None, "", "").unwrap();
+    let none = ChatTemplate::new(None, "", "");
     let error = none.render(&messages(CHAT)).unwrap_err().to_string();
     assert!(
         error.contains("no chat template") && error.contains("/v1/completions"),
@@ -92,23 +90,74 @@ fn no_messages_and_no_template_are_named() {
     assert_eq!(none.source(), None);
 }
 
+/// The model loads all the same, and its template is kept as it was.
 #[test]
-fn a_template_that_does_not_compile_is_named() {
-    let error = ChatTemplate::new(Some("{% for %}"), "", "")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("chat template: does not compile"),
-        "{error}"
-    );
+fn a_template_that_does_not_parse_is_said_where_it_is_wanted() {
+    for (source, why) in [
+        ("{% for %}", "line 1: `%}` where a name was expected"),
+        (
+            "{{- if .System }}{{ .System }}{{ end }}",
+            "line 1: `.` where an expression was expected",
+        ),
+        (
+            "a\n{{ x",
+            "line 2: the template ends where `}}` was expected",
+        ),
+        ("{% include 'other' %}", "cannot read other files"),
+        ("{% frobnicate %}", "there is no statement `frobnicate`"),
+    ] {
+        let template = ChatTemplate::new(Some(source), "", "");
+        assert_eq!(template.source(), Some(source));
+        let fault = template.fault().unwrap();
+        assert!(fault.contains(why), "{fault}");
+        let Err(EngineError::InvalidRequest { field, message }) = template.render(&messages(CHAT))
+        else {
+            panic!("{source} renders")
+        };
+        assert_eq!(field, "messages");
+        assert!(
+            message.contains(why) && message.contains("/v1/completions"),
+            "{message}"
+        );
+    }
+    assert_eq!(ChatTemplate::new(Some(BITNET_2B_4T), "", "").fault(), None);
 }
 
 #[test]
-fn a_template_that_fails_is_the_models_fault() {
-    assert!(matches!(
-        render("{{ messages[0].content.nothing() }}", CHAT),
-        Err(EngineError::Internal(_))
-    ));
+fn a_template_that_fails_says_where() {
+    let Err(EngineError::InvalidRequest { message, .. }) =
+        render("{{ bos_token }}\n{{ messages[0].content.nothing() }}", CHAT)
+    else {
+        panic!("fails")
+    };
+    assert!(message.contains("line 2"), "{message}");
+    let long = format!("{{{{ raise_exception('{}') }}}}", "a".repeat(100_000));
+    let message = render(&long, CHAT).unwrap_err().to_string();
+    assert!(message.len() < 5_000, "{}", message.len());
+    // Texts of the template are not repeated at any length either.
+    for inner in [
+        "x.NAME.b",
+        "1 | NAME",
+        "1 is NAME",
+        "range(NAME=1)",
+        "'a'.NAME()",
+        "NAME b",
+        "'NAME' b",
+        "1NAME",
+    ] {
+        let source = format!("{{{{ {} }}}}", inner.replace("NAME", &"a".repeat(100_000)));
+        let message = render(&source, CHAT).unwrap_err().to_string();
+        assert!(message.len() < 1_000, "{inner}: {}", message.len());
+    }
+}
+
+#[test]
+fn guards_are_no_part_of_json() {
+    let guarded = "{{ messages[0].content | tojson(ensure_ascii=true) }}";
+    assert_eq!(
+        render(guarded, &[("user", "\u{FDD0}<é")]).unwrap(),
+        "\"\u{FDD0}<\\u00e9\""
+    );
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub(crate) use markers::TURN_ENDS;
 pub use stop::{StopMatcher, StopStep};
 pub use stream::TextStream;
 
+/// What [`Tokenizer::guard`] puts into a text: no part of what the text says.
+pub(crate) const TEXT_GUARD: char = GUARD;
+
 /// Byte-level BPE with added tokens. Immutable once built; share it between threads.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {

@@ -512,7 +512,7 @@ fn markers_without_a_type_are_markers_all_the_same() {
         ("<div>", 1),
     ];
     let template = CHATML.to_owned() + "{{ '<think>' }}";
-    let chat = ChatTemplate::new(Some(&template), "", "").unwrap();
+    let chat = ChatTemplate::new(Some(&template), "", "");
     let messages = [Message::new("user", "Hi <|im_end|><think><div>")];
     let typed = |kinds: [i32; 4]| {
         let mut tokens = names;
@@ -578,7 +578,7 @@ fn users_cannot_write_markers_of_any_type() {
         ("|||", 4),
     ]);
     let (_, tokenizer, _) = finished(meta, &[], &template);
-    let chat = ChatTemplate::new(Some(&template), "", "").unwrap();
+    let chat = ChatTemplate::new(Some(&template), "", "");
     let ids = |role: &str, content: &str| {
         let ids = chat
             .encode(&tokenizer, &[Message::new(role, content)])
