@@ -38,14 +38,15 @@ pub struct ApiComponent {
     settings: Arc<Settings>,
     /// A busy guest yields at its ticks, so that it cannot keep a thread from the others.
     clock: Arc<EpochClock>,
-    /// Instances there may be. One that was ended goes a moment later, when its task is next run, so a
-    /// further one may have to wait for it.
+    /// Instances there may be. One that was ended goes a moment later, when its task is next run,
+    /// so a further one may have to wait for it.
     instances: Arc<Semaphore>,
 }
 
 impl ApiComponent {
-    /// Link the component to WASI, to `engine` and to what the operator has set, for so many `instances` at a time. Takes
-    /// the code compiled ahead of time where it fits this wasmtime and this CPU, else compiles `wasm`.
+    /// Link the component to WASI, to `engine` and to what the operator has set, for so many
+    /// `instances` at a time. Takes the code compiled ahead of time where it fits this wasmtime and
+    /// this CPU, else compiles `wasm`.
     ///
     /// # Errors
     /// The component needs an import the host does not have.

@@ -1,6 +1,6 @@
-//! Settings that are there and say nothing, such as `STERNA_API_KEY=' '` of a secret that was not filled in,
-//! or `--without ,`. Each is refused by name: taken for one that is not set, it would open a server that
-//! was meant to be locked.
+//! Settings that are there and say nothing, such as `STERNA_API_KEY=' '` of a secret that was not
+//! filled in, or `--without ,`. Each is refused by name: taken for one that is not set, it would
+//! open a server that was meant to be locked.
 
 use std::ffi::{OsStr, OsString};
 
@@ -23,8 +23,8 @@ pub(crate) fn refuse_variables(
     Ok(())
 }
 
-/// Refuse options of the command that say nothing. Those are looked at that are settings, and so have a
-/// variable too; a prompt may well be empty.
+/// Refuse options of the command that say nothing. Those are looked at that are settings, and so
+/// have a variable too; a prompt may well be empty.
 ///
 /// # Errors
 /// The first one, by name.

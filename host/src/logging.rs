@@ -1,5 +1,5 @@
-//! Log lines on stderr: text for people, JSON for collectors. They hold no query string, no key and no
-//! prompt, whatever is switched on.
+//! Log lines on stderr: text for people, JSON for collectors. They hold no query string, no key and
+//! no prompt, whatever is switched on.
 
 use std::io::{IsTerminal, Write};
 
@@ -65,8 +65,9 @@ where
     Ok(tracing_subscriber::registry().with(filter).with(lines))
 }
 
-/// Whether such a line may be written. Below warnings, libraries tell what passes through them: wasmtime, for example, the
-/// arguments and results of every call, and so paths with their queries and bodies with their prompts.
+/// Whether such a line may be written. Below warnings, libraries tell what passes through them:
+/// wasmtime, for example, the arguments and results of every call, and so paths with their queries
+/// and bodies with their prompts.
 fn is_discreet(line: &Metadata<'_>) -> bool {
     let own = line.target().split("::").next() == Some("sterna");
     own || *line.level() <= Level::WARN

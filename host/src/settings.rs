@@ -43,14 +43,15 @@ pub struct SettingsArgs {
     #[arg(long, env = "STERNA_MODEL_ALIAS", value_name = "NAME")]
     model_alias: Option<String>,
 
-    /// The web origin whose pages may call the API beside the server's own, such as https://example.com; `*` for
-    /// all, `none` for none [default: none; all where a key is asked for]
+    /// The web origin whose pages may call the API beside the server's own, such as
+    /// https://example.com; `*` for all, `none` for none [default: none; all where a key is asked
+    /// for]
     #[arg(long, env = "STERNA_CORS_ORIGIN", value_name = "ORIGIN")]
     cors_origin: Option<String>,
 
-    /// Names between commas that clients may ask the server by, such as llm.example, or .example.com for all below it
-    /// too; `*` for any. Local names and addresses are always answered [default: no others on a loopback address, any
-    /// elsewhere]
+    /// Names between commas that clients may ask the server by, such as llm.example, or
+    /// .example.com for all below it too; `*` for any. Local names and addresses are always
+    /// answered [default: no others on a loopback address, any elsewhere]
     #[arg(long, env = "STERNA_ALLOWED_HOSTS", value_name = "NAMES")]
     allowed_hosts: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! Who may ask: no page of another site, and, if the operator has set keys, whoever sends one of them as
-//! `Authorization: Bearer KEY`.
+//! Who may ask: no page of another site, and, if the operator has set keys, whoever sends one of
+//! them as `Authorization: Bearer KEY`.
 
 use crate::{error::ApiError, http::Head, settings::Settings};
 use sterna_http_rules::{Addresses, AllowedHosts, Authority, Sender};

@@ -167,7 +167,8 @@ impl<E: Engine> Reply<E> {
         ]);
     }
 
-    /// The answer to `OPTIONS`; where other origins may call, their browsers' preflights are answered too.
+    /// The answer to `OPTIONS`; where other origins may call, their browsers' preflights are
+    /// answered too.
     pub fn options(allow: &'static str, shared: bool) -> Self {
         let mut reply = Self::bare(204, Body::Whole(Vec::new()));
         reply.headers.push(Header::text("allow", allow));

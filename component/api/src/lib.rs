@@ -21,9 +21,10 @@
 //! - The choices of a list of prompts are streamed one after the other.
 //! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused (415).
 //! - A body that is JSON but no object is 422; every other wrong body is 400.
-//! - Pages of other origins may call the API only where a key is asked for, or where the operator opens it to them. Else
-//!   no response has CORS headers, and a request that is more than reading is refused (403) if a browser says that it
-//!   comes from such a page: a body without `Content-Type` would need no preflight.
+//! - Pages of other origins may call the API only where a key is asked for, or where the operator
+//!   opens it to them. Else no response has CORS headers, and a request that is more than reading
+//!   is refused (403) if a browser says that it comes from such a page: a body without
+//!   `Content-Type` would need no preflight.
 //! - A slash too many at the start, at the end or within a path makes no difference.
 //!
 //! What the operator may set comes from `wit/config.wit` with each request; `settings.rs` has the types.

@@ -22,7 +22,8 @@ struct Variables;
 impl Guest for Variables {
     fn get() -> Result<Settings, InvalidSetting> {
         provider::get(str::to_owned, |name| match variables::get(name) {
-            // A manifest cannot leave a default out, so nothing is what is there where nothing is set.
+            // A manifest cannot leave a default out, so nothing is what is there where nothing is
+            // set.
             Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
             // The manifest does not give it to the component.
             Err(Error::Undefined(_)) => Ok(None),

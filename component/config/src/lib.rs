@@ -59,9 +59,9 @@ const MAX_MESSAGES: u32 = 4096;
 /// room for models with two hundred times that.
 const MAX_BODY_BYTES: u32 = 4 << 20;
 
-/// Read all settings. `lookup` is asked for each of [`NAMES`] and says what is set, if anything is. A value
-/// of nothing or of blanks is refused: whoever wrote it meant something, for example a key, and would
-/// otherwise get an open server.
+/// Read all settings. `lookup` is asked for each of [`NAMES`] and says what is set, if anything is.
+/// A value of nothing or of blanks is refused: whoever wrote it meant something, for example a key,
+/// and would otherwise get an open server.
 ///
 /// # Errors
 /// The first setting that cannot be used, under its name in [`NAMES`], or for which `lookup` failed.

@@ -54,8 +54,8 @@ pub(crate) fn alias(value: &str) -> Result<String, String> {
     }
 }
 
-/// `*`, `none`, or an origin as browsers send it: scheme, host and perhaps a port. Applications that are
-/// made of pages have schemes of their own, such as `app://` and `chrome-extension://`.
+/// `*`, `none`, or an origin as browsers send it: scheme, host and perhaps a port. Applications
+/// that are made of pages have schemes of their own, such as `app://` and `chrome-extension://`.
 pub(crate) fn origin(value: &str) -> Result<Option<String>, String> {
     let is_scheme = |scheme: &str| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -76,7 +76,8 @@ pub(crate) fn origin(value: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Names between commas, each for itself or, with a dot or `*.` before it, for all below it too; `*`.
+/// Names between commas, each for itself or, with a dot or `*.` before it, for all below it too;
+/// `*`.
 pub(crate) fn hosts(value: &str) -> Result<Vec<String>, String> {
     let host = |host: &str| {
         let host = host.trim();

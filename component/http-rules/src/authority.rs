@@ -1,8 +1,8 @@
 //! `Host`: what it may look like (RFC 9112, 3.2; RFC 3986, 3.2), and which names are answered.
 //!
 //! A name is foreign if somebody else may own it. So names are answered that nobody can register
-//! (`localhost` and below, names without a dot) and those the operator has listed. An address is not
-//! looked up in DNS, and no page can be made to have one by DNS.
+//! (`localhost` and below, names without a dot) and those the operator has listed. An address is
+//! not looked up in DNS, and no page can be made to have one by DNS.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -52,8 +52,8 @@ impl<'a> Authority<'a> {
         )
     }
 
-    /// A name that nobody can own: `localhost`, names below it, and names without a dot, which a resolver
-    /// finds on the machine or in its own network only.
+    /// A name that nobody can own: `localhost`, names below it, and names without a dot, which a
+    /// resolver finds on the machine or in its own network only.
     #[must_use]
     pub fn is_local_name(&self) -> bool {
         let name = self.host.strip_suffix('.').unwrap_or(self.host);
@@ -65,8 +65,8 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// A name as DNS and people have them. What RFC 3986 allows besides is in no name that exists, and a comma
-/// would be two headers made one.
+/// A name as DNS and people have them. What RFC 3986 allows besides is in no name that exists, and
+/// a comma would be two headers made one.
 fn is_name(host: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     !host.is_empty() && host.bytes().all(allowed)

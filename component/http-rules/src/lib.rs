@@ -1,10 +1,12 @@
-//! What a request's `Host`, `Origin` and path are allowed to be, as functions of text: the native host
-//! and the HTTP component apply the same rules.
+//! What a request's `Host`, `Origin` and path are allowed to be, as functions of text: the native
+//! host and the HTTP component apply the same rules.
 //!
-//! They keep foreign web pages out. A page of any site can make its reader's browser send requests to a
-//! server on the reader's own machine, where no firewall stands between. Two things give it away:
+//! They keep foreign web pages out. A page of any site can make its reader's browser send requests
+//! to a server on the reader's own machine, where no firewall stands between. Two things give it
+//! away:
 //!
-//! - a **name** of the page's owner in `Host`, which its DNS has made to mean 127.0.0.1 ([`authority`]);
+//! - a **name** of the page's owner in `Host`, which its DNS has made to mean 127.0.0.1
+//!   ([`authority`]);
 //! - the page's **origin**, which browsers send with every request that may change something
 //!   ([`origin`]).
 

@@ -1,10 +1,10 @@
 //! Which pages may make a browser send a request that changes something, or costs something.
 //!
-//! A page may send a "simple" POST (a form's, or one without `Content-Type`) to any server without asking
-//! it first, and only the answer is kept from it. So the server has to look where such a request comes
-//! from. Browsers say it in two headers that no page can set: `Sec-Fetch-Site` (Fetch Metadata; to
-//! servers with TLS and on localhost) and `Origin` (Fetch, 3.2; with every POST). Clients that are no
-//! browser send neither.
+//! A page may send a "simple" POST (a form's, or one without `Content-Type`) to any server without
+//! asking it first, and only the answer is kept from it. So the server has to look where such a
+//! request comes from. Browsers say it in two headers that no page can set: `Sec-Fetch-Site` (Fetch
+//! Metadata; to servers with TLS and on localhost) and `Origin` (Fetch, 3.2; with every POST).
+//! Clients that are no browser send neither.
 
 use crate::Authority;
 
@@ -25,8 +25,8 @@ impl Sender<'_> {
         match (opened_to, self.origin, self.fetch_site) {
             (Some("*"), ..) => true,
             (Some(opened), Some(origin), _) if origin.eq_ignore_ascii_case(opened) => true,
-            // The browser has compared it with the address it knows the server by, which a proxy may have
-            // hidden from us; `none` is the person at the browser.
+            // The browser has compared it with the address it knows the server by, which a proxy
+            // may have hidden from us; `none` is the person at the browser.
             (_, _, Some("same-origin" | "none")) => true,
             (_, Some(origin), _) => authority.is_some_and(|to| is_origin_of(origin, to)),
             (_, None, Some(_)) => false,
@@ -35,9 +35,9 @@ impl Sender<'_> {
     }
 }
 
-/// Whether pages of this origin were served under this authority. The scheme may differ, since a proxy may
-/// take off the TLS; the port of a scheme may be left out. `null`, which pages in a sandbox send, is
-/// nobody's.
+/// Whether pages of this origin were served under this authority. The scheme may differ, since a
+/// proxy may take off the TLS; the port of a scheme may be left out. `null`, which pages in a
+/// sandbox send, is nobody's.
 fn is_origin_of(origin: &str, authority: &str) -> bool {
     let Some((scheme, rest)) = origin.split_once("://") else {
         return false;

@@ -1,11 +1,13 @@
-//! Paths as routes are looked up by: without the differences that change nothing for whoever wrote them.
+//! Paths as routes are looked up by: without the differences that change nothing for whoever wrote
+//! them.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// The path's segments, percent-decoded. Empty ones are left out: `//v1/models` and `/v1/models/` are what
-/// comes of a base URL that ends with a slash, or of one too many. A `%2F` stays within its segment.
+/// The path's segments, percent-decoded. Empty ones are left out: `//v1/models` and `/v1/models/`
+/// are what comes of a base URL that ends with a slash, or of one too many. A `%2F` stays within
+/// its segment.
 #[must_use]
 pub fn segments(path: &str) -> Vec<Cow<'_, str>> {
     path.split('/')

@@ -55,8 +55,8 @@ pub struct Args {
     #[arg(long, env = "STERNA_MAX_QUEUE", value_name = "N", default_value_t = 64)]
     max_queue: u16,
 
-    /// Connections at a time. Where all have a running request, 32 further ones may probe (/livez, /readyz, /metrics);
-    /// else the client that was silent longest makes room
+    /// Connections at a time. Where all have a running request, 32 further ones may probe (/livez,
+    /// /readyz, /metrics); else the client that was silent longest makes room
     #[arg(long, env = "STERNA_MAX_CONNECTIONS", value_name = "N", default_value_t = 512,
           value_parser = clap::value_parser!(u16).range(1..))]
     max_connections: u16,
@@ -66,8 +66,8 @@ pub struct Args {
           value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
     header_timeout: u64,
 
-    /// Seconds a connection is kept without a request. More than proxies keep theirs, which else reuse one that is being
-    /// closed; the longest common one is 600 s (Google Cloud)
+    /// Seconds a connection is kept without a request. More than proxies keep theirs, which else
+    /// reuse one that is being closed; the longest common one is 600 s (Google Cloud)
     #[arg(long, env = "STERNA_IDLE_TIMEOUT", value_name = "S", default_value_t = 620,
           value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
     idle_timeout: u64,

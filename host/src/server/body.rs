@@ -1,5 +1,5 @@
-//! A request's body on its way to the guest, frame by frame and never collected: its memory is promised as
-//! it comes, and a client that dribbles or falls silent does not hold an instance.
+//! A request's body on its way to the guest, frame by frame and never collected: its memory is
+//! promised as it comes, and a client that dribbles or falls silent does not hold an instance.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};

@@ -1,5 +1,5 @@
-//! What a connection waits for: its client, or this server. Who waits for a client longest makes room
-//! when places or memory run out.
+//! What a connection waits for: its client, or this server. Who waits for a client longest makes
+//! room when places or memory run out.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -117,8 +117,8 @@ impl Client {
         (state.turn == Turn::Body).then_some(state.since)
     }
 
-    /// When its connection is closed if it goes on sending nothing, or less than a head. Bodies and answers
-    /// have limits of their own.
+    /// When its connection is closed if it goes on sending nothing, or less than a head. Bodies and
+    /// answers have limits of their own.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let state = self.state();
         if state.stalled.is_some() {

@@ -1,7 +1,8 @@
-//! A client's stream: notes what the client sends and takes, and fails when it takes no byte for too long.
+//! A client's stream: notes what the client sends and takes, and fails when it takes no byte for
+//! too long.
 //!
-//! Without that a client that stops reading would hold its connection and its wasm instance for as long
-//! as the system keeps the socket.
+//! Without that a client that stops reading would hold its connection and its wasm instance for as
+//! long as the system keeps the socket.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -24,8 +24,8 @@ const HEAD_BYTES: usize = 64 << 10;
 /// How long a refused upload may go on before the connection is reset.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serve the connection's requests, one after the other, until either side has had enough, or its place is
-/// needed for another one while the client is silent.
+/// Serve the connection's requests, one after the other, until either side has had enough, or its
+/// place is needed for another one while the client is silent.
 pub(super) async fn serve(
     stream: TcpStream,
     service: Service,

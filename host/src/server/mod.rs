@@ -37,8 +37,9 @@ use service::{App, Service, Shared};
 /// What a client may take from the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time that may ask for more than probes. Where all have a request that is being answered, a few
-    /// further ones may probe; else the client that was silent longest makes room.
+    /// Connections at a time that may ask for more than probes. Where all have a request that is
+    /// being answered, a few further ones may probe; else the client that was silent longest makes
+    /// room.
     pub max_connections: usize,
     /// To send a request's head, from its first byte on.
     pub header_timeout: Duration,
@@ -74,8 +75,9 @@ impl Loading {
 }
 
 impl Server {
-    /// Take the address. Requests are refused, and probes answered, until [`Loading::done`]. `allowed_hosts` is the
-    /// setting of that name; where it is empty, a listener on a loopback address answers by local names only.
+    /// Take the address. Requests are refused, and probes answered, until [`Loading::done`].
+    /// `allowed_hosts` is the setting of that name; where it is empty, a listener on a loopback
+    /// address answers by local names only.
     ///
     /// # Errors
     /// It is in use, not this machine's, or not allowed; the message says which and what to do.
@@ -195,7 +197,8 @@ async fn attend(shared: Arc<Shared>, stream: TcpStream, at_door: OwnedSemaphoreP
     open.dec();
 }
 
-/// To hand the last bytes of finished answers to the system, or the last events of those that were cut.
+/// To hand the last bytes of finished answers to the system, or the last events of those that were
+/// cut.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Accepted connections that wait for a place, while others give theirs up.
@@ -213,8 +216,9 @@ async fn accept(
     Ok((stream, at_door))
 }
 
-/// By which names requests are answered. What listens on a loopback address is there for the machine's own
-/// programs, and a foreign name can only come from a web page whose owner lets the name mean this address.
+/// By which names requests are answered. What listens on a loopback address is there for the
+/// machine's own programs, and a foreign name can only come from a web page whose owner lets the
+/// name mean this address.
 fn answered_hosts(allowed: &[String], listener: SocketAddr) -> AllowedHosts {
     let (addresses, default) = if listener.ip().to_canonical().is_loopback() {
         let own = Addresses::Loopback;

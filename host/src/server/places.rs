@@ -1,7 +1,7 @@
-//! Places for connections: so many may ask for anything, and a few more may probe. Where all are taken,
-//! the client that has been waited for longest gives its place up: one that is connected and silent, that
-//! dribbles a head or a body, or that does not read its answer. No connection whose request is being
-//! answered is ended so.
+//! Places for connections: so many may ask for anything, and a few more may probe. Where all are
+//! taken, the client that has been waited for longest gives its place up: one that is connected and
+//! silent, that dribbles a head or a body, or that does not read its answer. No connection whose
+//! request is being answered is ended so.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::client::Client;
 
-/// Connections beyond the limit that are accepted all the same, so that probes and scrapes get through to a
-/// server that is answering as many requests as it may.
+/// Connections beyond the limit that are accepted all the same, so that probes and scrapes get
+/// through to a server that is answering as many requests as it may.
 pub(super) const PROBE_CONNECTIONS: usize = 32;
 
 /// Before that a client cannot be called silent: its first bytes may lie in the socket, unread.
@@ -63,8 +63,8 @@ impl Places {
         })
     }
 
-    /// Whether a request on a new connection would be refused: every place has a request that is being
-    /// answered.
+    /// Whether a request on a new connection would be refused: every place has a request that is
+    /// being answered.
     pub(super) fn are_all_busy(&self) -> bool {
         self.all.available_permits() == 0 && self.longest_awaited(false).is_none()
     }
@@ -120,8 +120,8 @@ impl Places {
         Some((since, Arc::clone(holder)))
     }
 
-    /// Have a silent client's connection closed, of all places or of those for probes. False where there
-    /// is none.
+    /// Have a silent client's connection closed, of all places or of those for probes. False where
+    /// there is none.
     async fn clear_one(&self, probes_only: bool) -> bool {
         let Some((since, holder)) = self.longest_awaited(probes_only) else {
             return false;

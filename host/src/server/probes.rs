@@ -31,8 +31,8 @@ impl<'a> State<'a> {
         }
     }
 
-    /// What keeps requests away; `None` where they are wanted. The model is there only after its kernels passed their
-    /// test.
+    /// What keeps requests away; `None` where they are wanted. The model is there only after its
+    /// kernels passed their test.
     pub(super) fn unready(&self) -> Option<&'static str> {
         match self.phase {
             Phase::Loading => return Some("loading: the model is not there yet"),

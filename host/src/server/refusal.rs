@@ -49,7 +49,8 @@ pub(super) fn refuse(reason: Reject) -> Response<HyperOutgoingBody> {
     response
 }
 
-/// A body did not come in time. The connection ends, since the rest of the body would be taken for a request.
+/// A body did not come in time. The connection ends, since the rest of the body would be taken for
+/// a request.
 pub(super) fn too_slow(limits: &Limits) -> Response<HyperOutgoingBody> {
     let message = format!(
         "the body did not come in time: {} s without a byte (--body-idle-timeout), or {} s in all \

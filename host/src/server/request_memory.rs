@@ -1,9 +1,9 @@
 //! Memory for the instances that answer requests: promised before it is used, so that a memory limit is never met by
 //! surprise. An instance holds its request's body, the values parsed from it, and little else.
 //!
-//! A request is promised what any instance takes, and more as its body comes: what a client has only
-//! announced costs nobody anything. Where the memory runs out, the request whose client has been waited for
-//! longest is cut off for the others.
+//! A request is promised what any instance takes, and more as its body comes: what a client has
+//! only announced costs nobody anything. Where the memory runs out, the request whose client has
+//! been waited for longest is cut off for the others.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -61,13 +61,15 @@ impl RequestMemory {
         }))
     }
 
-    /// Room for a request without its body; `None` where there is none, and nobody who could make some.
+    /// Room for a request without its body; `None` where there is none, and nobody who could make
+    /// some.
     pub(super) async fn promise(&self) -> Option<Promise> {
         let permit = self.0.take(units_of(0), Duration::ZERO).await?;
         Some(Promise(Arc::new(Mutex::new(permit))))
     }
 
-    /// What the body of this client's request takes beside `promise` as it comes, up to one of `longest` bytes.
+    /// What the body of this client's request takes beside `promise` as it comes, up to one of
+    /// `longest` bytes.
     pub(super) fn growth(&self, promise: &Promise, client: Arc<Client>, longest: u32) -> Growth {
         let (sender, taken_back) = oneshot::channel();
         let mut arriving = self.0.arriving();
@@ -97,8 +99,8 @@ impl Budget {
         self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Take memory; where there is none, that of the bodies that are waited for. Wait so long if nobody
-    /// can give any at once.
+    /// Take memory; where there is none, that of the bodies that are waited for. Wait so long if
+    /// nobody can give any at once.
     async fn take(&self, units: u32, patience: Duration) -> Option<OwnedSemaphorePermit> {
         let started = Instant::now();
         let mut patience = patience;

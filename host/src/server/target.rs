@@ -1,4 +1,5 @@
-//! Whom a request is for: its `Host`, as HTTP wants it (RFC 9112, 3.2), and a name that is answered.
+//! Whom a request is for: its `Host`, as HTTP wants it (RFC 9112, 3.2), and a name that is
+//! answered.
 
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -40,7 +41,8 @@ pub(super) fn check<B>(
         }
         (None, _) => return Err(Misdirected::NoHost),
     };
-    // RFC 9112, 3.2.2: the target's authority is the one that counts, and Host has to be right all the same.
+    // RFC 9112, 3.2.2: the target's authority is the one that counts, and Host has to be right all
+    // the same.
     if let Some(target) = request.uri().authority() {
         of_this_server(target.as_str(), allowed)?;
     }

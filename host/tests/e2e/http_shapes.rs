@@ -1,5 +1,5 @@
-//! Heads and bodies that no ordinary client sends: each gets a sensible answer or none, means one thing
-//! only, and ends nothing but its own connection.
+//! Heads and bodies that no ordinary client sends: each gets a sensible answer or none, means one
+//! thing only, and ends nothing but its own connection.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,8 @@ use crate::support::{DEADLINE, LILY, LILY_GREEDY, greedy};
 
 const BODY: &str = r#"{"prompt":"Once","max_tokens":2}"#;
 
-/// A server that soon gives up what never comes to an end, so that all answers are there when it closes.
+/// A server that soon gives up what never comes to an end, so that all answers are there when it
+/// closes.
 fn impatient() -> Server {
     Server::start(&[
         "--idle-timeout",

@@ -1,5 +1,5 @@
-//! Connections that ask for nothing, for part of something, or do not read: however many there are, probes
-//! are answered within a second, and requests are served.
+//! Connections that ask for nothing, for part of something, or do not read: however many there are,
+//! probes are answered within a second, and requests are served.
 
 use std::io::Write;
 use std::net::TcpStream;

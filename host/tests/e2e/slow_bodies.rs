@@ -1,5 +1,5 @@
-//! Bodies that do not come: memory is charged for what has come, and a request whose client is silent
-//! keeps no other from being answered.
+//! Bodies that do not come: memory is charged for what has come, and a request whose client is
+//! silent keeps no other from being answered.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -106,7 +106,8 @@ fn a_body_that_dribbles_has_an_end() {
     assert!(began.elapsed() >= Duration::from_secs(2));
 }
 
-/// 64 MiB for requests at most, and bodies that would take more, all of which come whole in the end.
+/// 64 MiB for requests at most, and bodies that would take more, all of which come whole in the
+/// end.
 #[test]
 fn long_bodies_that_come_are_answered_or_told_to_wait() {
     let server = Server::start(&[]);
