@@ -163,3 +163,65 @@ impl Beside {
 fn text_of(token: &Json) -> Option<&str> {
     token.as_str().or_else(|| token.get("content")?.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::tokenizer::Tokenizer;
+
+    fn tiny() -> Vec<u8> {
+        let path = "/../../tests/fixtures/packed-autobitlinear/tokenizer.json";
+        std::fs::read(format!("{}{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    #[test]
+    fn values_of_any_kind_are_read_or_passed_over() {
+        let kinds = [
+            Json::Null,
+            json!(true),
+            json!(-1),
+            json!(1e300),
+            json!("<s>"),
+            json!(""),
+            json!([]),
+            json!(["<s>", 5, {"content": "<pad>"}, [[]], null]),
+            json!({}),
+            json!({"content": 5}),
+            json!({"content": {"content": "<s>"}}),
+            json!({"<s>": {"content": "<s>"}, "700": {"content": "<t>", "lstrip": "x"}, "-1": "a", "5": []}),
+            json!({"<s>": 1, "": 2, "a": -3, "b": 4.5, "<t>": 512}),
+        ];
+        let bytes = tiny();
+        let keys = NAMED
+            .iter()
+            .chain(&LISTS)
+            .chain(&["added_tokens_decoder", "add_bos_token"]);
+        for (key, kind) in keys.flat_map(|key| kinds.iter().map(move |kind| (key, kind))) {
+            let beside = Beside {
+                tokenizer_config: json!({*key: kind}),
+                special_tokens_map: kind.clone(),
+                added_tokens: kind.clone(),
+            };
+            let tokenizer = Tokenizer::from_json_beside(&bytes, &beside).unwrap();
+            assert_eq!(
+                tokenizer.encode("a<s>", true).unwrap().last(),
+                Some(&1),
+                "{key}: {kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_id_far_from_all_others_is_refused() {
+        let beside = Beside {
+            tokenizer_config: json!({"added_tokens_decoder": {"4000000000": {"content": "<t>"}}}),
+            ..Beside::default()
+        };
+        let error = Tokenizer::from_json_beside(&tiny(), &beside)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("4000000000"), "{error}");
+    }
+}
