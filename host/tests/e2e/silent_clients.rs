@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::server::Server;
-use crate::support::{LILY, greedy, holds_in_time};
+use crate::support::{LILY, greedy, holds_in_time, wait_until};
 
 /// What a kubelet waits for by default.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -78,8 +78,13 @@ fn silent_connections_make_room() {
 #[test]
 fn clients_that_read_nothing_make_room() {
     let server = Server::start(&["--max-connections", "8"]);
-    // More answers than the sockets' buffers hold, none of them read.
+    // More answers than the sockets' buffers hold, none of them read. Until those are full, the
+    // server has work.
     let crowd = crowd(&server, 8, &ASK.repeat(40_000));
+    let body = greedy(LILY, 2, false);
+    wait_until("a place", || {
+        server.post("/v1/completions", &body).status == 200
+    });
     assert_alive(&server, "answers that are not read");
     drop(crowd);
 }
