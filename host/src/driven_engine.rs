@@ -9,6 +9,7 @@ use sterna_engine::engine::{Engine, EngineOptions, EngineStats, ModelInfo};
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
 use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
+use sterna_engine::scheduler::{Gate, PromptSize};
 
 /// An answer, or a broken engine.
 pub type Answered<T> = anyhow::Result<Result<T, EngineError>>;
@@ -21,8 +22,11 @@ pub trait EngineSource: Send + Sync {
     /// The engine does not accept the model or the options.
     fn start(&self) -> anyhow::Result<Box<dyn DrivenEngine>>;
 
-    /// Answers about texts that need no engine, and so do not wait for one.
-    fn texts(&self) -> Option<Box<dyn Texts + Send>>;
+    /// Tokenizer and chat template, beside the engine and everybody else's: nobody waits for another.
+    ///
+    /// # Errors
+    /// The machine gives no memory for them.
+    fn texts(&self) -> anyhow::Result<Box<dyn Texts>>;
 
     /// Requests that may wait in an engine of this source.
     fn max_queue(&self) -> u32;
@@ -47,6 +51,18 @@ pub trait Texts {
     /// # Errors
     /// See [`Answered`].
     fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String>;
+
+    /// Check a request, and put its prompt's token ids in the place of its prompt. The engine then has nothing left to do.
+    ///
+    /// # Errors
+    /// See [`Answered`].
+    fn admit(&mut self, request: Request) -> Answered<Request>;
+
+    /// Token ids of an input that is to be embedded.
+    ///
+    /// # Errors
+    /// See [`Answered`].
+    fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>>;
 }
 
 /// An engine as its thread sees it; the methods are `sterna_engine::engine::Engine`'s.
@@ -54,10 +70,13 @@ pub trait DrivenEngine: Send {
     /// The facts about the model.
     fn info(&mut self) -> ModelInfo;
 
-    /// Tokenizer and chat template.
-    fn texts(&mut self) -> &mut dyn Texts;
+    /// What a prompt may measure.
+    ///
+    /// # Errors
+    /// The engine is broken.
+    fn prompt_size(&mut self) -> anyhow::Result<PromptSize>;
 
-    /// Queue a request; its id and its prompt's length in tokens.
+    /// Queue a request that was admitted ([`Texts::admit`]); its id and its prompt's length in tokens.
     ///
     /// # Errors
     /// See [`Answered`].
@@ -81,11 +100,23 @@ pub trait DrivenEngine: Send {
     /// The engine is broken.
     fn stats(&mut self) -> anyhow::Result<EngineStats>;
 
-    /// An input's meaning as a vector, and its length in tokens.
+    /// Take an input's token ids to embed, one input at a time: an earlier one is given up.
     ///
     /// # Errors
     /// See [`Answered`].
-    fn embed(&mut self, input: Prompt) -> Answered<(Vec<f32>, u32)>;
+    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()>;
+
+    /// Compute a part of the input; its vector with the last of them.
+    ///
+    /// # Errors
+    /// See [`Answered`].
+    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>>;
+
+    /// Give the input up.
+    ///
+    /// # Errors
+    /// The engine is broken.
+    fn embed_stop(&mut self) -> anyhow::Result<()>;
 }
 
 /// Engines linked into this process, for one model.
@@ -99,12 +130,13 @@ pub struct LinkedEngines {
 impl EngineSource for LinkedEngines {
     fn start(&self) -> anyhow::Result<Box<dyn DrivenEngine>> {
         let engine = Engine::new(Arc::clone(&self.model), self.options.clone())?;
-        let texts = LinkedTexts(Arc::clone(&self.model));
-        Ok(Box::new(LinkedEngine { engine, texts }))
+        Ok(Box::new(LinkedEngine(engine)))
     }
 
-    fn texts(&self) -> Option<Box<dyn Texts + Send>> {
-        Some(Box::new(LinkedTexts(Arc::clone(&self.model))))
+    fn texts(&self) -> anyhow::Result<Box<dyn Texts>> {
+        let gate = Gate::of(&self.model, &self.options)?;
+        let model = Arc::clone(&self.model);
+        Ok(Box::new(LinkedTexts { model, gate }))
     }
 
     fn max_queue(&self) -> u32 {
@@ -112,53 +144,70 @@ impl EngineSource for LinkedEngines {
     }
 }
 
-struct LinkedEngine {
-    engine: Engine,
-    texts: LinkedTexts,
-}
+struct LinkedEngine(Engine);
 
 impl DrivenEngine for LinkedEngine {
     fn info(&mut self) -> ModelInfo {
-        self.engine.info()
+        self.0.info()
     }
 
-    fn texts(&mut self) -> &mut dyn Texts {
-        &mut self.texts
+    fn prompt_size(&mut self) -> anyhow::Result<PromptSize> {
+        Ok(self.0.gate().size())
     }
 
     fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
-        Ok(self.engine.submit(request))
+        Ok(self.0.submit(request))
     }
 
     fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> anyhow::Result<bool> {
-        Ok(self.engine.step(deliver))
+        Ok(self.0.step(deliver))
     }
 
     fn cancel(&mut self, id: GenerationId) -> anyhow::Result<bool> {
-        Ok(self.engine.cancel(id))
+        Ok(self.0.cancel(id))
     }
 
     fn stats(&mut self) -> anyhow::Result<EngineStats> {
-        Ok(self.engine.stats())
+        Ok(self.0.stats())
     }
 
-    fn embed(&mut self, input: Prompt) -> Answered<(Vec<f32>, u32)> {
-        Ok(self.engine.embed(input))
+    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
+        Ok(self.0.embed_start(Prompt::Tokens(input)).map(|_| ()))
+    }
+
+    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
+        Ok(self.0.embed_step())
+    }
+
+    fn embed_stop(&mut self) -> anyhow::Result<()> {
+        self.0.embed_stop();
+        Ok(())
     }
 }
 
-struct LinkedTexts(Arc<Model>);
+struct LinkedTexts {
+    model: Arc<Model>,
+    gate: Gate,
+}
 
 impl Texts for LinkedTexts {
     fn tokenize(&mut self, text: &str, add_special: bool) -> Answered<Vec<u32>> {
-        Ok(self.0.tokenize(text, add_special))
+        Ok(self.model.tokenize(text, add_special))
     }
 
     fn detokenize(&mut self, tokens: &[u32]) -> Answered<String> {
-        Ok(Ok(self.0.detokenize(tokens)))
+        Ok(Ok(self.model.detokenize(tokens)))
     }
 
     fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String> {
-        Ok(self.0.apply_template(&messages))
+        Ok(self.model.apply_template(&messages))
+    }
+
+    fn admit(&mut self, request: Request) -> Answered<Request> {
+        Ok(self.gate.admit_as_tokens(request))
+    }
+
+    fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>> {
+        Ok(self.gate.prompt_tokens(input, 0))
     }
 }

@@ -1,12 +1,13 @@
 //! The thread that owns the engine, and the handles through which requests reach it.
 //!
-//! The engine (`driven_engine`) is a plain step function: the thread takes what has been asked, runs one batch,
-//! hands out the tokens, and again; it sleeps while there is no work. Each generation has its own channel
-//! out. Those need no bound of their own: a generation has at most as many events as the context has
+//! The engine (`driven_engine`) is a plain step function: the thread takes some of what has been asked, runs one batch,
+//! hands out the tokens, and again; it sleeps while there is no work. What it takes is token ids: requests are checked and
+//! tokenised before (`admission`), and between two steps it takes so much and no more. Each generation has its own
+//! channel out. Those need no bound of their own: a generation has at most as many events as the context has
 //! positions, so a client that reads slowly holds that many small texts and never the engine.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,8 +18,10 @@ use anyhow::Context;
 use sterna_engine::engine::ModelInfo;
 use sterna_engine::error::EngineError;
 use sterna_engine::request::{Event, FinishReason, GenerationId, Prompt, Request};
+use sterna_engine::scheduler::PromptSize;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::admission::{self, Admission, Place};
 use crate::cgroup::Cgroup;
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
 use crate::metrics::Metrics;
@@ -28,11 +31,17 @@ type Timed = (Instant, Result<Event, EngineError>);
 type Events = mpsc::UnboundedSender<Timed>;
 type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
-type TextsQuestion = Box<dyn FnOnce(&mut dyn Texts) -> anyhow::Result<()> + Send>;
+/// Requests taken between two steps at most, and their prompts' tokens: those are looked at once, and put into a sampler's
+/// table.
+const REQUESTS_A_STEP: usize = 16;
+const TOKENS_A_STEP: usize = 16 << 10;
 
 enum Command {
     Submit {
+        /// Its prompt is token ids.
         request: Box<Request>,
+        /// Given up once the engine counts it.
+        place: Place,
         /// When it was asked for.
         asked: Instant,
         /// For the generation to cancel itself with.
@@ -42,12 +51,28 @@ enum Command {
     },
     /// Nobody waits for this generation any more; where the server is the reason, so it is counted.
     Cancel(GenerationId, Cancelled),
-    Embed {
-        input: Prompt,
-        reply: Reply<(Vec<f32>, u32)>,
-    },
-    /// A question about texts, for an engine that answers them itself.
-    Texts(TextsQuestion),
+    Embed(Input),
+}
+
+impl Command {
+    /// Token ids it brings.
+    fn tokens(&self) -> usize {
+        match self {
+            Command::Submit { request, .. } => match &request.prompt {
+                Prompt::Tokens(tokens) => tokens.len(),
+                Prompt::Text(_) | Prompt::Messages(_) => 0,
+            },
+            Command::Cancel(..) | Command::Embed(_) => 0,
+        }
+    }
+}
+
+/// An input that is to be embedded.
+struct Input {
+    /// Taken away when it begins.
+    tokens: Option<Vec<u32>>,
+    reply: Reply<Vec<f32>>,
+    _place: Place,
 }
 
 /// Who ended a generation before its end.
@@ -63,6 +88,8 @@ pub struct EngineHandle {
     commands: Sender<Command>,
     source: Arc<dyn EngineSource>,
     info: Arc<ModelInfo>,
+    size: PromptSize,
+    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     running: Arc<AtomicBool>,
     /// True once nobody is to wait for the engine any more.
@@ -76,10 +103,10 @@ impl EngineHandle {
     /// The engine does not accept the model or the options, or the system gives no thread.
     pub fn start(source: Arc<dyn EngineSource>, threads: usize) -> anyhow::Result<EngineHandle> {
         let metrics = Arc::new(Metrics::new(Cgroup::of_this_process()));
-        EngineHandle::start_with(source, threads, metrics)
+        EngineHandle::start_with(source, threads, metrics, u64::MAX)
     }
 
-    /// The same with counters that are there already.
+    /// The same with counters that are there already, and with so much memory for what comes before the engine.
     ///
     /// # Errors
     /// As [`EngineHandle::start`].
@@ -87,18 +114,27 @@ impl EngineHandle {
         source: Arc<dyn EngineSource>,
         threads: usize,
         metrics: Arc<Metrics>,
+        admission_bytes: u64,
     ) -> anyhow::Result<EngineHandle> {
         let mut engine = source.start()?;
         let info = Arc::new(engine.info());
+        let size = engine.prompt_size()?;
         metrics.loaded(&info, threads, source.max_queue());
-        metrics.engine(&engine.stats()?);
+        let most = source.max_queue().saturating_add(info.max_sequences) as usize;
+        let admission = Arc::new(Admission::start(threads, most, admission_bytes)?);
+        let stats = engine.stats()?;
+        metrics.engine(&stats);
+        admission.follow(&stats);
         let running = Arc::new(AtomicBool::new(true));
         let (commands, inbox) = channel();
         let actor = Actor {
             engine,
             source: Arc::clone(&source),
             inbox,
+            waiting: VecDeque::new(),
+            inputs: VecDeque::new(),
             open: HashMap::new(),
+            admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
             running: Arc::clone(&running),
         };
@@ -109,6 +145,8 @@ impl EngineHandle {
             commands,
             source,
             info,
+            size,
+            admission,
             metrics,
             running,
             ended: Arc::new(watch::Sender::new(false)),
@@ -144,21 +182,30 @@ impl EngineHandle {
     /// # Errors
     /// As the engine's `submit`: a field is wrong, the prompt is too long, the queue is full.
     pub async fn generate(&self, request: Request) -> Result<Generation, EngineError> {
+        self.until_the_end(self.start_generation(request)).await
+    }
+
+    async fn start_generation(&self, request: Request) -> Result<Generation, EngineError> {
+        let asked = Instant::now();
+        self.size.check(&request.prompt, 1)?;
+        let place = self.admission.enter()?;
+        let request = if matches!(request.prompt, Prompt::Tokens(_)) {
+            request
+        } else {
+            let memory_bytes = admission::prompt_bytes(&self.size, &request.prompt);
+            self.texts(memory_bytes, move |texts| texts.admit(request))
+                .await?
+        };
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Submit {
             request: Box::new(request),
-            asked: Instant::now(),
+            place,
+            asked,
             commands: self.commands.clone(),
             ended: self.ended.subscribe(),
             reply,
         })?;
-        let mut ended = self.ended.subscribe();
-        tokio::select! {
-            // Asked first: what is ended starts nothing.
-            biased;
-            () = cut(&mut ended) => Err(ending()),
-            answer = answer => answer.map_err(|_| stopped())?,
-        }
+        answer.await.map_err(|_| stopped())?
     }
 
     /// The meaning of one input as a vector, and the input's length in tokens.
@@ -166,33 +213,63 @@ impl EngineHandle {
     /// # Errors
     /// As the engine's `embed`.
     pub async fn embed(&self, input: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::Embed { input, reply })?;
-        answer.await.map_err(|_| stopped())?
+        self.until_the_end(self.start_embedding(input)).await
     }
 
-    /// Ask about texts: beside the engine's thread where that is possible, and never on the caller's, since a
-    /// long text takes milliseconds.
+    async fn start_embedding(&self, input: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
+        self.size.check(&input, 0)?;
+        let place = self.admission.enter()?;
+        let memory_bytes = admission::prompt_bytes(&self.size, &input);
+        let tokens = self
+            .texts(memory_bytes, move |texts| texts.input_tokens(input))
+            .await?;
+        let prompt_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Embed(Input {
+            tokens: Some(tokens),
+            reply,
+            _place: place,
+        }))?;
+        Ok((answer.await.map_err(|_| stopped())??, prompt_tokens))
+    }
+
+    /// Ask about texts of so many bytes together, beside the engine's thread and never on the caller's, since a long text takes
+    /// milliseconds.
     ///
     /// # Errors
-    /// As `question`'s.
+    /// As `question`'s; `Overloaded` where as many requests wait as may.
     pub async fn ask_texts<T: Send + 'static>(
         &self,
+        bytes: usize,
         question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
     ) -> Result<T, EngineError> {
-        let (reply, answer) = oneshot::channel();
-        let ask = move |texts: &mut dyn Texts| {
-            let answered = question(texts)?;
-            // Nobody waits any more: the client has left.
-            let _ = reply.send(answered);
-            anyhow::Ok(())
-        };
-        if let Some(mut texts) = self.source.texts() {
-            tokio::task::spawn_blocking(move || ask(&mut *texts));
-        } else {
-            self.ask(Command::Texts(Box::new(ask)))?;
+        let _place = self.admission.enter()?;
+        let memory_bytes = admission::memory_bytes(bytes, bytes);
+        self.until_the_end(self.texts(memory_bytes, question)).await
+    }
+
+    async fn texts<T: Send + 'static>(
+        &self,
+        memory_bytes: usize,
+        question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let source = Arc::clone(&self.source);
+        let work = move || question(&mut *source.texts()?);
+        self.admission.work(memory_bytes, work).await
+    }
+
+    /// What comes of `waiting`, unless the server ends everything before.
+    async fn until_the_end<T>(
+        &self,
+        waiting: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            // Asked first: what is ended starts nothing.
+            biased;
+            () = cut(&mut ended) => Err(ending()),
+            result = waiting => result,
         }
-        answer.await.map_err(|_| stopped())?
     }
 
     fn ask(&self, command: Command) -> Result<(), EngineError> {
@@ -273,6 +350,11 @@ struct Actor {
     engine: Box<dyn DrivenEngine>,
     source: Arc<dyn EngineSource>,
     inbox: Receiver<Command>,
+    /// Taken from the inbox, and to be obeyed in this order.
+    waiting: VecDeque<Command>,
+    /// To be embedded; the first has begun.
+    inputs: VecDeque<Input>,
+    admission: Arc<Admission>,
     open: HashMap<GenerationId, Open>,
     metrics: Arc<Metrics>,
     running: Arc<AtomicBool>,
@@ -287,7 +369,8 @@ impl Actor {
                 if !self.take_commands(busy)? {
                     return Ok(None);
                 }
-                Ok(Some(self.step()?))
+                let stepped = self.step()?;
+                Ok(Some(self.embed_step()? || stepped))
             }));
             let failure = match turn {
                 Ok(Ok(Some(stepped))) => {
@@ -307,24 +390,48 @@ impl Actor {
 
     /// Update the gauges. It comes before counters and events: who sees one of those also sees what it changed.
     fn show_state(&mut self) -> anyhow::Result<()> {
-        self.metrics.engine(&self.engine.stats()?);
+        let stats = self.engine.stats()?;
+        self.metrics.engine(&stats);
+        self.admission.follow(&stats);
         Ok(())
     }
 
-    /// Everything asked so far; waits for the first where there is nothing else to do.
-    /// False when nobody is left to ask.
+    /// Every cancellation asked for so far, which frees what others wait for, and a bounded number of the rest. Waits for the
+    /// first where there is nothing else to do. False when nobody is left to ask.
     fn take_commands(&mut self, busy: bool) -> anyhow::Result<bool> {
-        if !busy {
+        if !busy && self.waiting.is_empty() {
             let Ok(command) = self.inbox.recv() else {
                 return Ok(false);
             };
-            self.obey(command)?;
+            self.sort(command)?;
         }
         loop {
             match self.inbox.try_recv() {
-                Ok(command) => self.obey(command)?,
-                Err(TryRecvError::Empty) => return Ok(true),
+                Ok(command) => self.sort(command)?,
+                Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Ok(false),
+            }
+        }
+        let mut tokens = 0;
+        for _ in 0..REQUESTS_A_STEP {
+            let Some(command) = self.waiting.pop_front() else {
+                break;
+            };
+            tokens += command.tokens();
+            self.obey(command)?;
+            if tokens >= TOKENS_A_STEP {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    fn sort(&mut self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Cancel(id, by) => self.cancel(id, by),
+            Command::Submit { .. } | Command::Embed(_) => {
+                self.waiting.push_back(command);
+                Ok(())
             }
         }
     }
@@ -334,29 +441,52 @@ impl Actor {
         match command {
             Command::Submit {
                 request,
+                place,
                 asked,
                 commands,
                 ended,
                 reply,
             } => {
                 if !reply.is_closed() {
-                    let _ = reply.send(self.submit(*request, asked, commands, ended)?);
+                    let _ = reply.send(self.submit(*request, place, asked, commands, ended)?);
                 }
             }
             Command::Cancel(id, by) => self.cancel(id, by)?,
-            Command::Embed { input, reply } => {
-                if !reply.is_closed() {
-                    let _ = reply.send(self.engine.embed(input)?);
-                }
-            }
-            Command::Texts(ask) => ask(self.engine.texts())?,
+            Command::Embed(input) => self.inputs.push_back(input),
         }
         Ok(())
+    }
+
+    /// A part of the first input that is to be embedded; false where there is none. Running generations are stepped between
+    /// two parts.
+    fn embed_step(&mut self) -> anyhow::Result<bool> {
+        let Some(mut input) = self.inputs.pop_front() else {
+            return Ok(false);
+        };
+        if input.reply.is_closed() {
+            self.engine.embed_stop()?;
+            return Ok(true);
+        }
+        if let Some(tokens) = input.tokens.take()
+            && let Err(error) = self.engine.embed_start(tokens)?
+        {
+            let _ = input.reply.send(Err(error));
+            return Ok(true);
+        }
+        match self.engine.embed_step()?.transpose() {
+            None => self.inputs.push_front(input),
+            Some(result) => {
+                let _ = input.reply.send(result);
+            }
+        }
+        self.show_state()?;
+        Ok(true)
     }
 
     fn submit(
         &mut self,
         request: Request,
+        place: Place,
         asked: Instant,
         commands: Sender<Command>,
         cut: watch::Receiver<bool>,
@@ -365,6 +495,7 @@ impl Actor {
             Ok(submitted) => submitted,
             Err(error) => return Ok(Err(error)),
         };
+        drop(place);
         self.show_state()?;
         self.metrics.generations_started.inc();
         self.metrics.prompt_tokens.inc_by(u64::from(prompt_tokens));
@@ -389,12 +520,13 @@ impl Actor {
     }
 
     fn cancel(&mut self, id: GenerationId, by: Cancelled) -> anyhow::Result<()> {
+        // Absent: it ended while the cancellation was on its way.
+        let Some(open) = self.open.remove(&id) else {
+            return Ok(());
+        };
         let alive = self.engine.cancel(id)?;
         self.show_state()?;
-        // Absent: it ended while the cancellation was on its way.
-        if let Some(open) = self.open.remove(&id)
-            && alive
-        {
+        if alive {
             match by {
                 Cancelled::ByClient => {
                     self.metrics.generations_cancelled.inc();

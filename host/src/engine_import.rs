@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use sterna_engine::error::EngineError;
 use sterna_engine::request as engine;
+use sterna_engine::scheduler::message_bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use crate::bindings::engine as wit;
@@ -56,12 +57,17 @@ impl EngineImport<'_> {
     async fn ask_texts<T: Send + 'static>(
         &mut self,
         name: &str,
+        bytes: usize,
         question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
     ) -> WitResult<T> {
         if let Err(error) = self.check_model(name) {
             return Ok(Err(error));
         }
-        Ok(self.engine.ask_texts(question).await.map_err(Into::into))
+        Ok(self
+            .engine
+            .ask_texts(bytes, question)
+            .await
+            .map_err(Into::into))
     }
 }
 
@@ -107,13 +113,17 @@ impl wit::Host for EngineImport<'_> {
         text: String,
         add_special: bool,
     ) -> WitResult<Vec<u32>> {
-        self.ask_texts(&model, move |texts| texts.tokenize(&text, add_special))
-            .await
+        self.ask_texts(&model, text.len(), move |texts| {
+            texts.tokenize(&text, add_special)
+        })
+        .await
     }
 
     async fn detokenize(&mut self, model: String, tokens: Vec<u32>) -> WitResult<String> {
-        self.ask_texts(&model, move |texts| texts.detokenize(&tokens))
-            .await
+        self.ask_texts(&model, size_of_val(&tokens[..]), move |texts| {
+            texts.detokenize(&tokens)
+        })
+        .await
     }
 
     async fn apply_template(
@@ -122,7 +132,9 @@ impl wit::Host for EngineImport<'_> {
         messages: Vec<wit::Message>,
     ) -> WitResult<String> {
         let messages: Vec<engine::Message> = messages.into_iter().map(Into::into).collect();
-        self.ask_texts(&model, move |texts| texts.apply_template(messages))
+        let bytes = messages.iter().map(message_bytes);
+        let bytes = bytes.sum();
+        self.ask_texts(&model, bytes, move |texts| texts.apply_template(messages))
             .await
     }
 }

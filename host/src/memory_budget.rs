@@ -3,7 +3,8 @@
 //!
 //! What there is, is the cgroup's limit or the machine's memory; from it go what is in use once the model is loaded, the
 //! model's mapped pages, and a margin for what nobody counts (stacks, sockets, page tables, fragmentation). A quarter of
-//! the rest is for the instances that answer requests, three quarters for keys and values.
+//! the rest is for the instances that answer requests, a sixteenth for checking and tokenising prompts, the rest of it for keys
+//! and values.
 
 use anyhow::ensure;
 
@@ -18,6 +19,8 @@ pub struct MemoryBudget {
     pub kv_bytes: u64,
     /// Instances of the HTTP component.
     pub request_bytes: u64,
+    /// Rendering and tokenising prompts (`admission`).
+    pub admission_bytes: u64,
     /// Copies of weights by columns: all that were wanted, or nothing.
     pub copy_bytes: u64,
 }
@@ -89,9 +92,11 @@ impl MemoryState {
             mib(left),
             mib(4 * least),
         );
+        let admission_bytes = left / 16;
         Ok(MemoryBudget {
-            kv_bytes: left - request_bytes,
+            kv_bytes: left - request_bytes - admission_bytes,
             request_bytes,
+            admission_bytes,
             copy_bytes,
         })
     }
@@ -121,10 +126,10 @@ mod tests {
         let budget = state.share(0).unwrap();
         let margin = 512 * MIB / 10;
         assert_eq!(
-            budget.kv_bytes + budget.request_bytes,
+            budget.kv_bytes + budget.request_bytes + budget.admission_bytes,
             512 * MIB - 40 * MIB - margin
         );
-        assert!(budget.kv_bytes > 300 * MIB && budget.request_bytes > 100 * MIB);
+        assert!(budget.kv_bytes > 280 * MIB && budget.request_bytes > 100 * MIB);
         assert_eq!(budget.copy_bytes, 0);
     }
 
@@ -134,10 +139,10 @@ mod tests {
         let without = state.share(0).unwrap();
         let with = state.share(50 * MIB).unwrap();
         assert_eq!(with.copy_bytes, 50 * MIB);
-        assert_eq!(
-            with.kv_bytes + with.request_bytes + with.copy_bytes,
-            without.kv_bytes + without.request_bytes
-        );
+        let sum = |budget: MemoryBudget| {
+            budget.kv_bytes + budget.request_bytes + budget.admission_bytes + budget.copy_bytes
+        };
+        assert_eq!(sum(with), sum(without));
         assert_eq!(state.share(133 * MIB).unwrap(), without);
         assert_eq!(state.share(u64::MAX).unwrap(), without);
     }

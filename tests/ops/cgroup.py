@@ -1,4 +1,4 @@
-"""A server in a control group with half a CPU and 512 MiB, as a small pod has."""
+"""A server in control groups: with half a CPU and 512 MiB, as a small pod has, and with no more memory than it needs."""
 
 import concurrent.futures
 import collections
@@ -14,6 +14,7 @@ from servers import DEADLINE_S, Stream, Sterna, ask, running, wait_until
 
 ROOT = pathlib.Path("/sys/fs/cgroup")
 MEMORY_BYTES = 512 << 20
+LITTLE_MEMORY_BYTES = 128 << 20
 # What a client may send at most, and more of it at a time than there is memory for.
 BODY_BYTES = 4 << 20
 BODIES = 60
@@ -26,7 +27,8 @@ STREAMS = int(os.environ.get("STERNA_OPS_STREAMS", "16"))
 class Group:
     """A fresh group of either version; `folders` are its folders, one for each hierarchy."""
 
-    def __init__(self):
+    def __init__(self, memory_bytes=MEMORY_BYTES):
+        self.memory_bytes = memory_bytes
         name = f"sterna-ops-{os.getpid()}"
         if (ROOT / "cgroup.controllers").exists():
             self.version, self.folders = 2, [ROOT / name]
@@ -44,12 +46,12 @@ class Group:
         if self.version == 2:
             (folder,) = self.folders
             (folder / "cpu.max").write_text("50000 100000")
-            (folder / "memory.max").write_text(str(MEMORY_BYTES))
+            (folder / "memory.max").write_text(str(self.memory_bytes))
         else:
             cpu, memory = self.folders
             (cpu / "cpu.cfs_period_us").write_text("100000")
             (cpu / "cpu.cfs_quota_us").write_text("50000")
-            (memory / "memory.limit_in_bytes").write_text(str(MEMORY_BYTES))
+            (memory / "memory.limit_in_bytes").write_text(str(self.memory_bytes))
 
     @property
     def wrapper(self):
@@ -92,6 +94,7 @@ def test(binary):
             assert server.wait() == 0, server.log
     finally:
         group.remove()
+    little_memory(binary)
     return None
 
 
@@ -174,3 +177,31 @@ def memory(server, group):
         f"ops: cgroup: {BODIES} bodies of 4 MB at a time: {dict(statuses)}, {refused:.0f} refused for memory, no process killed, "
         "still serving"
     )
+
+
+def little_memory(binary):
+    """Prompts that cannot fit are refused and nothing is killed, where one of them took more to tokenise than there is."""
+    group = Group(LITTLE_MEMORY_BYTES)
+    try:
+        with running(Sterna(binary, wrapper=group.wrapper)) as server:
+            for text in ["a", " ", "word ", "\n", "\U0001f600", "\u0301", "<|endoftext|>"]:
+                # As JSON writes it: a newline takes two bytes.
+                size = len(json.dumps(text, ensure_ascii=False).encode()) - 2
+                prompt = text * ((BODY_BYTES - 200) // size)
+                body = json.dumps({"prompt": prompt, "max_tokens": 1}, ensure_ascii=False).encode()
+                assert BODY_BYTES * 0.9 < len(body) <= BODY_BYTES, len(body)
+                connection = http.client.HTTPConnection(server.address, timeout=DEADLINE_S)
+                connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                refused = json.loads(answer.read())
+                assert answer.status == 400, (text, answer.status, refused)
+                assert refused["error"]["code"] == "context_length_exceeded", refused
+            assert group.oom_kills() == "0", f"killed for memory: {server.log}"
+            stream = Stream(server.address, ask(5))
+            stream.join()
+            assert stream.done, stream.broken
+            server.signal()
+            assert server.wait() == 0, server.log
+    finally:
+        group.remove()
+    print("ops: cgroup: in 128 MiB prompts of 4 MB are refused, no process killed, still serving")

@@ -51,6 +51,8 @@ thread_local! {
     static INSTANCE: OnceCell<Result<RefCell<Instance>, String>> = const { OnceCell::new() };
     /// What `load-model` left for the first call after the snapshot.
     static BAKED: Cell<Option<Instance>> = const { Cell::new(None) };
+    /// Found once.
+    static MODEL: OnceCell<Result<Arc<Model>, String>> = const { OnceCell::new() };
 }
 
 /// Run `call` on the instance, loading it first if need be.
@@ -99,16 +101,33 @@ fn load() -> Result<Instance, String> {
             Ok(baked)
         }
         Some(baked) => Instance::new(baked.engine.model().clone(), options),
-        None => Instance::new(load_model()?, options),
+        None => Instance::new(model()?, options),
     }
 }
 
-/// The model that was baked in, else the one that lies in the file system.
+/// The model that was baked in, else the one that lies in the file system. Without an engine, for who asks about texts.
 fn model() -> Result<Arc<Model>, String> {
-    match BAKED.take() {
-        Some(baked) => Ok(baked.engine.model().clone()),
+    let find = || match BAKED.take() {
+        Some(baked) => {
+            let model = baked.engine.model().clone();
+            BAKED.set(Some(baked));
+            Ok(model)
+        }
         None => load_model(),
+    };
+    MODEL.with(|model| model.get_or_init(find).clone())
+}
+
+/// As `with_model`, for a call that needs no engine.
+fn with_texts<R>(
+    name: &str,
+    call: impl FnOnce(&Arc<Model>) -> Result<R, EngineError>,
+) -> Result<R, wit::Error> {
+    let model = model().map_err(wit::Error::Unavailable)?;
+    if model.id != name {
+        return Err(wit::Error::UnknownModel(name.to_string()));
     }
+    call(&model).map_err(error)
 }
 
 fn load_model() -> Result<Arc<Model>, String> {
@@ -206,22 +225,16 @@ impl wit::Guest for Component {
     }
 
     fn tokenize(model: String, text: String, add_special: bool) -> Result<Vec<u32>, wit::Error> {
-        with_model(&model, |instance| {
-            instance.engine.model().tokenize(&text, add_special)
-        })
+        with_texts(&model, |model| model.tokenize(&text, add_special))
     }
 
     fn detokenize(model: String, tokens: Vec<u32>) -> Result<String, wit::Error> {
-        with_model(&model, |instance| {
-            Ok(instance.engine.model().detokenize(&tokens))
-        })
+        with_texts(&model, |model| Ok(model.detokenize(&tokens)))
     }
 
     fn apply_template(model: String, messages: Vec<wit::Message>) -> Result<String, wit::Error> {
         let messages: Vec<_> = messages.into_iter().map(message).collect();
-        with_model(&model, |instance| {
-            instance.engine.model().apply_template(&messages)
-        })
+        with_texts(&model, |model| model.apply_template(&messages))
     }
 }
 

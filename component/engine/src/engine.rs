@@ -3,20 +3,23 @@
 //! A plain value without threads of its own: whoever owns it drives it. The native host steps it on one
 //! thread of its own; in wasm the calling request does.
 
+mod embed;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use sterna_kernels::Isa;
 
 use crate::error::EngineError;
-use crate::forward::{BatchToken, Forward};
-use crate::kv::{BLOCK, KvCache, KvShape};
+use crate::forward::Forward;
+use crate::kv::{KvCache, KvShape};
 use crate::model::Model;
 use crate::optimisations::Optimisations;
-use crate::request::{Delivery, GenerationId, Prompt, Request};
+use crate::request::{Delivery, GenerationId, Request};
 pub use crate::scheduler::Speculation;
-use crate::scheduler::{Limits, Scheduler, admit};
+use crate::scheduler::{Gate, Limits, Scheduler};
 use crate::team::{self, Team};
+use embed::Embedding;
 
 /// How an engine uses its machine.
 #[derive(Clone, Debug)]
@@ -108,6 +111,8 @@ pub struct EngineStats {
     pub failed: u64,
     /// Batches computed.
     pub steps: u64,
+    /// When a place in the queue is likely to be free, in milliseconds.
+    pub retry_after_ms: u32,
     /// Drafted tokens that were taken in.
     pub drafted: u64,
     /// Those of them that were generated too: each saved a step of its sequence.
@@ -122,6 +127,9 @@ pub struct Engine {
     scheduler: Scheduler,
     options: EngineOptions,
     limits: Limits,
+    gate: Gate,
+    /// The input that is being embedded.
+    embedding: Option<Embedding>,
     created: u64,
 }
 
@@ -133,18 +141,15 @@ impl Engine {
     /// threads cannot be started.
     pub fn new(model: Arc<Model>, options: EngineOptions) -> Result<Engine, EngineError> {
         check_options(&options)?;
-        let shape = KvShape::of(&model.config);
-        let context = options
-            .max_context
-            .unwrap_or(usize::MAX)
-            .min(model.config.context_length);
-        let limits = Limits::new(&options, shape, context)?;
+        let limits = Limits::new(&model, &options)?;
         let max_tokens = options.max_sequences + options.prefill_chunk;
         Ok(Engine {
             forward: forward(&model, &options, max_tokens)?,
             // One slot more than the scheduler's: `embed` runs in it.
-            kv: KvCache::new(shape, options.max_sequences + 1),
+            kv: KvCache::new(KvShape::of(&model.config), options.max_sequences + 1),
             scheduler: Scheduler::new(limits),
+            gate: Gate::new(Arc::clone(&model), limits.context),
+            embedding: None,
             created: SystemTime::UNIX_EPOCH
                 .elapsed()
                 .map_or(0, |now| now.as_secs()),
@@ -182,12 +187,18 @@ impl Engine {
         }
     }
 
-    /// Check, render, tokenise and queue a request. Returns its id and its prompt's length in tokens.
+    /// Where requests are checked, for threads that need no engine.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Check, render, tokenise and queue a request. A prompt of token ids costs next to nothing. Returns its id and its prompt's length in tokens.
     ///
     /// # Errors
     /// `InvalidRequest`, `ContextOverflow`, or `Overloaded` where the queue is full.
     pub fn submit(&mut self, request: Request) -> Result<(GenerationId, u32), EngineError> {
-        let admitted = admit::admit(&self.model, &self.limits, request)?;
+        let admitted = self.gate.admit(request)?;
         self.scheduler.submit(admitted)
     }
 
@@ -212,58 +223,13 @@ impl Engine {
             kv_allocated_bytes: self.kv.allocated_bytes(),
             kv_reserved_bytes: self.scheduler.reserved_blocks() as u64 * self.block_bytes(),
             kv_limit_bytes: self.limits.most_kv_blocks() as u64 * self.block_bytes(),
+            retry_after_ms: self.scheduler.retry_after_ms(),
             ..self.scheduler.stats()
         }
     }
 
     fn block_bytes(&self) -> u64 {
         KvShape::of(&self.model.config).block_bytes()
-    }
-
-    /// The final hidden state of the input's last token, after the output norm and scaled to length 1
-    /// (`[hidden_size]`), and the input's length in tokens. Runs to its end before the next step.
-    ///
-    /// # Errors
-    /// `InvalidRequest`, `ContextOverflow`; `Overloaded` while the cache's budget is promised to others; `Internal` where
-    /// the state is not finite.
-    pub fn embed(&mut self, prompt: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
-        let tokens = admit::prompt_tokens(&self.model, prompt)?;
-        if tokens.len() > self.limits.context {
-            return Err(EngineError::ContextOverflow {
-                limit: clamp_u32(self.limits.context),
-                requested: clamp_u32(tokens.len()),
-            });
-        }
-        let needed = tokens.len().div_ceil(BLOCK);
-        if self.scheduler.reserved_blocks() + needed > self.limits.kv_blocks {
-            // What the running sequences may come to need is theirs.
-            return Err(EngineError::Overloaded {
-                retry_after_ms: self.scheduler.retry_after_ms(),
-            });
-        }
-        let slot = self.options.max_sequences;
-        let batch: Vec<BatchToken> = tokens
-            .iter()
-            .enumerate()
-            .map(|(position, &token)| BatchToken {
-                slot,
-                position,
-                token,
-                wants_logits: false,
-            })
-            .collect();
-        let mut state = Ok(Vec::new());
-        for chunk in batch.chunks(self.options.prefill_chunk) {
-            state = self
-                .forward
-                .run_layers(chunk, &mut self.kv)
-                .and_then(|()| self.forward.final_state(chunk.len() - 1));
-            if state.is_err() {
-                break;
-            }
-        }
-        self.kv.free(slot);
-        Ok((normalised(state?)?, clamp_u32(tokens.len())))
     }
 }
 
@@ -290,25 +256,6 @@ fn forward(
         max_tokens,
         options.optimisations,
     ))
-}
-
-/// `x / |x|`, summed in f64 in order.
-fn normalised(mut x: Vec<f32>) -> Result<Vec<f32>, EngineError> {
-    let norm = x
-        .iter()
-        .map(|&v| f64::from(v) * f64::from(v))
-        .sum::<f64>()
-        .sqrt();
-    if !norm.is_finite() {
-        return Err(EngineError::Internal(
-            "the model's last hidden state is not finite".into(),
-        ));
-    }
-    if norm > 0.0 {
-        x.iter_mut()
-            .for_each(|v| *v = (f64::from(*v) / norm) as f32);
-    }
-    Ok(x)
 }
 
 fn check_options(options: &EngineOptions) -> Result<(), EngineError> {

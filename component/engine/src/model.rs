@@ -16,7 +16,7 @@ use crate::files::{self, Bytes};
 use crate::optimisations::Optimisations;
 use crate::request::Message;
 use crate::template::ChatTemplate;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, TooMany};
 
 /// A ternary matrix `[rows, cols]` in one of the kernels' layouts.
 #[derive(Clone, Debug)]
@@ -403,11 +403,29 @@ impl Model {
     /// # Errors
     /// `EngineError` where the tokenizer fails.
     pub fn tokenize(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EngineError> {
-        let ids = self.tokenizer.encode(text, true)?;
-        Ok(if add_special {
-            self.tokenizer.surround(ids)
+        let ids = self.tokenize_at_most(text, add_special, usize::MAX)?;
+        Ok(ids.unwrap_or_default())
+    }
+
+    /// As [`Self::tokenize`], for a text that may have `most` tokens (see [`Tokenizer::encode_at_most`]).
+    ///
+    /// # Errors
+    /// As [`Self::tokenize`].
+    pub fn tokenize_at_most(
+        &self,
+        text: &str,
+        add_special: bool,
+        most: usize,
+    ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
+        let ids = match self.tokenizer.encode_at_most(text, true, most)? {
+            Ok(ids) if add_special => self.tokenizer.surround(ids),
+            Ok(ids) => ids,
+            Err(excess) => return Ok(Err(excess)),
+        };
+        Ok(if ids.len() > most {
+            Err(TooMany(ids.len()))
         } else {
-            ids
+            Ok(ids)
         })
     }
 

@@ -10,12 +10,13 @@ pub mod ending;
 mod lookup;
 mod sequence;
 mod share;
+mod size;
 mod speculation;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-pub use admit::{Admitted, Limits};
+pub use admit::{Admitted, Gate, Limits};
 use sterna_kernels::Isa;
 
 use crate::engine::{EngineStats, clamp_u32};
@@ -26,6 +27,7 @@ use crate::model::Model;
 use crate::request::{Delivery, GenerationId};
 use sequence::Sequence;
 use share::share;
+pub use size::{PromptSize, message_bytes};
 pub use speculation::Speculation;
 use speculation::{Costs, MAX_DRAFT};
 
@@ -41,6 +43,8 @@ pub struct Scheduler {
     hold_time: Duration,
     /// What a step takes by its width.
     costs: Costs,
+    /// Cache blocks that are used outside of the slots.
+    lent_blocks: usize,
 }
 
 impl Scheduler {
@@ -55,6 +59,7 @@ impl Scheduler {
             stats: EngineStats::default(),
             hold_time: Duration::from_secs(1),
             costs: Costs::new(),
+            lent_blocks: 0,
             limits,
         }
     }
@@ -205,11 +210,16 @@ impl Scheduler {
         }
     }
 
-    /// Cache blocks that the running sequences may come to need.
+    /// Cache blocks that the running sequences may come to need, and those that are lent.
     #[must_use]
     pub fn reserved_blocks(&self) -> usize {
         let running = self.slots.iter().flatten();
-        running.map(|sequence| sequence.kv_blocks).sum()
+        self.lent_blocks + running.map(|sequence| sequence.kv_blocks).sum::<usize>()
+    }
+
+    /// So many cache blocks are used outside of the slots from here on.
+    pub fn lend_blocks(&mut self, blocks: usize) {
+        self.lent_blocks = blocks;
     }
 
     /// Move waiting requests into free slots, first come first served, while the cache may hold all they

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::error::EngineError;
 use crate::request::Message;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, TooMany};
 use jinja::limits::Budget;
 use jinja::{Error, Fault, Template, Value};
 use message::Rewrite;
@@ -141,12 +141,26 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<u32>, EngineError> {
+        let encoded = self.encode_at_most(tokenizer, messages, usize::MAX)?;
+        Ok(encoded.unwrap_or_default())
+    }
+
+    /// As [`Self::encode`], for a conversation that may have `most` tokens (see [`Tokenizer::encode_at_most`]).
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn encode_at_most(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        most: usize,
+    ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
         let guard = Rewrite {
             text: &|text| tokenizer.guard(text),
             said: &|text| tokenizer.guard_answer(text),
         };
         let guarded = self.render_texts(messages, guard)?;
-        tokenizer.encode_guarded(&guarded)
+        tokenizer.encode_guarded(&guarded, most)
     }
 
     /// What `apply_chat_template` passes to a template.

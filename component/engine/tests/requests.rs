@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
-use sterna_engine::request::{FinishReason, Prompt, Request, Sampling};
+use sterna_engine::request::{FinishReason, Message, Prompt, Request, Sampling};
 use support::{complete, demo, engine, fixture, greedy, load, open};
 
 static TINY: LazyLock<Arc<Model>> = LazyLock::new(|| load("packed-autobitlinear"));
@@ -79,6 +79,7 @@ fn each_field_out_of_range_is_named() {
     assert_eq!(with(|r| r.max_tokens = Some(0)), "max-tokens");
     assert_eq!(with(|r| r.stop = vec!["x".into(); 17]), "stop");
     assert_eq!(with(|r| r.stop = vec!["x".into(), String::new()]), "stop");
+    assert_eq!(with(|r| r.stop = vec!["x".repeat(4097)]), "stop");
     assert_eq!(with(|r| r.stop_tokens = vec![1; 65]), "stop-tokens");
     assert_eq!(with(|r| r.stop_tokens = vec![1, 512]), "stop-tokens");
     let more_than_most = |r: &mut Request| (r.max_tokens, r.min_tokens) = (Some(4), 5);
@@ -103,7 +104,7 @@ fn the_edges_of_the_ranges_are_allowed() {
     let request = Request {
         prompt: prompt(),
         max_tokens: Some(u32::MAX),
-        stop: vec!["never in here".into(); 16],
+        stop: vec!["x".repeat(4096); 16],
         stop_tokens: vec![511; 64],
         include_stop: true,
         min_tokens: u32::MAX,
@@ -144,6 +145,116 @@ fn a_prompt_longer_than_the_context_overflows_it() {
         ..Request::new(Prompt::Tokens(vec![3; limit as usize - 1]))
     };
     assert_eq!(complete(&mut engine, request).unwrap().tokens.len(), 1);
+}
+
+/// What a text needs is told whether it was counted or refused by its bytes, and never more than the truth.
+#[test]
+fn a_text_longer_than_the_context_overflows_it_whatever_its_length() {
+    let demo = demo();
+    let limit = 64;
+    let mut engine = engine(&demo, |options| options.max_context = Some(limit as usize));
+    let text = "The dog and the cat were best friends. ";
+    for times in [20, 100, 10_000, 100_000] {
+        let text = text.repeat(times);
+        let messages = vec![Message::new("user", text.clone())];
+        let needed = demo.tokenize(&text, true).unwrap().len() + 1;
+        for prompt in [Prompt::Text(text), Prompt::Messages(messages)] {
+            match engine.submit(Request::new(prompt)) {
+                Err(EngineError::ContextOverflow {
+                    limit: 64,
+                    requested,
+                }) => assert!(
+                    limit < requested && requested as usize <= needed,
+                    "{requested}"
+                ),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let messages = vec![Message::new("user", ""); 100_000];
+    assert_eq!(
+        engine.submit(Request::new(Prompt::Messages(messages))),
+        Err(EngineError::ContextOverflow {
+            limit,
+            requested: 100_001
+        })
+    );
+    assert_eq!(engine.stats().queued, 0);
+}
+
+/// The longest text that fits is taken, the shortest that does not is refused, to the token.
+#[test]
+fn a_text_that_fits_exactly_is_taken() {
+    let demo = demo();
+    let text = "Once upon a time there was a little girl.";
+    let length = demo.tokenize(text, true).unwrap().len();
+    let submit = |context: usize| {
+        let mut engine = engine(&demo, |options| options.max_context = Some(context));
+        engine.submit(Request::new(Prompt::Text(text.into())))
+    };
+    assert_eq!(submit(length + 1).unwrap().1 as usize, length);
+    assert!(matches!(
+        submit(length),
+        Err(EngineError::ContextOverflow { .. })
+    ));
+}
+
+#[test]
+fn a_request_that_was_admitted_elsewhere_is_the_same_request() {
+    let demo = demo();
+    let mut engine = engine(&demo, |_| {});
+    let request = Request {
+        max_tokens: Some(12),
+        sampling: greedy(),
+        ..Request::new(Prompt::Messages(vec![Message::new(
+            "user",
+            "Once upon a time",
+        )]))
+    };
+    let admitted = engine.gate().admit_as_tokens(request.clone()).unwrap();
+    assert!(matches!(admitted.prompt, Prompt::Tokens(_)));
+    let tokens = complete(&mut engine, request).unwrap().tokens;
+    assert_eq!(complete(&mut engine, admitted).unwrap().tokens, tokens);
+}
+
+/// Running generations may be stepped between the parts of an input, and neither changes the other.
+#[test]
+fn an_embedding_in_parts_is_the_same_and_lets_others_go_on() {
+    let mut engine = engine(&TINY, |options| options.prefill_chunk = 4);
+    let input: Vec<u32> = (0..30).map(|at| at * 7 % 500 + 3).collect();
+    let alone = engine.embed(Prompt::Tokens(input.clone())).unwrap().0;
+    let request = Request {
+        max_tokens: Some(40),
+        sampling: greedy(),
+        ..Request::new(prompt())
+    };
+    let expected = complete(&mut engine, request.clone()).unwrap().tokens;
+
+    engine.submit(request).unwrap();
+    engine.embed_start(Prompt::Tokens(input)).unwrap();
+    let (mut tokens, mut steps, mut vector) = (Vec::new(), 0, None);
+    while engine.step(&mut |(_, event)| tokens.extend(event.unwrap().tokens)) {
+        if vector.is_none() {
+            vector = engine.embed_step().unwrap();
+            steps += 1;
+        }
+    }
+    assert_eq!((vector.unwrap(), steps), (alone, 30_usize.div_ceil(4)));
+    assert_eq!(tokens, expected);
+    assert_eq!(engine.stats().kv_bytes, 0);
+    assert!(engine.embed_step().is_err(), "it has ended");
+}
+
+#[test]
+fn an_embedding_that_is_given_up_frees_its_cache() {
+    let mut engine = engine(&TINY, |options| options.prefill_chunk = 4);
+    engine.embed_start(Prompt::Tokens(vec![5; 20])).unwrap();
+    assert_eq!(engine.embed_step().unwrap(), None);
+    let stats = engine.stats();
+    assert!(stats.kv_bytes > 0 && stats.kv_reserved_bytes > 0);
+    engine.embed_stop();
+    let stats = engine.stats();
+    assert_eq!((stats.kv_bytes, stats.kv_reserved_bytes), (0, 0));
 }
 
 #[test]

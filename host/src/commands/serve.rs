@@ -194,11 +194,12 @@ struct Load {
 impl Load {
     /// The component with its engine, and the memory that its instances may take.
     fn run(self) -> anyhow::Result<(ApiComponent, u64)> {
-        let mut request_bytes = 0;
+        let (mut request_bytes, mut admission_bytes) = (0, 0);
         let mut kv_budget = |needs: Needs| {
             let state = MemoryState::now(&self.cgroup, needs.mapped_bytes);
             let budget = state.share(needs.copy_bytes)?;
             request_bytes = budget.request_bytes;
+            admission_bytes = budget.admission_bytes;
             tracing::info!(
                 limit_bytes = state.limit_bytes,
                 used_bytes = state.used_bytes,
@@ -206,6 +207,7 @@ impl Load {
                 copy_bytes = budget.copy_bytes,
                 kv_bytes = budget.kv_bytes,
                 request_bytes,
+                admission_bytes,
                 "memory shared out"
             );
             Ok(Granted {
@@ -219,7 +221,8 @@ impl Load {
             self.max_queue,
             &mut kv_budget,
         )?;
-        let engine = EngineHandle::start_with(engines, self.model.threads(), self.metrics)
+        let threads = self.model.threads();
+        let engine = EngineHandle::start_with(engines, threads, self.metrics, admission_bytes)
             .context("cannot start the engine")?;
         let wasmtime = wasm_config::serving_engine(self.max_connections.into())?;
         let assets = self.assets;

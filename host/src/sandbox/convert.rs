@@ -6,6 +6,8 @@ use sterna_engine::error::EngineError;
 use sterna_engine::request::{
     Event, Finish, FinishReason, Message, Prompt, Request, ToolCall, Usage,
 };
+use sterna_engine::scheduler::PromptSize;
+use sterna_engine::tokenizer::TokenBytes;
 
 use crate::bindings::baked::exports::sterna::inference::engine as wit;
 use crate::bindings::baked::exports::sterna::inference::scheduler;
@@ -113,8 +115,19 @@ pub(super) fn stats(stats: scheduler::EngineStats) -> EngineStats {
         cancelled: stats.cancelled,
         failed: stats.failed,
         steps: stats.steps,
+        retry_after_ms: stats.retry_after_ms,
         drafted: stats.drafted,
         accepted: stats.accepted,
+    }
+}
+
+pub(super) fn prompt_size(size: scheduler::PromptSize) -> PromptSize {
+    PromptSize {
+        context: size.context as usize,
+        token_bytes: TokenBytes {
+            most: size.token_bytes as usize,
+            whitespace: size.whitespace,
+        },
     }
 }
 

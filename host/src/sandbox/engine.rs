@@ -4,10 +4,13 @@
 //! file, no socket. A trap in it is reported as a broken engine; the thread then takes a fresh instance, whose
 //! memory is the snapshot again.
 
+use std::sync::OnceLock;
+
 use anyhow::{Context, anyhow};
 use sterna_engine::engine::{EngineStats, ModelInfo};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
+use sterna_engine::scheduler::PromptSize;
 use sterna_engine::team::Team;
 use sterna_kernels::{Isa, self_test};
 use wasmtime::component::{Linker, ResourceTable};
@@ -50,6 +53,8 @@ pub struct SandboxedEngines {
     pre: SchedulerProviderPre<State>,
     team: Team,
     options: SandboxOptions,
+    /// What its engine says about the model.
+    info: OnceLock<ModelInfo>,
 }
 
 impl SandboxedEngines {
@@ -76,6 +81,7 @@ impl SandboxedEngines {
             pre,
             team: Team::new(options.threads)?,
             options,
+            info: OnceLock::new(),
         })
     }
 
@@ -84,6 +90,11 @@ impl SandboxedEngines {
     /// # Errors
     /// The machine gives no memory for it.
     pub fn instantiate(&self) -> anyhow::Result<SandboxedEngine> {
+        self.instantiate_for(self.team.clone())
+    }
+
+    /// The same, computing with a team.
+    fn instantiate_for(&self, team: Team) -> anyhow::Result<SandboxedEngine> {
         let state = State {
             wasi: WasiCtx::builder().inherit_stderr().build(),
             table: ResourceTable::new(),
@@ -91,11 +102,7 @@ impl SandboxedEngines {
                 Some(bytes) => StoreLimitsBuilder::new().memory_size(bytes).build(),
                 None => StoreLimits::default(),
             },
-            lender: Lender::new(
-                self.options.isa,
-                self.team.clone(),
-                self.options.optimisations,
-            ),
+            lender: Lender::new(self.options.isa, team.clone(), self.options.optimisations),
         };
         let mut store = Store::new(&self.wasmtime, state);
         store.limiter(|state| &mut state.limits);
@@ -115,7 +122,7 @@ impl SandboxedEngines {
             None => exports?,
         };
         Ok(SandboxedEngine {
-            team: self.team.clone(),
+            team,
             store,
             exports,
             model: String::new(),
@@ -128,11 +135,17 @@ impl EngineSource for SandboxedEngines {
     fn start(&self) -> anyhow::Result<Box<dyn DrivenEngine>> {
         let mut engine = self.instantiate()?;
         engine.start(&self.options)?;
+        self.info.get_or_init(|| engine.info());
         Ok(Box::new(engine))
     }
 
-    fn texts(&self) -> Option<Box<dyn Texts + Send>> {
-        None
+    /// An instance of its own, which shares what was baked with the others. It wakes no thread: the engine has them.
+    fn texts(&self) -> anyhow::Result<Box<dyn Texts>> {
+        let mut instance = self.instantiate_for(Team::new(1)?)?;
+        let info = self.info.get().context("no engine was started yet")?;
+        instance.model.clone_from(&info.id);
+        instance.info = Some(info.clone());
+        Ok(Box::new(instance))
     }
 
     fn max_queue(&self) -> u32 {
@@ -218,6 +231,30 @@ impl Texts for SandboxedEngine {
             .engine(|engine, store, model| engine.call_apply_template(store, model, &messages))?;
         Ok(text.map_err(convert::error))
     }
+
+    fn admit(&mut self, mut request: Request) -> Answered<Request> {
+        let context = self.info().context_length;
+        let prompt = std::mem::replace(&mut request.prompt, Prompt::Tokens(Vec::new()));
+        let asked = Request {
+            prompt,
+            ..request.clone()
+        };
+        let asked = convert::request(asked, &self.model);
+        let tokens =
+            self.scheduler(|scheduler, store| scheduler.call_admit(store, &asked, context))?;
+        Ok(tokens.map_err(convert::error).map(|tokens| Request {
+            prompt: Prompt::Tokens(tokens),
+            ..request
+        }))
+    }
+
+    fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>> {
+        let context = self.info().context_length;
+        let input = convert::prompt(input);
+        let tokens =
+            self.scheduler(|scheduler, store| scheduler.call_admit_input(store, &input, context))?;
+        Ok(tokens.map_err(convert::error))
+    }
 }
 
 impl DrivenEngine for SandboxedEngine {
@@ -225,8 +262,9 @@ impl DrivenEngine for SandboxedEngine {
         self.info.clone().expect("`start` comes first")
     }
 
-    fn texts(&mut self) -> &mut dyn Texts {
-        self
+    fn prompt_size(&mut self) -> anyhow::Result<PromptSize> {
+        let size = self.scheduler(|scheduler, store| scheduler.call_measure(store))?;
+        Ok(convert::prompt_size(size))
     }
 
     fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
@@ -257,13 +295,19 @@ impl DrivenEngine for SandboxedEngine {
         Ok(convert::stats(stats))
     }
 
-    fn embed(&mut self, input: Prompt) -> Answered<(Vec<f32>, u32)> {
-        let input = convert::prompt(input);
-        let embedding =
-            self.engine(|engine, store, model| engine.call_embed(store, model, &input))?;
-        Ok(embedding
-            .map(|embedding| (embedding.vector, embedding.prompt_tokens))
-            .map_err(convert::error))
+    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
+        let started =
+            self.scheduler(|scheduler, store| scheduler.call_embed_start(store, &input))?;
+        Ok(started.map_err(convert::error))
+    }
+
+    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
+        let vector = self.scheduler(|scheduler, store| scheduler.call_embed_step(store))?;
+        Ok(vector.map_err(convert::error))
+    }
+
+    fn embed_stop(&mut self) -> anyhow::Result<()> {
+        self.scheduler(|scheduler, store| scheduler.call_embed_stop(store))
     }
 }
 

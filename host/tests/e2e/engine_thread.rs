@@ -9,6 +9,7 @@ use sterna::driven_engine::{Answered, DrivenEngine, EngineSource, LinkedEngines,
 use sterna::engine_actor::EngineHandle;
 use sterna_engine::engine::{EngineOptions, EngineStats, ModelInfo};
 use sterna_engine::request::{Delivery, GenerationId, Prompt, Request};
+use sterna_engine::scheduler::PromptSize;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
@@ -24,8 +25,8 @@ impl DrivenEngine for Fragile {
     fn info(&mut self) -> ModelInfo {
         self.engine.info()
     }
-    fn texts(&mut self) -> &mut dyn Texts {
-        self.engine.texts()
+    fn prompt_size(&mut self) -> anyhow::Result<PromptSize> {
+        self.engine.prompt_size()
     }
     fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
         self.engine.submit(request)
@@ -40,8 +41,14 @@ impl DrivenEngine for Fragile {
     fn stats(&mut self) -> anyhow::Result<EngineStats> {
         self.engine.stats()
     }
-    fn embed(&mut self, input: Prompt) -> Answered<(Vec<f32>, u32)> {
-        self.engine.embed(input)
+    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
+        self.engine.embed_start(input)
+    }
+    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
+        self.engine.embed_step()
+    }
+    fn embed_stop(&mut self) -> anyhow::Result<()> {
+        self.engine.embed_stop()
     }
 }
 
@@ -65,7 +72,7 @@ impl EngineSource for FragileEngines {
         anyhow::ensure!(!self.last, "no memory");
         Ok(engine)
     }
-    fn texts(&self) -> Option<Box<dyn Texts + Send>> {
+    fn texts(&self) -> anyhow::Result<Box<dyn Texts>> {
         self.engines.texts()
     }
     fn max_queue(&self) -> u32 {
@@ -84,7 +91,7 @@ fn fragile(panics: bool, failures: usize, last: bool) -> EngineHandle {
     EngineHandle::start(Arc::new(engines), 1).unwrap()
 }
 
-fn linked() -> LinkedEngines {
+pub(crate) fn linked() -> LinkedEngines {
     let model = synthetic::model("tiny", DenseType::F16).unwrap();
     let options = EngineOptions {
         threads: 1,

@@ -6,6 +6,7 @@
     reason = "a test that fails says where"
 )]
 
+mod admission;
 mod answers;
 mod bad_models;
 mod bad_requests;

@@ -1,14 +1,19 @@
 //! The interface `scheduler`: a host that serves many callers from one instance steps the engine itself.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use sterna_kernels::Isa;
 
 use super::exports::sterna::inference::scheduler;
 use super::wit;
-use super::{Component, INSTANCE, Instance, convert, model, with_instance, with_model};
+use super::{
+    BAKED, Component, INSTANCE, Instance, convert, model, with_instance, with_model, with_texts,
+};
 use crate::engine::{EngineOptions, clamp_u32};
-use crate::request::GenerationId;
+use crate::model::Model;
+use crate::request::{GenerationId, Prompt};
+use crate::scheduler::Gate;
 
 impl scheduler::Guest for Component {
     fn start(options: scheduler::Options) -> Result<wit::ModelInfo, wit::Error> {
@@ -24,6 +29,56 @@ impl scheduler::Guest for Component {
             return Err(wit::Error::Unavailable(reason));
         }
         with_instance(|instance| Ok(convert::info(instance.engine.info())))
+    }
+
+    fn measure() -> scheduler::PromptSize {
+        let size = with_instance(|instance| Ok(instance.engine.gate().size()));
+        // An engine that did not start takes no prompt; `start` said why.
+        size.map_or(
+            scheduler::PromptSize {
+                context: 0,
+                token_bytes: 0,
+                whitespace: true,
+            },
+            |size| scheduler::PromptSize {
+                context: clamp_u32(size.context),
+                token_bytes: clamp_u32(size.token_bytes.most),
+                whitespace: size.token_bytes.whitespace,
+            },
+        )
+    }
+
+    fn admit(request: wit::Request, context: u32) -> Result<Vec<u32>, wit::Error> {
+        let name = request.model.clone();
+        with_texts(&name, |model| {
+            let admitted = gate(model, context).admit(convert::request(request))?;
+            Ok(admitted.tokens)
+        })
+    }
+
+    fn admit_input(input: wit::Prompt, context: u32) -> Result<Vec<u32>, wit::Error> {
+        let model = model().map_err(wit::Error::Unavailable)?;
+        let tokens = gate(&model, context).prompt_tokens(convert::prompt(input), 0);
+        tokens.map_err(convert::error)
+    }
+
+    fn embed_start(input: Vec<u32>) -> Result<(), wit::Error> {
+        with_instance(|instance| {
+            let started = instance.engine.embed_start(Prompt::Tokens(input));
+            started.map(|_| ()).map_err(convert::error)
+        })
+    }
+
+    fn embed_step() -> Result<Option<Vec<f32>>, wit::Error> {
+        with_instance(|instance| instance.engine.embed_step().map_err(convert::error))
+    }
+
+    fn embed_stop() {
+        // Without an instance there is nothing to give up.
+        let _ = with_instance(|instance| {
+            instance.engine.embed_stop();
+            Ok(())
+        });
     }
 
     fn submit(request: wit::Request) -> Result<scheduler::Submitted, wit::Error> {
@@ -74,10 +129,16 @@ impl scheduler::Guest for Component {
             cancelled: stats.cancelled,
             failed: stats.failed,
             steps: stats.steps,
+            retry_after_ms: stats.retry_after_ms,
             drafted: stats.drafted,
             accepted: stats.accepted,
         }
     }
+}
+
+fn gate(model: &Arc<Model>, context: u32) -> Gate {
+    let context = usize::try_from(context).unwrap_or(usize::MAX);
+    Gate::new(Arc::clone(model), context.min(model.config.context_length))
 }
 
 fn start(options: &scheduler::Options) -> Result<Instance, String> {
@@ -91,5 +152,8 @@ fn start(options: &scheduler::Options) -> Result<Instance, String> {
         max_kv_bytes: options.max_kv_bytes,
         ..defaults
     };
-    Instance::new(model()?, options)
+    let model = model()?;
+    // Its buffers are of no use to an engine with other options.
+    drop(BAKED.take());
+    Instance::new(model, options)
 }

@@ -1,6 +1,9 @@
 //! The gate: every field of a request is checked here, rendered and tokenised, so that what follows can trust it.
 
-use crate::engine::{EngineOptions, clamp_u32};
+use std::sync::Arc;
+
+use super::size::PromptSize;
+use crate::engine::EngineOptions;
 use crate::error::EngineError;
 use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
@@ -8,11 +11,15 @@ use crate::request::{Prompt, Request, Sampling};
 use crate::sampler::{Params, fresh_seed};
 use crate::scheduler::Speculation;
 use crate::scheduler::ending::Ending;
+use crate::tokenizer::TooMany;
 
 /// Stop texts of a request at most.
 const MAX_STOPS: usize = 16;
 /// Token ids at which a completion may end, at most.
 const MAX_STOP_TOKENS: usize = 64;
+
+/// Bytes of a stop text at most: it is searched for in what is generated, with eight bytes of tables for each.
+const MAX_STOP_BYTES: usize = 4096;
 
 /// What an engine can hold.
 #[derive(Clone, Copy, Debug)]
@@ -32,15 +39,16 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits of an engine whose sequences may have `context` positions.
+    /// The limits of an engine with these options for this model.
     ///
     /// # Errors
     /// `Unavailable` where the cache's budget does not hold one block.
-    pub fn new(
-        options: &EngineOptions,
-        shape: KvShape,
-        context: usize,
-    ) -> Result<Self, EngineError> {
+    pub fn new(model: &Model, options: &EngineOptions) -> Result<Self, EngineError> {
+        let shape = KvShape::of(&model.config);
+        let context = options
+            .max_context
+            .unwrap_or(usize::MAX)
+            .min(model.config.context_length);
         let budget = options
             .max_kv_bytes
             .map(|bytes| bytes / shape.block_bytes());
@@ -97,25 +105,127 @@ impl Admitted {
     }
 }
 
-/// Check, render and tokenise.
-///
-/// # Errors
-/// `InvalidRequest` with the field as WIT names it; `ContextOverflow`; what template and tokenizer say.
-pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitted, EngineError> {
-    let Request {
-        prompt,
-        max_tokens,
-        stop,
-        stop_tokens,
-        include_stop,
-        min_tokens,
-        ignore_eos,
-        sampling,
-    } = request;
-    let sampling = params(model, &sampling)?;
-    if max_tokens == Some(0) {
-        return Err(invalid("max-tokens", "is 0, must be at least 1"));
+/// Where requests are checked. It needs no engine: any thread may have one, and none waits for another.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    model: Arc<Model>,
+    size: PromptSize,
+}
+
+impl Gate {
+    /// As an engine with these options has it.
+    ///
+    /// # Errors
+    /// As [`Limits::new`].
+    pub fn of(model: &Arc<Model>, options: &EngineOptions) -> Result<Self, EngineError> {
+        let limits = Limits::new(model, options)?;
+        Ok(Gate::new(Arc::clone(model), limits.context))
     }
+
+    /// For sequences of `context` positions.
+    #[must_use]
+    pub fn new(model: Arc<Model>, context: usize) -> Self {
+        let size = PromptSize {
+            context,
+            token_bytes: model.tokenizer.token_bytes_at_most(),
+        };
+        Gate { model, size }
+    }
+
+    /// What a prompt may measure.
+    #[must_use]
+    pub fn size(&self) -> PromptSize {
+        self.size
+    }
+
+    /// Check, render and tokenise. The work follows from the context and the conversation's template: a text that does not fit
+    /// is left as soon as that is certain.
+    ///
+    /// # Errors
+    /// `InvalidRequest` with the field as WIT names it; `ContextOverflow`; what template and tokenizer say.
+    pub fn admit(&self, request: Request) -> Result<Admitted, EngineError> {
+        let Request {
+            prompt,
+            max_tokens,
+            stop,
+            stop_tokens,
+            include_stop,
+            min_tokens,
+            ignore_eos,
+            sampling,
+        } = request;
+        let sampling = params(&self.model, &sampling)?;
+        if max_tokens == Some(0) {
+            return Err(invalid("max-tokens", "is 0, must be at least 1"));
+        }
+        check_stops(&stop)?;
+        let mut ending = ending(&self.model, stop_tokens, ignore_eos)?;
+        ending.include_stop = include_stop;
+        ending.min_new = usize::try_from(min_tokens).unwrap_or(usize::MAX);
+        if let Some(max) = max_tokens.filter(|&max| max < min_tokens) {
+            return Err(invalid(
+                "min-tokens",
+                format!("is {min_tokens}, must be at most max_tokens, which is {max}"),
+            ));
+        }
+        let tokens = self.prompt_tokens(prompt, 1)?;
+        let room = self.size.context - tokens.len();
+        let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
+        Ok(Admitted {
+            tokens,
+            max_new,
+            stop,
+            ending,
+            sampling,
+        })
+    }
+
+    /// The same request with its prompt's token ids in the place of its prompt: admitted again, it costs next to nothing.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_as_tokens(&self, mut request: Request) -> Result<Request, EngineError> {
+        let prompt = std::mem::replace(&mut request.prompt, Prompt::Tokens(Vec::new()));
+        let admitted = self.admit(Request {
+            prompt,
+            ..request.clone()
+        })?;
+        request.prompt = Prompt::Tokens(admitted.tokens);
+        Ok(request)
+    }
+
+    /// A prompt's token ids: not empty, all in the vocabulary, and `reserved` fewer than the context has positions.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for the field `prompt`; `ContextOverflow`; what template and tokenizer say.
+    pub fn prompt_tokens(&self, prompt: Prompt, reserved: usize) -> Result<Vec<u32>, EngineError> {
+        self.size.check(&prompt, reserved)?;
+        let (model, most) = (&self.model, self.size.context.saturating_sub(reserved));
+        let tokens = match prompt {
+            // The template writes the beginning-of-sequence token itself where the model wants one.
+            Prompt::Messages(messages) => {
+                let template = &model.template;
+                template.encode_at_most(&model.tokenizer, &messages, most)?
+            }
+            Prompt::Text(text) => model.tokenize_at_most(&text, true, most)?,
+            Prompt::Tokens(tokens) => Ok(tokens),
+        };
+        let tokens = tokens.map_err(|TooMany(least)| self.size.overflow(least, reserved))?;
+        if tokens.is_empty() {
+            return Err(invalid("prompt", "is empty, must have at least one token"));
+        }
+        let vocab_size = model.config.vocab_size;
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(invalid(
+                "prompt",
+                format!("has token {token}, ids must be below {vocab_size}"),
+            ));
+        }
+        Ok(tokens)
+    }
+}
+
+fn check_stops(stop: &[String]) -> Result<(), EngineError> {
     if stop.len() > MAX_STOPS {
         return Err(invalid(
             "stop",
@@ -125,31 +235,16 @@ pub fn admit(model: &Model, limits: &Limits, request: Request) -> Result<Admitte
     if stop.iter().any(String::is_empty) {
         return Err(invalid("stop", "has an empty text; leave it out"));
     }
-    let mut ending = ending(model, stop_tokens, ignore_eos)?;
-    ending.include_stop = include_stop;
-    ending.min_new = usize::try_from(min_tokens).unwrap_or(usize::MAX);
-    if let Some(max) = max_tokens.filter(|&max| max < min_tokens) {
+    if let Some(long) = stop.iter().find(|text| text.len() > MAX_STOP_BYTES) {
         return Err(invalid(
-            "min-tokens",
-            format!("is {min_tokens}, must be at most max_tokens, which is {max}"),
+            "stop",
+            format!(
+                "has a text of {} bytes, at most {MAX_STOP_BYTES} are allowed; give its beginning",
+                long.len()
+            ),
         ));
     }
-    let tokens = prompt_tokens(model, prompt)?;
-    if tokens.len() >= limits.context {
-        return Err(EngineError::ContextOverflow {
-            limit: clamp_u32(limits.context),
-            requested: clamp_u32(tokens.len() + 1),
-        });
-    }
-    let room = limits.context - tokens.len();
-    let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
-    Ok(Admitted {
-        tokens,
-        max_new,
-        stop,
-        ending,
-        sampling,
-    })
+    Ok(())
 }
 
 /// Which tokens end a completion, before any are asked for.
@@ -171,30 +266,6 @@ fn ending(model: &Model, stop_tokens: Vec<u32>, ignore_eos: bool) -> Result<Endi
         stop_tokens,
         ignore_eos,
     ))
-}
-
-/// A prompt's token ids: not empty, all in the vocabulary.
-///
-/// # Errors
-/// `InvalidRequest` for the field `prompt`; what template and tokenizer say.
-pub fn prompt_tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>, EngineError> {
-    let tokens = match prompt {
-        // The template writes the beginning-of-sequence token itself where the model wants one.
-        Prompt::Messages(messages) => model.template.encode(&model.tokenizer, &messages)?,
-        Prompt::Text(text) => model.tokenize(&text, true)?,
-        Prompt::Tokens(tokens) => tokens,
-    };
-    if tokens.is_empty() {
-        return Err(invalid("prompt", "is empty, must have at least one token"));
-    }
-    let vocab_size = model.config.vocab_size;
-    if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
-        return Err(invalid(
-            "prompt",
-            format!("has token {token}, ids must be below {vocab_size}"),
-        ));
-    }
-    Ok(tokens)
 }
 
 /// Sampling with the model's defaults filled in and every range checked.

@@ -5,6 +5,7 @@
 //! the longest token, whatever the text.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 /// One added token as `tokenizer.json` describes it.
 #[derive(Clone, Debug)]
@@ -142,15 +143,15 @@ impl AddedTokens {
         held
     }
 
-    /// Cut `text` at its added tokens and hand the parts to `each` in order. Special tokens count where
-    /// `special`; a character after [`GUARD`] starts none where `guarded`.
+    /// Cut `text` at its added tokens and hand the parts to `each` in order, until it breaks off. Special tokens count
+    /// where `special`; a character after [`GUARD`] starts none where `guarded`.
     pub(super) fn cut<'a>(
         &self,
         text: &'a str,
         special: bool,
         guarded: bool,
-        mut each: impl FnMut(Part<'a>),
-    ) {
+        mut each: impl FnMut(Part<'a>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         // Up to `done` everything was handed out.
         let (mut done, mut at) = (0, 0);
         while at < text.len() {
@@ -186,14 +187,29 @@ impl AddedTokens {
                 at = text.len() - text[at..].trim_start().len();
             }
             if start > done {
-                each(Part::Text(&text[done..start]));
+                each(Part::Text(&text[done..start]))?;
             }
-            each(Part::Token(token.id));
+            each(Part::Token(token.id))?;
             done = at;
         }
         if done < text.len() {
-            each(Part::Text(&text[done..]));
+            each(Part::Text(&text[done..]))?;
         }
+        ControlFlow::Continue(())
+    }
+
+    /// The longest text of a token, in bytes.
+    pub(super) fn longest(&self) -> usize {
+        self.tokens
+            .iter()
+            .map(|token| token.text.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Whether a token takes whitespace with it, however much.
+    pub(super) fn swallows_whitespace(&self) -> bool {
+        self.tokens.iter().any(|token| token.lstrip || token.rstrip)
     }
 
     /// Append `text` to `out` with a [`GUARD`] wherever one of these tokens begins or, at the end of `text`,
@@ -269,11 +285,12 @@ mod tests {
 
     fn cut(text: &str, special: bool) -> Vec<String> {
         let mut parts = Vec::new();
-        set().cut(text, special, true, |part| {
+        let _ = set().cut(text, special, true, |part| {
             parts.push(match part {
                 Part::Text(text) => unguard(text),
                 Part::Token(id) => format!("#{id}"),
             });
+            ControlFlow::Continue(())
         });
         parts
     }
@@ -319,8 +336,9 @@ mod tests {
             assert_eq!(unguard(&guarded), text);
             // What follows cannot complete a token either.
             guarded.push_str("s>>/s>");
-            set().cut(&guarded, true, true, |part| {
-                assert!(matches!(part, Part::Text(_) | Part::Token(4)), "{text:?}")
+            let _ = set().cut(&guarded, true, true, |part| {
+                assert!(matches!(part, Part::Text(_) | Part::Token(4)), "{text:?}");
+                ControlFlow::Continue(())
             });
         }
     }

@@ -96,6 +96,10 @@ impl Merges {
 
     /// Merge `symbols` as far as the rules go and append the result to `out`. `symbols` is left empty.
     pub(super) fn apply(&self, scratch: &mut Scratch, out: &mut Vec<u32>) {
+        #[cfg(test)]
+        {
+            scratch.merged += scratch.symbols.len();
+        }
         if scratch.symbols.len() <= SCAN_LIMIT {
             self.apply_by_scan(scratch);
             out.append(&mut scratch.symbols);
@@ -149,6 +153,8 @@ impl Merges {
             }
         }));
         heap.clear();
+        // A merge queues two pairs and takes one away: room for all at once takes less than growing to it.
+        heap.reserve(2 * n);
         heap.extend(
             nodes
                 .iter()
@@ -215,6 +221,9 @@ struct Node {
 pub(super) struct Scratch {
     /// The piece's symbols, to be filled before [`Merges::apply`]; at most `u32::MAX - 1` of them.
     pub(super) symbols: Vec<u32>,
+    /// Symbols that were merged with these buffers: the work, for tests.
+    #[cfg(test)]
+    pub(super) merged: usize,
     ranks: Vec<u32>,
     nodes: Vec<Node>,
     heap: BinaryHeap<Reverse<u64>>,

@@ -11,6 +11,7 @@
 
 mod added;
 mod beside;
+mod bound;
 mod bpe;
 mod byte_chars;
 mod gguf;
@@ -23,17 +24,20 @@ mod stream;
 mod vocab;
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::error::{EngineError, LoadError};
 use added::{AddedToken, AddedTokens, GUARD, Part};
+use bound::Bound;
 use bpe::{Merges, Scratch};
 use pipeline::Around;
 use split::Split;
 use vocab::{Kind, Vocab};
 
 pub(crate) use beside::Beside;
+pub use bound::TokenBytes;
 pub use gguf::GgufTokenizer;
 pub(crate) use markers::TURN_ENDS;
 pub use stop::{StopMatcher, StopStep};
@@ -66,7 +70,15 @@ pub struct Tokenizer {
     unknown: Option<u32>,
     /// What the file puts around a text where special tokens are asked for.
     around: Around,
+    bound: Bound,
 }
+
+/// A text has more tokens than were allowed: at least so many. They were not counted to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany(pub usize);
+
+/// Pieces from this length on are not merged before it is clear that their tokens may fit.
+const LONG_PIECE: usize = 4096;
 
 /// What a file says about a tokenizer, in whatever format.
 struct Parts {
@@ -131,12 +143,13 @@ impl Tokenizer {
             around,
         } = parts;
         let ordinary = |id: &u32| vocab.kind(*id) != Some(Kind::Control);
-        let byte_tokens = (0..=255u8)
-            .map(|byte| vocab.id_of(&[byte]).filter(ordinary).or(unknown))
-            .collect();
+        let byte_token = |byte: u8| vocab.id_of(&[byte]).filter(ordinary);
+        let whole_alphabet = (0..=255).all(|byte| byte_token(byte).is_some());
+        let byte_tokens = (0..=255).map(|byte| byte_token(byte).or(unknown)).collect();
         let (added, added_normalized) =
             (AddedTokens::new(added), AddedTokens::new(added_normalized));
         let mut tokenizer = Tokenizer {
+            bound: Bound::new(&vocab, [&added, &added_normalized], nfc, whole_alphabet),
             vocab,
             merges,
             byte_tokens,
@@ -162,12 +175,32 @@ impl Tokenizer {
     /// # Errors
     /// `InvalidRequest` for a text of 4 GiB or more.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, EngineError> {
-        self.encode_parts(text, parse_special, false)
+        Ok(self
+            .encode_at_most(text, parse_special, usize::MAX)?
+            .unwrap_or_default())
     }
 
-    /// As [`Self::encode`] with special tokens, save that [`Self::guard`]ed text holds none.
-    pub(crate) fn encode_guarded(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        self.encode_parts(text, true, true)
+    /// As [`Self::encode`], for a text that may have `most` tokens. The work follows from `most` and not from the text: what
+    /// is certain to have more is not looked at, and else it ends with the first token too many.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_at_most(
+        &self,
+        text: &str,
+        parse_special: bool,
+        most: usize,
+    ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
+        self.encode_parts(text, parse_special, false, most, &mut Scratch::default())
+    }
+
+    /// As [`Self::encode_at_most`] with special tokens, save that [`Self::guard`]ed text holds none.
+    pub(crate) fn encode_guarded(
+        &self,
+        text: &str,
+        most: usize,
+    ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
+        self.encode_parts(text, true, true, most, &mut Scratch::default())
     }
 
     /// Mark `text`, which a user wrote, so that [`Self::encode_guarded`] finds no marker in it, special or
@@ -187,35 +220,51 @@ impl Tokenizer {
         guarded
     }
 
+    /// Bytes of a text that a token may stand for.
+    #[must_use]
+    pub fn token_bytes_at_most(&self) -> TokenBytes {
+        self.bound.token_bytes()
+    }
+
     fn encode_parts(
         &self,
         text: &str,
         special: bool,
         guarded: bool,
-    ) -> Result<Vec<u32>, EngineError> {
+        most: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
         if u32::try_from(text.len()).is_err() {
             return Err(EngineError::InvalidRequest {
                 field: "prompt".into(),
                 message: "the text exceeds 4 GiB".into(),
             });
         }
-        let mut out = Vec::with_capacity(text.len() / 3);
-        let mut scratch = Scratch::default();
-        self.added.cut(text, special, guarded, |part| match part {
-            Part::Token(id) => out.push(id),
+        // Guards are no part of the text: three bytes before each character at most.
+        let swell = if guarded { 1 + GUARD.len_utf8() } else { 1 };
+        let room = most.saturating_mul(swell);
+        if let Some(least) = self.bound.token_bytes().excess([text].into_iter(), room) {
+            return Ok(Err(TooMany(least.div_ceil(swell))));
+        }
+        let mut out = Vec::with_capacity((text.len() / 3).min(most));
+        let cut = self.added.cut(text, special, guarded, |part| match part {
+            Part::Token(id) => push(id, most, &mut out),
             Part::Text(text) => {
                 let text = self.normalize(text);
                 self.added_normalized
                     .cut(&text, special, guarded, |part| match part {
-                        Part::Token(id) => out.push(id),
+                        Part::Token(id) => push(id, most, &mut out),
                         Part::Text(text) if guarded && text.contains(GUARD) => {
-                            self.merge(&added::unguard(text), &mut scratch, &mut out)
+                            self.merge(&added::unguard(text), most, scratch, &mut out)
                         }
-                        Part::Text(text) => self.merge(text, &mut scratch, &mut out),
-                    });
+                        Part::Text(text) => self.merge(text, most, scratch, &mut out),
+                    })
             }
         });
-        Ok(out)
+        Ok(match cut {
+            ControlFlow::Continue(()) => Ok(out),
+            ControlFlow::Break(()) => Err(TooMany(out.len().max(most.saturating_add(1)))),
+        })
     }
 
     fn normalize<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -226,15 +275,24 @@ impl Tokenizer {
         }
     }
 
-    /// Append the tokens of a text without added tokens.
-    fn merge(&self, text: &str, scratch: &mut Scratch, out: &mut Vec<u32>) {
+    /// Append the tokens of a text without added tokens; breaks off where there are more than `most` in all.
+    fn merge(
+        &self,
+        text: &str,
+        most: usize,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> ControlFlow<()> {
         for piece in self.split.pieces(text) {
             if self.ignore_merges
                 && let Some(id) = self.vocab.id_of(piece.as_bytes())
                 && !self.is_special(id)
             {
-                out.push(id);
+                push(id, most, out)?;
                 continue;
+            }
+            if piece.len() >= LONG_PIECE && self.bound.exceeds(piece.as_bytes(), most - out.len()) {
+                return ControlFlow::Break(());
             }
             scratch.symbols.clear();
             scratch.symbols.extend(
@@ -243,7 +301,11 @@ impl Tokenizer {
                     .filter_map(|byte| self.byte_tokens[usize::from(byte)]),
             );
             self.merges.apply(scratch, out);
+            if out.len() > most {
+                return ControlFlow::Break(());
+            }
         }
+        ControlFlow::Continue(())
     }
 
     /// The text of token ids, special tokens left out. Bytes that are no UTF-8 become U+FFFD; ids beyond
@@ -309,3 +371,16 @@ impl Tokenizer {
         self.around = Around { prefix, suffix };
     }
 }
+
+/// Append a token; breaks off where there are more than `most`.
+fn push(id: u32, most: usize, out: &mut Vec<u32>) -> ControlFlow<()> {
+    out.push(id);
+    if out.len() > most {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod limit_tests;

@@ -61,3 +61,23 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
     std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; run `make components`", path.display()))
 }
+
+/// The demo model in a file of its own, with a context of so many positions: long enough for prompts that take a while to
+/// tokenise. The model was not trained for it and answers all the same.
+pub(crate) fn demo_with_context(folder: &std::path::Path, positions: u32) -> PathBuf {
+    let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../component/engine/models/demo.gguf");
+    let mut file = std::fs::read(demo).unwrap();
+    let key = b".context_length";
+    let at = file
+        .windows(key.len())
+        .position(|window| window == key)
+        .unwrap()
+        + key.len();
+    // GGUF: the value's type (4: u32), then the value.
+    assert_eq!(file[at..at + 4], 4u32.to_le_bytes());
+    file[at + 4..at + 8].copy_from_slice(&positions.to_le_bytes());
+    let path = folder.join("demo.gguf");
+    std::fs::write(&path, file).unwrap();
+    path
+}
