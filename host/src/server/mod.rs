@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sterna_http_rules::{Addresses, AllowedHosts};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
@@ -87,7 +87,7 @@ impl Server {
         limits: Limits,
         allowed_hosts: &[String],
     ) -> anyhow::Result<Server> {
-        let listener = TcpListener::bind(address)
+        let listener = listen(address)
             .await
             .with_context(|| cannot_listen(address))?;
         let hosts = answered_hosts(allowed_hosts, listener.local_addr()?);
@@ -214,6 +214,29 @@ async fn accept(
     // Tokens are small; they must not wait for more.
     stream.set_nodelay(true)?;
     Ok((stream, at_door))
+}
+
+/// Connections the system keeps until they are accepted. A burst fills the usual 1024, and the system
+/// drops who comes then: a probe tries again a second later, which is too late. Linux takes
+/// `net.core.somaxconn` at most, 4096 by default.
+const BACKLOG: u32 = 4096;
+
+/// Take the first of the addresses that can be had.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "it is no address");
+    for address in lookup_host(address).await? {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A port whose last connections are still closing can be had again.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// By which names requests are answered. What listens on a loopback address is there for the
