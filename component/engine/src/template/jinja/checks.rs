@@ -73,7 +73,8 @@ pub(super) fn holds(
             let text = value.to_text(budget)?;
             let text = text.as_str()?;
             budget.read(text.len())?;
-            let (right, wrong): (fn(char) -> bool, fn(char) -> bool) = match name {
+            type Case = fn(char) -> bool;
+            let (right, wrong): (Case, Case) = match name {
                 "lower" => (char::is_lowercase, char::is_uppercase),
                 _ => (char::is_uppercase, char::is_lowercase),
             };
@@ -84,7 +85,7 @@ pub(super) fn holds(
 }
 
 /// The tests there are.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 39] = [
     "==",
     "eq",
     "equalto",
@@ -122,4 +123,6 @@ const NAMES: [&str; 37] = [
     "escaped",
     "odd",
     "even",
+    "lower",
+    "upper",
 ];

@@ -62,7 +62,7 @@ fn is(text: &str, name: &str) -> bool {
         "isalpha" => all(char::is_alphabetic),
         "isalnum" => all(char::is_alphanumeric),
         "isnumeric" => all(char::is_numeric),
-        "isdigit" | "isdecimal" => all(|c| c.is_numeric() && c.to_digit(10).is_some()),
+        "isdigit" | "isdecimal" => all(|c| c.is_ascii_digit()),
         "islower" => text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase),
         "isupper" => text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase),
         "istitle" => text.chars().any(char::is_alphabetic) && title(text) == text,
