@@ -4,10 +4,13 @@
 //! the answer: when the client leaves, hyper drops the answer (or the future that waits for it), the
 //! task is aborted, its store dropped, and with it the guest's generations, which cancels them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Bytes};
+use hyper::header::HOST;
 use hyper::{Request, Response};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -97,6 +100,22 @@ impl ApiComponent {
     #[must_use]
     pub fn max_body_bytes(&self) -> u32 {
         self.settings.max_body_bytes
+    }
+
+    /// Make one instance and have it answer: a machine that gives no memory for it, or no address space, is found out before
+    /// anybody is told that the server is ready.
+    ///
+    /// # Errors
+    /// As [`ApiComponent::handle`]; or the answer is none.
+    pub async fn try_one(&self) -> anyhow::Result<()> {
+        let none = |never: Infallible| -> wasmtime_wasi_http::Error { match never {} };
+        let request = Request::get("http://localhost/health")
+            .header(HOST, "localhost")
+            .body(Empty::<Bytes>::new().map_err(none))?;
+        let (response, _guest) = self.handle(request, Arc::default()).await?;
+        let status = response.status();
+        ensure!(status.is_success(), "it answered with status {status}");
+        Ok(())
     }
 
     /// Answer one request. The guest runs until the returned [`GuestTask`] is dropped, and that is the

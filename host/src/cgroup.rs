@@ -53,7 +53,38 @@ impl Cgroup {
     /// The groups of this process.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self::read(Path::new("/proc/self"))
+        let groups = Self::read(Path::new("/proc/self"));
+        match groups {
+            Cgroup {
+                cpu: None,
+                memory: None,
+            } => Self::mounted(Path::new("/sys/fs/cgroup")),
+            groups => groups,
+        }
+    }
+
+    /// Without procfs: what is mounted at the usual place, which in a container is its own group.
+    #[must_use]
+    pub fn mounted(root: &Path) -> Self {
+        let level = |version, path: PathBuf| Levels {
+            version,
+            paths: vec![path],
+        };
+        if root.join("cgroup.controllers").is_file() {
+            let all = level(Version::V2, root.to_owned());
+            return Cgroup {
+                cpu: Some(all.clone()),
+                memory: Some(all),
+            };
+        }
+        let of = |controller: &str| {
+            let path = root.join(controller);
+            path.is_dir().then(|| level(Version::V1, path))
+        };
+        Cgroup {
+            cpu: of("cpu"),
+            memory: of("memory"),
+        }
     }
 
     /// The groups of the process whose folder in procfs this is.

@@ -155,3 +155,25 @@ fn no_limit_is_none() {
     let cgroup = machine.cgroup();
     assert_eq!((cgroup.cpu_limit(), cgroup.memory_limit()), (None, None));
 }
+
+#[test]
+fn without_procfs_the_usual_place_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    assert_eq!(Cgroup::mounted(folder.path()).memory_limit(), None);
+    write("memory/memory.limit_in_bytes", "1000000\n");
+    write("memory/memory.stat", "total_rss 7\n");
+    let cgroup = Cgroup::mounted(folder.path());
+    assert_eq!(cgroup.memory_limit(), Some(1_000_000));
+    assert_eq!(cgroup.memory_anonymous_bytes(), Some(7));
+    write("cgroup.controllers", "cpu memory\n");
+    write("memory.max", "2000000\n");
+    write("cpu.max", "50000 100000\n");
+    let cgroup = Cgroup::mounted(folder.path());
+    assert_eq!(cgroup.memory_limit(), Some(2_000_000));
+    assert_eq!(cgroup.cpu_limit(), Some(0.5));
+}

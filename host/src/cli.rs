@@ -7,6 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::assets::Assets;
 use crate::blank;
 use crate::commands::{bake, bench, compose, convert, image, push, run, serve, up};
+use crate::say;
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
 ///
@@ -61,6 +62,6 @@ pub fn run(assets: &'static Assets) -> ExitCode {
 }
 
 fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    say::error(error);
     ExitCode::FAILURE
 }

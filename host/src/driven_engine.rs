@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::changed_files;
 use sterna_engine::engine::{Engine, EngineOptions, EngineStats, ModelInfo};
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
@@ -30,6 +31,11 @@ pub trait EngineSource: Send + Sync {
 
     /// Requests that may wait in an engine of this source.
     fn max_queue(&self) -> u32;
+
+    /// What was done to a file that the model is still read from, if anything: a sentence.
+    fn changed_file(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Tokenizer and chat template.
@@ -141,6 +147,13 @@ impl EngineSource for LinkedEngines {
 
     fn max_queue(&self) -> u32 {
         u32::try_from(self.options.max_queue).unwrap_or(u32::MAX)
+    }
+
+    fn changed_file(&self) -> Option<String> {
+        let files = self.model.mapped_files();
+        files
+            .iter()
+            .find_map(|file| changed_files::sentence(file.file()))
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::{self, Admission, Place};
 use crate::cgroup::Cgroup;
+use crate::changed_files::ChangedFiles;
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
 use crate::metrics::Metrics;
 
@@ -92,6 +93,7 @@ pub struct EngineHandle {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     running: Arc<AtomicBool>,
+    changed: ChangedFiles,
     /// True once nobody is to wait for the engine any more.
     ended: Arc<watch::Sender<bool>>,
 }
@@ -126,6 +128,7 @@ impl EngineHandle {
         metrics.engine(&stats);
         admission.follow(&stats);
         let running = Arc::new(AtomicBool::new(true));
+        let changed = ChangedFiles::default();
         let (commands, inbox) = channel();
         let actor = Actor {
             engine,
@@ -137,6 +140,7 @@ impl EngineHandle {
             admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
             running: Arc::clone(&running),
+            changed: changed.clone(),
         };
         std::thread::Builder::new()
             .name("engine".into())
@@ -149,6 +153,7 @@ impl EngineHandle {
             admission,
             metrics,
             running,
+            changed,
             ended: Arc::new(watch::Sender::new(false)),
         })
     }
@@ -175,6 +180,12 @@ impl EngineHandle {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running.load(Relaxed)
+    }
+
+    /// Whether a file the model is read from was changed since it was loaded.
+    #[must_use]
+    pub fn model_has_changed(&self) -> bool {
+        self.changed.look(&*self.source)
     }
 
     /// Start a generation. Dropping what comes back cancels it.
@@ -358,6 +369,7 @@ struct Actor {
     open: HashMap<GenerationId, Open>,
     metrics: Arc<Metrics>,
     running: Arc<AtomicBool>,
+    changed: ChangedFiles,
 }
 
 impl Actor {
@@ -378,7 +390,7 @@ impl Actor {
                     continue;
                 }
                 Ok(Ok(None)) => return,
-                Ok(Err(error)) => format!("{error:#}"),
+                Ok(Err(error)) => sterna_errors::chain(error.as_ref()),
                 Err(panic) => panic_text(&*panic),
             };
             busy = false;
@@ -549,6 +561,9 @@ impl Actor {
             .engine
             .step(&mut |delivery| deliveries.push(delivery))?;
         self.show_state()?;
+        if busy {
+            self.changed.look(&*self.source);
+        }
         for (id, result) in deliveries {
             self.deliver(id, result);
         }
@@ -611,7 +626,7 @@ impl Actor {
         });
         if let Err(error) = &restarted {
             tracing::error!(
-                error = format!("{error:#}"),
+                error = sterna_errors::chain(error.as_ref()),
                 "the engine does not start again"
             );
         }

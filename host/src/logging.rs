@@ -2,6 +2,7 @@
 //! no prompt, whatever is switched on.
 
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -22,11 +23,26 @@ pub enum LogFormat {
     Json,
 }
 
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// An error as a line of the log, for somebody who cannot use the log itself. It has no time.
+#[must_use]
+pub fn error_line(message: &str) -> String {
+    match FORMAT.get().copied().unwrap_or_default() {
+        LogFormat::Text => format!("ERROR {message}\n"),
+        LogFormat::Json => {
+            let line = serde_json::json!({"level": "ERROR", "fields": {"message": message}});
+            format!("{line}\n")
+        }
+    }
+}
+
 /// Start logging. `STERNA_LOG` selects what (`warn`, `sterna=debug`); the default is `info`.
 ///
 /// # Errors
 /// `STERNA_LOG` cannot be understood.
 pub fn init(format: LogFormat) -> anyhow::Result<()> {
+    FORMAT.get_or_init(|| format);
     let selected = match std::env::var("STERNA_LOG") {
         Err(std::env::VarError::NotPresent) => "info".to_owned(),
         selected => selected.context("STERNA_LOG cannot be used")?,

@@ -15,6 +15,7 @@ use sterna_kernels::{Isa, TernaryLayout};
 
 use crate::assets::Assets;
 use crate::driven_engine::{EngineSource, LinkedEngines};
+use crate::lost_pages;
 use crate::private_copies;
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 use crate::weight_pages;
@@ -105,13 +106,20 @@ impl ModelArgs {
         max_queue: u16,
         kv_budget: &mut KvBudget<'_>,
     ) -> anyhow::Result<Arc<dyn EngineSource>> {
+        if let Some(path) = &self.model {
+            lost_pages::tell_of(path);
+        }
         if let Some(app) = self.model.as_deref().and_then(AppFile::recognise) {
             return self.sandboxed(
                 &app,
                 max_sequences,
                 max_queue,
                 // Copies by columns of a guest's weights are not made.
-                kv_budget(self.needs(0))?.kv_bytes,
+                kv_budget(Needs {
+                    mapped_bytes: self.model.as_deref().map_or(0, file_bytes),
+                    copy_bytes: 0,
+                })?
+                .kv_bytes,
             );
         }
         let (isa, mut optimisations) = (self.isa()?, self.optimisations()?);
@@ -122,7 +130,10 @@ impl ModelArgs {
         model.pack_owned(optimisations, isa, self.threads());
         let model = Arc::new(model);
         warn_of_slow_layout(&model, isa);
-        let needs = self.needs(model.down_copy_bytes(isa, optimisations));
+        let needs = Needs {
+            mapped_bytes: model.mapped_bytes(),
+            copy_bytes: model.down_copy_bytes(isa, optimisations),
+        };
         let granted = kv_budget(needs)?;
         if needs.copy_bytes > 0 && !granted.copies {
             tracing::warn!(
@@ -148,20 +159,6 @@ impl ModelArgs {
             ..EngineOptions::new(isa)
         };
         Ok(Arc::new(LinkedEngines { model, options }))
-    }
-
-    fn needs(&self, copy_bytes: u64) -> Needs {
-        Needs {
-            mapped_bytes: self.mapped_bytes(),
-            copy_bytes,
-        }
-    }
-
-    /// Bytes of the model that stay in its file and are mapped. A Hugging Face directory is quantised, or repacked, into
-    /// memory.
-    fn mapped_bytes(&self) -> u64 {
-        let file = self.model.as_deref().and_then(|path| path.metadata().ok());
-        file.filter(Metadata::is_file).map_or(0, |file| file.len())
     }
 
     fn load(&self, assets: &Assets) -> anyhow::Result<Model> {
@@ -243,6 +240,12 @@ fn warn_of_slow_layout(model: &Model, isa: Isa) {
             "the model's layout t5 is slow on this instruction set: `sterna convert --layout i2_s` makes a faster file of it"
         );
     }
+}
+
+/// A baked file is mapped whole.
+fn file_bytes(path: &Path) -> u64 {
+    let file = path.metadata().ok().filter(Metadata::is_file);
+    file.map_or(0, |file| file.len())
 }
 
 /// The smaller of two limits, where there are any.

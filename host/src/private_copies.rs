@@ -45,7 +45,8 @@ pub(crate) fn optimisations(
 /// Whether a control group leaves this process less memory than the machine has.
 pub(crate) fn memory_is_limited() -> bool {
     let limit = Cgroup::of_this_process().memory_limit();
-    limit.is_some_and(|limit| limit < process::machine_memory_bytes())
+    let machine = process::machine_memory();
+    limit.is_some_and(|limit| machine.is_none_or(|machine| limit < machine.total_bytes))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! What the system says about this process and its machine (procfs). Where it says nothing, 0.
+//! What the system says about this process and its machine: procfs, and system calls where it is not mounted.
 
 use std::fs;
 
 use crate::cgroup::keyed;
+use crate::resource_limits;
 
 /// Resident memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,10 +14,16 @@ pub struct ProcessMemory {
     pub anonymous_bytes: u64,
 }
 
-/// The process's resident memory.
+/// The process's resident memory. Without procfs the most it has had, and all of that counts as anonymous.
 #[must_use]
 pub fn memory() -> ProcessMemory {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let Ok(status) = fs::read_to_string("/proc/self/status") else {
+        let peak = resource_limits::peak_resident_bytes();
+        return ProcessMemory {
+            resident_bytes: peak,
+            anonymous_bytes: peak,
+        };
+    };
     let bytes = |key| keyed(&status, key).unwrap_or(0) << 10;
     ProcessMemory {
         resident_bytes: bytes("VmRSS"),
@@ -24,18 +31,34 @@ pub fn memory() -> ProcessMemory {
     }
 }
 
-/// Bytes of memory the machine has.
+/// Bytes of address space the process has mapped; `None` without procfs.
 #[must_use]
-pub fn machine_memory_bytes() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    keyed(&info, "MemTotal").unwrap_or(0) << 10
+pub fn address_space_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    Some(keyed(&status, "VmSize")? << 10)
 }
 
-/// Bytes the machine could give without swapping, file pages that can be dropped included.
+/// Memory of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineMemory {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What it could give without swapping, file pages that can be dropped included. Without procfs only what is free
+    /// now.
+    pub available_bytes: u64,
+}
+
+/// The machine's memory; `None` where nobody says.
 #[must_use]
-pub fn available_memory_bytes() -> u64 {
+pub fn machine_memory() -> Option<MachineMemory> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    keyed(&info, "MemAvailable").unwrap_or(0) << 10
+    let bytes = |key| Some(keyed(&info, key)? << 10);
+    let listed = bytes("MemTotal").zip(bytes("MemAvailable"));
+    let (total_bytes, available_bytes) = listed.or_else(resource_limits::machine_memory)?;
+    Some(MachineMemory {
+        total_bytes,
+        available_bytes,
+    })
 }
 
 /// CPUs the process may run on.
@@ -77,6 +100,6 @@ mod tests {
     fn this_process_has_memory_and_so_has_the_machine() {
         let memory = memory();
         assert!(memory.anonymous_bytes > 0 && memory.anonymous_bytes <= memory.resident_bytes);
-        assert!(memory.resident_bytes < machine_memory_bytes());
+        assert!(memory.resident_bytes < machine_memory().unwrap().total_bytes);
     }
 }

@@ -43,14 +43,27 @@ pub fn serving_engine(instances: u32) -> anyhow::Result<Engine> {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
-        // A pool reserves 4 GiB of address space per instance; `ulimit -v` and some sandboxes forbid that.
         Err(error) => {
-            tracing::warn!(%error, "no pooling allocator; instances are allocated one by one");
-            Engine::new(&base())
-                .map_err(anyhow::Error::from)
-                .context("cannot start wasmtime")
+            tracing::warn!(
+                error = sterna_errors::chain(error.as_ref()),
+                "no pooling allocator: instances are allocated one by one, and the HTTP component is compiled anew for that"
+            );
+            frugal_engine()
         }
     }
+}
+
+/// An engine whose instances take no more address space than they use. A pool reserves 4 GiB for each, and so does a
+/// single instance by default, since code needs no bounds checks then; `ulimit -v` and some sandboxes forbid that.
+fn frugal_engine() -> anyhow::Result<Engine> {
+    let mut config = base();
+    config
+        .memory_reservation(0)
+        .memory_reservation_for_growth(1 << 20)
+        .memory_guard_size(0);
+    Engine::new(&config)
+        .map_err(anyhow::Error::from)
+        .context("cannot start wasmtime")
 }
 
 /// Compile a baked engine for this machine's CPU: its kernels are worth every instruction the CPU has.

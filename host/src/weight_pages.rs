@@ -1,11 +1,10 @@
 //! Moves a served model's weights to 2 MiB pages, and packs them tighter, beside the requests, as far as memory allows.
 
-use std::fs;
-
 use anyhow::Context;
 use sterna_engine::files::Settled;
 
-use crate::cgroup::{Cgroup, keyed};
+use crate::cgroup::Cgroup;
+use crate::{process, resource_limits};
 
 /// Start `settle` on a thread of its own, and return at once: the model is used where it lies meanwhile. It is given
 /// [`copy_budget`].
@@ -39,13 +38,22 @@ pub(crate) fn copy_budget() -> u64 {
 
 /// Memory this process may still take: the machine's, and its control group's.
 fn free_bytes(cgroup: &Cgroup) -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let machine = keyed(&info, "MemAvailable").unwrap_or(0) << 10;
+    let machine = process::machine_memory().map_or(0, |machine| machine.available_bytes);
     let group = cgroup.memory_limit().map(|limit| {
         let used = cgroup.memory_usage().unwrap_or_default().working_set_bytes;
         limit.saturating_sub(used)
     });
-    group.map_or(machine, |group| machine.min(group))
+    let free = group.map_or(machine, |group| machine.min(group));
+    match address_space_left() {
+        Some(left) => free.min(left / 2),
+        None => free,
+    }
+}
+
+/// What `ulimit -v` leaves, where there is such a limit.
+fn address_space_left() -> Option<u64> {
+    let limit = resource_limits::address_space()?;
+    Some(limit.saturating_sub(process::address_space_bytes().unwrap_or(0)))
 }
 
 #[cfg(test)]

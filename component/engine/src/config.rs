@@ -6,6 +6,8 @@
 mod gguf;
 mod hf;
 mod sampling;
+mod unsupported_gguf;
+mod unsupported_hf;
 
 pub(crate) use gguf::{GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, read_gguf};
 pub(crate) use hf::{HfConfig, ScaleRule};

@@ -2,8 +2,12 @@
 //!
 //! `LoadError` is about files and is met once, at start; `EngineError` is about requests and maps one
 //! to one to `wit/engine.wit`'s `error`.
+//!
+//! What was found in a file or a request may be of any size; [`brief`] makes every text fit a log line.
 
 use std::path::PathBuf;
+
+use sterna_errors::brief;
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +21,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The path is neither a GGUF file nor a Hugging Face directory.
-    #[error("{path} is no model: {reason}")]
+    #[error("{path} is no model: {}", brief(reason))]
     NotAModel {
         /// The path as given.
         path: PathBuf,
@@ -25,7 +29,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The container (GGUF header, safetensors header, JSON) is damaged.
-    #[error("{path}: damaged file: {reason}")]
+    #[error("{path}: damaged file: {}", brief(reason))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -33,7 +37,7 @@ pub enum LoadError {
         reason: String,
     },
     /// A configuration key is absent or has a value the engine cannot use.
-    #[error("configuration key `{key}`: {reason}")]
+    #[error("configuration key `{}`: {}", brief(key), brief(reason))]
     Config {
         /// The key as the file names it.
         key: String,
@@ -41,7 +45,7 @@ pub enum LoadError {
         reason: String,
     },
     /// A tensor is absent, misshapen, or of a type the engine cannot read.
-    #[error("tensor `{tensor}`: {reason}")]
+    #[error("tensor `{}`: {}", brief(tensor), brief(reason))]
     Tensor {
         /// The tensor as the file names it.
         tensor: String,
@@ -49,7 +53,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The tokenizer cannot be used.
-    #[error("tokenizer: {0}")]
+    #[error("tokenizer: {}", brief(.0))]
     Tokenizer(String),
 }
 
@@ -57,7 +61,7 @@ pub enum LoadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// A field of the request is wrong.
-    #[error("{field}: {message}")]
+    #[error("{}: {}", brief(field), brief(message))]
     InvalidRequest {
         /// The field as WIT names it, for example `sampling.top-p`.
         field: String,
@@ -79,9 +83,9 @@ pub enum EngineError {
         retry_after_ms: u32,
     },
     /// Stopping, or not ready.
-    #[error("unavailable: {0}")]
+    #[error("unavailable: {}", brief(.0))]
     Unavailable(String),
     /// A fault in the engine or the model's numbers.
-    #[error("internal error: {0}")]
+    #[error("internal error: {}", brief(.0))]
     Internal(String),
 }

@@ -261,6 +261,13 @@ impl Weights {
         linears.any(|linear| linear.layout() == layout)
     }
 
+    /// All matrices and tables, each once.
+    #[cfg(feature = "native")]
+    fn tensors(&self) -> impl Iterator<Item = &Bytes> {
+        let untied = self.head.is_some().then(|| self.embedding.bytes());
+        self.streamed().chain(untied)
+    }
+
     /// What every step reads: the layers' matrices and the head, as they are stored. Of an embedding that is not the
     /// head a step reads a row, and norms are a thousandth.
     pub fn streamed(&self) -> impl Iterator<Item = &Bytes> {
@@ -361,6 +368,28 @@ impl Model {
     ) -> files::Settled {
         let how = files::Settling::of(optimisations, isa, threads, budget);
         files::settle(&self.weights, how)
+    }
+
+    /// The files that weights are read from, where they lie mapped: fewer once `settle` has copied.
+    #[cfg(feature = "native")]
+    pub fn mapped_files(&self) -> Vec<Arc<files::MappedFile>> {
+        let mut files: Vec<Arc<files::MappedFile>> = Vec::new();
+        for file in self.weights.tensors().filter_map(Bytes::read_from) {
+            if !files.iter().any(|known| Arc::ptr_eq(known, file)) {
+                files.push(file.clone());
+            }
+        }
+        files
+    }
+
+    /// Bytes of weights that are read from mapped files.
+    #[cfg(feature = "native")]
+    pub fn mapped_bytes(&self) -> u64 {
+        let mapped = self
+            .weights
+            .tensors()
+            .filter(|bytes| bytes.read_from().is_some());
+        mapped.map(|bytes| bytes.len() as u64).sum()
     }
 
     /// Bytes that copies of `down` by columns take when all layers have one (optimisation `down-copy`); 0 where none is ever

@@ -16,9 +16,10 @@ use crate::commands::compose::{KERNELS_STUB, Target, compose};
 use crate::head_type::HeadType;
 use crate::layout_type::LayoutType;
 use crate::model_source::{DEMO, byte_bar};
+use crate::output::Scratch;
 use crate::pre_init::pre_initialise;
 use crate::sandbox::mark_engine;
-use crate::wasm_config;
+use crate::{lost_pages, say, wasm_config};
 
 /// Write a model and its server as one WebAssembly component, with the model already loaded
 ///
@@ -75,14 +76,10 @@ const ENGINE_BYTES: u64 = 32 << 20;
 pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let start = Instant::now();
     // Beside the output: the disk that has room for it, and a rename away from its place.
-    let folder = match args.output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let scratch = tempfile::Builder::new()
-        .prefix(".sterna-bake-")
-        .tempdir_in(folder)
-        .with_context(|| format!("cannot write in {}", folder.display()))?;
+    let scratch = Scratch::beside(&args.output)?;
+    if let Some(model) = &args.model {
+        lost_pages::tell_of(model);
+    }
     let gguf = prepare(args, assets, scratch.path())?;
     check_size(&gguf)?;
 
@@ -107,7 +104,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
         args.target.config(assets),
     ];
     let app = compose(args.target.api(assets), &providers)?;
-    write(&app, &args.output, scratch.path())?;
+    scratch.write(&app, &args.output)?;
     let app_bytes = app.len() as u64;
     step.end("composed it with the HTTP component", app_bytes);
 
@@ -116,16 +113,20 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
         drop(app);
         let compiled = wasm_config::precompile_engine(&baked)?;
         let path = args.output.with_extension("cwasm");
-        write(&compiled, &path, scratch.path())?;
+        scratch.write(&compiled, &path)?;
         step.end("compiled it ahead of time", compiled.len() as u64);
-        println!("{}: {}", path.display(), size(compiled.len() as u64));
+        say::line(format_args!(
+            "{}: {}",
+            path.display(),
+            size(compiled.len() as u64)
+        ));
     }
-    println!(
+    say::line(format_args!(
         "{}: {} in {:.1} s",
         args.output.display(),
         size(app_bytes),
         start.elapsed().as_secs_f64()
-    );
+    ));
     Ok(())
 }
 
@@ -157,7 +158,7 @@ fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathB
     let converted =
         converted.with_context(|| format!("cannot read the model {}", source.display()))?;
     for note in converted.notes {
-        eprintln!("note: {note}");
+        say::note(note);
     }
     print_step("converted the model", converted.n_bytes, start);
     Ok(gguf)
@@ -232,13 +233,6 @@ fn smaller_forms(model: &Model, needed: u64) -> Vec<String> {
     heads.collect()
 }
 
-fn write(bytes: &[u8], to: &Path, scratch: &Path) -> anyhow::Result<()> {
-    let partial = scratch.join("partial");
-    std::fs::write(&partial, bytes)
-        .and_then(|()| std::fs::rename(&partial, to))
-        .with_context(|| format!("cannot write {}", to.display()))
-}
-
 fn size(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "for reading")]
     let megabytes = bytes as f64 / 1e6;
@@ -268,11 +262,11 @@ impl Step {
 }
 
 fn print_step(what: &str, n_bytes: u64, start: Instant) {
-    println!(
+    say::line(format_args!(
         "{what:<40} {:>10} {:>7.1} s",
         size(n_bytes),
         start.elapsed().as_secs_f64()
-    );
+    ));
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 
 use crate::assets::Assets;
+use crate::output::Scratch;
 
 /// Write the whole server as one WebAssembly component
 ///
@@ -114,8 +115,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
         args.target.config(assets),
     ];
     let app = compose(args.target.api(assets), &providers)?;
-    std::fs::write(&args.output, app)
-        .with_context(|| format!("cannot write {}", args.output.display()))
+    Scratch::beside(&args.output)?.write(&app, &args.output)
 }
 
 /// The component that exports what `consumer` exports. Its imports, and those of each provider, are the exports of

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use sterna_engine::convert::{ConvertOptions, convert};
+use sterna_engine::convert::{ConvertError, ConvertOptions, convert};
 use sterna_engine::model::LoadOptions;
 
 use crate::head_type::HeadType;
 use crate::layout_type::LayoutType;
 use crate::model_source::byte_bar;
+use crate::output::Scratch;
+use crate::{lost_pages, say};
 
 /// Write a model as a GGUF file
 ///
@@ -48,6 +50,9 @@ pub struct Args {
     i2s_arm: bool,
 }
 
+/// The unfinished file.
+const PART: &str = "model.gguf";
+
 /// Convert.
 ///
 /// # Errors
@@ -71,20 +76,33 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
             ..LoadOptions::default()
         },
     };
+    lost_pages::tell_of(&args.model);
+    let scratch = Scratch::beside(&args.output)?;
     let bar = byte_bar("converting");
-    let report = convert(&args.model, &args.output, &options, &mut |done, total| {
+    let part = scratch.path().join(PART);
+    let report = convert(&args.model, &part, &options, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    let report = report.with_context(|| format!("cannot convert {}", args.model.display()))?;
+    let report = report
+        .map_err(|error| match error {
+            // Named by what was asked for.
+            ConvertError::Write { source, .. } => ConvertError::Write {
+                path: args.output.clone(),
+                source,
+            },
+            other => other,
+        })
+        .with_context(|| format!("cannot convert {}", args.model.display()))?;
+    scratch.publish(PART, &args.output)?;
     for note in report.notes {
-        eprintln!("note: {note}");
+        say::note(note);
     }
-    println!(
+    say::line(format_args!(
         "{}: {:.1} MB",
         args.output.display(),
         report.n_bytes as f64 / 1e6
-    );
+    ));
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::image::config::ImageConfig;
 use crate::image::{self, ImageFile, Platform, Program};
 use crate::model_source::byte_bar;
 use crate::sandbox::AppFile;
+use crate::say;
 
 /// Write a container image (an OCI image layout in a tar file) with this program and a model
 ///
@@ -71,24 +72,24 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     let written = written?;
     let own = platforms.iter().flat_map(|platform| &platform.files);
     for (file, (digest, bytes)) in shared.iter().chain(own).zip(&written.layers) {
-        println!(
+        say::line(format_args!(
             "/{:<25} {:>8.1} MB  {digest}",
             file.name,
             *bytes as f64 / 1e6
-        );
+        ));
     }
     let machines: Vec<String> = platforms
         .iter()
         .map(|platform| format!("linux/{}", platform.config.architecture))
         .collect();
-    println!(
+    say::line(format_args!(
         "{}: {} for {}, {}, in {:.1} s",
         args.output.display(),
         args.tag,
         machines.join(" and "),
         written.digest,
         start.elapsed().as_secs_f64()
-    );
+    ));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::assets::Assets;
 use crate::engine_actor::EngineHandle;
 use crate::logging::{self, LogFormat};
 use crate::model_source::{ModelArgs, no_kv_budget};
+use crate::say;
 
 /// Complete a prompt on the terminal
 ///
@@ -197,12 +198,12 @@ impl Times {
             }
             format!("{:.1} tokens/s", f64::from(tokens) / seconds)
         };
-        eprintln!(
+        say::aside(format_args!(
             "prompt {} tokens, {}; completion {} tokens, {}",
             usage.prompt_tokens,
             rate(usage.prompt_tokens, self.start, first),
             usage.completion_tokens,
             rate(usage.completion_tokens.saturating_sub(1), first, last),
-        );
+        ));
     }
 }

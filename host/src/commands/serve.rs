@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -118,6 +119,9 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(cgroup.clone()));
     let settings = args.settings.read()?;
     let allowed_hosts = settings.allowed_hosts.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let load = Load {
         settings,
         model: ModelArgs {
@@ -130,6 +134,7 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         assets,
         cgroup,
         metrics: Arc::clone(&metrics),
+        runtime: runtime.handle().clone(),
     };
     let limits = Limits {
         max_connections: args.max_connections.into(),
@@ -140,9 +145,6 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         write_timeout: Duration::from_secs(args.write_timeout),
     };
     let drain_timeout = Duration::from_secs(args.drain_timeout);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
     runtime.block_on(async {
         let server = Server::bind(&args.listen, metrics, limits, &allowed_hosts).await?;
         let stop = stop_signal()?;
@@ -189,6 +191,8 @@ struct Load {
     assets: &'static Assets,
     cgroup: Cgroup,
     metrics: Arc<Metrics>,
+    /// Of the server.
+    runtime: Handle,
 }
 
 impl Load {
@@ -234,6 +238,10 @@ impl Load {
             self.settings,
             self.max_connections.into(),
         )?;
+        self.runtime
+            .block_on(api.try_one())
+            .context("cannot make an instance of the HTTP component. If `ulimit -v` (LimitAS=) or a sandbox limits the \
+                      address space, raise that limit or take it away: what limits memory is a cgroup")?;
         Ok((api, request_bytes))
     }
 }

@@ -16,6 +16,7 @@ use crate::blank::is_blank;
 use crate::commands::serve;
 use crate::private_copies::COPYING;
 use crate::sandbox::AppFile;
+use crate::say;
 
 /// Serve the image's own model, with the arguments and environment Spin's operator gives to `spin up`
 ///
@@ -47,7 +48,7 @@ const DEFAULT_LISTEN: &str = "0.0.0.0:80";
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let started = Started::read(&args.arguments)?;
     for note in started.notes() {
-        eprintln!("note: {note}");
+        say::note(note);
     }
     let variable = |name: &str| std::env::var(name).ok();
     let command_line = started.serve_command(&variable, Path::new("/"))?;
@@ -170,10 +171,10 @@ impl Started {
         if let Some(model) = &model {
             command.extend(["--model".into(), model.into()]);
         } else if set.is_none() {
-            eprintln!(
-                "note: there is none of /{} here, and STERNA_MODEL is not set: serving the demo model inside this program",
+            say::note(format_args!(
+                "there is none of /{} here, and STERNA_MODEL is not set: serving the demo model inside this program",
                 IMAGE_FILES.join(", /")
-            );
+            ));
         }
         // As `sterna serve` does under a memory limit. Here it is a pod in any case, though none may limit it.
         if variable("STERNA_WITHOUT").is_none()

@@ -10,6 +10,7 @@ mod elf;
 mod layout;
 mod tar;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -18,6 +19,10 @@ pub use layout::Written;
 use layout::{Layer, Layout};
 
 use self::config::ImageConfig;
+use crate::output::Scratch;
+
+/// The unfinished file.
+const PART: &str = "image.tar";
 
 /// A file of the image, in a layer of its own.
 #[derive(Clone, Debug)]
@@ -51,21 +56,15 @@ pub fn write(
     to: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> anyhow::Result<Written> {
-    let folder = match to.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let partial = tempfile::Builder::new()
-        .prefix(".sterna-image-")
-        .tempfile_in(folder)
-        .with_context(|| format!("cannot write in {}", folder.display()))?;
+    let scratch = Scratch::beside(to)?;
+    let partial = File::create(scratch.path().join(PART))?;
     let total = shared
         .iter()
         .chain(platforms.iter().flat_map(|platform| &platform.files))
         .map(|file| file_size(&file.source))
         .sum::<anyhow::Result<u64>>()?;
     let mut done = 0;
-    let mut layout = Layout::new(partial.as_file())?;
+    let mut layout = Layout::new(&partial)?;
     let mut add = |layout: &mut Layout<'_>, file: &ImageFile| -> anyhow::Result<Layer> {
         let layer = layout.add_file(file, &mut |bytes| {
             done += bytes;
@@ -88,11 +87,7 @@ pub fn write(
         manifests.push(layout.manifest(&layers, &platform.config)?);
     }
     let written = layout.finish(name, manifests, &all)?;
-    partial
-        .persist(to)
-        .with_context(|| format!("cannot write {}", to.display()))?;
-    // A temporary file is its owner's alone; an image is an ordinary file.
-    set_readable(to)?;
+    scratch.publish(PART, to)?;
     Ok(written)
 }
 
@@ -104,10 +99,4 @@ fn file_size(path: &Path) -> anyhow::Result<u64> {
         bail!("{} is no file", path.display());
     }
     Ok(data.len())
-}
-
-fn set_readable(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::Permissions::from_mode(0o644);
-    Ok(std::fs::set_permissions(path, mode)?)
 }

@@ -82,11 +82,11 @@ impl Collector for Platform {
         )?;
         let memory = process::memory();
         let group = self.cgroup.memory_usage().unwrap_or_default();
-        let machine = process::machine_memory_bytes();
+        let machine = process::machine_memory().map_or(0, |machine| machine.total_bytes);
         page.gauge(
             "sterna_memory_limit_bytes",
             "Memory the process may use: the cgroup's limit, else the machine's",
-            self.cgroup.memory_limit().unwrap_or(machine).min(machine) as f64,
+            memory_limit(self.cgroup.memory_limit(), machine) as f64,
         )?;
         page.gauge(
             "sterna_memory_usage_bytes",
@@ -118,6 +118,14 @@ impl Collector for Platform {
             self.started.as_secs_f64(),
         )?;
         page.gauge("process_open_fds", "Open file descriptors", open_files())
+    }
+}
+
+/// The tighter one; 0 where neither is known.
+fn memory_limit(group: Option<u64>, machine: u64) -> u64 {
+    match group {
+        Some(group) if machine == 0 || group < machine => group,
+        _ => machine,
     }
 }
 

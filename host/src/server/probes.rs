@@ -44,6 +44,12 @@ impl<'a> State<'a> {
         if !self.engine.is_some_and(EngineHandle::is_running) {
             return Some("engine: it has stopped and does not start again; see the server's log");
         }
+        if self.engine.is_some_and(EngineHandle::model_has_changed) {
+            return Some(
+                "model_changed: a file of the model was written to or cut short while it is in use; see the \
+                 server's log, and start again",
+            );
+        }
         if self.server.metrics.queue_is_full() {
             return Some("queue_full: as many requests wait as may");
         }

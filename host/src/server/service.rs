@@ -152,7 +152,7 @@ impl Service {
                 (response, Held { guest, ..held })
             }
             Err(error) => {
-                tracing::error!("{error:#}");
+                tracing::error!("{}", sterna_errors::chain(error.as_ref()));
                 let message = "the server failed; its log says why";
                 (
                     answer::error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message),

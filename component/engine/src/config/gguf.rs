@@ -4,7 +4,7 @@
 //! for the 1bitLLM models (SiLU). All three rotate halves.
 
 use super::hf::{narrow, split_heads};
-use super::{Activation, ModelConfig, bad, check_ends};
+use super::{Activation, ModelConfig, bad, check_ends, unsupported_gguf};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
 
@@ -18,8 +18,12 @@ const GGUF_END_KEYS: [&str; 3] = [
     "tokenizer.ggml.eom_token_id",
 ];
 
+/// Models differ in it, and llama.cpp's readers have no default either.
+const RMS_EPSILON: &str = "attention.layer_norm_rms_epsilon";
+
 /// Read the configuration. It is not validated yet: the tokenizer may add end tokens.
 pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
+    unsupported_gguf::refuse_kind(gguf)?;
     let architecture = gguf
         .get(GENERAL_ARCHITECTURE)
         .and_then(Value::as_str)
@@ -82,8 +86,9 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         context_length: keys.size("context_length")?,
         rope_theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
         rms_norm_eps: keys
-            .float("attention.layer_norm_rms_epsilon")?
-            .map_or(1e-5, narrow),
+            .float(RMS_EPSILON)?
+            .map(narrow)
+            .ok_or_else(|| bad(&keys.full(RMS_EPSILON), "is absent"))?,
         activation,
         sub_norms: true,
         bos_token,
@@ -107,6 +112,7 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
             config.add_eos(token);
         }
     }
+    unsupported_gguf::refuse(gguf, &config)?;
     Ok(config)
 }
 
@@ -170,13 +176,14 @@ impl Keys<'_> {
         }
     }
 
+    /// Without a type a factor is a linear one, in llama.cpp too.
     fn refuse_scaling(&self) -> Result<(), LoadError> {
         let full = self.full("rope.scaling.type");
         let kind = self
             .gguf
             .get(&full)
-            .and_then(Value::as_str)
-            .unwrap_or("none");
+            .map_or(Some("linear"), Value::as_str)
+            .ok_or_else(|| bad(&full, "is no text"))?;
         let factor = self.float("rope.scaling.factor")?.unwrap_or(1.0);
         match kind {
             "none" => Ok(()),

@@ -6,7 +6,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Activation, ModelConfig, SamplingDefaults, bad, check_ends};
+use super::{Activation, ModelConfig, SamplingDefaults, bad, check_ends, unsupported_hf};
 use crate::error::LoadError;
 
 /// What `weight_scale` of a packed tensor means; the tensor itself does not say.
@@ -50,7 +50,7 @@ impl HfConfig {
         }
         let quantization = Object(json.get("quantization_config").unwrap_or(&Json::Null));
         let scale_rule = read_quantization(&quantization, llama)?;
-        refuse_unsupported(&object)?;
+        refuse_scaled_positions(&object)?;
 
         let n_heads = object.size("num_attention_heads")?;
         let hidden_size = object.size("hidden_size")?;
@@ -61,7 +61,8 @@ impl HfConfig {
         let activation = match object.text("hidden_act")?.as_deref() {
             Some("relu2") => Activation::Relu2,
             Some("silu" | "swish") => Activation::Silu,
-            None if bitnet => Activation::Relu2,
+            // 1bitLLM's class has Llama's default.
+            None if model_type == "bitnet" => Activation::Relu2,
             None => Activation::Silu,
             Some(other) => {
                 return Err(bad(
@@ -87,12 +88,17 @@ impl HfConfig {
             head_dim,
             context_length: object.size("max_position_embeddings")?,
             rope_theta: rope_theta(&object)?,
-            rms_norm_eps: object.number("rms_norm_eps")?.map_or(1e-5, narrow),
+            // Classes differ in their default, and some in the same class.
+            rms_norm_eps: object
+                .number("rms_norm_eps")?
+                .map(narrow)
+                .ok_or_else(|| bad("rms_norm_eps", "is absent from config.json"))?,
             activation,
             sub_norms: bitnet,
             bos_token: object.tokens("bos_token_id")?.first().copied(),
             eos_tokens: object.tokens("eos_token_id")?,
         };
+        unsupported_hf::refuse(json, &model)?;
         let tied = object.flag("tie_word_embeddings")?;
         Ok(HfConfig {
             model,
@@ -178,29 +184,30 @@ fn read_quantization(quantization: &Object<'_>, llama: bool) -> Result<ScaleRule
     }
 }
 
-fn refuse_unsupported(object: &Object<'_>) -> Result<(), LoadError> {
-    for key in ["attention_bias", "mlp_bias"] {
-        if object.flag(key)? == Some(true) {
-            return Err(bad(key, "linears with a bias are not supported"));
-        }
-    }
-    if object
-        .number("partial_rotary_factor")?
-        .is_some_and(|factor| factor != 1.0)
-    {
-        return Err(bad(
-            "partial_rotary_factor",
-            "only a rotary embedding over the whole head is supported",
-        ));
-    }
+/// Scaled positions are not implemented; neither are positions that differ between layers.
+fn refuse_scaled_positions(object: &Object<'_>) -> Result<(), LoadError> {
     for key in ["rope_scaling", "rope_parameters"] {
-        let scaling = Object(object.0.get(key).unwrap_or(&Json::Null));
+        let Some(value) = object.get(key) else {
+            continue;
+        };
+        if value
+            .as_object()
+            .is_none_or(|scaling| scaling.values().any(Json::is_object))
+        {
+            return Err(bad(
+                key,
+                "must be an object with one type and one theta for all layers; others are not \
+                 supported",
+            ));
+        }
+        let scaling = Object(value);
         let kind = scaling.text("rope_type")?.or(scaling.text("type")?);
         let factor = scaling.number("factor")?.unwrap_or(1.0);
+        let partial = scaling.number("partial_rotary_factor")?;
         match kind.as_deref() {
-            None | Some("default" | "none") => {}
-            Some("linear") if factor == 1.0 => {}
-            Some(kind) => {
+            None | Some("default" | "none" | "linear") if factor == 1.0 => {}
+            kind => {
+                let kind = kind.unwrap_or("default");
                 return Err(bad(
                     key,
                     format!(
@@ -208,6 +215,12 @@ fn refuse_unsupported(object: &Object<'_>) -> Result<(), LoadError> {
                     ),
                 ));
             }
+        }
+        if partial.is_some_and(|factor| factor != 1.0) {
+            return Err(bad(
+                &format!("{key}.partial_rotary_factor"),
+                "only a rotary embedding over the whole head is supported",
+            ));
         }
     }
     Ok(())

@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 #[cfg(feature = "native")]
 use memmap2::Mmap;
 
+#[cfg(feature = "native")]
+use super::MappedFile;
+
 #[derive(Clone)]
 enum Source {
     Owned(Arc<Vec<u8>>),
@@ -20,7 +23,7 @@ enum Source {
     Anonymous(Arc<Mmap>),
     #[cfg(feature = "native")]
     Mapped {
-        file: Arc<Mmap>,
+        file: Arc<MappedFile>,
         /// Where this part is now, if it has moved: a map, and the part's start in it. Clones share it.
         moved: Arc<OnceLock<(Arc<Mmap>, usize)>>,
     },
@@ -36,11 +39,11 @@ pub struct Bytes {
 impl Bytes {
     /// Bytes of a mapped file.
     #[cfg(feature = "native")]
-    pub(super) fn mapped(map: Mmap) -> Self {
-        let range = 0..map.len();
+    pub(super) fn mapped(file: MappedFile) -> Self {
+        let range = 0..file.map().len();
         Bytes {
             source: Source::Mapped {
-                file: Arc::new(map),
+                file: Arc::new(file),
                 moved: Arc::default(),
             },
             range,
@@ -60,7 +63,7 @@ impl Bytes {
     #[cfg(feature = "native")]
     pub(super) fn give_back(&self) {
         if let Source::Mapped { file, .. } = &self.source {
-            super::mmap::give_back(file, self.range.clone());
+            super::mmap::give_back(file.map(), self.range.clone());
         }
     }
 
@@ -72,7 +75,7 @@ impl Bytes {
             && memory.get(start..start + self.range.len()) == file.get(self.range.clone())
             && moved.set((memory.clone(), start)).is_ok()
         {
-            super::mmap::give_back(file, self.range.clone());
+            super::mmap::give_back(file.map(), self.range.clone());
         }
     }
 
@@ -112,6 +115,15 @@ impl Bytes {
             #[cfg(feature = "native")]
             Source::Anonymous(_) => true,
             _ => false,
+        }
+    }
+
+    /// The mapped file these bytes are read from: of those that have moved, none.
+    #[cfg(feature = "native")]
+    pub fn read_from(&self) -> Option<&Arc<MappedFile>> {
+        match &self.source {
+            Source::Mapped { file, moved } if moved.get().is_none() => Some(file),
+            _ => None,
         }
     }
 

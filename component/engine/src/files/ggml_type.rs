@@ -1,4 +1,39 @@
-//! Names of ggml's tensor types, and what to do about those the engine does not read.
+//! Names and sizes of ggml's tensor types, and what to do about those the engine does not read.
+
+use sterna_kernels::{DenseType, TernaryLayout};
+
+/// After the data of a ternary tensor its scale, eight times: what bitnet.cpp's tools write.
+pub(crate) const SCALES: usize = 8;
+/// The same in bytes.
+pub(crate) const TAIL_BYTES: usize = SCALES * size_of::<f32>();
+
+/// Bytes of a tensor of a type the engine reads, its scales included; `ne` as GGUF orders it, innermost
+/// first. `None` for other types, and where the sizes do not divide into whole blocks.
+pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
+    let (&inner, outer) = ne.split_first()?;
+    let cols = usize::try_from(inner).ok()?;
+    let rows = outer.iter().try_fold(1usize, |rows, &n| {
+        rows.checked_mul(usize::try_from(n).ok()?)
+    })?;
+    let dense = |ty: DenseType| ty.row_bytes(cols)?.checked_mul(rows);
+    match ty {
+        id::F32 => dense(DenseType::F32),
+        id::F16 => dense(DenseType::F16),
+        id::BF16 => dense(DenseType::Bf16),
+        id::Q8_0 => dense(DenseType::Q8_0),
+        id::Q6_K => dense(DenseType::Q6K),
+        id::I2_S => {
+            let n = rows.checked_mul(cols)?;
+            n.is_multiple_of(I2_S_BLOCK)
+                .then_some((n / 4).checked_add(TAIL_BYTES)?)
+        }
+        id::STERNA_T5 => TernaryLayout::T5.bytes(rows, cols).checked_add(TAIL_BYTES),
+        _ => None,
+    }
+}
+
+/// Weights of one I2_S block; a tensor holds whole blocks.
+pub(crate) const I2_S_BLOCK: usize = 128;
 
 /// ids as in ggml.h; 36 to 38 are bitnet.cpp's, 134 and up are forks'.
 pub(crate) mod id {

@@ -2,13 +2,15 @@
 //!
 //! The header comes from outside, so every number in it is checked before it is used: counts against
 //! the bytes that are left (each entry has a least size, so no count makes us allocate more than a
-//! small multiple of the file), lengths and offsets against the file's end, sums against overflow.
+//! small multiple of the file), lengths and offsets against the file's end and against each other, sums
+//! against overflow.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::Bytes;
 use super::gguf_value::{Array, Value, ValueType};
+use super::ranges::{self, Span};
+use super::{Bytes, ggml_type};
 
 /// One tensor as the header describes it.
 #[derive(Clone, Debug)]
@@ -19,7 +21,9 @@ pub struct TensorInfo {
     pub ne: Vec<u64>,
     /// The ggml type id.
     pub ty: u32,
-    /// Where its data starts in the file. Not past the end.
+    /// Which of the model's files it is in: 0 where there is one.
+    pub part: usize,
+    /// Where its data starts in the file: behind the header, in no other tensor, not past the end.
     pub start: usize,
 }
 
@@ -28,13 +32,24 @@ impl TensorInfo {
     pub fn elements(&self) -> u64 {
         self.ne.iter().product()
     }
+
+    /// Its bytes in the file. Of a type whose size is unknown at least one is its own.
+    fn span(&self) -> Span<'_> {
+        let start = self.start as u64;
+        let n_bytes = ggml_type::n_bytes(self.ty, &self.ne).map_or(1, |n| n as u64);
+        Span {
+            name: &self.name,
+            bytes: start..start.saturating_add(n_bytes),
+        }
+    }
 }
 
 /// A GGUF file: its metadata, and its tensors as ranges of the file. Trees rather than hash maps: nothing
 /// that is loaded before a snapshot (`wit/bake.wit`) may draw hash keys, which all instances would share.
 #[derive(Clone, Debug)]
 pub struct Gguf {
-    bytes: Bytes,
+    /// The file, or all files of a model in parts.
+    parts: Vec<Bytes>,
     metadata: BTreeMap<String, Value>,
     tensors: Vec<TensorInfo>,
     by_name: BTreeMap<String, usize>,
@@ -120,10 +135,7 @@ impl Gguf {
             let offset = tensor.start;
             tensor.start = data_start
                 .checked_add(offset)
-                .filter(|&start| start <= bytes.len())
-                .ok_or_else(|| {
-                    format!("tensor `{}` begins past the end of the file", tensor.name)
-                })?;
+                .ok_or_else(|| format!("tensor `{}` has an impossible offset", tensor.name))?;
             if !offset.is_multiple_of(alignment) {
                 return Err(format!(
                     "tensor `{}` is not aligned to {alignment} bytes",
@@ -134,12 +146,36 @@ impl Gguf {
                 return Err(format!("tensor `{}` occurs twice", tensor.name));
             }
         }
+        let spans = tensors.iter().map(TensorInfo::span).collect();
+        ranges::check(spans, bytes.len() as u64)?;
         Ok(Gguf {
-            bytes,
+            parts: vec![bytes],
             metadata,
             tensors,
             by_name,
         })
+    }
+
+    /// One model of its parts, in their order: the metadata of the first, the tensors of all.
+    ///
+    /// # Errors
+    /// A sentence for `LoadError::Damaged`: two parts hold a tensor of the same name.
+    pub(crate) fn join(parts: Vec<Gguf>) -> Result<Gguf, String> {
+        let mut parts = parts.into_iter();
+        let mut whole = parts.next().ok_or("it has no parts")?;
+        for other in parts {
+            let (part, before) = (whole.parts.len(), whole.tensors.len());
+            whole.parts.extend(other.parts);
+            for (index, mut tensor) in other.tensors.into_iter().enumerate() {
+                tensor.part = part;
+                let name = tensor.name.clone();
+                whole.tensors.push(tensor);
+                if whole.by_name.insert(name.clone(), before + index).is_some() {
+                    return Err(format!("tensor `{name}` is in two of its parts"));
+                }
+            }
+        }
+        Ok(whole)
     }
 
     /// The value of a metadata key.
@@ -168,15 +204,22 @@ impl Gguf {
 
     /// Bytes from a tensor's start to the next one's, or to the end of the file.
     pub(crate) fn room(&self, tensor: &TensorInfo) -> usize {
-        let starts = self.tensors.iter().map(|other| other.start);
-        let next = starts.filter(|&start| start > tensor.start).min();
-        next.unwrap_or(self.bytes.len()) - tensor.start
+        let same = self
+            .tensors
+            .iter()
+            .filter(|other| other.part == tensor.part);
+        let next = same
+            .map(|other| other.start)
+            .filter(|&start| start > tensor.start)
+            .min();
+        let end = || self.parts.get(tensor.part).map_or(0, |file| file.len());
+        next.unwrap_or_else(end).saturating_sub(tensor.start)
     }
 
     /// The first `n_bytes` of a tensor's data, or `None` where the file ends before.
     pub fn data(&self, tensor: &TensorInfo, n_bytes: usize) -> Option<Bytes> {
-        self.bytes
-            .slice(tensor.start..tensor.start.checked_add(n_bytes)?)
+        let end = tensor.start.checked_add(n_bytes)?;
+        self.parts.get(tensor.part)?.slice(tensor.start..end)
     }
 }
 
@@ -310,6 +353,7 @@ impl<'a> Reader<'a> {
             name,
             ne,
             ty,
+            part: 0,
             start,
         })
     }

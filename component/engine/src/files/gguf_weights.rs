@@ -1,22 +1,26 @@
 //! Weights from a GGUF file. I2_S linears, embeddings and heads stay where the file has them.
 
+use std::collections::BTreeSet;
+
 use sterna_kernels::{DenseType, TernaryLayout};
 
 use super::floats::{FloatType, Floats};
-use super::ggml_type::{self, id as ty};
+use super::ggml_type::{self, I2_S_BLOCK, TAIL_BYTES, id as ty};
 use super::gguf::{Gguf, TensorInfo};
 use super::names::TensorId;
-use super::source::WeightSource;
+use super::source::{WeightSource, finite};
 use super::ternary::{self, I2sForm};
-use super::{Bytes, tensor_error};
+use super::{Bytes, leftovers, tensor_error};
+use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::model::{DenseWeights, Linear};
 
-/// Weights of one I2_S block; a tensor holds whole blocks.
-const I2_S_BLOCK: usize = 128;
-/// bitnet.cpp's tools write the scale eight times after the data; readers take the first. T5 does the same.
-pub(crate) const SCALES: usize = 8;
-const TAIL_BYTES: usize = SCALES * size_of::<f32>();
+const ROPE_FREQS: &str = "rope_freqs.weight";
+
+/// Upstream's `bitnet` files may carry a factor for the output of each linear.
+fn factor_of(id: TensorId) -> String {
+    id.gguf_base() + ".scale"
+}
 
 /// The metadata key that says how T5 tensors are to be read, and the one version there is.
 pub(crate) const T5_VERSION_KEY: &str = "sterna.layout.t5.version";
@@ -34,26 +38,12 @@ impl WeightSource for GgufWeights {
     }
 
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {
-        self.vector(&id.gguf(), len)
+        finite(&id.gguf(), self.vector(&id.gguf(), len)?)
     }
 
     fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError> {
-        let (base, name) = (id.gguf_base(), id.gguf());
+        let name = id.gguf();
         let tensor = self.find(&name, &[rows, cols])?;
-        for companion in ["bias", "lora_a", "norm_in.weight"] {
-            let separator = if companion.starts_with("norm") {
-                '_'
-            } else {
-                '.'
-            };
-            let companion = format!("{base}{separator}{companion}");
-            if self.gguf.tensor(&companion).is_some() {
-                return Err(tensor_error(
-                    &companion,
-                    "linears with a bias, adapter or norm of their own are not supported",
-                ));
-            }
-        }
         let mut layout = TernaryLayout::I2S;
         let (packed, mut scale) = if tensor.ty == ty::I2_S {
             self.i2_s(tensor, rows, cols)?
@@ -68,8 +58,7 @@ impl WeightSource for GgufWeights {
         } else {
             return Err(tensor_error(&name, ggml_type::refuse_linear(tensor.ty)));
         };
-        // Upstream's `bitnet` files may carry a factor for the output of each linear.
-        let factor = base + ".scale";
+        let factor = factor_of(id);
         if self.gguf.tensor(&factor).is_some() {
             scale *= self.vector(&factor, 1)?.first().copied().unwrap_or(1.0);
         }
@@ -160,14 +149,53 @@ impl GgufWeights {
         Ok(self.floats(tensor, float, len)?.to_vec())
     }
 
+    /// Refuse tensors that nobody reads.
+    pub(crate) fn refuse_leftovers(
+        &self,
+        config: &ModelConfig,
+        tied: bool,
+    ) -> Result<(), LoadError> {
+        if !leftovers::wanted(config, tied).all(|id| self.has(id)) {
+            // Whoever loads it says which is absent.
+            return Ok(());
+        }
+        let mut read: BTreeSet<String> = [ROPE_FREQS.to_owned()].into();
+        for id in leftovers::wanted(config, tied) {
+            read.insert(id.gguf());
+            if id.is_linear() {
+                read.insert(factor_of(id));
+            }
+        }
+        let names = self
+            .gguf
+            .tensors()
+            .iter()
+            .map(|tensor| tensor.name.as_str());
+        leftovers::refuse(names, &read, config, |name| self.is_zero_bias(name))
+    }
+
+    /// A bias that adds nothing, which converters write for classes that have one.
+    fn is_zero_bias(&self, name: &str) -> bool {
+        let len = self
+            .gguf
+            .tensor(name)
+            .and_then(|tensor| usize::try_from(tensor.elements()).ok());
+        let values = len
+            .filter(|_| name.ends_with(".bias"))
+            .and_then(|len| self.vector(name, len).ok());
+        values.is_some_and(|values| values.iter().all(|&x| x == 0.0))
+    }
+
     /// Factors on the rotary frequencies (Llama 3.1's long context) must all be 1.
     pub(crate) fn check_rope_freqs(&self, len: usize) -> Result<(), LoadError> {
-        const NAME: &str = "rope_freqs.weight";
-        if self.gguf.tensor(NAME).is_some()
-            && self.vector(NAME, len)?.iter().any(|&factor| factor != 1.0)
+        if self.gguf.tensor(ROPE_FREQS).is_some()
+            && self
+                .vector(ROPE_FREQS, len)?
+                .iter()
+                .any(|&factor| factor != 1.0)
         {
             return Err(tensor_error(
-                NAME,
+                ROPE_FREQS,
                 "scaled rotary frequencies are not supported",
             ));
         }

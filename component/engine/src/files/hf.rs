@@ -1,15 +1,17 @@
 //! Weights from a Hugging Face directory: packed U8 linears with either scale convention, or bf16 (f16,
 //! f32) master weights that are quantised here.
 
+use std::collections::BTreeSet;
+
 use safetensors::Dtype;
 use sterna_kernels::DenseType;
 
 use super::floats::{FloatType, Floats};
 use super::names::TensorId;
 use super::safetensors::{Tensor, TensorFiles};
-use super::source::WeightSource;
-use super::{tensor_error, ternary};
-use crate::config::ScaleRule;
+use super::source::{WeightSource, finite};
+use super::{leftovers, tensor_error, ternary};
+use crate::config::{ModelConfig, ScaleRule};
 use crate::error::LoadError;
 use crate::model::{DenseWeights, Linear};
 
@@ -19,40 +21,22 @@ pub(crate) struct HfWeights {
     pub(crate) scale_rule: ScaleRule,
 }
 
-/// Tensors beside a linear that would change its arithmetic.
-const UNSUPPORTED_COMPANIONS: [&str; 3] = ["bias", "rms_norm.weight", "norm.weight"];
-
 impl WeightSource for HfWeights {
     fn has(&self, id: TensorId) -> bool {
         self.files.get(&(id.hf_base() + ".weight")).is_some()
     }
 
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {
-        let mut name = id.hf_base() + ".weight";
-        if let Some(old) = id.hf_old_base().filter(|_| self.files.get(&name).is_none()) {
-            let old = old + ".weight";
-            if self.files.get(&old).is_some() {
-                name = old;
-            }
-        }
+        let name = self.norm_name(id);
         let tensor = self.get(&name)?;
         check_shape(&name, tensor, &[len])?;
-        Ok(floats(&name, tensor)?.to_vec())
+        finite(&name, floats(&name, tensor)?.to_vec())
     }
 
     fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError> {
         let base = id.hf_base();
         let name = format!("{base}.weight");
         let tensor = self.get(&name)?;
-        for companion in UNSUPPORTED_COMPANIONS {
-            let companion = format!("{base}.{companion}");
-            if self.files.get(&companion).is_some() {
-                return Err(tensor_error(
-                    &companion,
-                    "a linear with a bias or a norm of its own is not supported",
-                ));
-            }
-        }
         let (packed, scale) = if tensor.dtype == Dtype::U8 {
             check_shape(&name, tensor, &[rows.div_ceil(4), cols])?;
             let scale = self.scale(&format!("{base}.weight_scale"))?;
@@ -81,6 +65,68 @@ impl WeightSource for HfWeights {
 }
 
 impl HfWeights {
+    /// By the present name, or by the 1bitLLM models' where only that is there.
+    fn norm_name(&self, id: TensorId) -> String {
+        let name = id.hf_base() + ".weight";
+        let old = id.hf_old_base().map(|old| old + ".weight");
+        match old {
+            Some(old) if self.files.get(&name).is_none() && self.files.get(&old).is_some() => old,
+            _ => name,
+        }
+    }
+
+    /// A head beside tied weights must be the embedding: transformers would not read it.
+    pub(crate) fn check_tied(&self) -> Result<(), LoadError> {
+        let head = TensorId::Head.hf_base() + ".weight";
+        let embedding = TensorId::Embedding.hf_base() + ".weight";
+        match (self.files.get(&head), self.files.get(&embedding)) {
+            (Some(a), Some(b)) if a.dtype != b.dtype || *a.bytes != *b.bytes => Err(tensor_error(
+                &head,
+                format!(
+                    "is another one than `{embedding}`, but config.json says \
+                     `tie_word_embeddings: true`: one of them is wrong"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuse tensors that nobody reads.
+    pub(crate) fn refuse_leftovers(
+        &self,
+        config: &ModelConfig,
+        tied: bool,
+    ) -> Result<(), LoadError> {
+        let absent = |id| self.files.get(&self.norm_name(id)).is_none();
+        if leftovers::wanted(config, tied).any(absent) {
+            // Whoever loads it says which is absent.
+            return Ok(());
+        }
+        let mut read = BTreeSet::new();
+        if tied {
+            // The embedding again, as `check_tied` found.
+            read.insert(TensorId::Head.hf_base() + ".weight");
+        }
+        for id in leftovers::wanted(config, tied) {
+            let name = self.norm_name(id);
+            let tensor = self.files.get(&name);
+            let packed = tensor.is_some_and(|tensor| floats(&name, tensor).is_err());
+            if id.is_linear() && packed {
+                read.insert(format!("{name}_scale"));
+            }
+            read.insert(name);
+        }
+        leftovers::refuse(self.files.names(), &read, config, |name| {
+            let values = || floats(name, self.files.get(name)?).ok().map(|x| x.to_vec());
+            if name.ends_with(".bias") {
+                values().is_some_and(|values| values.iter().all(|&x| x == 0.0))
+            } else {
+                name.ends_with(".rotary_emb.inv_freq")
+                    && values().is_some_and(|values| are_frequencies(&values, config))
+            }
+        })
+    }
+
     fn get(&self, name: &str) -> Result<&Tensor, LoadError> {
         self.files
             .get(name)
@@ -109,6 +155,15 @@ impl HfWeights {
             Err(tensor_error(name, format!("is {stored}")))
         }
     }
+}
+
+/// Whether these are the rotary frequencies that are computed anyway, to bf16's precision; old files hold them.
+fn are_frequencies(values: &[f32], config: &ModelConfig) -> bool {
+    let n = config.head_dim / 2;
+    let expected = |i: usize| config.rope_theta.powf(-(i as f64) / n as f64);
+    values.len() == n
+        && (values.iter().enumerate())
+            .all(|(i, &x)| (f64::from(x) / expected(i) - 1.0).abs() < 1e-2)
 }
 
 fn check_shape(name: &str, tensor: &Tensor, expected: &[usize]) -> Result<(), LoadError> {

@@ -20,22 +20,16 @@ pub(super) fn open(path: &Path) -> Result<Bytes, LoadError> {
 
 #[cfg(feature = "native")]
 fn open_inner(path: &Path) -> std::io::Result<Bytes> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
-    }
+    let file = super::regular::open(path)?;
     // SAFETY: the map is private and read-only, and only ever seen as `&[u8]`. What Rust cannot rule
     // out is another process changing the file meanwhile: a model file is replaced by renaming (as
-    // `convert` does), never written in place, and whoever can write to it owns the model anyway.
-    // Nothing here relies on the bytes staying what they were: every index into the weights comes
+    // `convert` does), never written in place (`mapped.rs` notices), and whoever can write to it owns
+    // the model anyway. Nothing here relies on the bytes staying what they were: every index into the weights comes
     // from the header, which is copied out of the map while it is checked.
     let map = unsafe { memmap2::Mmap::map(&file)? };
     // Before a page is touched: a file system with large pages in its cache then reads them so.
     super::huge_pages::ask(&map, true);
-    Ok(Bytes::mapped(map))
+    Ok(Bytes::mapped(super::MappedFile::new(map, file, path)?))
 }
 
 /// Give back the pages that lie wholly within a range of a file that was mapped by [`open`]: they leave this process, and
@@ -64,6 +58,7 @@ pub(super) fn give_back(map: &memmap2::Mmap, range: std::ops::Range<usize>) {
 
 #[cfg(not(feature = "native"))]
 fn open_inner(path: &Path) -> std::io::Result<Bytes> {
+    super::regular::open(path)?;
     std::fs::read(path).map(Bytes::from)
 }
 

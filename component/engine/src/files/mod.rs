@@ -6,6 +6,7 @@
 mod bytes;
 #[cfg(feature = "native")]
 mod copies;
+mod directory;
 mod finish;
 mod floats;
 mod ggml_type;
@@ -17,28 +18,38 @@ pub mod gguf_write;
 mod hf;
 #[cfg(feature = "native")]
 pub mod huge_pages;
+mod leftovers;
+#[cfg(feature = "native")]
+mod mapped;
 mod mmap;
 mod names;
 mod open;
 #[cfg(feature = "native")]
 mod pace;
+mod parts;
+mod ranges;
+mod regular;
 #[cfg(feature = "native")]
 mod repack;
 mod safetensors;
+mod safetensors_header;
 #[cfg(feature = "native")]
 mod settle;
 mod source;
 mod ternary;
+mod unlike;
 
 use std::path::Path;
 
 pub use bytes::Bytes;
 #[cfg(feature = "native")]
 pub use copies::Copies;
-pub(crate) use ggml_type::id as ggml_id;
+pub(crate) use ggml_type::{SCALES as LINEAR_SCALES, id as ggml_id};
 pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};
-pub(crate) use gguf_weights::{SCALES as LINEAR_SCALES, T5_VERSION, T5_VERSION_KEY};
+pub(crate) use gguf_weights::{T5_VERSION, T5_VERSION_KEY};
+#[cfg(feature = "native")]
+pub use mapped::{MappedFile, WatchedFile};
 pub(crate) use names::TensorId;
 pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};
@@ -46,6 +57,8 @@ pub(crate) use open::{OpenModel, open, open_gguf_bytes};
 pub use settle::{Settled, Settling, settle};
 pub(crate) use source::{PARTS, WeightSource, linear_shape, norm_len};
 pub(crate) use ternary::to_i2s;
+
+use unlike::what_is;
 
 use crate::error::LoadError;
 
@@ -65,16 +78,41 @@ pub(crate) fn tensor_error(tensor: &str, reason: impl Into<String>) -> LoadError
     }
 }
 
+/// The largest text file that is read whole: several times the largest tokenizer.json there is.
+const MAX_TEXT_BYTES: u64 = 256 << 20;
+
+/// A text file (JSON, a template), whole.
 fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Io {
+    let failed = |source| LoadError::Io {
         path: path.to_owned(),
         source,
-    })
+    };
+    let mut text = Vec::new();
+    let file = regular::open(path).map_err(failed)?;
+    std::io::Read::read_to_end(
+        &mut std::io::Read::take(file, MAX_TEXT_BYTES + 1),
+        &mut text,
+    )
+    .map_err(failed)?;
+    if text.len() as u64 > MAX_TEXT_BYTES {
+        return Err(damaged(
+            path,
+            format!(
+                "it is larger than {} MiB: no such file of a model is",
+                MAX_TEXT_BYTES >> 20
+            ),
+        ));
+    }
+    Ok(text)
 }
 
 /// A parsed JSON file.
 fn read_json(path: &Path) -> Result<serde_json::Value, LoadError> {
-    serde_json::from_slice(&read_file(path)?).map_err(|error| damaged(path, error.to_string()))
+    let bytes = read_file(path)?;
+    serde_json::from_slice(&bytes).map_err(|error| match what_is(&bytes, path) {
+        Some(other) => damaged(path, other),
+        None => damaged(path, format!("it is no JSON: {error}")),
+    })
 }
 
 /// A parsed JSON file, or `None` where there is none.

@@ -26,6 +26,12 @@ pub(crate) enum Part {
 }
 
 impl TensorId {
+    /// Whether it is a ternary matrix.
+    pub(crate) fn is_linear(self) -> bool {
+        use Part::{Down, Gate, K, O, Q, Up, V};
+        matches!(self, TensorId::Block(_, Q | K | V | O | Gate | Up | Down))
+    }
+
     /// The name in a GGUF, without `.weight`.
     pub(crate) fn gguf_base(self) -> String {
         match self {

@@ -12,8 +12,8 @@ use super::safetensors::TensorFiles;
 use super::source::{WeightSource, load_weights};
 use super::ternary::I2sForm;
 use super::{
-    Bytes, Gguf, Value, damaged, gguf_tokenizer, mmap, read_file, read_json, read_optional_json,
-    tensor_error,
+    Bytes, Gguf, Value, damaged, directory, gguf_tokenizer, mmap, parts, read_file, read_json,
+    read_optional_json, tensor_error, what_is,
 };
 use crate::config::{GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefaults, read_gguf};
 use crate::error::LoadError;
@@ -69,9 +69,11 @@ pub(crate) fn open(path: &Path, options: &LoadOptions) -> Result<OpenModel, Load
     if !Gguf::has_magic(&bytes) {
         return Err(LoadError::NotAModel {
             path: path.to_owned(),
-            reason: "a file must be a GGUF; for safetensors give the directory that also holds config.json and \
-                     tokenizer.json"
-                .into(),
+            reason: what_is(&bytes, path).unwrap_or_else(|| {
+                "it does not begin as a GGUF file does. Give one, or the directory of a Hugging \
+                 Face model with safetensors"
+                    .into()
+            }),
         });
     }
     open_gguf(path, &stem(path), bytes, options)
@@ -93,6 +95,7 @@ fn open_gguf(
     options: &LoadOptions,
 ) -> Result<OpenModel, LoadError> {
     let gguf = Gguf::parse(bytes).map_err(|reason| damaged(path, reason))?;
+    let gguf = parts::complete(gguf, path)?;
     let mut config = read_gguf(&gguf)?;
     let mut warnings = Vec::new();
     let defaults = SamplingDefaults::from_gguf(&gguf, &mut warnings);
@@ -135,6 +138,7 @@ fn open_gguf(
     };
     source.check_rope_freqs(config.head_dim / 2)?;
     let tied = !source.has(TensorId::Head);
+    source.refuse_leftovers(&config, tied)?;
     let id = options.id.clone().unwrap_or_else(|| name.to_owned());
     Ok(OpenModel {
         id,
@@ -154,9 +158,13 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     if !config_path.is_file() {
         return Err(LoadError::NotAModel {
             path: dir.to_owned(),
-            reason:
-                "it has no config.json. Give a GGUF file, or the directory of a Hugging Face model"
-                    .into(),
+            reason: directory::without_config(dir),
+        });
+    }
+    if let Some(reason) = directory::refused(dir) {
+        return Err(LoadError::NotAModel {
+            path: dir.to_owned(),
+            reason: reason.into(),
         });
     }
     let mut hf = HfConfig::from_json(&read_json(&config_path)?)?;
@@ -176,8 +184,7 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         special_tokens_map: optional("special_tokens_map.json")?,
         added_tokens: optional("added_tokens.json")?,
     };
-    let json = read_file(&dir.join("tokenizer.json"))?;
-    let mut tokenizer = Tokenizer::from_json_beside(&json, &beside)?;
+    let mut tokenizer = read_tokenizer(dir, &beside)?;
     take_beside(&mut config, &mut tokenizer, &beside, &mut warnings);
 
     let jinja = dir.join("chat_template.jinja");
@@ -208,7 +215,11 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
             "is absent, but config.json says `tie_word_embeddings: false`",
         ));
     }
+    if tied == Some(true) {
+        source.check_tied()?;
+    }
     let tied = tied.unwrap_or(!has_head);
+    source.refuse_leftovers(&config, tied)?;
     let name = stem(dir);
     let mut general = vec![("general.name".to_owned(), name.clone())];
     general.extend(card_license(dir).map(|license| ("general.license".to_owned(), license)));
@@ -223,6 +234,21 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         warnings,
         general,
         source: Box::new(source),
+    })
+}
+
+fn read_tokenizer(dir: &Path, beside: &Beside) -> Result<Tokenizer, LoadError> {
+    let path = dir.join("tokenizer.json");
+    if !path.exists() {
+        return Err(LoadError::NotAModel {
+            path: dir.to_owned(),
+            reason: directory::without_tokenizer(dir),
+        });
+    }
+    let bytes = read_file(&path)?;
+    Tokenizer::from_json_beside(&bytes, beside).map_err(|error| match what_is(&bytes, &path) {
+        Some(other) => damaged(&path, other),
+        None => error,
     })
 }
 
@@ -266,7 +292,7 @@ fn chat_template(tokenizer_config: &Json) -> Option<String> {
 
 /// The licence in the front matter of the model card.
 fn card_license(dir: &Path) -> Option<String> {
-    let card = std::fs::read_to_string(dir.join("README.md")).ok()?;
+    let card = String::from_utf8(read_file(&dir.join("README.md")).ok()?).ok()?;
     let front = card.strip_prefix("---")?.split("\n---").next()?;
     let license = front
         .lines()
@@ -285,8 +311,6 @@ pub fn stem(path: &Path) -> String {
     } else {
         full.file_stem()
     };
-    name.map_or_else(
-        || "model".into(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    parts::whole_stem(&name).unwrap_or(&name).to_owned()
 }

@@ -1,13 +1,13 @@
 //! The tensors of a Hugging Face directory: one `model.safetensors`, or shards named by
 //! `model.safetensors.index.json`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
-use super::{Bytes, damaged, mmap, read_json};
+use super::{Bytes, damaged, directory, mmap, read_json, safetensors_header, what_is};
 use crate::error::LoadError;
 
 const SINGLE: &str = "model.safetensors";
@@ -38,16 +38,32 @@ impl TensorFiles {
         if single.is_file() {
             files.add(&single)?;
         } else if index.is_file() {
-            for shard in shard_names(&index)? {
+            let shards = shards(&index)?;
+            for shard in shards.values().collect::<BTreeSet<_>>() {
                 files.add(&dir.join(shard))?;
+            }
+            if let Some((tensor, shard)) = shards
+                .iter()
+                .find(|(tensor, _)| files.get(tensor).is_none())
+            {
+                let shard = shard.display();
+                return Err(damaged(
+                    &index,
+                    format!("tensor `{tensor}` is not in {shard}, which should have it"),
+                ));
             }
         } else {
             return Err(LoadError::NotAModel {
                 path: dir.to_owned(),
-                reason: format!("it has a config.json, but neither {SINGLE} nor {INDEX}"),
+                reason: directory::without_weights(dir, &format!("{SINGLE} nor {INDEX}")),
             });
         }
         Ok(files)
+    }
+
+    /// The names of all tensors, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Tensor> {
@@ -56,6 +72,11 @@ impl TensorFiles {
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
         let file = mmap::open(path)?;
+        safetensors_header::check(&file).map_err(|reason| {
+            // What begins with a length and `{` is one, though it may be damaged.
+            let other = what_is(&file, path).filter(|what| !what.contains("safetensors file"));
+            damaged(path, other.unwrap_or(reason))
+        })?;
         let (header, metadata) = SafeTensors::read_metadata(&file)
             .map_err(|error| damaged(path, format!("safetensors header: {error}")))?;
         let data = header + size_of::<u64>();
@@ -87,14 +108,14 @@ impl TensorFiles {
     }
 }
 
-/// The shards an index names. Only plain file names: an index must not reach out of its directory.
-fn shard_names(index: &Path) -> Result<BTreeSet<PathBuf>, LoadError> {
+/// The shard of each tensor an index names. Only plain file names: an index must not reach out of its directory.
+fn shards(index: &Path) -> Result<BTreeMap<String, PathBuf>, LoadError> {
     let json = read_json(index)?;
     let map = json
         .get("weight_map")
         .and_then(Json::as_object)
         .ok_or_else(|| damaged(index, "it has no `weight_map`"))?;
-    let mut names = BTreeSet::new();
+    let mut shards = BTreeMap::new();
     for (tensor, file) in map {
         let name = file
             .as_str()
@@ -106,7 +127,7 @@ fn shard_names(index: &Path) -> Result<BTreeSet<PathBuf>, LoadError> {
                 format!("tensor `{tensor}`: `{file}` is no file name"),
             )
         })?;
-        names.insert(name.to_owned());
+        shards.insert(tensor.clone(), name.to_owned());
     }
-    Ok(names)
+    Ok(shards)
 }

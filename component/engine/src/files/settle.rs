@@ -6,6 +6,9 @@
 //! same bytes, so that nobody waits for anybody. The file's pages are given back as they are copied: they stay in the page
 //! cache, where others may map them and the kernel may drop them. Where T5 is wanted a mapped file's two-bit matrices are not
 //! copied but packed (`repack.rs`): that takes less memory, and pays in small pages too.
+//!
+//! Once all that a step streams is copied, a small embedding is copied as well: then nothing is read from the file any more,
+//! and what happens to it does not matter.
 
 use std::sync::Arc;
 
@@ -76,6 +79,14 @@ pub fn settle(weights: &Weights, how: Settling) -> Settled {
     let mut copied_bytes = 0;
     if how.huge_pages {
         copied_bytes = move_to_huge_pages(&streamed, how.budget - t5_bytes);
+    }
+    let embedding = weights.embedding.bytes();
+    let left = streamed.iter().any(|bytes| bytes.read_from().is_some());
+    if !left && embedding.read_from().is_some() && embedding.len() <= GROUP_BYTES {
+        let budget = how.budget.saturating_sub(t5_bytes + copied_bytes);
+        if embedding.len() as u64 <= budget && copy_plainly(embedding) {
+            copied_bytes += embedding.len() as u64;
+        }
     }
     Settled {
         t5_bytes,
@@ -164,6 +175,19 @@ fn copy_group(group: &[&Bytes], size: usize) -> bool {
     for (bytes, start) in group.iter().zip(starts) {
         bytes.show(&memory, start);
     }
+    true
+}
+
+/// Copy into memory of whatever pages. False where the system has none.
+fn copy_plainly(bytes: &Bytes) -> bool {
+    let Ok(mut memory) = MmapMut::map_anon(bytes.len()) else {
+        return false;
+    };
+    memory.copy_from_slice(bytes);
+    let Ok(memory) = memory.make_read_only() else {
+        return false;
+    };
+    bytes.show(&Arc::new(memory), 0);
     true
 }
 

@@ -25,6 +25,17 @@ pub(crate) trait WeightSource {
     fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError>;
 }
 
+/// The values, if all are numbers: one that is none would make every answer one.
+pub(super) fn finite(name: &str, values: Vec<f32>) -> Result<Vec<f32>, LoadError> {
+    match values.iter().find(|x| !x.is_finite()) {
+        Some(x) => Err(tensor_error(
+            name,
+            format!("holds {x}: the file is damaged"),
+        )),
+        None => Ok(values),
+    }
+}
+
 /// Weights that are in memory already. What they are was checked when they were made.
 impl WeightSource for Weights {
     fn has(&self, id: TensorId) -> bool {

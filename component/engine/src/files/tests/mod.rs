@@ -2,10 +2,14 @@
 
 mod conversion;
 mod damage;
+mod downloads;
+mod edit;
 mod forms;
 mod layouts;
+mod overlaps;
 mod refusals;
 mod special_tokens;
+mod unsupported;
 
 use std::path::{Path, PathBuf};
 
