@@ -13,6 +13,8 @@ targets=("$@")
 command -v c++ >/dev/null || scripts/apt.sh fuzz g++ || { echo "fuzz: libFuzzer needs a C++ compiler" >&2; exit 1; }
 
 cargo run --profile ci -p sterna-fuzz --bin seeds -- target/fuzz/seeds
+# The same damaged models every time, and what became of them.
+cargo run --profile ci -p sterna-fuzz --bin mutations -- target/fuzz/seeds 3000 1200
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

@@ -17,7 +17,7 @@ else
   run_tests() { cargo test --profile ci --no-fail-fast "$@"; }
 fi
 # The host apart from the rest: together they would share features, and wasmtime would be built a second time for that.
-run_tests -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config -p sterna-http-rules --features sterna-kernels/checks,sterna-engine/native
+run_tests -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config -p sterna-http-rules -p sterna-errors --features sterna-kernels/checks,sterna-engine/native
 run_tests -p sterna --lib --bins --test e2e
 run_tests -p sterna-push
 step "what parses, fuzzed for some seconds each"

@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::assets::Assets;
 use crate::blank;
 use crate::commands::{bake, bench, compose, convert, image, push, run, serve, up};
-use crate::say;
+use crate::{resource_limits, say};
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
 ///
@@ -44,7 +44,7 @@ pub fn run(assets: &'static Assets) -> ExitCode {
         return failure(&error);
     }
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let result = match cli.command {
+    let result = resource_limits::prepare().and_then(|()| match cli.command {
         Command::Serve(args) => serve::main(&args, assets),
         Command::Up(args) => up::main(&args, assets),
         Command::Run(args) => run::main(&args, assets),
@@ -54,7 +54,7 @@ pub fn run(assets: &'static Assets) -> ExitCode {
         Command::Image(args) => image::main(&args),
         Command::Push(args) => push::main(&args),
         Command::Bake(args) => bake::main(&args, assets),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure(&error),

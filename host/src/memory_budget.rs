@@ -70,7 +70,7 @@ impl Limit {
 }
 
 /// An instance maps so many times what it is counted as: its stack, and room to grow.
-const MAPPED_BY_COUNTED: u64 = 4;
+const MAPPED_BY_COUNTED: u64 = 8;
 
 /// A tenth of the limit for what nobody counts, within these bounds.
 const MARGIN: (u64, u64) = (16 << 20, 1 << 30);
@@ -268,7 +268,7 @@ mod tests {
             ..memory
         };
         let (memory, addresses) = (memory.share(0).unwrap(), addresses.share(0).unwrap());
-        assert_eq!(addresses.request_bytes, memory.request_bytes / 4);
+        assert_eq!(addresses.request_bytes, memory.request_bytes / 8);
         assert_eq!(addresses.kv_bytes, memory.kv_bytes);
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use sterna_engine::engine::EngineOptions;
-use sterna_engine::files::Bytes;
+use sterna_engine::files::{self, Bytes};
 use sterna_engine::model::{LoadOptions, Model};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::team;
@@ -107,6 +107,8 @@ impl ModelArgs {
         kv_budget: &mut KvBudget<'_>,
     ) -> anyhow::Result<Arc<dyn EngineSource>> {
         if let Some(path) = &self.model {
+            files::refuse_special(path)
+                .with_context(|| format!("cannot load the model {}", path.display()))?;
             lost_pages::tell_of(path);
         }
         if let Some(app) = self.model.as_deref().and_then(AppFile::recognise) {

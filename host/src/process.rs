@@ -1,6 +1,7 @@
 //! What the system says about this process and its machine: procfs, and system calls where it is not mounted.
 
 use std::fs;
+use std::path::Path;
 
 use crate::cgroup::keyed;
 use crate::resource_limits;
@@ -43,8 +44,7 @@ pub fn address_space_bytes() -> Option<u64> {
 pub struct MachineMemory {
     /// All of it.
     pub total_bytes: u64,
-    /// What it could give without swapping, file pages that can be dropped included. Without procfs only what is free
-    /// now.
+    /// What it could give without swapping, file pages that can be dropped included.
     pub available_bytes: u64,
 }
 
@@ -53,12 +53,39 @@ pub struct MachineMemory {
 pub fn machine_memory() -> Option<MachineMemory> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let bytes = |key| Some(keyed(&info, key)? << 10);
-    let listed = bytes("MemTotal").zip(bytes("MemAvailable"));
-    let (total_bytes, available_bytes) = listed.or_else(resource_limits::machine_memory)?;
+    if let Some((total_bytes, available_bytes)) = bytes("MemTotal").zip(bytes("MemAvailable")) {
+        return Some(MachineMemory {
+            total_bytes,
+            available_bytes,
+        });
+    }
+    let total_bytes = resource_limits::machine_memory()?;
+    // Where sysfs is hidden too, only this process is known to take any.
+    let own = resource_limits::peak_resident_bytes();
+    let available = droppable_or_free(Path::new("/sys/devices/system/node"));
     Some(MachineMemory {
         total_bytes,
-        available_bytes,
+        available_bytes: available.unwrap_or(total_bytes.saturating_sub(own)),
     })
+}
+
+/// Free memory and file pages of all NUMA nodes, from sysfs: lines as `Node 0 MemFree: 123 kB`.
+fn droppable_or_free(nodes: &Path) -> Option<u64> {
+    let mut bytes = None;
+    for node in fs::read_dir(nodes).ok()?.flatten() {
+        let Ok(info) = fs::read_to_string(node.path().join("meminfo")) else {
+            continue;
+        };
+        for line in info.lines() {
+            let mut words = line.split_whitespace().skip(2);
+            let counted = ["MemFree:", "Active(file):", "Inactive(file):"];
+            if words.next().is_some_and(|name| counted.contains(&name)) {
+                let kib: u64 = words.next()?.parse().ok()?;
+                *bytes.get_or_insert(0) += kib << 10;
+            }
+        }
+    }
+    bytes
 }
 
 /// CPUs the process may run on.
@@ -94,6 +121,20 @@ mod tests {
         let stat = "7 (a) b) R 1 2 3 4 5 6 7 8 9 10 40 2 0 0 20 0";
         assert_eq!(cpu_ticks(stat), Some(42));
         assert_eq!(cpu_ticks("7 (a"), None);
+    }
+
+    #[test]
+    fn sysfs_says_about_what_procfs_says() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(droppable_or_free(folder.path()), None);
+        for node in ["node0", "node1", "possible"] {
+            fs::create_dir(folder.path().join(node)).unwrap();
+        }
+        let info = "Node 0 MemTotal: 9 kB\nNode 0 MemFree: 4 kB\nNode 0 Active(file):  2 kB\nNode 0 Inactive(file): 1 kB\n";
+        for node in ["node0", "node1"] {
+            fs::write(folder.path().join(node).join("meminfo"), info).unwrap();
+        }
+        assert_eq!(droppable_or_free(folder.path()), Some(14 << 10));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use crate::resource_limits;
+
 /// A line on stdout.
 pub fn line(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
@@ -20,8 +22,9 @@ pub fn note(text: impl std::fmt::Display) {
 
 /// The error that ends the command, on stderr: what failed, why, what to do.
 pub fn error(error: &anyhow::Error) {
-    aside(format_args!(
-        "error: {}",
-        sterna_errors::chain(error.as_ref())
-    ));
+    let text = sterna_errors::chain(error.as_ref());
+    match resource_limits::remedy(error) {
+        Some(remedy) => aside(format_args!("error: {text}: {remedy}")),
+        None => aside(format_args!("error: {text}")),
+    }
 }

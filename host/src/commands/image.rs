@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use sterna_engine::files;
 
 use crate::image::config::ImageConfig;
 use crate::image::{self, ImageFile, Platform, Program};
@@ -56,6 +57,10 @@ pub struct Args {
 /// A part is not what its option says, or a file cannot be read or written.
 pub fn main(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
+    let parts = args.app.iter().chain(&args.model);
+    for part in parts.chain(&args.host).chain(&args.shim) {
+        files::refuse_special(part)?;
+    }
     let (shared, platforms) = plan(args)?;
     let bar = byte_bar("writing");
     let written = image::write(

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::model_source::{Granted, ModelArgs, Needs};
 use crate::server::{Limits, Server};
 use crate::settings::SettingsArgs;
-use crate::wasm_config;
+use crate::{resource_limits, wasm_config};
 
 /// Serve a model over HTTP, with OpenAI's API
 ///
@@ -119,9 +119,17 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(cgroup.clone()));
     let settings = args.settings.read()?;
     let allowed_hosts = settings.allowed_hosts.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = resource_limits::server_runtime()?;
+    let max_connections = resource_limits::connections(
+        args.max_connections.into(),
+        resource_limits::raise_descriptors(),
+    );
+    if max_connections < args.max_connections.into() {
+        tracing::warn!(
+            max_connections,
+            "the limit of open files (ulimit -n, LimitNOFILE=) is too low for --max-connections: fewer are taken"
+        );
+    }
     let load = Load {
         settings,
         model: ModelArgs {
@@ -137,7 +145,7 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         runtime: runtime.handle().clone(),
     };
     let limits = Limits {
-        max_connections: args.max_connections.into(),
+        max_connections,
         header_timeout: Duration::from_secs(args.header_timeout),
         idle_timeout: Duration::from_secs(args.idle_timeout),
         body_timeout: Duration::from_secs(args.body_timeout),

@@ -17,12 +17,15 @@ mod copied_weights;
 mod disconnect;
 mod engine_thread;
 mod fields;
+mod files_in_use;
 mod http_shapes;
 #[cfg(target_os = "linux")]
 mod idle;
 mod image;
 mod inner_loops;
+mod interrupted;
 mod metrics;
+mod narrow_machine;
 mod operator;
 mod probes;
 mod same_tokens;

@@ -1,6 +1,7 @@
 //! What the targets share: a model that came out of damaged bytes has to work, or to have been refused.
 
 pub mod jinja;
+pub mod spans;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use sterna_engine::model::Model;
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(model) = Model::from_gguf_bytes("fuzz", Bytes::from(input.to_vec())) {
+        sterna_fuzz::spans::assert_apart(&sterna_fuzz::spans::of_gguf(input));
         sterna_fuzz::exercise(model);
     }
 });

@@ -27,7 +27,9 @@ fuzz_target!(|input: &[u8]| {
         let _ = std::fs::remove_file(directory.join(name));
         std::fs::write(directory.join(name), bytes).expect("written");
     }
-    if let Ok(model) = Model::load(directory, &LoadOptions::default(), &mut |_, _| ()) {
+    let loaded = Model::load(directory, &LoadOptions::default(), &mut |_, _| ());
+    if let Ok(model) = loaded {
+        sterna_fuzz::spans::assert_apart(&sterna_fuzz::spans::of_safetensors(tensors));
         sterna_fuzz::exercise(model);
     }
 });

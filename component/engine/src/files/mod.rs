@@ -53,6 +53,7 @@ pub use mapped::{MappedFile, WatchedFile};
 pub(crate) use names::TensorId;
 pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};
+pub use regular::refuse_special;
 #[cfg(feature = "native")]
 pub use settle::{Settled, Settling, settle};
 pub(crate) use source::{PARTS, WeightSource, linear_shape, norm_len};

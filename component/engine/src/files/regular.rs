@@ -4,6 +4,8 @@ use std::fs::{File, FileType};
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
+use crate::error::LoadError;
+
 /// Open a regular file for reading.
 ///
 /// # Errors
@@ -18,6 +20,23 @@ pub(super) fn open(path: &Path) -> Result<File> {
     let file = options.open(path)?;
     check(file.metadata()?.file_type())?;
     Ok(file)
+}
+
+/// Refuse what is neither a regular file nor a directory, without opening it.
+///
+/// # Errors
+/// `LoadError::Io` that says what it is, or why nothing is known of it.
+pub fn refuse_special(path: &Path) -> std::result::Result<(), LoadError> {
+    let checked = path
+        .metadata()
+        .and_then(|metadata| match metadata.file_type() {
+            kind if kind.is_dir() => Ok(()),
+            kind => check(kind),
+        });
+    checked.map_err(|source| LoadError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn check(kind: FileType) -> Result<()> {

@@ -46,16 +46,19 @@ impl Server {
 
     /// A `sterna` that prints its address as `sterna serve` does.
     pub(crate) fn announced(command: &mut Command) -> Server {
+        let (server, announced) = Server::try_announced(command);
+        assert!(announced, "no start line; log: {}", server.log());
+        server
+    }
+
+    /// The same, and whether it did: else it has closed its output, as a process that ends does.
+    pub(crate) fn try_announced(command: &mut Command) -> (Server, bool) {
         let (mut server, stdout) = Server::launch(command);
         let mut first = String::new();
         BufReader::new(stdout).read_line(&mut first).unwrap();
         server.address = address_after("http://", &first);
-        assert!(
-            server.address.starts_with("127.0.0.1:"),
-            "no start line: {first:?}; log: {}",
-            server.log()
-        );
-        server
+        let announced = server.address.starts_with("127.0.0.1:");
+        (server, announced)
     }
 
     /// The same, listening on all addresses.

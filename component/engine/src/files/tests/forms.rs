@@ -263,6 +263,10 @@ fn metadata(model: &Model) -> Vec<(String, Entry)> {
         size("attention.head_count", config.n_heads),
         size("attention.head_count_kv", config.n_kv_heads),
         ("bitnet-b1.58.rope.freq_base".into(), Entry::F32(500_000.0)),
+        (
+            "bitnet-b1.58.attention.layer_norm_rms_epsilon".into(),
+            Entry::F32(config.rms_norm_eps),
+        ),
     ]);
     entries
 }

@@ -132,7 +132,7 @@ fn truncated_files_and_other_shapes_are_refused() {
     let (_dir, path, bytes) = t5_file();
     for keep in [bytes.len() / 2, bytes.len() * 9 / 10] {
         let reason = refusal(&path, &bytes[..keep]);
-        assert!(reason.contains("end of the file"), "{reason}");
+        assert!(reason.contains("cut short"), "{reason}");
     }
     let gguf = Gguf::parse(mmap::open(&fixture("tiny-I2_S.gguf")).unwrap()).unwrap();
     let mut tensors = gguf.tensors().iter();
@@ -168,7 +168,7 @@ fn a_tensor_with_too_little_room_is_refused() {
     overlapping[to..to + 8].copy_from_slice(&(start + 32).to_le_bytes());
     let reason = refusal(&path, &overlapping);
     assert!(
-        reason.contains(&first.name) && reason.contains("has 32 bytes in the file"),
+        reason.contains(&first.name) && reason.contains("overlap"),
         "{reason}"
     );
 }
