@@ -8,7 +8,7 @@ use crate::support::{LILY, LILY_GREEDY, greedy, wait_until};
 
 /// The demo model as a file of its own.
 fn model(folder: &Path) -> PathBuf {
-    let path = folder.join("model.gguf");
+    let path = folder.join("demo.gguf");
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../component/engine/models/demo.gguf");
     fs::copy(demo, &path).unwrap();
     path
@@ -49,7 +49,7 @@ fn a_file_that_is_cut_short_ends_the_process_with_a_word() {
         let line = log.lines().find(|line| line.starts_with(begin));
         let line = line.unwrap_or_else(|| panic!("{log}"));
         assert!(
-            line.contains("model.gguf") && line.contains("renaming"),
+            line.contains("demo.gguf") && line.contains("renaming"),
             "{line}"
         );
     }
