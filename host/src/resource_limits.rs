@@ -59,7 +59,7 @@ pub fn raise_descriptors() -> Option<u64> {
 #[must_use]
 pub fn connections(wanted: usize, descriptors: Option<u64>) -> usize {
     const RESERVED: u64 = 96;
-    let room = descriptors.map(|n| n.saturating_sub(RESERVED).max(1));
+    let room = descriptors.map(|n| n.saturating_sub(RESERVED).max(n / 4).max(1));
     let room = room.and_then(|room| usize::try_from(room).ok());
     room.map_or(wanted, |room| room.min(wanted))
 }
@@ -164,7 +164,7 @@ mod tests {
             (None, 512),
             (Some(20_000), 512),
             (Some(256), 160),
-            (Some(20), 1),
+            (Some(20), 5),
         ] {
             assert_eq!(connections(512, descriptors), expected);
         }
