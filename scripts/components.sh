@@ -40,8 +40,9 @@ shipped() {
 }
 
 for_tests() {
-  build "$plain" -p sterna-step-engine -p sterna-kernel-checks
+  build "$plain" -p sterna-step-engine -p sterna-hostile-engine -p sterna-kernel-checks
   place "$plain" sterna_step_engine.wasm step-engine.wasm
+  place "$plain" sterna_hostile_engine.wasm hostile-engine.wasm
   place "$plain" kernel_checks.wasm kernel_checks.wasm
   build "$relaxed" -p sterna-kernel-checks --features relaxed-simd
   place "$relaxed" kernel_checks.wasm kernel_checks-relaxed.wasm

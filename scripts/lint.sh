@@ -13,7 +13,7 @@ cargo clippy --profile ci -p sterna-kernels -p sterna-kernel-checks -p sterna-en
   --features sterna-kernels/checks,sterna-engine/native -- -D warnings
 cargo clippy --profile ci -p sterna-fuzz --all-targets -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-kernels --features relaxed-simd -- -D warnings
-scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p sterna-engine -p sterna-config-env -p sterna-config-spin -p sterna-step-engine --lib -- -D warnings
+scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p sterna-engine -p sterna-config-env -p sterna-config-spin -p sterna-step-engine -p sterna-hostile-engine --lib -- -D warnings
 if command -v shellcheck >/dev/null || scripts/apt.sh lint shellcheck; then
   shellcheck -x scripts/*.sh tests/*/*.sh k8s/shim/install.sh .ci/run
 else echo "lint: shellcheck is not installed; shell scripts were not linted"; fi

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use sterna::driven_engine::DrivenEngine;
 use sterna::sandbox::{AppFile, SandboxOptions, SandboxedEngine, SandboxedEngines};
+use sterna::step_limit::StepLimit;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::request::{Prompt, Request, Sampling};
 use sterna_kernels::Isa;
@@ -34,9 +35,12 @@ fn main() {
         max_context: None,
         max_kv_bytes: None,
         max_memory: None,
+        step_limit: StepLimit::default(),
         optimisations: Optimisations::ALL,
     };
-    let app = AppFile::recognise(Path::new(&app)).expect("a file of `sterna bake`");
+    let app = AppFile::recognise(Path::new(&app), true)
+        .unwrap()
+        .expect("a file of `sterna bake`");
     let engines = SandboxedEngines::new(&app, options.clone()).unwrap();
     print("process start to loaded", start.elapsed());
     let mut first = engines.instantiate().unwrap();

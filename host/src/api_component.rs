@@ -31,7 +31,7 @@ use crate::engine_actor::EngineHandle;
 use crate::engine_import::{EngineImport, HasEngine, TokenCount};
 use crate::epoch_clock::EpochClock;
 use crate::settings::{ConfigImport, HasConfig};
-use crate::wasm_config::INSTANCE_MEMORY_BYTES;
+use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
 
 /// The HTTP component, linked and ready to be instantiated.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl ApiComponent {
             pre,
             engine,
             settings: Arc::new(settings),
-            clock: Arc::new(EpochClock::start(wasmtime)?),
+            clock: Arc::new(EpochClock::start(wasmtime, EPOCH)?),
             instances: Arc::new(Semaphore::new(instances)),
         })
     }

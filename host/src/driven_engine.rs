@@ -12,6 +12,8 @@ use sterna_engine::model::Model;
 use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
 use sterna_engine::scheduler::{Gate, PromptSize};
 
+use crate::step_limit::StepLimit;
+
 /// An answer, or a broken engine.
 pub type Answered<T> = anyhow::Result<Result<T, EngineError>>;
 
@@ -35,6 +37,11 @@ pub trait EngineSource: Send + Sync {
     /// What was done to a file that the model is still read from, if anything: a sentence.
     fn changed_file(&self) -> Option<String> {
         None
+    }
+
+    /// How long a call of an engine may take.
+    fn step_limit(&self) -> StepLimit {
+        StepLimit::default()
     }
 }
 
@@ -131,6 +138,8 @@ pub struct LinkedEngines {
     pub model: Arc<Model>,
     /// How each engine uses the machine.
     pub options: EngineOptions,
+    /// How long a call may take: then probes say that it is stuck. Native code cannot be interrupted.
+    pub step_limit: StepLimit,
 }
 
 impl EngineSource for LinkedEngines {
@@ -154,6 +163,10 @@ impl EngineSource for LinkedEngines {
         files
             .iter()
             .find_map(|file| changed_files::sentence(file.file()))
+    }
+
+    fn step_limit(&self) -> StepLimit {
+        self.step_limit
     }
 }
 

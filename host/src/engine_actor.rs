@@ -10,9 +10,8 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sterna_engine::engine::ModelInfo;
@@ -25,6 +24,7 @@ use crate::admission::{self, Admission, Place};
 use crate::cgroup::Cgroup;
 use crate::changed_files::ChangedFiles;
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
+use crate::engine_health::{EngineHealth, EngineState, Failures};
 use crate::metrics::Metrics;
 
 /// An event and when the engine made it.
@@ -92,8 +92,8 @@ pub struct EngineHandle {
     size: PromptSize,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    running: Arc<AtomicBool>,
     changed: ChangedFiles,
+    health: Arc<EngineHealth>,
     /// True once nobody is to wait for the engine any more.
     ended: Arc<watch::Sender<bool>>,
 }
@@ -127,8 +127,8 @@ impl EngineHandle {
         let stats = engine.stats()?;
         metrics.engine(&stats);
         admission.follow(&stats);
-        let running = Arc::new(AtomicBool::new(true));
         let changed = ChangedFiles::default();
+        let health = Arc::new(EngineHealth::new());
         let (commands, inbox) = channel();
         let actor = Actor {
             engine,
@@ -139,8 +139,10 @@ impl EngineHandle {
             open: HashMap::new(),
             admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
-            running: Arc::clone(&running),
             changed: changed.clone(),
+            health: Arc::clone(&health),
+            step_limit: source.step_limit().step(info.context_length),
+            failures: Failures::default(),
         };
         std::thread::Builder::new()
             .name("engine".into())
@@ -152,8 +154,8 @@ impl EngineHandle {
             size,
             admission,
             metrics,
-            running,
             changed,
+            health,
             ended: Arc::new(watch::Sender::new(false)),
         })
     }
@@ -176,10 +178,16 @@ impl EngineHandle {
         &self.metrics
     }
 
-    /// Whether the engine's thread is there; once it is not, only a new process helps.
+    /// Whether the engine's thread is there and at work; once it is not, only a new process helps.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.running.load(Relaxed)
+        matches!(self.state(), EngineState::Well | EngineState::Resting)
+    }
+
+    /// How the engine's thread is.
+    #[must_use]
+    pub fn state(&self) -> EngineState {
+        self.health.state()
     }
 
     /// Whether a file the model is read from was changed since it was loaded.
@@ -368,8 +376,11 @@ struct Actor {
     admission: Arc<Admission>,
     open: HashMap<GenerationId, Open>,
     metrics: Arc<Metrics>,
-    running: Arc<AtomicBool>,
     changed: ChangedFiles,
+    health: Arc<EngineHealth>,
+    /// How long a call of the engine may take.
+    step_limit: Duration,
+    failures: Failures,
 }
 
 impl Actor {
@@ -450,6 +461,8 @@ impl Actor {
 
     /// Whoever asked and has left gets no answer: an answer is dropped, and a generation in it cancelled.
     fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+        let health = Arc::clone(&self.health);
+        let _busy = health.busy(self.step_limit);
         match command {
             Command::Submit {
                 request,
@@ -472,6 +485,8 @@ impl Actor {
     /// A part of the first input that is to be embedded; false where there is none. Running generations are stepped between
     /// two parts.
     fn embed_step(&mut self) -> anyhow::Result<bool> {
+        let health = Arc::clone(&self.health);
+        let _busy = health.busy(self.step_limit);
         let Some(mut input) = self.inputs.pop_front() else {
             return Ok(false);
         };
@@ -556,6 +571,8 @@ impl Actor {
 
     /// One batch; false when there was nothing to do.
     fn step(&mut self) -> anyhow::Result<bool> {
+        let health = Arc::clone(&self.health);
+        let _busy = health.busy(self.step_limit);
         let mut deliveries = Vec::new();
         let busy = self
             .engine
@@ -587,6 +604,9 @@ impl Actor {
                 generation.last = now;
                 generation.tokens += tokens;
                 self.metrics.generated_tokens.inc_by(tokens as u64);
+                if event.finish.is_some() {
+                    self.failures.forget();
+                }
                 event.finish.map(|finish| match finish.reason {
                     FinishReason::Stop => "stop",
                     FinishReason::Length => "length",
@@ -620,6 +640,12 @@ impl Actor {
             let failed = EngineError::Internal("the engine failed; see the server's log".into());
             let _ = open.events.send((Instant::now(), Err(failed)));
         }
+        let pause = self.failures.pause();
+        if !self.rest(pause) {
+            return false;
+        }
+        let health = Arc::clone(&self.health);
+        let _busy = health.busy(self.step_limit);
         let restarted = self.source.start().and_then(|engine| {
             self.engine = engine;
             self.show_state().context("it failed again at once")
@@ -634,6 +660,47 @@ impl Actor {
     }
 }
 
+impl Actor {
+    /// Wait before the engine is started anew, and decline what is asked meanwhile. False when nobody is left to ask.
+    fn rest(&mut self, pause: Duration) -> bool {
+        if pause.is_zero() {
+            return true;
+        }
+        tracing::warn!(
+            seconds = pause.as_secs_f64(),
+            "the engine failed several times in a row: it is started again after a pause"
+        );
+        let end = Instant::now() + pause;
+        self.health.rest(true);
+        let somebody_asks = loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left) {
+                Ok(command) => command.decline(),
+                Err(RecvTimeoutError::Timeout) => break true,
+                Err(RecvTimeoutError::Disconnected) => break false,
+            }
+        };
+        self.health.rest(false);
+        somebody_asks
+    }
+}
+
+impl Command {
+    /// Answer without an engine. Whoever has left gets nothing.
+    fn decline(self) {
+        let resting = || {
+            EngineError::Unavailable(
+                "the engine failed several times in a row and is started again after a pause; see the server's log".into(),
+            )
+        };
+        match self {
+            Command::Submit { reply, .. } => drop(reply.send(Err(resting()))),
+            Command::Embed(input) => drop(input.reply.send(Err(resting()))),
+            Command::Cancel(..) => {}
+        }
+    }
+}
+
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
@@ -643,7 +710,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 impl Drop for Actor {
     fn drop(&mut self) {
-        self.running.store(false, Relaxed);
+        self.health.stop();
     }
 }
 

@@ -1,13 +1,12 @@
-//! The clock by which guests yield. It ticks only while there are guests, so that an idle server does not wake: at 200 ticks
+//! The clock by which guests yield, or end. It ticks only while there are guests, so that an idle server does not wake: at 200 ticks
 //! a second, hundreds of idle pods would keep a node busy.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use wasmtime::Engine;
 
-use crate::wasm_config::EPOCH;
-
-/// Advances an engine's epoch every [`EPOCH`] while a [`Guest`] is alive; dropping the clock ends its thread.
+/// Advances an engine's epoch in even periods while a [`Guest`] is alive; dropping the clock ends its thread.
 #[derive(Debug)]
 pub(crate) struct EpochClock(Arc<Shared>);
 
@@ -24,11 +23,11 @@ struct State {
 }
 
 impl EpochClock {
-    /// A clock for the guests of `wasmtime`.
+    /// A clock for the guests of `wasmtime`, which ticks after each `period`.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(wasmtime: &Engine) -> std::io::Result<Self> {
+    pub(crate) fn start(wasmtime: &Engine, period: Duration) -> std::io::Result<Self> {
         let (shared, wasmtime) = (Arc::new(Shared::default()), wasmtime.weak());
         let clock = EpochClock(Arc::clone(&shared));
         std::thread::Builder::new()
@@ -40,7 +39,7 @@ impl EpochClock {
                     };
                     wasmtime.increment_epoch();
                     drop(wasmtime);
-                    std::thread::sleep(EPOCH);
+                    std::thread::sleep(period);
                 }
             })?;
         Ok(clock)
@@ -92,11 +91,11 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use wasmtime::{Config, Instance, Module, Store, Trap};
 
     use super::*;
+    use crate::wasm_config::EPOCH;
 
     /// `(module (func (export "f") (loop (br 0))))`
     const ENDLESS: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x05\x01\x01f\0\0\x0a\x09\x01\x07\0\x03\x40\x0c\0\x0b\x0b";
@@ -132,7 +131,7 @@ mod tests {
     #[test]
     fn it_ticks_for_each_guest_that_comes_and_rests_between_them() {
         let wasmtime = Engine::new(Config::new().epoch_interruption(true)).unwrap();
-        let clock = EpochClock::start(&wasmtime).unwrap();
+        let clock = EpochClock::start(&wasmtime, EPOCH).unwrap();
         for _ in 0..2 {
             let guest = clock.guest();
             let (done, trap) = mpsc::channel();
@@ -154,7 +153,7 @@ mod tests {
     fn its_thread_ends_when_the_clock_and_the_last_guest_are_gone() {
         let wasmtime = Engine::new(Config::new().epoch_interruption(true)).unwrap();
         for with_guest in [false, true] {
-            let clock = EpochClock::start(&wasmtime).unwrap();
+            let clock = EpochClock::start(&wasmtime, EPOCH).unwrap();
             let guest = with_guest.then(|| clock.guest());
             let shared = Arc::downgrade(&clock.0);
             drop(clock);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use sterna_engine::engine::EngineOptions;
 use sterna_engine::files::{self, Bytes};
@@ -18,6 +19,7 @@ use crate::driven_engine::{EngineSource, LinkedEngines};
 use crate::lost_pages;
 use crate::private_copies;
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
+use crate::step_limit::StepLimit;
 use crate::weight_pages;
 
 /// The name of the embedded model.
@@ -63,6 +65,11 @@ pub struct ModelArgs {
     #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
     pub model: Option<PathBuf>,
 
+    /// Run a precompiled model (.cwasm) as the machine code it is, with this process's rights. For files of your own `sterna
+    /// bake --aot` alone; everything else that is code runs in a sandbox
+    #[arg(long, env = "STERNA_ALLOW_PRECOMPILED", value_parser = BoolishValueParser::new())]
+    pub allow_precompiled: bool,
+
     /// The name clients select the model by [default: the file's name without its ending]
     #[arg(long, env = "STERNA_MODEL_NAME", value_name = "ID")]
     pub model_name: Option<String>,
@@ -86,10 +93,13 @@ pub struct ModelArgs {
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST")]
     pub without: Option<String>,
 
-    /// Bytes one engine may take: of a baked model its whole memory, of a model file the keys and values
-    /// [default: no limit]
+    /// Bytes one engine may take: of a baked model its whole memory [default: the file's size, that of its keys and values,
+    /// and 512 MiB], of a model file the keys and values [default: no limit]
     #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY", value_name = "BYTES")]
     pub max_instance_memory: Option<u64>,
+
+    #[command(flatten)]
+    pub step_limit: StepLimit,
 }
 
 impl ModelArgs {
@@ -111,7 +121,8 @@ impl ModelArgs {
                 .with_context(|| format!("cannot load the model {}", path.display()))?;
             lost_pages::tell_of(path);
         }
-        if let Some(app) = self.model.as_deref().and_then(AppFile::recognise) {
+        let recognise = |path| AppFile::recognise(path, self.allow_precompiled);
+        if let Some(app) = self.model.as_deref().map(recognise).transpose()?.flatten() {
             return self.sandboxed(
                 &app,
                 max_sequences,
@@ -160,7 +171,11 @@ impl ModelArgs {
             optimisations,
             ..EngineOptions::new(isa)
         };
-        Ok(Arc::new(LinkedEngines { model, options }))
+        Ok(Arc::new(LinkedEngines {
+            model,
+            options,
+            step_limit: self.step_limit,
+        }))
     }
 
     fn load(&self, assets: &Assets) -> anyhow::Result<Model> {
@@ -207,6 +222,7 @@ impl ModelArgs {
             max_memory: self
                 .max_instance_memory
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            step_limit: self.step_limit,
             optimisations,
         };
         Ok(Arc::new(SandboxedEngines::new(app, options)?))

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::sandbox::seal;
+
 /// Linear memory one instance of the HTTP component may use.
 pub const INSTANCE_MEMORY_BYTES: usize = 64 << 20;
 
@@ -67,21 +69,24 @@ fn frugal_engine() -> anyhow::Result<Engine> {
 }
 
 /// Compile a baked engine for this machine's CPU: its kernels are worth every instruction the CPU has.
-/// The result fits [`sandbox_engine`] on CPUs that have at least these, and is refused elsewhere.
+/// The result fits [`sandbox_engine`] on CPUs that have at least these, and is refused elsewhere. It ends with a seal, by
+/// which damage is found.
 ///
 /// # Errors
 /// Bytes that are no component.
 pub fn precompile_engine(component: &[u8]) -> anyhow::Result<Vec<u8>> {
-    Ok(sandbox_engine()?.precompile_component(component)?)
+    seal(sandbox_engine()?.precompile_component(component)?)
 }
 
-/// An engine for one baked engine. No pool: it would have room for the largest model. No interruption: the
-/// engine has a thread of its own.
+/// An engine for one baked engine. No pool: it would have room for the largest model. Interruption, since what somebody baked may
+/// loop for ever. No features that a baked engine does not use: memories beyond 4 GiB, or several.
 ///
 /// # Errors
 /// The machine gives no executable memory.
 pub fn sandbox_engine() -> anyhow::Result<Engine> {
-    command_engine()
+    let mut config = base();
+    config.wasm_memory64(false).wasm_multi_memory(false);
+    Ok(Engine::new(&config)?)
 }
 
 /// An engine for a command that runs once and as fast as this machine can: no pool, no interruption.

@@ -12,6 +12,7 @@ mod feed_forward;
 #[cfg(target_arch = "wasm32")]
 mod lent;
 mod pass;
+mod pass_bytes;
 mod rows;
 mod weights;
 mod zeros;

@@ -106,12 +106,16 @@ fn plan(args: &Args) -> anyhow::Result<(Vec<ImageFile>, Vec<Platform>)> {
         shared.push(file(model, "model.gguf", 0o644));
     }
     if let Some(app) = &args.app {
-        let found = AppFile::recognise(app).with_context(|| {
-            format!(
-                "--app: {} is no file that `sterna bake` wrote",
-                app.display()
-            )
-        })?;
+        // An image that is made is no run yet: whoever starts a pod of it says that word.
+        let found = AppFile::recognise(app, true)
+            .context("--app")?
+            .with_context(|| {
+                format!(
+                    "--app: {} is no file that `sterna bake` wrote",
+                    app.display()
+                )
+            })?;
+        found.check().context("--app")?;
         let name = if found.is_compiled() {
             if args.host.len() > 1 {
                 bail!(

@@ -21,7 +21,8 @@ use crate::say;
 /// Serve the image's own model, with the arguments and environment Spin's operator gives to `spin up`
 ///
 /// Takes --listen ADDR (else SPIN_HTTP_LISTEN_ADDR, STERNA_LISTEN, 0.0.0.0:80) and --model PATH (else STERNA_MODEL, /app.cwasm,
-/// /app.wasm, /model.gguf, the demo model inside this program). Nothing is pulled: -f REF is only a name.
+/// /app.wasm, /model.gguf, the demo model inside this program). Nothing is pulled: -f REF is only a name. The image's own
+/// /app.cwasm is machine code that its maker put there, and runs; another .cwasm needs --allow-precompiled.
 /// --runtime-config-file and --component-id are accepted, unknown options are named and ignored.
 /// SPIN_VARIABLE_API_KEY and its like are read where STERNA_API_KEY and its like are not set; every other variable of
 /// `sterna serve` works too.
@@ -36,8 +37,10 @@ pub struct Args {
     arguments: Vec<String>,
 }
 
+/// The image's own machine code: who makes an image decides what runs in its pods, by its program as by this file.
+const PRECOMPILED: &str = "app.cwasm";
 /// The files of an image that hold a model, best first.
-const IMAGE_FILES: [&str; 3] = ["app.cwasm", "app.wasm", "model.gguf"];
+const IMAGE_FILES: [&str; 3] = [PRECOMPILED, "app.wasm", "model.gguf"];
 /// What the operator's Service and probes expect.
 const DEFAULT_LISTEN: &str = "0.0.0.0:80";
 
@@ -70,6 +73,7 @@ struct Started {
     model: Option<String>,
     reference: Option<String>,
     runtime_config: Option<PathBuf>,
+    allow_precompiled: bool,
     ignored: Vec<String>,
 }
 
@@ -83,6 +87,10 @@ impl Started {
                 Some((name, value)) if name.starts_with('-') => (name, Some(value.to_owned())),
                 _ => (argument, None),
             };
+            if argument == "--allow-precompiled" {
+                started.allow_precompiled = true;
+                continue;
+            }
             let known = matches!(
                 name,
                 "--listen"
@@ -176,11 +184,13 @@ impl Started {
                 IMAGE_FILES.join(", /")
             ));
         }
+        let model = model.or(set);
+        if self.allow_precompiled || model.as_deref() == Some(&root.join(PRECOMPILED)) {
+            command.push("--allow-precompiled".into());
+        }
         // As `sterna serve` does under a memory limit. Here it is a pod in any case, though none may limit it.
         if variable("STERNA_WITHOUT").is_none()
-            && model
-                .or(set)
-                .is_some_and(|model| model.is_file() && AppFile::recognise(&model).is_none())
+            && model.is_some_and(|model| model.is_file() && !AppFile::is_named_so(&model))
         {
             command.push(format!("--without={COPYING}").into());
         }
@@ -328,7 +338,7 @@ mod tests {
                 "/model.gguf --without=huge-pages,t5,down-copy",
             ),
             ("app.wasm", "\0asm", "/app.wasm"),
-            ("app.cwasm", "\x7fELF", "/app.cwasm"),
+            ("app.cwasm", "\x7fELF", "/app.cwasm --allow-precompiled"),
         ]
         .into_iter();
         for file in IMAGE_FILES.iter().rev() {

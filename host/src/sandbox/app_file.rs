@@ -3,14 +3,15 @@
 //! `app.wasm` is a whole server, closed over a kernels stub; the engine lies in it as a nested component, verbatim,
 //! with a custom section that marks it. `app.cwasm` is that engine alone, compiled ahead of time.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Precompiled};
+
+use super::code_file::{Code, check_allowed};
+use super::seal::SealedFile;
 
 /// The custom section that marks a baked engine; its data is the version of this format.
 pub const ENGINE_MARK: &str = "sterna:baked-engine";
@@ -20,35 +21,67 @@ const MARK_VERSION: &[u8] = b"1";
 #[derive(Clone, Debug)]
 pub struct AppFile {
     path: PathBuf,
-    compiled: bool,
+    code: Code,
+}
+
+/// An engine component, ready for instances.
+pub(super) struct LoadedApp {
+    pub(super) component: Component,
+    /// Bytes of the engine and its model.
+    pub(super) bytes: u64,
 }
 
 impl AppFile {
-    /// What `path` is, by its first bytes; `None` where it is neither a component nor a compiled one.
-    #[must_use]
-    pub fn recognise(path: &Path) -> Option<AppFile> {
-        let mut head = [0; 8];
-        File::open(path).ok()?.read_exact(&mut head).ok()?;
-        let compiled = head.starts_with(b"\x7fELF");
-        (compiled || head.starts_with(b"\0asm")).then(|| AppFile {
+    /// What `path` is; `None` where it is no code but a model, or absent. Machine code only with `allow_precompiled`.
+    ///
+    /// # Errors
+    /// It is code under a name that does not say so, or data under one that says it is code; or machine code that is not
+    /// allowed.
+    pub fn recognise(path: &Path, allow_precompiled: bool) -> anyhow::Result<Option<AppFile>> {
+        let Some(code) = Code::of(path)? else {
+            return Ok(None);
+        };
+        if code == Code::Precompiled {
+            check_allowed(path, allow_precompiled)?;
+        }
+        Ok(Some(AppFile {
             path: path.to_owned(),
-            compiled,
-        })
+            code,
+        }))
+    }
+
+    /// Whether `path` is called as code is, whatever is in it.
+    #[must_use]
+    pub fn is_named_so(path: &Path) -> bool {
+        Code::by_name(path).is_some()
     }
 
     /// Whether it is compiled ahead of time.
     #[must_use]
     pub fn is_compiled(&self) -> bool {
-        self.compiled
+        self.code == Code::Precompiled
+    }
+
+    /// Check a precompiled file's seal, data and all.
+    ///
+    /// # Errors
+    /// It is damaged, or `sterna bake --aot` of this version did not write it.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let name = self.path.display();
+        if self.is_compiled() {
+            let check = || SealedFile::open(&self.path)?.check_all_data();
+            check().with_context(|| format!("cannot use {name}: bake it again"))?;
+        }
+        Ok(())
     }
 
     /// The engine component. A compiled one is mapped, which takes no longer for a large model; else it is compiled now.
     ///
     /// # Errors
-    /// The file is no product of `sterna bake`, or of another version or CPU.
-    pub fn load(&self, wasmtime: &Engine) -> anyhow::Result<Component> {
+    /// The file is no product of `sterna bake`, is damaged, or is of another version or CPU.
+    pub(super) fn load(&self, wasmtime: &Engine) -> anyhow::Result<LoadedApp> {
         let name = self.path.display();
-        if self.compiled {
+        if self.is_compiled() {
             return self.map(wasmtime).with_context(|| {
                 format!("cannot run {name}: bake it again with this version of Sterna, for this machine's CPU")
             });
@@ -56,19 +89,54 @@ impl AppFile {
         let app = std::fs::read(&self.path).with_context(|| format!("cannot read {name}"))?;
         let engine = find_engine(&app).with_context(|| format!("cannot run {name}"))?;
         eprintln!("note: compiling {name}; `sterna bake --aot` does that once and for all");
-        Component::new(wasmtime, engine)
+        let component = Component::new(wasmtime, engine)
             .map_err(anyhow::Error::from)
-            .with_context(|| format!("cannot compile the engine in {name}"))
+            .with_context(|| format!("cannot compile the engine in {name}"))?;
+        Ok(LoadedApp {
+            component,
+            bytes: engine.len() as u64,
+        })
     }
 
-    fn map(&self, wasmtime: &Engine) -> anyhow::Result<Component> {
+    fn map(&self, wasmtime: &Engine) -> anyhow::Result<LoadedApp> {
+        let sealed = SealedFile::open(&self.path)?;
         match Engine::detect_precompiled_file(&self.path)? {
             Some(Precompiled::Component) => {}
             _ => bail!("it is no component compiled by Sterna"),
         }
-        // SAFETY: like a program, the file is run because the operator names it (docs/portable.md says so). Wasmtime
-        // has checked above that it made the file, and here that version, settings and CPU fit.
-        Ok(unsafe { Component::deserialize_file(wasmtime, &self.path) }?)
+        // SAFETY: the file is named as code and the operator allowed to run it as such (`recognise`), and it is, bit for bit
+        // but for the data of the sandbox's memory, what `sterna bake --aot` wrote (`SealedFile::open`). That wasmtime's
+        // version, settings and CPU fit is checked here.
+        let component = unsafe { Component::deserialize_file(wasmtime, &self.path) }?;
+        if !sealed.is_at(&self.path) {
+            bail!("it was replaced while it was loaded: start again");
+        }
+        let bytes = self.path.metadata()?.len();
+        if !sealed.is_small() {
+            self.check_data_in_background(sealed)?;
+        }
+        Ok(LoadedApp { component, bytes })
+    }
+
+    /// End the process if the model's data turns out to be damaged: what it has said until then may be wrong.
+    fn check_data_in_background(&self, mut sealed: SealedFile) -> anyhow::Result<()> {
+        let path = self.path.clone();
+        let check = move || {
+            if let Err(error) = sealed.check_data_beside_work() {
+                tracing::error!(
+                    file = %path.display(),
+                    error = format!("{error:#}"),
+                    "the model is not what was baked, and what it generates may be wrong: exiting; bake the file again"
+                );
+                std::process::exit(1);
+            }
+            tracing::debug!(file = %path.display(), "the model's data is what was baked");
+        };
+        std::thread::Builder::new()
+            .name("sterna-check".into())
+            .spawn(check)
+            .context("cannot start a thread")?;
+        Ok(())
     }
 }
 

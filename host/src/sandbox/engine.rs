@@ -1,29 +1,36 @@
 //! Runs a baked engine as the engine's thread wants it.
 //!
-//! One instance lives as long as the server. It may only write to stderr, look at clocks and draw random numbers: no
-//! file, no socket. A trap in it is reported as a broken engine; the thread then takes a fresh instance, whose
-//! memory is the snapshot again.
+//! One instance lives as long as the server. It may only write to the log, look at clocks and draw random numbers: no
+//! file, no socket, no wait. A trap in it, a call that does not come back in time and an answer that nobody asked for are reported
+//! as a broken engine; the thread then takes a fresh instance, whose memory is the snapshot again.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use sterna_engine::engine::{EngineStats, ModelInfo};
+use sterna_engine::error::EngineError;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
 use sterna_engine::scheduler::PromptSize;
 use sterna_engine::team::Team;
 use sterna_kernels::{Isa, self_test};
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime::component::Linker;
+use wasmtime::{Engine, Store, Trap};
 
-use super::app_file::AppFile;
-use super::convert;
-use super::kernels_import::{self, Lender};
-use crate::bindings::baked::exports::sterna::inference::engine::Guest;
+use super::answers::{Allowances, checked_info, short};
+use super::app_file::{AppFile, LoadedApp};
+use super::guest_log::GuestLog;
+use super::lender::Lender;
+use super::limits::{Limiter, MOST_RESOURCES, default_memory, fuel};
+use super::state::State;
+use super::{convert, kernels_import, wasi};
+use crate::bindings::baked::exports::sterna::inference::engine::{self as wit, Guest};
 use crate::bindings::baked::exports::sterna::inference::scheduler::{Guest as Scheduler, Options};
 use crate::bindings::baked::{SchedulerProvider, SchedulerProviderPre};
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
+use crate::epoch_clock::EpochClock;
+use crate::step_limit::StepLimit;
 use crate::wasm_config;
 
 /// How engines in sandboxes use the machine.
@@ -41,8 +48,11 @@ pub struct SandboxOptions {
     pub max_context: Option<u32>,
     /// Bytes all keys and values may take together.
     pub max_kv_bytes: Option<u64>,
-    /// Bytes the engine's memory may grow to, model included; what does not fit waits or is refused.
+    /// Bytes the engine's memory may grow to, model included; what does not fit waits or is refused. Absent: the file's, those of
+    /// keys and values, and 512 MiB.
     pub max_memory: Option<usize>,
+    /// How long a call may take.
+    pub step_limit: StepLimit,
     /// What is on.
     pub optimisations: Optimisations,
 }
@@ -55,7 +65,17 @@ pub struct SandboxedEngines {
     options: SandboxOptions,
     /// What its engine says about the model.
     info: OnceLock<ModelInfo>,
+    /// Bytes of the engine and its model.
+    app_bytes: u64,
+    /// Ticks while an instance computes.
+    clock: Arc<EpochClock>,
+    log: GuestLog,
 }
+
+/// Ticks of the clock until a call has taken too long, at the least.
+const TICKS: u32 = 8;
+/// Between two ticks at most.
+const LONGEST_TICK: Duration = Duration::from_secs(1);
 
 impl SandboxedEngines {
     /// Load the file and link it.
@@ -67,21 +87,25 @@ impl SandboxedEngines {
             self_test(isa)?;
         }
         let wasmtime = wasm_config::sandbox_engine()?;
-        let component = app.load(&wasmtime)?;
+        let LoadedApp { component, bytes } = app.load(&wasmtime)?;
         let mut linker = Linker::new(&wasmtime);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        wasi::add_to_linker(&mut linker)?;
         kernels_import::add_to_linker(&mut linker)?;
         let pre = linker
             .instantiate_pre(&component)
             .and_then(SchedulerProviderPre::new)
             .map_err(anyhow::Error::from)
             .context("the baked engine does not fit this version of Sterna: bake it again")?;
+        let tick = tick(options.step_limit);
         Ok(SandboxedEngines {
+            clock: Arc::new(EpochClock::start(&wasmtime, tick)?),
             wasmtime,
             pre,
             team: Team::new(options.threads)?,
             options,
             info: OnceLock::new(),
+            app_bytes: bytes,
+            log: GuestLog::new(),
         })
     }
 
@@ -95,40 +119,49 @@ impl SandboxedEngines {
 
     /// The same, computing with a team.
     fn instantiate_for(&self, team: Team) -> anyhow::Result<SandboxedEngine> {
-        let state = State {
-            wasi: WasiCtx::builder().inherit_stderr().build(),
-            table: ResourceTable::new(),
-            limits: match self.options.max_memory {
-                Some(bytes) => StoreLimitsBuilder::new().memory_size(bytes).build(),
-                None => StoreLimits::default(),
-            },
-            lender: Lender::new(self.options.isa, team.clone(), self.options.optimisations),
-        };
+        let options = &self.options;
+        let most_bytes = options.max_memory.unwrap_or_else(|| {
+            let bytes = default_memory(self.app_bytes, options.max_kv_bytes);
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        });
+        let lender = Lender::new(
+            options.isa,
+            team.clone(),
+            options.optimisations,
+            self.app_bytes,
+        );
+        let state = State::new(lender, Limiter::new(most_bytes), self.log.clone());
         let mut store = Store::new(&self.wasmtime, state);
-        store.limiter(|state| &mut state.limits);
-        // Lists are weights read in place; the default budget takes so many for an attack.
-        store.set_hostcall_fuel(usize::MAX);
-        let exports = self
-            .pre
-            .instantiate(&mut store)
-            .map_err(anyhow::Error::from);
-        let exports = match self.options.max_memory {
-            Some(bytes) => exports.with_context(|| {
-                format!(
-                    "cannot start the baked engine in the {bytes} bytes that --max-instance-memory (SPIN_MAX_INSTANCE_MEMORY) \
-                     gives it; the model is part of that memory"
-                )
-            })?,
-            None => exports?,
-        };
-        Ok(SandboxedEngine {
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(fuel(self.app_bytes, options.isa.is_some()));
+        store.set_max_component_handles(MOST_RESOURCES);
+        let mut instance = Calls {
             team,
+            clock: Arc::clone(&self.clock),
+            tick: tick(options.step_limit),
             store,
+        };
+        let limit = options.step_limit.step(0);
+        let exports = instance.call(limit, |store| self.pre.instantiate(store));
+        let exports = exports.with_context(|| {
+            format!(
+                "cannot start the baked engine in the {most_bytes} bytes that --max-instance-memory (SPIN_MAX_INSTANCE_MEMORY) \
+                 gives it, by default the file's size, that of keys and values and 512 MiB; the model is part of that memory"
+            )
+        })?;
+        Ok(SandboxedEngine {
+            calls: instance,
             exports,
             model: String::new(),
             info: None,
+            step_limit: options.step_limit,
+            open: Allowances::default(),
         })
     }
+}
+
+fn tick(limit: StepLimit) -> Duration {
+    (limit.step(0) / TICKS).min(LONGEST_TICK)
 }
 
 impl EngineSource for SandboxedEngines {
@@ -151,22 +184,62 @@ impl EngineSource for SandboxedEngines {
     fn max_queue(&self) -> u32 {
         self.options.max_queue
     }
+
+    fn step_limit(&self) -> StepLimit {
+        self.options.step_limit
+    }
 }
 
 /// One instance.
 pub struct SandboxedEngine {
-    team: Team,
-    store: Store<State>,
+    calls: Calls,
     exports: SchedulerProvider,
     model: String,
     info: Option<ModelInfo>,
+    step_limit: StepLimit,
+    open: Allowances,
+}
+
+/// How an instance is called: with an end.
+struct Calls {
+    team: Team,
+    clock: Arc<EpochClock>,
+    tick: Duration,
+    store: Store<State>,
+}
+
+impl Calls {
+    /// Call it, for so long at most; with the team awake, so that lent kernels start at once.
+    fn call<T>(
+        &mut self,
+        limit: Duration,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T>,
+    ) -> anyhow::Result<T> {
+        // One more: the first comes at any time.
+        let ticks = limit.as_millis().div_ceil(self.tick.as_millis().max(1)) + 1;
+        let store = &mut self.store;
+        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+        let _ticking = self.clock.guest();
+        let called = self.team.run(|| call(store));
+        called.map_err(|error| {
+            let interrupted = error.downcast_ref() == Some(&Trap::Interrupt);
+            let error = anyhow::Error::from(error).context("the engine failed in its sandbox");
+            if !interrupted {
+                return error;
+            }
+            error.context(format!(
+                "a call took longer than {} s (--step-timeout or STERNA_STEP_TIMEOUT allows more)",
+                limit.as_secs()
+            ))
+        })
+    }
 }
 
 impl SandboxedEngine {
     /// Start the engine in it.
     ///
     /// # Errors
-    /// The engine does not accept the options, or traps.
+    /// The engine does not accept the options, traps, or says of its model what cannot be.
     pub fn start(&mut self, options: &SandboxOptions) -> anyhow::Result<()> {
         let options = Options {
             max_sequences: Some(options.max_sequences),
@@ -175,61 +248,70 @@ impl SandboxedEngine {
             max_kv_bytes: options.max_kv_bytes,
         };
         let started = self.scheduler(|scheduler, store| scheduler.call_start(store, options))?;
-        let info = convert::info(started.map_err(|error| anyhow!(convert::error(error)))?);
+        let info = started.map_err(|error| anyhow!(short(convert::error(error))))?;
+        let info = checked_info(convert::info(info))?;
         self.model.clone_from(&info.id);
         self.info = Some(info);
         Ok(())
     }
 
-    /// Call the interface `scheduler`. With the team awake, so that lent kernels start at once.
+    fn context_length(&self) -> u32 {
+        self.info.as_ref().map_or(0, |info| info.context_length)
+    }
+
+    /// Call the interface `scheduler`.
     fn scheduler<T>(
         &mut self,
         call: impl FnOnce(&Scheduler, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> anyhow::Result<T> {
-        let (exports, store) = (&self.exports, &mut self.store);
-        let called = self
-            .team
-            .run(|| call(exports.sterna_inference_scheduler(), store));
-        broken(called)
+        let limit = self.step_limit.step(self.context_length());
+        let scheduler = self.exports.sterna_inference_scheduler();
+        self.calls.call(limit, |store| call(scheduler, store))
     }
 
     /// Call the interface `engine`.
     fn engine<T>(
         &mut self,
+        limit: Duration,
         call: impl FnOnce(&Guest, &mut Store<State>, &str) -> wasmtime::Result<T>,
     ) -> anyhow::Result<T> {
-        let (exports, store, model) = (&self.exports, &mut self.store, &self.model);
-        let called = self
-            .team
-            .run(|| call(exports.sterna_inference_engine(), store, model));
-        broken(called)
+        let (engine, model) = (self.exports.sterna_inference_engine(), &self.model);
+        self.calls.call(limit, |store| call(engine, store, model))
+    }
+
+    /// The same for a call about texts.
+    fn about_texts<T>(
+        &mut self,
+        call: impl FnOnce(&Guest, &mut Store<State>, &str) -> wasmtime::Result<T>,
+    ) -> anyhow::Result<T> {
+        self.engine(self.step_limit.step(self.context_length()), call)
     }
 }
 
-fn broken<T>(called: wasmtime::Result<T>) -> anyhow::Result<T> {
-    called
-        .map_err(anyhow::Error::from)
-        .context("the engine failed in its sandbox")
+fn fault(error: wit::Error) -> EngineError {
+    short(convert::error(error))
 }
 
 impl Texts for SandboxedEngine {
     fn tokenize(&mut self, text: &str, add_special: bool) -> Answered<Vec<u32>> {
-        let tokens = self
-            .engine(|engine, store, model| engine.call_tokenize(store, model, text, add_special))?;
-        Ok(tokens.map_err(convert::error))
+        let tokens = self.about_texts(|engine, store, model| {
+            engine.call_tokenize(store, model, text, add_special)
+        })?;
+        Ok(tokens.map_err(fault))
     }
 
     fn detokenize(&mut self, tokens: &[u32]) -> Answered<String> {
         let text =
-            self.engine(|engine, store, model| engine.call_detokenize(store, model, tokens))?;
-        Ok(text.map_err(convert::error))
+            self.about_texts(|engine, store, model| engine.call_detokenize(store, model, tokens))?;
+        Ok(text.map_err(fault))
     }
 
     fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String> {
         let messages: Vec<_> = messages.into_iter().map(convert::message).collect();
-        let text = self
-            .engine(|engine, store, model| engine.call_apply_template(store, model, &messages))?;
-        Ok(text.map_err(convert::error))
+        let text = self.about_texts(|engine, store, model| {
+            engine.call_apply_template(store, model, &messages)
+        })?;
+        Ok(text.map_err(fault))
     }
 
     fn admit(&mut self, mut request: Request) -> Answered<Request> {
@@ -242,7 +324,7 @@ impl Texts for SandboxedEngine {
         let asked = convert::request(asked, &self.model);
         let tokens =
             self.scheduler(|scheduler, store| scheduler.call_admit(store, &asked, context))?;
-        Ok(tokens.map_err(convert::error).map(|tokens| Request {
+        Ok(tokens.map_err(fault).map(|tokens| Request {
             prompt: Prompt::Tokens(tokens),
             ..request
         }))
@@ -253,7 +335,7 @@ impl Texts for SandboxedEngine {
         let input = convert::prompt(input);
         let tokens =
             self.scheduler(|scheduler, store| scheduler.call_admit_input(store, &input, context))?;
-        Ok(tokens.map_err(convert::error))
+        Ok(tokens.map_err(fault))
     }
 }
 
@@ -268,25 +350,35 @@ impl DrivenEngine for SandboxedEngine {
     }
 
     fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
+        let context = self.context_length();
+        let max_tokens = request.max_tokens.unwrap_or(context).min(context);
         let request = convert::request(request, &self.model);
         let submitted =
             self.scheduler(|scheduler, store| scheduler.call_submit(store, &request))?;
-        Ok(submitted
-            .map(|submitted| (GenerationId(submitted.id), submitted.prompt_tokens))
-            .map_err(convert::error))
+        let submitted = match submitted {
+            Ok(submitted) => submitted,
+            Err(error) => return Ok(Err(fault(error))),
+        };
+        let id = GenerationId(submitted.id);
+        self.open.begin(id, max_tokens)?;
+        Ok(Ok((id, submitted.prompt_tokens)))
     }
 
     fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> anyhow::Result<bool> {
         let deliveries = self.scheduler(|scheduler, store| scheduler.call_step(store))?;
         let stepped = deliveries.is_some();
         for delivery in deliveries.unwrap_or_default() {
-            let event = delivery.event.map(convert::event).map_err(convert::error);
-            deliver((GenerationId(delivery.id), event));
+            let id = GenerationId(delivery.id);
+            let event = delivery.event.map(convert::event).map_err(fault);
+            if self.open.take(id, &event)? {
+                deliver((id, event));
+            }
         }
         Ok(stepped)
     }
 
     fn cancel(&mut self, id: GenerationId) -> anyhow::Result<bool> {
+        self.open.end(id);
         self.scheduler(|scheduler, store| scheduler.call_cancel(store, id.0))
     }
 
@@ -298,32 +390,15 @@ impl DrivenEngine for SandboxedEngine {
     fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
         let started =
             self.scheduler(|scheduler, store| scheduler.call_embed_start(store, &input))?;
-        Ok(started.map_err(convert::error))
+        Ok(started.map_err(fault))
     }
 
     fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
         let vector = self.scheduler(|scheduler, store| scheduler.call_embed_step(store))?;
-        Ok(vector.map_err(convert::error))
+        Ok(vector.map_err(fault))
     }
 
     fn embed_stop(&mut self) -> anyhow::Result<()> {
         self.scheduler(|scheduler, store| scheduler.call_embed_stop(store))
-    }
-}
-
-/// What an instance may touch.
-pub(super) struct State {
-    wasi: WasiCtx,
-    pub(super) table: ResourceTable,
-    pub(super) lender: Lender,
-    limits: StoreLimits,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
     }
 }

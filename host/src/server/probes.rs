@@ -8,8 +8,14 @@ use super::answer;
 use super::lifecycle::Phase;
 use super::service::Shared;
 use crate::engine_actor::EngineHandle;
+use crate::engine_health::EngineState;
 
 const JSON: &str = "application/json";
+const STOPPED: &str = "engine: it has stopped and does not start again; see the server's log";
+const STUCK: &str =
+    "engine: it has not come back from a step for longer than --step-timeout; see the server's log";
+const RESTING: &str =
+    "engine: it failed several times in a row and starts again after a pause; see the server's log";
 
 /// What probes are about.
 pub(super) struct State<'a> {
@@ -41,8 +47,11 @@ impl<'a> State<'a> {
             }
             Phase::Serving => {}
         }
-        if !self.engine.is_some_and(EngineHandle::is_running) {
-            return Some("engine: it has stopped and does not start again; see the server's log");
+        match self.engine.map(EngineHandle::state) {
+            Some(EngineState::Well) => {}
+            Some(EngineState::Resting) => return Some(RESTING),
+            Some(EngineState::Stuck) => return Some(STUCK),
+            Some(EngineState::Stopped) | None => return Some(STOPPED),
         }
         if self.engine.is_some_and(EngineHandle::model_has_changed) {
             return Some(
@@ -67,11 +76,17 @@ impl<'a> State<'a> {
     }
 }
 
-/// Whether the process is worth keeping: only a restart brings back an engine that does not start again. A server that
+/// Whether the process is worth keeping: only a restart brings back an engine that does not start again, or is stuck. A server that
 /// loads or drains is worth keeping.
 pub(super) fn live(state: &State<'_>) -> Response<HyperOutgoingBody> {
-    let live = state.engine.is_none_or(EngineHandle::is_running);
-    let body = json!({ "live": live, "reason": (!live).then_some("the engine has stopped and does not start again; see the server's log") });
+    let reason = match state.engine.map(EngineHandle::state) {
+        Some(EngineState::Stopped) => Some(STOPPED),
+        Some(EngineState::Stuck) => Some(STUCK),
+        // It starts again by itself.
+        Some(EngineState::Resting | EngineState::Well) | None => None,
+    };
+    let live = reason.is_none();
+    let body = json!({ "live": live, "reason": reason });
     answer::text(status(live), JSON, body.to_string())
 }
 

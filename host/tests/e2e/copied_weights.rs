@@ -7,7 +7,7 @@ use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
 use crate::baked::bake;
-
+use crate::sandboxed::ALLOW;
 use crate::support::server::Server;
 use crate::support::{sampled, wait_until};
 
@@ -34,7 +34,8 @@ fn copies_of_a_baked_models_weights_change_no_token() {
     let app = bake(folders[1].path(), &["--aot", "--model", file]).with_extension("cwasm");
     let serve = |model: &str, without: &str| {
         let threads = THREADS.to_string();
-        Server::start(&["-m", model, "--threads", &threads, "--without", without])
+        let options = ["--threads", &threads, "--without", without, ALLOW];
+        Server::start(&[&["-m", model][..], &options].concat())
     };
     let app = app.to_str().unwrap();
     let (native, in_place, copied) = (

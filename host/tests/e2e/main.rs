@@ -18,6 +18,7 @@ mod disconnect;
 mod engine_thread;
 mod fields;
 mod files_in_use;
+mod hostile;
 mod http_shapes;
 #[cfg(target_os = "linux")]
 mod idle;
@@ -27,6 +28,7 @@ mod interrupted;
 mod metrics;
 mod narrow_machine;
 mod operator;
+mod precompiled;
 mod probes;
 mod same_tokens;
 mod sandboxed;

@@ -22,6 +22,9 @@ fn baked() -> PathBuf {
     app
 }
 
+/// The operator's word that it may run.
+pub(crate) const ALLOW: &str = "--allow-precompiled";
+
 pub(crate) fn compiled() -> String {
     let path = baked().with_extension("cwasm");
     path.to_str().unwrap().to_owned()
@@ -31,9 +34,9 @@ pub(crate) fn compiled() -> String {
 fn lent_kernels_and_its_own_give_the_native_texts() {
     let native = Server::start(&[]);
     let compiled = compiled();
-    let lent = Server::start(&[&compiled]);
-    let own = Server::start(&[&compiled, "--isa", "simd128"]);
-    let scalar = Server::start(&[&compiled, "--isa", "scalar", "--threads", "1"]);
+    let lent = Server::start(&[&compiled, ALLOW]);
+    let own = Server::start(&[&compiled, ALLOW, "--isa", "simd128"]);
+    let scalar = Server::start(&[&compiled, ALLOW, "--isa", "scalar", "--threads", "1"]);
     for server in [&lent, &own, &scalar] {
         let answer = server.post("/v1/completions", &greedy(LILY, 48, false));
         assert_eq!(answer.completion(), LILY_GREEDY);
@@ -67,7 +70,7 @@ fn what_bake_wrote_first_is_served_too() {
 
 #[test]
 fn many_streams_share_the_one_instance() {
-    let server = Server::start(&[&compiled(), "--max-sequences", "8"]);
+    let server = Server::start(&[&compiled(), ALLOW, "--max-sequences", "8"]);
     let texts: Vec<String> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..20)
             .map(|_| {
@@ -91,7 +94,7 @@ fn many_streams_share_the_one_instance() {
 
 #[test]
 fn a_client_that_leaves_stops_its_generation() {
-    let server = Server::start(&[&compiled(), "--isa", "scalar", "--threads", "1"]);
+    let server = Server::start(&[&compiled(), ALLOW, "--isa", "scalar", "--threads", "1"]);
     let mut client = server
         .connect()
         .post_stream("/v1/completions", &greedy(LILY, 400, true));
@@ -104,7 +107,7 @@ fn a_client_that_leaves_stops_its_generation() {
 #[test]
 fn requests_it_cannot_take_are_refused_as_by_the_native_engine() {
     let native = Server::start(&["--context", "64"]);
-    let sandboxed = Server::start(&[&compiled(), "--context", "64"]);
+    let sandboxed = Server::start(&[&compiled(), ALLOW, "--context", "64"]);
     let long = [LILY; 36].join(" ");
     for request in [
         greedy(&long, 20, false),
@@ -122,7 +125,7 @@ fn requests_it_cannot_take_are_refused_as_by_the_native_engine() {
 #[test]
 fn the_terminal_takes_a_baked_model_too() {
     let (status, stdout, stderr) = run(sterna()
-        .args(["run", "--model", &compiled(), "--temperature", "0"])
+        .args(["run", ALLOW, "--model", &compiled(), "--temperature", "0"])
         .args(["--max-tokens", "48", LILY]));
     assert!(status.success(), "{stderr}");
     assert_eq!(stdout.trim_end_matches('\n'), LILY_GREEDY);
@@ -133,7 +136,7 @@ fn files_that_hold_no_engine_say_what_would() {
     let folder = tempfile::tempdir().unwrap();
     let fail = |path: &Path, words: &str| {
         let (status, _, stderr) = run(sterna()
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", ALLOW, "--listen", "127.0.0.1:0"])
             .arg(path));
         assert_eq!(status.code(), Some(1), "{stderr}");
         assert!(stderr.contains(words), "{words}: {stderr}");
@@ -155,7 +158,7 @@ fn files_that_hold_no_engine_say_what_would() {
     fail(&program, "bake it again");
 
     let (status, _, stderr) = run(sterna()
-        .args(["serve", "--model-name", "other"])
+        .args(["serve", ALLOW, "--model-name", "other"])
         .arg(compiled()));
     assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("sterna bake"), "{stderr}");
@@ -163,12 +166,19 @@ fn files_that_hold_no_engine_say_what_would() {
 
 #[test]
 fn what_the_file_itself_decides_cannot_be_switched_off() {
-    let (status, _, stderr) =
-        run(sterna().args(["run", "-m", &compiled(), "--without", "speculation", "A"]));
+    let (status, _, stderr) = run(sterna().args([
+        "run",
+        ALLOW,
+        "-m",
+        &compiled(),
+        "--without",
+        "speculation",
+        "A",
+    ]));
     assert!(!status.success());
     assert!(stderr.contains("--without speculation"), "{stderr}");
     let (status, _, stderr) =
-        run(sterna().args(["run", "-m", &compiled(), "--without", "warp", "A"]));
+        run(sterna().args(["run", ALLOW, "-m", &compiled(), "--without", "warp", "A"]));
     assert!(!status.success());
     assert!(
         stderr.contains("warp") && stderr.contains("huge-pages"),

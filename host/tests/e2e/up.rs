@@ -1,6 +1,7 @@
 //! `sterna up` as Spin's operator and the containerd shim start it. What it finds in an image's root folder is tested in
 //! pods (`tests/pods`), since a test has no root folder of its own.
 
+use crate::sandboxed::ALLOW;
 use crate::support::server::{Server, run, sterna};
 use crate::support::{LILY, LILY_GREEDY, greedy};
 
@@ -90,7 +91,7 @@ fn a_baked_model_takes_no_more_memory_than_the_operator_gives() {
     let up = |bytes: &str| {
         let mut command = sterna();
         command
-            .args(["up", "--listen", "127.0.0.1:0", "--model"])
+            .args(["up", ALLOW, "--listen", "127.0.0.1:0", "--model"])
             .arg(app.with_extension("cwasm"))
             .env("SPIN_MAX_INSTANCE_MEMORY", bytes);
         command

@@ -25,6 +25,8 @@ const LEAST_BYTES: u64 = 64 << 20;
 const CHUNK: usize = 64 << 20;
 /// Where a copy starts: on a cache line.
 const ALIGNMENT: usize = 64;
+/// Copies at most: somebody else's weights may be in pieces so small that knowing them takes more than they do.
+const MOST_PIECES: usize = 1 << 16;
 
 /// Weights by where they lie: address and length.
 type Key = (usize, usize);
@@ -168,6 +170,10 @@ impl Copies {
     /// More of a copy, or its beginning, if there is time. Whether all of it is there.
     fn copy_on(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) -> bool {
         if !self.pieces.contains_key(&key(bytes)) {
+            if self.pieces.len() == MOST_PIECES {
+                self.state = State::Done;
+                return false;
+            }
             if !self.pace.has_time() {
                 return false;
             }

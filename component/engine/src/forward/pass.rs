@@ -97,17 +97,6 @@ impl PassShape {
             head_dim: self.head_dim,
         }
     }
-
-    /// Floats that the buffers of one token hold: what `Pass::new` allocates, times four bytes, roughly.
-    #[must_use]
-    pub fn floats_per_token(&self) -> usize {
-        let widest = self.hidden_size.max(self.ffn_size).max(self.q_size());
-        3 * self.hidden_size
-            + 2 * widest
-            + 3 * self.q_size()
-            + 2 * self.kv_size()
-            + 3 * self.ffn_size
-    }
 }
 
 /// Where a token of a batch stands.
@@ -240,6 +229,19 @@ impl Pass {
             rope_angles(rope_theta, head_dim, place.position, cos, sin);
         }
         Ok(&mut self.buffers.states[..n * self.shape.hidden_size])
+    }
+
+    /// Tokens of the batch; 0 before the first.
+    #[must_use]
+    pub fn n_tokens(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Positions that the batch's tokens see, all together.
+    #[must_use]
+    pub fn n_positions_seen(&self) -> usize {
+        let seen = self.places.iter().map(|place| place.position + 1);
+        seen.fold(0, usize::saturating_add)
     }
 
     /// The batch's states, `[n_tokens, hidden_size]`.

@@ -1,0 +1,181 @@
+//! Whether what a baked engine answers can be what was asked for. Its strings reach logs, metrics and clients, and its events
+//! wait in memory for slow ones: so both have limits that no engine of ours comes near.
+
+use std::collections::HashMap;
+
+use anyhow::{bail, ensure};
+use sterna_engine::engine::ModelInfo;
+use sterna_engine::error::EngineError;
+use sterna_engine::request::{Event, GenerationId};
+
+/// Bytes of a name: a model's, an architecture's.
+const NAME_BYTES: usize = 256;
+/// Positions that are believed of a model.
+const MOST_POSITIONS: u32 = 1 << 22;
+/// Bytes of a token's text, on average over a generation. The longest tokens in use are lines of 128 blanks.
+const TOKEN_BYTES: usize = 4096;
+/// Events of a generation besides one for each token.
+const MORE_EVENTS: usize = 8;
+/// Bytes of an error's text.
+const ERROR_BYTES: usize = 4096;
+
+/// The facts about a model, if they can be shown.
+///
+/// # Errors
+/// A name is too long or not text, or a size makes no sense.
+pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
+    let names = [
+        ("id", &info.id),
+        ("architecture", &info.architecture),
+        ("head type", &info.head_type),
+        ("instruction set", &info.isa),
+    ];
+    for (what, name) in names {
+        ensure!(
+            name.len() <= NAME_BYTES && !name.chars().any(char::is_control),
+            "the baked engine gives its model's {what} in {} bytes, or with control characters; {NAME_BYTES} bytes of text at most are \
+             taken",
+            name.len()
+        );
+    }
+    ensure!(
+        (1..=MOST_POSITIONS).contains(&info.context_length),
+        "the baked engine says that its model's context has {} positions; 1 to {MOST_POSITIONS} are taken",
+        info.context_length
+    );
+    Ok(info)
+}
+
+/// An engine's error, cut where it is longer than anybody reads.
+pub(super) fn short(error: EngineError) -> EngineError {
+    let cut = |mut text: String| {
+        text.truncate(text.floor_char_boundary(ERROR_BYTES));
+        text
+    };
+    match error {
+        EngineError::InvalidRequest { field, message } => EngineError::InvalidRequest {
+            field: cut(field),
+            message: cut(message),
+        },
+        EngineError::Unavailable(reason) => EngineError::Unavailable(cut(reason)),
+        EngineError::Internal(reason) => EngineError::Internal(cut(reason)),
+        other => other,
+    }
+}
+
+/// What each open generation may still bring.
+#[derive(Debug, Default)]
+pub(super) struct Allowances(HashMap<GenerationId, Allowance>);
+
+#[derive(Debug)]
+struct Allowance {
+    tokens: usize,
+    events: usize,
+    text_bytes: usize,
+}
+
+impl Allowances {
+    /// A generation of so many tokens at most begins.
+    ///
+    /// # Errors
+    /// There is one of that number.
+    pub(super) fn begin(&mut self, id: GenerationId, max_tokens: u32) -> anyhow::Result<()> {
+        let tokens = max_tokens.min(MOST_POSITIONS) as usize;
+        let allowance = Allowance {
+            tokens,
+            events: tokens + MORE_EVENTS,
+            text_bytes: (tokens + MORE_EVENTS).saturating_mul(TOKEN_BYTES),
+        };
+        ensure!(
+            self.0.insert(id, allowance).is_none(),
+            "the engine gave the number {} to two generations",
+            id.0
+        );
+        Ok(())
+    }
+
+    /// It is over.
+    pub(super) fn end(&mut self, id: GenerationId) {
+        self.0.remove(&id);
+    }
+
+    /// An event has come. Whether anybody waits for it.
+    ///
+    /// # Errors
+    /// It is more than was asked for.
+    pub(super) fn take(
+        &mut self,
+        id: GenerationId,
+        event: &Result<Event, EngineError>,
+    ) -> anyhow::Result<bool> {
+        let Some(left) = self.0.get_mut(&id) else {
+            return Ok(false);
+        };
+        let Ok(event) = event else {
+            self.end(id);
+            return Ok(true);
+        };
+        let after = |left: usize, taken: usize| left.checked_sub(taken);
+        let (Some(tokens), Some(events), Some(text_bytes)) = (
+            after(left.tokens, event.tokens.len()),
+            after(left.events, 1),
+            after(left.text_bytes, event.text.len()),
+        ) else {
+            bail!("the engine brought more than a generation asked for");
+        };
+        *left = Allowance {
+            tokens,
+            events,
+            text_bytes,
+        };
+        if event.finish.is_some() {
+            self.end(id);
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(text: &str, tokens: usize) -> Result<Event, EngineError> {
+        Ok(Event {
+            text: text.to_owned(),
+            tokens: vec![1; tokens],
+            finish: None,
+        })
+    }
+
+    #[test]
+    fn a_generation_brings_what_was_asked_for_and_no_more() {
+        let id = GenerationId(7);
+        let mut open = Allowances::default();
+        assert!(!open.take(id, &event("a", 1)).unwrap(), "nobody waits");
+        open.begin(id, 2).unwrap();
+        assert!(open.begin(id, 2).is_err(), "twice the same");
+        for _ in 0..2 {
+            assert!(open.take(id, &event("a", 1)).unwrap());
+        }
+        assert!(open.take(id, &event("a", 1)).is_err(), "a third token");
+        // Events without a token come to an end too.
+        let more = (0..100).take_while(|_| open.take(id, &event("", 0)).is_ok());
+        assert_eq!(more.count(), MORE_EVENTS);
+        open.end(id);
+        open.begin(id, 1).unwrap();
+        let long = "a".repeat(20 * TOKEN_BYTES);
+        assert!(open.take(id, &event(&long, 1)).is_err(), "long text");
+        let fault = Err(EngineError::Internal(String::new()));
+        assert!(open.take(id, &fault).unwrap());
+        assert!(!open.take(id, &fault).unwrap(), "it is over");
+    }
+
+    #[test]
+    fn errors_are_cut_between_characters() {
+        let long = "\u{e9}".repeat(ERROR_BYTES);
+        let EngineError::Internal(text) = short(EngineError::Internal(format!("a{long}"))) else {
+            panic!("another error");
+        };
+        assert!((ERROR_BYTES - 1..=ERROR_BYTES).contains(&text.len()));
+    }
+}

@@ -1,0 +1,279 @@
+//! What an engine in a sandbox may borrow: passes of one shape, which is its model's, within one budget of memory and of work
+//! for a call.
+//!
+//! The engine is code that somebody else wrote. Its calls cannot be interrupted while the host computes for it, and what
+//! they make the host hold is this process's memory. So every size is checked against what a model of its file's size can
+//! need before anything is allocated, and what does not fit traps the engine.
+
+use sterna_engine::files::{Copies, Settling};
+use sterna_engine::forward::{Pass, PassShape};
+use sterna_engine::optimisations::Optimisations;
+use sterna_engine::team::Team;
+use sterna_kernels::Isa;
+use wasmtime::{Result, bail, ensure, format_err};
+
+use crate::weight_pages;
+
+/// Bytes that all passes of an instance may take together, and their logits.
+const MOST_BYTES: usize = 1 << 30;
+/// Passes at a time; an engine needs one.
+const MOST_PASSES: usize = 4;
+/// Layers; the largest models have some hundred.
+const MOST_LAYERS: usize = 1024;
+/// Weights for each byte of the file: the densest layout has five of them.
+const WEIGHTS_PER_BYTE: u64 = 8;
+/// Attention scores of a token at most, for one kv head, which each thread holds: 16 query heads over a million positions.
+const MOST_SCORES: usize = 1 << 24;
+/// Multiplications of one call at most: a minute or so of a small machine.
+const MOST_WORK: u64 = 1 << 42;
+/// Sequences of a cache; as many as an engine may be told to run.
+const MOST_SEQUENCES: usize = 1 << 16;
+/// Blocks of a cache: 64 Mi positions.
+const MOST_BLOCKS: usize = 1 << 20;
+
+/// What is lent to one instance, and has been.
+pub(super) struct Lender {
+    isa: Option<Isa>,
+    team: Team,
+    optimisations: Optimisations,
+    /// Bytes of the engine's file.
+    app_bytes: u64,
+    /// That of the first pass, and so of all.
+    shape: Option<PassShape>,
+    /// Taken by passes.
+    bytes: usize,
+    passes: usize,
+}
+
+/// A pass, and what of the guest's weights this process has in 2 MiB pages of its own.
+pub(super) struct Lent {
+    pub(super) pass: Pass,
+    pub(super) copies: Copies,
+    pub(super) max_tokens: usize,
+    bytes: usize,
+    logits_bytes: usize,
+}
+
+impl Lender {
+    /// Kernels of `isa` on `team`, with these optimisations; without `isa`, nothing. For an engine in a file of that size.
+    pub(super) fn new(
+        isa: Option<Isa>,
+        team: Team,
+        optimisations: Optimisations,
+        app_bytes: u64,
+    ) -> Self {
+        Lender {
+            isa,
+            team,
+            optimisations,
+            app_bytes,
+            shape: None,
+            bytes: 0,
+            passes: 0,
+        }
+    }
+
+    /// Whether it lends.
+    pub(super) fn lends(&self) -> bool {
+        self.isa.is_some()
+    }
+
+    /// What computes.
+    ///
+    /// # Errors
+    /// Nothing is lent.
+    pub(super) fn isa(&self) -> Result<Isa> {
+        self.isa.ok_or_else(|| format_err!("no kernels are lent"))
+    }
+
+    /// Buffers for `max_tokens` tokens at a time.
+    ///
+    /// # Errors
+    /// The shape is none, another than before, or larger than the file; or there are too many passes, or too large ones.
+    pub(super) fn pass(&mut self, shape: PassShape, max_tokens: u32) -> Result<Lent> {
+        let isa = self.isa()?;
+        self.check_shape(&shape)?;
+        let max_tokens = max_tokens as usize;
+        ensure!(
+            self.passes < MOST_PASSES,
+            "a further pass beside {MOST_PASSES}, which is as many as are lent at a time"
+        );
+        let bytes = shape.buffer_bytes(max_tokens);
+        self.take(bytes)
+            .map_err(|error| error.context(format!("a pass of {max_tokens} tokens")))?;
+        self.passes += 1;
+        self.shape = Some(shape);
+        // How large these copies are is not known when memory is shared out: the model is the guest's.
+        let optimisations = Optimisations {
+            down_copy: false,
+            ..self.optimisations
+        };
+        // Copies are of the file's weights, each once.
+        let budget = weight_pages::copy_budget().min(self.app_bytes);
+        let how = Settling::of(optimisations, isa, self.team.threads(), budget);
+        Ok(Lent {
+            pass: Pass::new(shape, isa, self.team.clone(), max_tokens, optimisations),
+            copies: Copies::new(how),
+            max_tokens,
+            bytes,
+            logits_bytes: 0,
+        })
+    }
+
+    fn check_shape(&self, shape: &PassShape) -> Result<()> {
+        shape.check().map_err(|error| format_err!("{error}"))?;
+        if let Some(first) = &self.shape {
+            ensure!(
+                first == shape,
+                "a pass of shape {shape:?}; the model's is {first:?}"
+            );
+        }
+        let (layers, weights) = (shape.n_layers, shape.n_weights());
+        ensure!(
+            layers <= MOST_LAYERS,
+            "a model of {layers} layers; at most {MOST_LAYERS}"
+        );
+        ensure!(
+            weights <= self.app_bytes.saturating_mul(WEIGHTS_PER_BYTE),
+            "a model of {weights} weights cannot lie in a file of {} bytes",
+            self.app_bytes
+        );
+        Ok(())
+    }
+
+    /// Take back what a pass had.
+    pub(super) fn give_back(&mut self, lent: &Lent) {
+        self.bytes -= lent.bytes + lent.logits_bytes;
+        self.passes -= 1;
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<()> {
+        let left = MOST_BYTES - self.bytes;
+        ensure!(
+            bytes <= left,
+            "{bytes} bytes of buffers are asked for; of {MOST_BYTES} that are lent {left} are left"
+        );
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Count the logits of `n_wanted` tokens before there is memory for them: `[n_wanted, rows]` floats, and the same as
+    /// they go back.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(super) fn take_logits(
+        &mut self,
+        lent: &mut Lent,
+        n_wanted: usize,
+        [rows, cols]: [usize; 2],
+    ) -> Result<()> {
+        ensure!(
+            n_wanted <= lent.max_tokens,
+            "logits of {n_wanted} tokens; the pass has {}",
+            lent.max_tokens
+        );
+        check_work(&[n_wanted, rows, cols])?;
+        let bytes = n_wanted
+            .saturating_mul(rows)
+            .saturating_mul(2 * size_of::<f32>());
+        if let Some(more) = bytes.checked_sub(lent.logits_bytes) {
+            self.take(more)
+                .map_err(|error| error.context(format!("logits of {n_wanted} x {rows}")))?;
+            lent.logits_bytes = bytes;
+        }
+        Ok(())
+    }
+}
+
+impl Lent {
+    /// Whether a batch of tokens at these positions can be computed.
+    ///
+    /// # Errors
+    /// None, too many of them, or further on than any context.
+    pub(super) fn check_places(
+        &self,
+        n: usize,
+        positions: impl Iterator<Item = u32>,
+    ) -> Result<()> {
+        ensure!(
+            (1..=self.max_tokens).contains(&n),
+            "a batch of {n} tokens; at least 1 and at most {}",
+            self.max_tokens
+        );
+        let shape = self.pass.shape();
+        let seen = positions.map(|position| position as usize + 1).max();
+        let scores = shape.n_scores(seen.unwrap_or(0));
+        ensure!(
+            scores <= MOST_SCORES,
+            "a position that takes {scores} attention scores; at most {MOST_SCORES}"
+        );
+        Ok(())
+    }
+
+    /// Whether a cache of so many sequences and blocks can be what the engine has, whose memory is of `memory_bytes`.
+    ///
+    /// # Errors
+    /// It cannot: some would have to lie in the same place.
+    pub(super) fn check_cache(
+        &self,
+        sequences: usize,
+        blocks: usize,
+        memory_bytes: usize,
+    ) -> Result<()> {
+        let block_bytes = self.pass.shape().kv().block_bytes();
+        let room = memory_bytes as u64 / block_bytes.max(1);
+        ensure!(
+            sequences <= MOST_SEQUENCES && blocks <= MOST_BLOCKS && blocks as u64 <= room,
+            "a cache of {sequences} sequences and {blocks} blocks of {block_bytes} bytes does not lie in {memory_bytes} bytes \
+             of memory"
+        );
+        Ok(())
+    }
+
+    /// Whether attention over what the batch sees ends soon.
+    ///
+    /// # Errors
+    /// It is too much for one call.
+    pub(super) fn check_attention(&self) -> Result<()> {
+        check_work(&[self.pass.n_positions_seen(), 2 * self.pass.shape().q_size()])
+    }
+
+    /// Whether a product of the batch with `[rows, cols]` fits the shape, and ends soon.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) fn check_matrix(
+        &self,
+        name: &str,
+        is: [usize; 2],
+        should_be: [usize; 2],
+    ) -> Result<()> {
+        if is != should_be {
+            bail!("{name} has shape {is:?}; it must be {should_be:?}");
+        }
+        check_work(&[self.pass.n_tokens(), is[0], is[1]])
+    }
+
+    /// Whether `begin` has come.
+    ///
+    /// # Errors
+    /// Not yet.
+    pub(super) fn check_begun(&self) -> Result<()> {
+        ensure!(
+            self.pass.n_tokens() > 0,
+            "a pass without a batch: begin first"
+        );
+        Ok(())
+    }
+}
+
+fn check_work(factors: &[usize]) -> Result<()> {
+    let product = |product: u64, factor: &usize| product.saturating_mul(*factor as u64);
+    let work = factors.iter().fold(1, product);
+    ensure!(
+        work <= MOST_WORK,
+        "a call that takes {work} multiplications; at most {MOST_WORK}"
+    );
+    Ok(())
+}

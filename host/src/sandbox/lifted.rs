@@ -1,0 +1,183 @@
+//! The records of `wit/kernels.wit` as they come from an engine: lists stay where they lie in its memory.
+
+use sterna_engine::config::Activation;
+use sterna_engine::forward::PassShape;
+use sterna_kernels::{Dense, DenseType, Ternary, TernaryLayout};
+use wasmtime::component::{ComponentType, Lift, WasmList};
+use wasmtime::{Result, StoreContextMut};
+
+use super::state::State;
+
+pub(super) type Ctx<'a> = StoreContextMut<'a, State>;
+
+/// `list<u32>` of float bits in the guest's memory.
+pub(super) type Floats = WasmList<u32>;
+
+pub(super) fn floats<'a>(ctx: &'a Ctx<'_>, list: &Floats) -> &'a [f32] {
+    bytemuck::cast_slice(list.as_le_slice(ctx))
+}
+
+pub(super) fn bits(floats: &[f32]) -> Vec<u32> {
+    bytemuck::cast_slice(floats).to_vec()
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "lifted from the guest, by number")]
+pub(super) enum WitActivation {
+    #[component(name = "relu2")]
+    Relu2,
+    #[component(name = "silu")]
+    Silu,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Shape {
+    #[component(name = "hidden-size")]
+    hidden_size: u32,
+    #[component(name = "ffn-size")]
+    ffn_size: u32,
+    #[component(name = "n-layers")]
+    n_layers: u32,
+    #[component(name = "n-heads")]
+    n_heads: u32,
+    #[component(name = "n-kv-heads")]
+    n_kv_heads: u32,
+    #[component(name = "head-dim")]
+    head_dim: u32,
+    #[component(name = "rope-theta")]
+    rope_theta: f64,
+    #[component(name = "rms-norm-eps")]
+    rms_norm_eps: f32,
+    activation: WitActivation,
+}
+
+impl Shape {
+    /// In the engine's terms; nothing is checked.
+    pub(super) fn to_pass(&self) -> PassShape {
+        PassShape {
+            hidden_size: self.hidden_size as usize,
+            ffn_size: self.ffn_size as usize,
+            n_layers: self.n_layers as usize,
+            n_heads: self.n_heads as usize,
+            n_kv_heads: self.n_kv_heads as usize,
+            head_dim: self.head_dim as usize,
+            rope_theta: self.rope_theta,
+            rms_norm_eps: self.rms_norm_eps,
+            activation: match self.activation {
+                WitActivation::Relu2 => Activation::Relu2,
+                WitActivation::Silu => Activation::Silu,
+            },
+        }
+    }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct WitPlace {
+    pub(super) sequence: u32,
+    pub(super) position: u32,
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "lifted from the guest, by number")]
+pub(super) enum MatrixLayout {
+    #[component(name = "i2-s")]
+    I2S,
+    #[component(name = "t5")]
+    T5,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Matrix {
+    rows: u32,
+    cols: u32,
+    scale: f32,
+    layout: MatrixLayout,
+    packed: WasmList<u8>,
+}
+
+impl Matrix {
+    /// `[rows, cols]` as it says.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        [self.rows as usize, self.cols as usize]
+    }
+
+    /// Borrowed where it lies.
+    ///
+    /// # Errors
+    /// Its bytes are not those of its shape.
+    pub(super) fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Ternary<'a>> {
+        let packed = self.packed.as_le_slice(ctx);
+        let layout = match self.layout {
+            MatrixLayout::I2S => TernaryLayout::I2S,
+            MatrixLayout::T5 => TernaryLayout::T5,
+        };
+        Ok(Ternary::with_layout(
+            layout,
+            self.rows as usize,
+            self.cols as usize,
+            packed,
+            self.scale,
+        )?)
+    }
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "lifted from the guest, by number")]
+pub(super) enum TableType {
+    #[component(name = "float32")]
+    Float32,
+    #[component(name = "float16")]
+    Float16,
+    #[component(name = "bfloat16")]
+    Bfloat16,
+    #[component(name = "q8-0")]
+    Q80,
+    #[component(name = "q6-k")]
+    Q6K,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Table {
+    ty: TableType,
+    rows: u32,
+    cols: u32,
+    bytes: WasmList<u8>,
+}
+
+impl Table {
+    /// `[rows, cols]` as it says.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        [self.rows as usize, self.cols as usize]
+    }
+
+    /// Borrowed where it lies.
+    ///
+    /// # Errors
+    /// Its bytes are not those of its shape.
+    pub(super) fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Dense<'a>> {
+        let ty = match self.ty {
+            TableType::Float32 => DenseType::F32,
+            TableType::Float16 => DenseType::F16,
+            TableType::Bfloat16 => DenseType::Bf16,
+            TableType::Q80 => DenseType::Q8_0,
+            TableType::Q6K => DenseType::Q6K,
+        };
+        let bytes = self.bytes.as_le_slice(ctx);
+        Ok(Dense::new(
+            ty,
+            self.rows as usize,
+            self.cols as usize,
+            bytes,
+        )?)
+    }
+}
