@@ -98,6 +98,7 @@ pub struct ModelArgs {
     #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY", value_name = "BYTES")]
     pub max_instance_memory: Option<u64>,
 
+    /// How long a step may take.
     #[command(flatten)]
     pub step_limit: StepLimit,
 }
