@@ -4,6 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use sterna_engine::convert::{ConvertOptions, save};
+use sterna_engine::synthetic;
+use sterna_kernels::DenseType;
+
+use crate::baked::bake;
 use crate::sandboxed::{ALLOW, compiled};
 use crate::support::server::{Server, run, sterna};
 use crate::support::{LILY, LILY_GREEDY, greedy};
@@ -142,4 +147,38 @@ fn damage_is_found_wherever_it_is() {
     refuse(&longer(b"\0"), "a byte more");
     refuse(&longer(&whole[len - 200..]), "its end twice");
     refuse(&longer(&whole), "the file twice");
+}
+
+/// A model too large to be read before it serves: its data are checked beside the requests.
+#[test]
+fn damage_in_a_large_models_data_ends_the_server() {
+    let mut config = synthetic::shape("tiny").unwrap();
+    (config.hidden_size, config.ffn_size, config.n_layers) = (1024, 4096, 6);
+    (config.n_heads, config.head_dim) = (8, 128);
+    let model = synthetic::from_config("demo", config, true, DenseType::F16, 3).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let gguf = folder.path().join("demo.gguf");
+    save(&model, &gguf, &ConvertOptions::default(), &mut |_, _| ()).unwrap();
+    let options = ["--aot", "--model", gguf.to_str().unwrap()];
+    let app = bake(folder.path(), &options).with_extension("cwasm");
+    let whole = fs::read(&app).unwrap();
+    let mut server = Server::start(&[app.to_str().unwrap(), ALLOW]);
+    let good = server.post("/v1/completions", &greedy("Once", 4, false));
+    assert_eq!(good.status, 200, "{}", good.text());
+    server.signal("TERM");
+    assert!(server.wait().success());
+    // In the layers' weights, which are most of the file.
+    let mut bytes = whole.clone();
+    bytes[whole.len() / 2] ^= 4;
+    fs::write(&app, &bytes).unwrap();
+    // It may end before it says that it is ready.
+    let mut command = sterna();
+    let command = command.args(["serve", "--listen", "127.0.0.1:0", ALLOW]);
+    let mut server = Server::loading(command.arg(&app));
+    assert_eq!(server.wait().code(), Some(1), "{}", server.log());
+    assert!(
+        server.log().contains("not what was baked"),
+        "{}",
+        server.log()
+    );
 }

@@ -46,7 +46,7 @@ fn attack(prompt: &str) -> String {
         "exit" => std::process::exit(0),
         "memory" => return grow(),
         "log" => {
-            for line in 0..200_000 {
+            for line in 0..5_000 {
                 // Whether anybody reads it is what is tried.
                 let _ = writeln!(
                     std::io::stderr(),
