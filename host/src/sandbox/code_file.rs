@@ -55,8 +55,9 @@ impl Code {
         let named = Code::by_name(path);
         match path.metadata() {
             Ok(data) if data.is_file() => {}
-            Ok(data) if data.is_dir() => return Ok(None),
-            Ok(_) => bail!("{name} is neither a file nor a directory: a model is one of those"),
+            // A directory, or a pipe, which is not to be opened to look.
+            Ok(data) if data.is_dir() || named.is_none() => return Ok(None),
+            Ok(_) => bail!("{name} is neither a file nor a directory: a baked model is a file"),
             Err(error) if named.is_some() => {
                 return Err(error).with_context(|| format!("cannot read {name}"));
             }
@@ -125,6 +126,8 @@ pub(super) fn check_allowed(path: &Path, allowed: bool) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -185,12 +188,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("app.cwasm"), b"\x7fELF").unwrap();
-        std::os::unix::fs::symlink(at("app.cwasm"), at("model.gguf")).unwrap();
+        symlink(at("app.cwasm"), at("model.gguf")).unwrap();
         let error = Code::of(&at("model.gguf")).unwrap_err().to_string();
         assert!(error.contains("machine code"), "{error}");
         // A volume of Kubernetes: every name in it is a link.
         std::fs::write(at("..data"), b"\x7fELF").unwrap();
-        std::os::unix::fs::symlink(at("..data"), at("linked.cwasm")).unwrap();
+        symlink(at("..data"), at("linked.cwasm")).unwrap();
         assert_eq!(
             Code::of(&at("linked.cwasm")).unwrap(),
             Some(Code::Precompiled)
@@ -199,7 +202,9 @@ mod tests {
         assert_eq!(Code::of(folder.path()).unwrap(), None);
         let error = Code::of(&at("absent.wasm")).unwrap_err().to_string();
         assert!(error.contains("absent.wasm"), "{error}");
-        let error = Code::of(Path::new("/dev/null")).unwrap_err().to_string();
+        assert_eq!(Code::of(Path::new("/dev/null")).unwrap(), None);
+        symlink("/dev/null", at("null.cwasm")).unwrap();
+        let error = Code::of(&at("null.cwasm")).unwrap_err().to_string();
         assert!(error.contains("neither a file nor"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 
 use sterna::driven_engine::{Answered, DrivenEngine, EngineSource, LinkedEngines, Texts};
 use sterna::engine_actor::EngineHandle;
+use sterna::step_limit::StepLimit;
 use sterna_engine::engine::{EngineOptions, EngineStats, ModelInfo};
 use sterna_engine::request::{Delivery, GenerationId, Prompt, Request};
 use sterna_engine::scheduler::PromptSize;
@@ -100,6 +101,7 @@ pub(crate) fn linked() -> LinkedEngines {
     LinkedEngines {
         model: Arc::new(model),
         options,
+        step_limit: StepLimit::default(),
     }
 }
 

@@ -156,11 +156,11 @@ fn damage_in_a_large_models_data_ends_the_server() {
     (config.hidden_size, config.ffn_size, config.n_layers) = (1024, 4096, 6);
     (config.n_heads, config.head_dim) = (8, 128);
     let model = synthetic::from_config("demo", config, true, DenseType::F16, 3).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let gguf = folder.path().join("demo.gguf");
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let gguf = folders[0].path().join("demo.gguf");
     save(&model, &gguf, &ConvertOptions::default(), &mut |_, _| ()).unwrap();
     let options = ["--aot", "--model", gguf.to_str().unwrap()];
-    let app = bake(folder.path(), &options).with_extension("cwasm");
+    let app = bake(folders[1].path(), &options).with_extension("cwasm");
     let whole = fs::read(&app).unwrap();
     let mut server = Server::start(&[app.to_str().unwrap(), ALLOW]);
     let good = server.post("/v1/completions", &greedy("Once", 4, false));
