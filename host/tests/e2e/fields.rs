@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sandboxed::compiled;
+use crate::sandboxed::{ALLOW, compiled};
 use crate::support::plain_host::PlainHost;
 use crate::support::server::{Server, run, sterna};
 use crate::support::{LILY, LILY_GREEDY};
@@ -102,9 +102,9 @@ fn effects(server: &Server) -> Vec<(String, String)> {
 fn honoured_fields_have_the_same_effect_by_every_engine() {
     let native = effects(&Server::start(&[]));
     let compiled = compiled();
-    assert_eq!(effects(&Server::start(&[&compiled])), native);
+    assert_eq!(effects(&Server::start(&[&compiled, ALLOW])), native);
     assert_eq!(
-        effects(&Server::start(&[&compiled, "--isa", "simd128"])),
+        effects(&Server::start(&[&compiled, ALLOW, "--isa", "simd128"])),
         native
     );
 }
@@ -215,7 +215,7 @@ fn listed(post: impl Fn(&Value) -> Value, streamed: impl Fn(&Value) -> Vec<Value
 fn a_list_of_prompts_gets_a_choice_each() {
     // One at a time and one in the queue: longer lists than the engine has places for.
     let small = Server::start(&["--max-sequences", "1", "--max-queue", "1"]);
-    for server in [&Server::start(&[]), &Server::start(&[&compiled()]), &small] {
+    for server in [&Server::start(&[]), &Server::start(&[&compiled(), ALLOW]), &small] {
         listed(
             |body| server.post("/v1/completions", body).json(),
             |body| {
@@ -299,7 +299,7 @@ fn histories_are_taken_as_clients_replay_them() {
     let call = json!({ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{\"a\": [1]}" } });
     let user = json!({ "role": "user", "content": LILY });
     let compiled = compiled();
-    let servers = [Server::start(&[]), Server::start(&[&compiled])];
+    let servers = [Server::start(&[]), Server::start(&[&compiled, ALLOW])];
     for turn in [
         vec![json!({ "role": "assistant", "content": null })],
         vec![json!({ "role": "assistant" })],
