@@ -215,7 +215,11 @@ fn listed(post: impl Fn(&Value) -> Value, streamed: impl Fn(&Value) -> Vec<Value
 fn a_list_of_prompts_gets_a_choice_each() {
     // One at a time and one in the queue: longer lists than the engine has places for.
     let small = Server::start(&["--max-sequences", "1", "--max-queue", "1"]);
-    for server in [&Server::start(&[]), &Server::start(&[&compiled(), ALLOW]), &small] {
+    for server in [
+        &Server::start(&[]),
+        &Server::start(&[&compiled(), ALLOW]),
+        &small,
+    ] {
         listed(
             |body| server.post("/v1/completions", body).json(),
             |body| {

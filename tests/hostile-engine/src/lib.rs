@@ -128,10 +128,42 @@ impl scheduler::Guest for Component {
         })
     }
 
+    fn measure() -> scheduler::PromptSize {
+        scheduler::PromptSize {
+            context: 1024,
+            token_bytes: 0,
+            whitespace: true,
+        }
+    }
+
+    /// A token for each character, so that `submit` knows what to do.
+    fn admit(request: wit::Request, _: u32) -> Result<Vec<u32>, wit::Error> {
+        Self::admit_input(request.prompt, 0)
+    }
+
+    fn admit_input(input: wit::Prompt, _: u32) -> Result<Vec<u32>, wit::Error> {
+        match input {
+            wit::Prompt::Text(text) if text == "loop in admit" => forever(),
+            wit::Prompt::Text(text) => Ok(text.chars().map(u32::from).collect()),
+            _ => Err(wit::Error::Unavailable("this engine takes text".into())),
+        }
+    }
+
+    fn embed_start(_: Vec<u32>) -> Result<(), wit::Error> {
+        Ok(())
+    }
+
+    fn embed_step() -> Result<Option<Vec<f32>>, wit::Error> {
+        forever()
+    }
+
+    fn embed_stop() {}
+
     fn submit(request: wit::Request) -> Result<scheduler::Submitted, wit::Error> {
-        let wit::Prompt::Text(prompt) = request.prompt else {
-            return Err(wit::Error::Unavailable("this engine takes text".into()));
+        let wit::Prompt::Tokens(tokens) = request.prompt else {
+            return Err(wit::Error::Unavailable("this engine takes tokens".into()));
         };
+        let prompt: String = tokens.into_iter().filter_map(char::from_u32).collect();
         if prompt == "loop in submit" {
             forever();
         }
@@ -182,6 +214,7 @@ impl scheduler::Guest for Component {
             steps: all,
             drafted: all,
             accepted: all,
+            retry_after_ms: u32::MAX,
         }
     }
 }
