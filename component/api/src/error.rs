@@ -5,6 +5,7 @@
 use crate::{engine, http::Header, settings::InvalidSetting};
 use serde::Serialize;
 use serde_json::Value;
+use sterna_errors::brief;
 
 /// Seconds a client is told to wait where the engine names no time.
 const RETRY_AFTER_UNAVAILABLE_S: u64 = 1;
@@ -58,7 +59,7 @@ impl ApiError {
     fn new(status: u16, code: Option<&'static str>, message: impl Into<String>) -> Self {
         ApiError {
             status,
-            message: message.into(),
+            message: brief(&message.into()).into_owned(),
             param: None,
             code,
             header: None,
