@@ -64,10 +64,11 @@ fn attacks_fail_and_the_server_goes_on() {
         ("trap", "unreachable"),
         ("loop", "longer than 2 s"),
         ("loop in submit", "longer than 2 s"),
+        ("loop in admit", "check failed"),
         ("stack", "stack"),
         ("wait", "must not wait"),
         ("exit", "exit"),
-        ("passes", "passes"),
+        ("passes", "a further pass beside"),
         ("large pass", "bytes of buffers"),
         ("layers", "layers"),
         ("large shape", "cannot lie in a file"),
@@ -92,7 +93,7 @@ fn attacks_fail_and_the_server_goes_on() {
     }
     let peak = peak_mib(&server);
     assert!(peak < 700, "{peak} MiB");
-    assert!(server.metric("sterna_engine_restarts_total") >= 20.0);
+    assert!(server.metric("sterna_engine_restarts_total") >= 18.0);
     let log = server.log();
     assert!(!log.contains('\u{1b}'), "control characters of the guest");
     assert!(log.contains("the engine says: "), "{log}");
@@ -105,8 +106,6 @@ fn what_is_harmless_is_answered() {
         ("passes one after another", "survived"),
         ("nobody's event", "ok"),
         ("log", "survived"),
-        // Last: its shape is of no number, and no pass is of another shape after it.
-        ("not a number", "survived"),
     ] {
         let answered = ask(&server, prompt);
         assert_eq!(answered.status, 200, "{prompt}: {}", server.log());
@@ -114,6 +113,9 @@ fn what_is_harmless_is_answered() {
     }
     let grown: u64 = ask(&server, "memory").completion().parse().unwrap();
     assert!((48..100).contains(&grown), "{grown} MiB");
+    // A shape of its own, and an engine has one.
+    let other = serve(&[]);
+    assert_eq!(ask(&other, "not a number").completion(), "survived");
     // 5,000 lines were written.
     let lines = server.log().lines().count();
     assert!(lines < 500, "{lines} lines");
