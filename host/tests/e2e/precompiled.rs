@@ -53,7 +53,7 @@ fn machine_code_runs_by_its_name_and_the_operators_word() {
         let command = command.args(before).arg(path).args(after);
         let (status, _, stderr) = run(command.envs(variable));
         assert!(!status.success());
-        assert!(stderr.contains("allow-precompiled"), "{stderr}");
+        assert!(stderr.contains("STERNA_ALLOW_PRECOMPILED"), "{stderr}");
     }
 }
 
