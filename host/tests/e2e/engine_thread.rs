@@ -162,7 +162,8 @@ fn an_engine_that_cannot_be_started_again_is_reported() {
 fn leaving_between_acceptance_and_answer_cancels() {
     let engine = engine();
     {
-        let mut asking = pin!(engine.generate(Request::new(Prompt::Text("Once".into()))));
+        // Token ids need no admission: the engine is asked at the first poll.
+        let mut asking = pin!(engine.generate(Request::new(Prompt::Tokens(vec![5]))));
         let mut context = Context::from_waker(Waker::noop());
         // Pending, unless the engine was faster than this line: then the answer itself is dropped below.
         let _answer = asking.as_mut().poll(&mut context);
