@@ -17,9 +17,7 @@ use sterna_engine::scheduler::PromptSize;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::driven_engine::Answered;
-
-/// Niceness of the threads: a core shared with the engine gives them about a tenth.
-const NICENESS: i32 = 10;
+use crate::low_priority;
 
 /// One thread for so many that compute, and no more than [`MOST_THREADS`].
 const ENGINE_THREADS: usize = 4;
@@ -186,10 +184,7 @@ impl Drop for Place {
 
 /// What a thread does.
 fn work(inbox: &Mutex<Receiver<Job>>) {
-    // Refused where a sandbox forbids it: then the work is done at the engine's own priority.
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::debug!(%error, "no lower priority for checking requests");
-    }
+    low_priority::lower("checking requests");
     loop {
         // One thread waits in the channel, the others for the lock: it is held while nothing is done.
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();

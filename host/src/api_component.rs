@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{Context, anyhow, ensure};
 use http_body_util::{BodyExt, Empty};
@@ -30,6 +31,7 @@ use crate::bindings::{config, engine};
 use crate::engine_actor::EngineHandle;
 use crate::engine_import::{EngineImport, HasEngine, TokenCount};
 use crate::epoch_clock::EpochClock;
+use crate::large_requests::{LargeRequests, is_large};
 use crate::settings::{ConfigImport, HasConfig};
 use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
 
@@ -44,6 +46,7 @@ pub struct ApiComponent {
     /// Instances there may be. One that was ended goes a moment later, when its task is next run,
     /// so a further one may have to wait for it.
     instances: Arc<Semaphore>,
+    large: Arc<LargeRequests>,
 }
 
 impl ApiComponent {
@@ -87,6 +90,7 @@ impl ApiComponent {
             settings: Arc::new(settings),
             clock: Arc::new(EpochClock::start(wasmtime, EPOCH)?),
             instances: Arc::new(Semaphore::new(instances)),
+            large: Arc::new(LargeRequests::start()?),
         })
     }
 
@@ -133,6 +137,10 @@ impl ApiComponent {
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let place = Arc::clone(&self.instances).acquire_owned().await?;
+        let has_begun = {
+            let tokens = Arc::clone(&tokens);
+            move || tokens.prompt.load(Relaxed) > 0
+        };
         let mut store = Store::new(
             self.pre.engine(),
             InstanceState::new(self.engine.clone(), Arc::clone(&self.settings), tokens),
@@ -141,13 +149,14 @@ impl ApiComponent {
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let (answer, answered) = oneshot::channel();
+        let large = is_large(request.body());
         let request = store
             .data_mut()
             .http()
             .new_incoming_request(Scheme::Http, request)?;
         let out = store.data_mut().http().new_response_outparam(answer)?;
         let (pre, guest) = (self.pre.clone(), self.clock.guest());
-        let mut task = GuestTask(tokio::spawn(async move {
+        let run = async move {
             // Dropped after the store, whose place it is.
             let _place = place;
             let (_guest, mut store) = (guest, store);
@@ -156,7 +165,8 @@ impl ApiComponent {
                 .wasi_http_incoming_handler()
                 .call_handle(store, request, out)
                 .await
-        }));
+        };
+        let mut task = GuestTask(tokio::spawn(self.large.guest(large, has_begun, run)));
         match answered.await {
             Ok(Ok(response)) => Ok((response, task)),
             Ok(Err(code)) => Err(anyhow!("the component refused to answer: {code:?}")),
