@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use sterna_engine::files::WatchedFile;
 use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Precompiled};
@@ -29,6 +30,8 @@ pub(super) struct LoadedApp {
     pub(super) component: Component,
     /// Bytes of the engine and its model.
     pub(super) bytes: u64,
+    /// The file, where it is mapped: instances read from it what they have not touched yet.
+    pub(super) mapped: Option<WatchedFile>,
 }
 
 impl AppFile {
@@ -95,10 +98,13 @@ impl AppFile {
         Ok(LoadedApp {
             component,
             bytes: engine.len() as u64,
+            mapped: None,
         })
     }
 
     fn map(&self, wasmtime: &Engine) -> anyhow::Result<LoadedApp> {
+        // Before the seal is checked: what is done to the file from here on is noticed.
+        let mapped = WatchedFile::open(&self.path)?;
         let sealed = SealedFile::open(&self.path)?;
         match Engine::detect_precompiled_file(&self.path)? {
             Some(Precompiled::Component) => {}
@@ -111,11 +117,15 @@ impl AppFile {
         if !sealed.is_at(&self.path) {
             bail!("it was replaced while it was loaded: start again");
         }
-        let bytes = self.path.metadata()?.len();
+        let bytes = mapped.n_bytes();
         if !sealed.is_small() {
             self.check_data_in_background(sealed)?;
         }
-        Ok(LoadedApp { component, bytes })
+        Ok(LoadedApp {
+            component,
+            bytes,
+            mapped: Some(mapped),
+        })
     }
 
     /// End the process if the model's data turns out to be damaged: what it has said until then may be wrong.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use sterna_engine::engine::{EngineStats, ModelInfo};
 use sterna_engine::error::EngineError;
+use sterna_engine::files::WatchedFile;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
 use sterna_engine::scheduler::PromptSize;
@@ -28,6 +29,7 @@ use super::{convert, kernels_import, wasi};
 use crate::bindings::baked::exports::sterna::inference::engine::{self as wit, Guest};
 use crate::bindings::baked::exports::sterna::inference::scheduler::{Guest as Scheduler, Options};
 use crate::bindings::baked::{SchedulerProvider, SchedulerProviderPre};
+use crate::changed_files;
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
 use crate::epoch_clock::EpochClock;
 use crate::step_limit::StepLimit;
@@ -67,6 +69,8 @@ pub struct SandboxedEngines {
     info: OnceLock<ModelInfo>,
     /// Bytes of the engine and its model.
     app_bytes: u64,
+    /// Its file, if that is mapped.
+    mapped: Option<WatchedFile>,
     /// Ticks while an instance computes.
     clock: Arc<EpochClock>,
     log: GuestLog,
@@ -87,7 +91,11 @@ impl SandboxedEngines {
             self_test(isa)?;
         }
         let wasmtime = wasm_config::sandbox_engine()?;
-        let LoadedApp { component, bytes } = app.load(&wasmtime)?;
+        let LoadedApp {
+            component,
+            bytes,
+            mapped,
+        } = app.load(&wasmtime)?;
         let mut linker = Linker::new(&wasmtime);
         wasi::add_to_linker(&mut linker)?;
         kernels_import::add_to_linker(&mut linker)?;
@@ -99,6 +107,7 @@ impl SandboxedEngines {
         let tick = tick(options.step_limit);
         Ok(SandboxedEngines {
             clock: Arc::new(EpochClock::start(&wasmtime, tick)?),
+            mapped,
             wasmtime,
             pre,
             team: Team::new(options.threads)?,
@@ -187,6 +196,10 @@ impl EngineSource for SandboxedEngines {
 
     fn step_limit(&self) -> StepLimit {
         self.options.step_limit
+    }
+
+    fn changed_file(&self) -> Option<String> {
+        self.mapped.as_ref().and_then(changed_files::sentence)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::sandboxed::{ALLOW, compiled};
 use crate::support::server::Server;
 use crate::support::{LILY, LILY_GREEDY, greedy, wait_until};
 
@@ -59,9 +60,21 @@ fn a_file_that_is_cut_short_ends_the_process_with_a_word() {
 fn a_file_that_is_written_to_makes_the_server_unready() {
     let folder = tempfile::tempdir().unwrap();
     let path = model(folder.path());
-    let server = serve(&path, &[]);
+    is_noticed(&serve(&path, &[]), &path);
+}
+
+#[test]
+fn a_precompiled_file_that_is_written_to_makes_the_server_unready() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.cwasm");
+    fs::copy(compiled(), &path).unwrap();
+    let server = Server::start(&["--model", path.to_str().unwrap(), ALLOW]);
+    is_noticed(&server, &path);
+}
+
+fn is_noticed(server: &Server, path: &Path) {
     assert_eq!(server.get("/readyz").status, 200);
-    let file = File::options().write(true).open(&path).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(7);
     file.set_modified(later).unwrap();
     wait_until("the change to be noticed", || {
