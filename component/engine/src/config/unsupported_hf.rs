@@ -158,7 +158,10 @@ impl Nothing {
             AllOn => value
                 .as_array()
                 .is_some_and(|layers| !layers.iter().any(is_off)),
-            Is(expected) => value.to_string() == expected,
+            Is(expected) => {
+                let json = value.to_string();
+                json == expected
+            }
         }
     }
 }
