@@ -130,7 +130,7 @@ pub fn machine_memory() -> Option<u64> {
     let mut info = MaybeUninit::<libc::sysinfo>::uninit();
     // SAFETY: as above.
     let info = unsafe { (libc::sysinfo(info.as_mut_ptr()) == 0).then(|| info.assume_init()) }?;
-    Some(u64::from(info.totalram) * u64::from(info.mem_unit))
+    Some(info.totalram * u64::from(info.mem_unit))
 }
 
 /// The most memory this process has had resident, in bytes.

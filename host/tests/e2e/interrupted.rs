@@ -52,8 +52,11 @@ fn stopped(command: &mut Command, folder: &Path, output: &str, signal: &str, cod
 fn a_bake_that_is_stopped_leaves_nothing_behind() {
     for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = sterna();
+        // Who runs the tests in the background has them ignore interrupts, and a command heeds that.
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal=TERM,INT,HUP"])
+            .arg(sterna().get_program())
             .args(["bake", "-o"])
             .arg(folder.path().join("app.wasm"));
         stopped(&mut command, folder.path(), "app.wasm", signal, code);
