@@ -19,8 +19,9 @@ def text(folder):
 def api_paths():
     """Paths that the API component answers, wherever it runs."""
     route = (API / "route.rs").read_text()
-    # Before the tests' own; a match arm or an alternative of one.
-    return set(re.findall(r'^\s*"(/[a-z0-9/._-]*)" =>', route, re.MULTILINE))
+    # A match arm of a path's segments.
+    arms = re.findall(r'^\s*\[((?:"[a-z0-9._-]+"(?:, )?)*)\] =>', route, re.MULTILINE)
+    return {"/" + "/".join(re.findall(r'"([^"]+)"', arm)) for arm in arms}
 
 
 @functools.cache
