@@ -117,7 +117,8 @@ fn head(request: &Request) -> Head {
         accept: header("accept"),
         if_none_match: header("if-none-match"),
         authorization: header("authorization"),
-        authority: request.get_authority(),
+        // Wasmtime takes it from the target alone, which in HTTP/1.1 holds none.
+        authority: request.get_authority().or_else(|| header("host")),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),
     }
