@@ -117,7 +117,7 @@ fn head(request: &Request) -> Head {
         accept: header("accept"),
         if_none_match: header("if-none-match"),
         authorization: header("authorization"),
-        // Wasmtime takes it from the target alone, which in HTTP/1.1 holds none.
+        // In HTTP/1.1 the target holds none. Wasmtime then tells nothing: it takes `Host` away too.
         authority: request.get_authority().or_else(|| header("host")),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),

@@ -13,7 +13,7 @@ pub fn check_site(settings: &Settings, head: &Head) -> Result<(), ApiError> {
     let hosts = AllowedHosts::of_setting(hosts, Addresses::Any, AllowedHosts::Any);
     let parsed = authority.and_then(Authority::parse);
     if hosts != AllowedHosts::Any && !parsed.is_some_and(|at| hosts.allow(&at)) {
-        return Err(ApiError::foreign_host(authority.unwrap_or_default()));
+        return Err(ApiError::foreign_host(authority));
     }
     let sender = Sender {
         origin: head.origin.as_deref(),

@@ -147,13 +147,20 @@ impl ApiError {
         Self::new(404, Some("unknown_url"), message)
     }
 
-    /// `Host` has a name that may be anybody's.
-    pub fn foreign_host(host: &str) -> Self {
-        let message = format!(
-            "This server does not answer by the name '{}'. The setting allowed_hosts lists the names \
-             it answers by.",
-            shorten(host)
-        );
+    /// `Host` has a name that may be anybody's, or the runtime does not tell it.
+    pub fn foreign_host(host: Option<&str>) -> Self {
+        let message = match host {
+            Some(host) => format!(
+                "This server does not answer by the name '{}'. The setting allowed_hosts lists the \
+                 names it answers by.",
+                shorten(host)
+            ),
+            None => {
+                "The setting allowed_hosts cannot be checked: the runtime does not tell by which \
+                     name this server was asked. Leave it out, or serve the WASI 0.2 component."
+                    .to_owned()
+            }
+        };
         Self::new(403, Some("host_not_allowed"), message)
     }
 

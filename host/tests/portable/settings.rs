@@ -47,7 +47,8 @@ fn a_wrong_value_is_told_to_clients_and_in_the_log() {
 
 #[test]
 fn foreign_pages_and_names_are_kept_out() {
-    for app in [App::DEMO, App::DEMO_P3] {
+    // By which name a server was asked, wasmtime does not tell a WASI 0.3 component.
+    for (app, tells) in [(App::DEMO, true), (App::DEMO_P3, false)] {
         let server = app.serve(&["--env", "STERNA_ALLOWED_HOSTS=llm.example"]);
         let body = greedy(LILY, 4, false).to_string();
         let ask = |method: &str, host: &str, origin: &str| {
@@ -59,6 +60,11 @@ fn foreign_pages_and_names_are_kept_out() {
             client.send((head + &body).as_bytes()).unwrap();
             client.answer()
         };
+        if !tells {
+            let message = ask("POST", "llm.example", "").error(403);
+            assert!(message.contains("cannot be checked"), "{message}");
+            continue;
+        }
         for origin in ["", "Origin: https://llm.example\r\n"] {
             assert_eq!(ask("POST", "llm.example", origin).status, 200, "{origin}");
         }
