@@ -84,8 +84,10 @@ fn is_noticed(server: &Server, path: &Path) {
     assert!(reason.contains("model_changed"), "{reason}");
     assert_eq!(server.get("/livez").status, 200);
     assert_eq!(server.metric("sterna_ready"), 0.0);
+    wait_until("a line in the log", || {
+        server.log().contains("was written to since it was loaded")
+    });
     let log = server.log();
-    assert!(log.contains("was written to since it was loaded"), "{log}");
     assert_eq!(log.matches("was written to since").count(), 1, "{log}");
 }
 
