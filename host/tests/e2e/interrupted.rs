@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::server::{run, sterna};
 use crate::support::wait_until;
@@ -21,6 +21,12 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../component/engine/models/demo.gguf")
 }
 
+fn send(signal: &str, child: &Child) {
+    let script = format!("kill -{signal} {}", child.id());
+    let sent = Command::new("sh").args(["-c", &script]).status();
+    assert!(sent.unwrap().success());
+}
+
 /// Wait until the command has its unfinished folder, send the signal, and see what is left.
 fn stopped(command: &mut Command, folder: &Path, output: &str, signal: &str, code: i32) {
     fs::write(folder.join(output), "good").unwrap();
@@ -34,14 +40,7 @@ fn stopped(command: &mut Command, folder: &Path, output: &str, signal: &str, cod
     wait_until("an unfinished folder", || {
         names(folder).len() > before.len()
     });
-    let script = format!("kill -{signal} {}", child.id());
-    assert!(
-        Command::new("sh")
-            .args(["-c", &script])
-            .status()
-            .unwrap()
-            .success()
-    );
+    send(signal, &child);
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(code), "{signal}");
     assert_eq!(names(folder), before, "{signal}");
@@ -177,14 +176,7 @@ fn a_signal_that_is_ignored_stays_ignored() {
         .process_group(0);
     let mut child = command.spawn().unwrap();
     wait_until("an unfinished folder", || !names(folder.path()).is_empty());
-    let script = format!("kill -HUP {}", child.id());
-    assert!(
-        Command::new("sh")
-            .args(["-c", &script])
-            .status()
-            .unwrap()
-            .success()
-    );
+    send("HUP", &child);
     assert!(child.wait().unwrap().success());
     assert_eq!(names(folder.path()), ["app.wasm"]);
 }
