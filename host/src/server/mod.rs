@@ -6,6 +6,7 @@ mod client;
 mod client_stream;
 mod connection;
 mod lifecycle;
+mod memory_ledger;
 mod places;
 mod probes;
 mod refusal;

@@ -7,23 +7,27 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::client::Client;
+use super::memory_ledger::{Ledger, Line, Units};
 use crate::wasm_config::INSTANCE_MEMORY_BYTES;
 
-/// What an instance takes whatever it is asked, its share of hyper's and wasmtime's memory included.
-pub const INSTANCE_BASE_BYTES: usize = 1 << 20;
+/// Bytes an instance takes for any request with a small body, its share of hyper's and wasmtime's
+/// memory included.
+pub const INSTANCE_BASE_BYTES: usize = (1 << 20) + UNIT_BYTES;
 
-/// Bytes an instance may take for each byte of a body: the body itself, text and values parsed from it, the prompt.
+/// Bytes an instance may take for each byte of a body: the body itself, text and values parsed
+/// from it, the prompt.
 const BYTES_PER_BODY_BYTE: u64 = 6;
 
-/// A semaphore counts in `u32`; 64 KiB each reaches 256 TiB.
+/// Memory is counted in units of this size.
 const UNIT_BYTES: usize = 64 << 10;
 
 /// How long a request waits for memory that others are giving back.
@@ -37,35 +41,55 @@ const NEXT_CUT: Duration = Duration::from_millis(50);
 pub(super) struct RequestMemory(Arc<Budget>);
 
 struct Budget {
-    units: Arc<Semaphore>,
-    /// Requests whose bodies have not all come, by the number of their promise.
+    ledger: Arc<Ledger>,
     arriving: Mutex<Arriving>,
 }
 
+/// Requests whose bodies have not all come.
 #[derive(Default)]
 struct Arriving {
     next: u64,
-    bodies: HashMap<u64, (Arc<Client>, oneshot::Sender<()>)>,
+    bodies: HashMap<u64, Body>,
+    /// Those of them that were cut off, and still have their memory.
+    returning: usize,
+}
+
+struct Body {
+    client: Arc<Client>,
+    promise: Promise,
+    taken_back: oneshot::Sender<()>,
 }
 
 /// What a request was promised, until it ends.
 #[derive(Clone)]
-pub(super) struct Promise(Arc<Mutex<OwnedSemaphorePermit>>);
+pub(super) struct Promise(Arc<Promised>);
+
+struct Promised {
+    budget: Arc<Budget>,
+    units: Mutex<Units>,
+    cut_off: AtomicBool,
+}
 
 impl RequestMemory {
     pub(super) fn new(bytes: u64) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES as u64).unwrap_or(usize::MAX);
         RequestMemory(Arc::new(Budget {
-            units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            ledger: Ledger::new(units),
             arriving: Mutex::default(),
         }))
     }
 
-    /// Room for a request without its body; `None` where there is none, and nobody who could make
-    /// some.
+    /// Room for a request with a small body, or with the beginning of a larger one; `None` where
+    /// there is none, and nobody who could make some. It goes ahead of bodies that grow, so that
+    /// they cannot keep small requests out.
     pub(super) async fn promise(&self) -> Option<Promise> {
-        let permit = self.0.take(units_of(0), Duration::ZERO).await?;
-        Some(Promise(Arc::new(Mutex::new(permit))))
+        let budget = &self.0;
+        let units = budget.take(units_of(0), Line::First, Duration::ZERO);
+        Some(Promise(Arc::new(Promised {
+            units: Mutex::new(units.await?),
+            budget: Arc::clone(budget),
+            cut_off: AtomicBool::new(false),
+        })))
     }
 
     /// What the body of this client's request takes beside `promise` as it comes, up to one of
@@ -75,22 +99,30 @@ impl RequestMemory {
         let mut arriving = self.0.arriving();
         let number = arriving.next;
         arriving.next += 1;
-        arriving.bodies.insert(number, (client, sender));
+        let body = Body {
+            client,
+            promise: promise.clone(),
+            taken_back: sender,
+        };
+        arriving.bodies.insert(number, body);
         Growth {
-            budget: Arc::clone(&self.0),
             promise: promise.clone(),
             number,
-            taken_back,
+            taken_back: Some(taken_back),
             body_bytes: 0,
             longest: longest.into(),
             asking: None,
         }
     }
 
-    /// Whether a further request would be refused.
+    /// True if a further request would be refused.
     pub(super) fn is_full(&self) -> bool {
-        self.0.units.available_permits() < units_of(0) as usize
-            && !self.0.arriving().bodies.values().any(is_awaited)
+        if self.0.ledger.free() >= units_of(0) {
+            return false;
+        }
+        let arriving = self.0.arriving();
+        let mut clients = arriving.bodies.values().map(|body| &body.client);
+        arriving.returning == 0 && !clients.any(|client| client.sending_since().is_some())
     }
 }
 
@@ -99,57 +131,68 @@ impl Budget {
         self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Take memory; where there is none, that of the bodies that are waited for. Wait so long if
-    /// nobody can give any at once.
-    async fn take(&self, units: u32, patience: Duration) -> Option<OwnedSemaphorePermit> {
+    /// Take memory; where there is none, that of bodies that are waited for. Wait `patience` if
+    /// nobody is giving any back.
+    async fn take(&self, units: usize, line: Line, patience: Duration) -> Option<Units> {
         let started = Instant::now();
+        let mut waiting = self.ledger.line_up(units, line);
+        if let Ok(units) = timeout(Duration::ZERO, &mut waiting).await {
+            return Some(units);
+        }
         let mut patience = patience;
+        // Who is on the way out may be enough.
+        let mut cut = self.arriving().returning == 0;
         loop {
-            if let Ok(permit) = Arc::clone(&self.units).try_acquire_many_owned(units) {
-                return Some(permit);
-            }
-            if self.take_back_one() {
+            if (cut && self.cut_off_one()) || self.arriving().returning > 0 {
                 patience = PATIENCE;
             }
-            if started.elapsed() >= patience {
+            cut = true;
+            let left = patience.saturating_sub(started.elapsed());
+            if left.is_zero() {
                 return None;
             }
-            let freed = Arc::clone(&self.units).acquire_many_owned(units);
-            if let Ok(permit) = timeout(NEXT_CUT, freed).await {
-                return permit.ok();
+            if let Ok(units) = timeout(left.min(NEXT_CUT), &mut waiting).await {
+                return Some(units);
             }
         }
     }
 
     /// Cut off the body that has been waited for longest.
-    fn take_back_one(&self) -> bool {
+    fn cut_off_one(&self) -> bool {
         let mut arriving = self.arriving();
         let bodies = arriving.bodies.iter();
         let awaited =
-            bodies.filter_map(|(number, (client, _))| Some((client.sending_since()?, *number)));
+            bodies.filter_map(|(number, body)| Some((body.client.sending_since()?, *number)));
         let Some((_, number)) = awaited.min() else {
             return false;
         };
-        // Its receiver is dropped only after it has left this list.
-        arriving
-            .bodies
-            .remove(&number)
-            .is_some_and(|(_, taken_back)| taken_back.send(()).is_ok())
+        let Some(body) = arriving.bodies.remove(&number) else {
+            return false;
+        };
+        body.promise.0.cut_off.store(true, SeqCst);
+        arriving.returning += 1;
+        // The last of a promise locks this list, so it may not go while it is locked.
+        drop(arriving);
+        body.taken_back.send(()).is_ok()
     }
 }
 
-fn is_awaited((client, _): &(Arc<Client>, oneshot::Sender<()>)) -> bool {
-    client.sending_since().is_some()
+impl Drop for Promised {
+    fn drop(&mut self) {
+        if self.cut_off.load(SeqCst) {
+            self.budget.arriving().returning -= 1;
+        }
+    }
 }
 
-type Asking = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = Option<Units>> + Send>>;
 
 /// The memory of one body as it comes.
 pub(super) struct Growth {
-    budget: Arc<Budget>,
     promise: Promise,
     number: u64,
-    taken_back: oneshot::Receiver<()>,
+    /// `None` once it was taken back.
+    taken_back: Option<oneshot::Receiver<()>>,
     body_bytes: u64,
     longest: u64,
     asking: Option<Asking>,
@@ -163,52 +206,62 @@ impl Growth {
         let more = units_of(after) - units_of(self.body_bytes);
         self.body_bytes = after;
         if more > 0 {
-            let budget = Arc::clone(&self.budget);
-            self.asking = Some(Box::pin(async move { budget.take(more, PATIENCE).await }));
+            let budget = Arc::clone(&self.promise.0.budget);
+            self.asking = Some(Box::pin(async move {
+                budget.take(more, Line::Second, PATIENCE).await
+            }));
         }
     }
 
-    /// Whether what was asked for is granted.
+    /// Ready with true once what was asked for is granted; false if it is refused, or the request
+    /// is to end for others.
     pub(super) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.poll_taken_back(cx).is_ready() {
+            return Poll::Ready(false);
+        }
         let Some(asking) = &mut self.asking else {
             return Poll::Ready(true);
         };
         let granted = std::task::ready!(asking.as_mut().poll(cx));
         self.asking = None;
-        Poll::Ready(match granted {
-            Some(more) => {
-                let mut permit = self
-                    .promise
-                    .0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                permit.merge(more);
-                true
-            }
-            None => false,
-        })
+        let Some(more) = granted else {
+            return Poll::Ready(false);
+        };
+        let units = &self.promise.0.units;
+        units
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .merge(more);
+        Poll::Ready(true)
     }
 
-    /// Ready when the request is to end, for others that have come whole.
+    /// Ready when the request is to end, for others.
     pub(super) fn poll_taken_back(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // An error: its sender has gone with the whole server.
-        Pin::new(&mut self.taken_back).poll(cx).map(|_| ())
+        if let Some(taken_back) = &mut self.taken_back {
+            // Without a word: the list is gone, and the server with it.
+            let _ = std::task::ready!(Pin::new(taken_back).poll(cx));
+            self.taken_back = None;
+        }
+        Poll::Ready(())
     }
 }
 
 impl Drop for Growth {
     fn drop(&mut self) {
-        self.budget.arriving().bodies.remove(&self.number);
+        let body = self.promise.0.budget.arriving().bodies.remove(&self.number);
+        // After the list's lock: see `cut_off_one`.
+        drop(body);
     }
 }
 
-/// What an instance may take whose body has so many bytes.
-fn units_of(body_bytes: u64) -> u32 {
+/// Units an instance may take whose body has so many bytes. The promise for none is enough for a
+/// small one, so that only larger bodies wait in the second line.
+fn units_of(body_bytes: u64) -> usize {
     let values = usize::try_from(body_bytes * BYTES_PER_BODY_BYTE).unwrap_or(usize::MAX);
     let bytes = INSTANCE_BASE_BYTES
-        .saturating_add(values)
+        .saturating_add(values.saturating_sub(UNIT_BYTES))
         .min(INSTANCE_MEMORY_BYTES);
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+    bytes.div_ceil(UNIT_BYTES)
 }
 
 #[cfg(test)]
@@ -248,18 +301,18 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_charged_as_it_comes_and_never_for_more_than_the_longest() {
         let memory = budget(64);
-        let all = memory.0.units.available_permits();
-        let used = || all - memory.0.units.available_permits();
+        let all = memory.0.ledger.free();
+        let used = || all - memory.0.ledger.free();
         let promise = memory.promise().await.unwrap();
         let mut growth = memory.growth(&promise, sending(), LONGEST);
-        assert_eq!(used(), units_of(0) as usize);
+        assert_eq!(used(), units_of(0));
         assert!(grow(&mut growth, 6).await);
-        assert_eq!(used(), units_of(6) as usize);
+        assert_eq!(used(), units_of(0), "a small body needs nothing more");
         assert!(grow(&mut growth, 100_000).await);
-        assert_eq!(used(), units_of(100_006) as usize);
+        assert_eq!(used(), units_of(100_006));
         for _ in 0..3 {
             assert!(grow(&mut growth, LONGEST as usize).await);
-            assert_eq!(used(), units_of(LONGEST.into()) as usize);
+            assert_eq!(used(), units_of(LONGEST.into()));
         }
         drop((growth, promise));
         assert_eq!(used(), 0);
@@ -280,6 +333,7 @@ mod tests {
         assert!(memory.promise().await.is_some());
         guest.await.unwrap();
         assert_eq!(memory.0.arriving().bodies.len(), 1);
+        assert_eq!(memory.0.arriving().returning, 0);
         drop((other, other_body));
     }
 
@@ -293,5 +347,30 @@ mod tests {
         assert!(memory.is_full() && memory.promise().await.is_none());
         let none = poll_fn(|cx| Poll::Ready(growth.poll_taken_back(cx))).await;
         assert!(none.is_pending());
+    }
+
+    /// Bodies that wait for memory themselves are cut off as well, and meanwhile nobody is refused
+    /// because there is none left to cut.
+    #[tokio::test]
+    async fn bodies_that_grow_do_not_keep_new_requests_out() {
+        let memory = budget(4);
+        let mut guests = Vec::new();
+        for _ in 0..4 {
+            let promise = memory.promise().await.unwrap();
+            let mut growth = memory.growth(&promise, sending(), LONGEST);
+            guests.push(tokio::spawn(async move {
+                growth.ask(LONGEST as usize);
+                let granted = poll_fn(|cx| growth.poll_granted(cx)).await;
+                drop((growth, promise));
+                granted
+            }));
+        }
+        tokio::task::yield_now().await;
+        assert!(!memory.is_full() && memory.promise().await.is_some());
+        for guest in guests {
+            assert!(!guest.await.unwrap());
+        }
+        assert_eq!(memory.0.arriving().returning, 0);
+        assert!(memory.0.arriving().bodies.is_empty());
     }
 }
