@@ -1,5 +1,6 @@
 //! Log lines on stderr: text for people, JSON for collectors. They hold no query string, no key and
-//! no prompt, whatever is switched on.
+//! no prompt, whatever is switched on. A thread of its own writes them: where nobody reads stderr,
+//! lines are dropped and counted, and nothing waits.
 
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
@@ -7,6 +8,7 @@ use std::sync::OnceLock;
 use anyhow::Context;
 use clap::ValueEnum;
 use tracing::{Level, Metadata, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
@@ -25,6 +27,23 @@ pub enum LogFormat {
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that may wait to be written: some 2 MB.
+const LINES: usize = 8192;
+
+/// Lines that were dropped because nobody took them from stderr.
+#[must_use]
+pub fn dropped_lines() -> usize {
+    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
+/// Writes what waits when it is dropped, and gives up after a second.
+#[must_use = "lines that wait when the process ends are lost without it"]
+pub struct Flush {
+    _worker: WorkerGuard,
+}
+
 /// An error as a line of the log, for somebody who cannot use the log itself. It has no time.
 #[must_use]
 pub fn error_line(message: &str) -> String {
@@ -37,21 +56,34 @@ pub fn error_line(message: &str) -> String {
     }
 }
 
-/// Start logging. `STERNA_LOG` selects what (`warn`, `sterna=debug`); the default is `info`.
+/// Start logging, until the process ends; the result is kept until then. `STERNA_LOG` selects what (`warn`, `sterna=debug`); the default is `info`.
 ///
 /// # Errors
 /// `STERNA_LOG` cannot be understood.
-pub fn init(format: LogFormat) -> anyhow::Result<()> {
+pub fn init(format: LogFormat) -> anyhow::Result<Flush> {
     FORMAT.get_or_init(|| format);
     let selected = match std::env::var("STERNA_LOG") {
         Err(std::env::VarError::NotPresent) => "info".to_owned(),
         selected => selected.context("STERNA_LOG cannot be used")?,
     };
     let ansi = std::io::stderr().is_terminal();
-    let subscriber = subscriber(format, &selected, ansi, std::io::stderr)?;
+    let (writer, flush) = writer(std::io::stderr(), LINES);
+    let dropped = writer.error_counter();
+    let subscriber = subscriber(format, &selected, ansi, writer)?;
     // A second call (tests in one process) keeps the first subscriber.
-    let _ = subscriber.try_init();
-    Ok(())
+    if subscriber.try_init().is_ok() {
+        DROPPED.get_or_init(|| dropped);
+    }
+    Ok(flush)
+}
+
+/// A thread that writes to `stream`, and what hands lines to it without waiting.
+fn writer(stream: impl Write + Send + 'static, lines: usize) -> (NonBlocking, Flush) {
+    let builder = NonBlockingBuilder::default()
+        .buffered_lines_limit(lines)
+        .thread_name("log");
+    let (writer, worker) = builder.lossy(true).finish(stream);
+    (writer, Flush { _worker: worker })
 }
 
 fn subscriber<W>(
@@ -115,6 +147,40 @@ mod tests {
         fn make_writer(&'a self) -> Written {
             self.clone()
         }
+    }
+
+    /// Holds its first line until it may go on.
+    struct Stuck(Written, Option<std::sync::mpsc::Receiver<()>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(go_on) = self.1.take() {
+                go_on.recv().unwrap();
+            }
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_nobody_takes_are_dropped_and_counted_and_nothing_waits() {
+        let written = Written::default();
+        let (go_on, waits) = std::sync::mpsc::channel();
+        let (mut writer, flush) = writer(Stuck(written.clone(), Some(waits)), 4);
+        let dropped = writer.error_counter();
+        for _ in 0..100 {
+            writer.write_all(b"line\n").unwrap();
+        }
+        let lost = dropped.dropped_lines();
+        // Four wait, and the thread may have taken one.
+        assert!((95..=96).contains(&lost), "{lost}");
+        go_on.send(()).unwrap();
+        drop(flush);
+        let kept = written.0.lock().unwrap().len() / b"line\n".len();
+        assert_eq!(kept + lost, 100);
     }
 
     fn written(format: LogFormat, selected: &str) -> String {

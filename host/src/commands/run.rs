@@ -69,7 +69,7 @@ pub struct Args {
 /// # Errors
 /// The model cannot be loaded, an option is out of range, the prompt does not fit.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
-    logging::init(LogFormat::Text)?;
+    let _flush = logging::init(LogFormat::Text)?;
     let request = args.request()?;
     let engines = args.model.engines(assets, 1, 1, &mut no_kv_budget)?;
     let engine =

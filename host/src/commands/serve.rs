@@ -113,7 +113,7 @@ const LONGEST_S: u64 = 365 * 86_400;
 /// # Errors
 /// A setting cannot be used, the model cannot be loaded, the options do not fit it, or the address cannot be taken.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
-    logging::init(args.log_format)?;
+    let _flush = logging::init(args.log_format)?;
     let started = Instant::now();
     let cgroup = Cgroup::of_this_process();
     let metrics = Arc::new(Metrics::new(cgroup.clone()));
@@ -287,6 +287,8 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
                 Some(stop) => drop(stop.send(())),
                 None => {
                     tracing::warn!("second signal: exiting at once");
+                    // For the thread that writes this line.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     std::process::exit(130);
                 }
             }

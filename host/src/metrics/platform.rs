@@ -12,7 +12,7 @@ use prometheus_client::metrics::info::Info;
 use sterna_engine::engine::ModelInfo;
 
 use crate::cgroup::Cgroup;
-use crate::process;
+use crate::{logging, process};
 
 /// See the module.
 #[derive(Debug)]
@@ -101,6 +101,11 @@ impl Collector for Platform {
             } else {
                 memory.resident_bytes
             } as f64,
+        )?;
+        page.counter(
+            "sterna_log_lines_dropped",
+            "Log lines that nobody took from standard error in time",
+            logging::dropped_lines() as f64,
         )?;
         page.counter(
             "process_cpu_seconds",

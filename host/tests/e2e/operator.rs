@@ -257,3 +257,27 @@ fn a_component_for_spin_reads_its_variables() {
     .into();
     assert_eq!(host.text(&body), LILY_GREEDY);
 }
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = sterna();
+    let mut command = std::process::Command::new("sh");
+    command
+        // The server holds both ends of its stderr, and reads none of it.
+        .args(["-ec", "mkfifo $0; exec 3<>$0; exec \"$@\" 2>&3"])
+        .arg(folder.path().join("log"))
+        .arg(binary.get_program())
+        .args(["serve", "--listen", "127.0.0.1:0"]);
+    let server = Server::announced(&mut command);
+    let mut client = server.connect();
+    // A line for each, and a pipe takes 64 KiB.
+    for _ in 0..2000 {
+        let answer = client.request("GET", "/v1/models", &[], b"");
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(server.get("/livez").status, 200);
+    let body = greedy(LILY, 48, false);
+    let answer = server.post("/v1/completions", &body);
+    assert_eq!(answer.completion(), LILY_GREEDY);
+}
