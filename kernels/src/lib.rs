@@ -13,6 +13,7 @@ mod aligned;
 #[cfg(any(test, feature = "checks"))]
 pub mod checks;
 mod dense;
+mod dispatch;
 mod error;
 mod isa;
 mod ops;
@@ -21,13 +22,15 @@ pub mod pack;
 mod quantize;
 mod rng;
 mod self_test;
+mod simd;
 mod sparse;
 mod ternary;
 mod trits5;
 
 pub use dense::{Dense, DenseInput, DenseType, dense_matmul, encode_dense_row};
+pub use dispatch::{Isa, ListingLimits};
 pub use error::{IsaError, SelfTestError, ShapeError};
-pub use isa::{Isa, ListingLimits, PeakRun};
+pub use isa::PeakRun;
 pub use ops::activation::{add_assign, relu2_mul, silu_mul};
 pub use ops::attention::{attention_mix, attention_scores};
 pub use ops::exp::{exp_f32, ln_f32};

@@ -6,9 +6,9 @@
 
 use crate::Isa;
 use crate::aligned::Aligned;
-use crate::isa::Simd;
-use crate::ops::lanes::{self, LANES};
 use crate::pack::BLOCK;
+use crate::simd::Simd;
+use crate::simd::lanes::{self, LANES};
 use crate::ternary::TokenRow;
 
 /// Bytes between two rows: an odd number of cache lines from row to row spreads a tile's rows over all sets of a cache,
@@ -24,7 +24,7 @@ pub struct QuantizedActivations {
     scales: Vec<f32>,
     sums: Vec<i32>,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    arranged: Vec<crate::isa::Arranged>, // [n_tokens, padded_k / 128]
+    arranged: Vec<crate::isa::simd128::Arranged>, // [n_tokens, padded_k / 128]
 }
 
 impl QuantizedActivations {
@@ -158,7 +158,7 @@ pub struct RowToFill<'a> {
     scale: &'a mut f32,
     sum: &'a mut i32,
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    arranged: &'a mut [crate::isa::Arranged], // [padded_k / 128]
+    arranged: &'a mut [crate::isa::simd128::Arranged], // [padded_k / 128]
 }
 
 impl RowToFill<'_> {
@@ -166,7 +166,7 @@ impl RowToFill<'_> {
     pub fn quantize(self, isa: Isa, x: &[f32]) {
         (*self.scale, *self.sum) = isa.quantize_row(&x[..self.k], &mut self.q[..self.k]);
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        crate::isa::arrange(self.q.as_chunks().0, self.arranged);
+        crate::isa::simd128::arrange(self.q.as_chunks().0, self.arranged);
     }
 }
 

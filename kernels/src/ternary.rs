@@ -21,7 +21,7 @@ pub(crate) struct TokenRow<'a> {
     pub(crate) q: &'a [Activations],
     /// The same as SIMD128's inner loops take it.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    pub(crate) arranged: &'a [crate::isa::Arranged],
+    pub(crate) arranged: &'a [crate::isa::simd128::Arranged],
 }
 
 /// How a ternary matrix lies in memory.

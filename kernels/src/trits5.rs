@@ -42,7 +42,7 @@ const fn bytes(byte: u8) -> u64 {
 }
 
 /// 64 codes, eight to a word.
-type Codes = [u64; 8];
+type CodeWords = [u64; 8];
 
 /// All rows of a matrix as I2_S rows, for what knows only those.
 pub fn unpack_trits5(isa: Isa, w: Ternary<'_>) -> Vec<u8> {

@@ -30,7 +30,7 @@ const AVX2: [&str; 10] = [
     "has_lzcnt",
 ];
 
-/// A loop, known by how often a turn has some instructions. A turn may be several steps (kernels/src/isa/simd128_turns.rs).
+/// A loop, known by how often a turn has some instructions. A turn may be several steps (kernels/src/isa/simd128/turns.rs).
 struct Loop {
     /// Its golden file.
     name: &'static str,
@@ -98,7 +98,7 @@ fn inner_loops_are_as_tight_as_their_golden_files() {
         if found.len() != wanted.number {
             faults += &format!(
                 "{}: {} innermost loops of {} have {:?}, not {}; was one unrolled, or its tile changed? Look at \
-                 kernels/src/isa/simd128*.rs and at LOOPS in this test\n",
+                 kernels/src/isa/simd128/ and at LOOPS in this test\n",
                 wanted.name,
                 found.len(),
                 wanted.component,

@@ -4,6 +4,8 @@
 //! `kernel_checks`, feature `checks`). `PROPTEST_CASES` sets the number of cases of each check; a failure names its
 //! shape, and the seed is fixed, so it repeats.
 
+#[cfg(target_arch = "x86_64")]
+mod amx_model;
 mod golden;
 
 use crate::rng::Rng;
@@ -35,7 +37,7 @@ pub const ALL: &[Check] = &[
     #[cfg(target_arch = "x86_64")]
     Check {
         name: "amx_layout",
-        run: crate::isa::amx_model::check,
+        run: amx_model::check,
     },
     Check {
         name: "sparse_shapes",
@@ -83,7 +85,7 @@ fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
 /// The products again with the loops of another maker's CPU.
 #[cfg(target_arch = "x86_64")]
 fn other_cpu(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
-    crate::isa::vendor::with_other_loops(|| {
+    crate::isa::x86::vendor::with_other_loops(|| {
         for check in [
             ternary_shapes,
             ternary_wide,

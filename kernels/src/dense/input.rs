@@ -5,15 +5,16 @@ use super::DenseType;
 use super::q6_k::BLOCK;
 use crate::Isa;
 use crate::aligned::Aligned;
+use crate::isa::QuantRow;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::SplitRow;
-#[cfg(target_arch = "x86_64")]
-use crate::isa::q6_k_pairs;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use crate::isa::simd128_q6_k;
-use crate::isa::{QuantRow, Simd};
-use crate::ops::lanes;
+use crate::isa::simd128::q6_k_one as simd128_q6_k;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::x86::q6_k_pairs;
 use crate::quantize::{absmax_scale, scaled_round};
+use crate::simd::Simd;
+use crate::simd::lanes;
 
 /// Largest int16 activation for Q8_0: a lane sums 4 products of at most 128 * 32767.
 const LIMIT_Q8_0: f32 = 32767.0;
@@ -39,7 +40,7 @@ pub struct DenseInput {
         target_feature = "simd128",
         feature = "relaxed-simd"
     ))]
-    arranged: Vec<crate::isa::simd128_q6_k_relaxed::Arranged>, // [n_tokens, k/256], Q6_K
+    arranged: Vec<crate::isa::simd128::q6_k_one_relaxed::Arranged>, // [n_tokens, k/256], Q6_K
     scales: Vec<f32>,   // [n_tokens], quantised types
 }
 
@@ -119,7 +120,7 @@ impl DenseInput {
             {
                 self.arranged
                     .resize(self.wide.len() / BLOCK, Default::default());
-                crate::isa::simd128_q6_k_relaxed::arrange(&self.wide, &mut self.arranged);
+                crate::isa::simd128::q6_k_one_relaxed::arrange(&self.wide, &mut self.arranged);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The product of a dense matrix with float or int16 rows. Decode reads each weight once; rows are the outer loop.
 
 use super::{Dense, DenseInput, DenseType};
-use crate::isa::{Kernels, tree_sum};
-use crate::ops::lanes::{LANES, padded};
+use crate::isa::Kernels;
+use crate::simd::lanes::{LANES, padded};
+use crate::simd::tree_sum;
 use crate::{Isa, OutputRows};
 
 /// `out[t][r] = sum_j x[t][j] * w[r][j]`, for the rows of `out`.

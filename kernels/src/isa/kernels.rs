@@ -3,9 +3,9 @@
 //! Float kernels are the generic functions of [`crate::ops`] and [`crate::dense`] compiled for the ISA: one macro makes
 //! their entry points. What differs by ISA are the integer inner loops, which each ISA writes itself.
 
-use super::simd::Simd;
 use crate::dense::{Dense, DenseInput};
-use crate::ops::lanes::LANES;
+use crate::simd::LANES;
+use crate::simd::Simd;
 use crate::sparse::columns;
 use crate::ternary::{Block, TokenRow};
 use crate::{NonZero, OutputRows, QuantizedActivations, Ternary, TernaryColumns};
@@ -20,17 +20,17 @@ pub(crate) struct QuantRow<'a> {
     pub(crate) split: SplitRow<'a>,
     /// Only for Q6_K and several tokens, two blocks an element; else empty.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) pairs: &'a [super::q6_k_pairs::PairOfBlocks],
+    pub(crate) pairs: &'a [super::x86::q6_k_pairs::PairOfBlocks],
     /// `[k / 256]`, only for Q6_K: the same as SIMD128's inner loops take it.
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    pub(crate) groups: &'a [super::simd128_q6_k::Arranged],
+    pub(crate) groups: &'a [super::simd128::q6_k_one::Arranged],
     /// `[k / 256]`, only for Q6_K: the same for one token in relaxed SIMD.
     #[cfg(all(
         target_arch = "wasm32",
         target_feature = "simd128",
         feature = "relaxed-simd"
     ))]
-    pub(crate) arranged: &'a [super::simd128_q6_k_relaxed::Arranged],
+    pub(crate) arranged: &'a [super::simd128::q6_k_one_relaxed::Arranged],
 }
 
 /// The int16 activations in the parts that `vpmaddubsw` and `sdot` can take.

@@ -3,9 +3,9 @@
 //! A benchmark runs them beside the kernels, so that a figure can be said as a share of the limit. They do no work
 //! of a model; their results are only there so that they can be tested and are not optimised away.
 
-use super::Isa;
+use crate::Isa;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use super::Kind;
+use crate::dispatch::Kind;
 
 /// What a run of the multiply-add loop did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ mod x86 {
 
     use super::{PeakRun, words};
     use crate::isa::amx::Amx;
-    use crate::isa::amx_tiles::{CpuTiles, ROW_BYTES, ROWS, Tiles, bytes_mut};
+    use crate::isa::amx::tiles::{CpuTiles, ROW_BYTES, ROWS, Tiles, bytes_mut};
 
     /// Accumulators: more than latency times instructions a cycle on any x86 core so far (5 x 2).
     const CHAINS: usize = 12;
@@ -212,8 +212,8 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use super::PeakRun;
-    use crate::isa::neon_level::{Baseline, Level, Sums};
-    use crate::isa::neon_ops::{vdupq_n_s8, vdupq_n_s32};
+    use crate::isa::neon::intrinsics::{vdupq_n_s8, vdupq_n_s32};
+    use crate::isa::neon::level::{Baseline, Level, Sums};
 
     /// Products of 2 rows by 2 tokens that are summed side by side: four vectors each, or one.
     const CHAINS: usize = 6;

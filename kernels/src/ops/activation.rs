@@ -1,8 +1,9 @@
 //! The gate of the feed-forward layer, and the residual addition.
 
 use crate::Isa;
-use crate::isa::Simd;
-use crate::ops::{exp::exp, lanes};
+use crate::ops::exp::exp;
+use crate::simd::Simd;
+use crate::simd::lanes;
 
 /// `out[i] = max(gate[i], 0)^2 * up[i]` (squared ReLU, BitNet b1.58 2B-4T). Exact zeros stay exact.
 pub fn relu2_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {

@@ -1,8 +1,8 @@
 //! The two halves of attention over a run of cached positions, for the query heads that share a kv head. Softmax stands between them.
 
 use crate::Isa;
-use crate::isa::Simd;
-use crate::ops::lanes::{LANES, padded};
+use crate::simd::Simd;
+use crate::simd::lanes::{LANES, padded};
 
 /// `out[q * stride + p] = scale * (queries[q] . keys[p])` for queries `[n_queries, head_dim]` and keys `[n, head_dim]`.
 ///

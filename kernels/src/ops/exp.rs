@@ -1,6 +1,7 @@
 //! exp and ln with bits of our own: the platform's libm differs from machine to machine.
 
-use crate::isa::{Scalar, Simd};
+use crate::isa::Scalar;
+use crate::simd::Simd;
 
 /// e^x for 16 lanes, within 2 ulp; overflow gives infinity, underflow goes through the subnormals to 0, NaN stays NaN.
 ///

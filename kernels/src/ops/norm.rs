@@ -1,8 +1,8 @@
 //! Root-mean-square normalisation (Zhang and Sennrich 2019).
 
 use crate::Isa;
-use crate::isa::Simd;
-use crate::ops::lanes;
+use crate::simd::Simd;
+use crate::simd::lanes;
 
 /// `out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]`, for one row of `k` values in each slice.
 pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {

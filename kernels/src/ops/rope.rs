@@ -1,8 +1,8 @@
 //! Rotary position embedding (Su et al. 2021) in the rotate-half form of Hugging Face and GPT-NeoX: pair (i, i + d/2).
 
 use crate::Isa;
-use crate::isa::Simd;
-use crate::ops::lanes::{LANES, padded};
+use crate::simd::Simd;
+use crate::simd::lanes::{LANES, padded};
 
 /// cos and sin of `position * theta^(-2i/head_dim)` for i in 0..head_dim/2, computed in f64 by the `libm` crate
 /// (pow, cos and sin have no platform paths there) and rounded once to f32.

@@ -1,8 +1,9 @@
 //! Softmax of one row.
 
 use crate::Isa;
-use crate::isa::Simd;
-use crate::ops::{exp::exp, lanes};
+use crate::ops::exp::exp;
+use crate::simd::Simd;
+use crate::simd::lanes;
 
 /// `x[i] = exp(x[i] - max x) / sum`, in place. -infinity masks an entry; a NaN makes the whole row NaN.
 pub fn softmax(isa: Isa, x: &mut [f32]) {

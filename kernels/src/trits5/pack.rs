@@ -1,7 +1,7 @@
 //! I2_S rows as T5 rows: words of eight codes, in steps over eight words, of which a compiler makes vectors where the target has some;
 //! AVX-512 has a loop of its own for whole groups.
 
-use super::{Codes, GROUP, GROUP_BYTES, TAIL, TAIL_BYTES, bytes, parts, row_bytes};
+use super::{CodeWords, GROUP, GROUP_BYTES, TAIL, TAIL_BYTES, bytes, parts, row_bytes};
 use crate::pack::BLOCK;
 use crate::ternary::Block;
 use crate::{Ternary, TernaryLayout};
@@ -59,7 +59,7 @@ fn pack_row(row: &[Block], cols: usize, out: &mut [u8]) -> bool {
 #[inline]
 fn whole_groups(blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(done) = crate::isa::avx512_trits5_pack::pack_groups(blocks, out) {
+    if let Some(done) = crate::isa::avx512::trits5_pack::pack_groups(blocks, out) {
         return done;
     }
     let _ = (blocks, out);
@@ -68,7 +68,7 @@ fn whole_groups(blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool
 
 /// The codes of the columns from 64 `h` on; past the last column those of weight 0.
 #[inline(always)]
-fn half_block(row: &[Block], h: usize, cols: usize) -> Codes {
+fn half_block(row: &[Block], h: usize, cols: usize) -> CodeWords {
     let Some(block) = row.get(h / 2) else {
         return [bytes(1); 8];
     };
@@ -91,7 +91,7 @@ fn half_block(row: &[Block], h: usize, cols: usize) -> Codes {
 
 /// 64 triples, five bits of each byte, without gaps.
 #[inline(always)]
-fn pack_group(triples: &Codes, out: &mut [u8; GROUP_BYTES]) {
+fn pack_group(triples: &CodeWords, out: &mut [u8; GROUP_BYTES]) {
     let mut bits = *triples;
     for x in &mut bits {
         // Eight times 5 bits to four times 10, two times 20, 40.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::{Codes, GROUP_BYTES, TAIL_BYTES, bytes, parts};
+use super::{CodeWords, GROUP_BYTES, TAIL_BYTES, bytes, parts};
 use crate::pack::BLOCK_BYTES;
 use crate::{Isa, OutputRows, QuantizedActivations, Ternary, TernaryLayout};
 
@@ -19,7 +19,7 @@ fn at_least(x: u64, limit: u8) -> u64 {
 /// The codes of a group's weights 0.., 64.. and 128... Words of eight triples, in steps over all eight words: a compiler
 /// makes vectors of them where the target has some.
 #[inline(always)]
-fn group_codes(group: &[u8; GROUP_BYTES]) -> [Codes; 3] {
+fn group_codes(group: &[u8; GROUP_BYTES]) -> [CodeWords; 3] {
     let mut out = [[0; 8]; 3];
     let mut x = [0u64; 8];
     for (x, five) in x.iter_mut().zip(group.as_chunks::<5>().0) {
@@ -46,14 +46,14 @@ fn group_codes(group: &[u8; GROUP_BYTES]) -> [Codes; 3] {
 
 /// The codes of a piece of the tail.
 #[inline(always)]
-fn tail_codes(piece: &[u8; TAIL_BYTES]) -> Codes {
+fn tail_codes(piece: &[u8; TAIL_BYTES]) -> CodeWords {
     let words = piece.as_chunks::<8>().0;
     std::array::from_fn(|i| u64::from_le_bytes(words[i % 2]) >> (6 - i / 2 * 2) & bytes(3))
 }
 
 /// Half a block of I2_S: 64 codes in bits 2 and 0 of 32 bytes.
 #[inline(always)]
-fn half_block(codes: &Codes) -> [u64; 4] {
+fn half_block(codes: &CodeWords) -> [u64; 4] {
     std::array::from_fn(|i| codes[i] << 2 | codes[4 + i])
 }
 

@@ -1,0 +1,127 @@
+//! AMX: int8 matrix tiles for ternary products with many tokens. Everything else is AVX-512's, which every CPU with AMX has.
+
+pub(crate) mod i2s_many;
+pub(crate) mod tiles;
+
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::ops::Deref;
+use std::sync::OnceLock;
+
+use crate::dispatch::{Isa, Kind};
+use crate::isa::Kernels;
+use crate::isa::avx512::Avx512;
+use crate::{OutputRows, QuantizedActivations, Ternary, trits5};
+use tiles::CpuTiles;
+
+/// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's whole product (reckoned
+/// from instruction counts; no such machine was at hand).
+const MIN_TOKENS: usize = 8;
+
+/// Proof of AMX-INT8, of the operating system's permission to use it, and of what `Avx512` proves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Amx(Avx512);
+
+impl Amx {
+    /// Asks the operating system once per process, where the CPU has AMX.
+    pub(crate) fn new() -> Option<Self> {
+        static USABLE: OnceLock<bool> = OnceLock::new();
+        Avx512::new()
+            .filter(|_| *USABLE.get_or_init(|| has_tiles() && permitted()))
+            .map(Self)
+    }
+
+    /// Not a method of `Kernels`: with the next one the only kernel that differs from AVX-512's.
+    pub(crate) fn ternary_matmul(
+        self,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        out: &mut OutputRows<'_>,
+    ) {
+        if x.n_tokens() < MIN_TOKENS {
+            self.0.ternary_matmul(w, x, out);
+        } else {
+            // SAFETY: the token proves AVX-512.
+            unsafe { tiled(self, w, x, out) };
+        }
+    }
+
+    /// T5 for many tokens: rows are unpacked for the tiles.
+    pub(crate) fn trits5_matmul(
+        self,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        out: &mut OutputRows<'_>,
+    ) {
+        if x.n_tokens() < MIN_TOKENS {
+            self.0.trits5_matmul(w, x, out);
+        } else {
+            trits5::matmul_unpacked(Isa(Kind::Amx(self)), w, x, out);
+        }
+    }
+}
+
+/// Compiled for AVX-512 as a whole: the compiler adds and copies sums too.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn tiled(isa: Amx, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
+    i2s_many::matmul(&mut CpuTiles::new(isa), isa.0, w, x, out);
+}
+
+impl Deref for Amx {
+    type Target = Avx512;
+
+    fn deref(&self) -> &Avx512 {
+        &self.0
+    }
+}
+
+/// Whether the CPU has AMX-TILE and AMX-INT8 with tiles of 16 rows of 64 bytes, and the operating system saves them.
+/// Call only where AVX-512 was found: its detection proves XGETBV.
+fn has_tiles() -> bool {
+    const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
+    const PALETTE_LEAF: u32 = 0x1d;
+    if __cpuid(0).eax < PALETTE_LEAF || __cpuid_count(7, 0).edx & TILE_AND_INT8 != TILE_AND_INT8 {
+        return false;
+    }
+    let palette = __cpuid_count(PALETTE_LEAF, 1);
+    let (tile_bytes, row_bytes) = (palette.eax >> 16, palette.ebx & 0xffff);
+    let (tiles, rows) = (palette.ebx >> 16, palette.ecx & 0xffff);
+    if (tile_bytes, row_bytes, tiles, rows) != (1024, 64, 8, 16) {
+        return false;
+    }
+    const CONFIG_AND_DATA: u32 = 1 << 17 | 1 << 18;
+    let enabled: u32;
+    // SAFETY: reads a register that exists where AVX-512 was found to be enabled.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") enabled, out("edx") _, options(nomem, nostack, preserves_flags));
+    }
+    enabled & CONFIG_AND_DATA == CONFIG_AND_DATA
+}
+
+/// Linux lets a process use tiles, whose state is 8 KiB a thread, only after it has asked: `arch_prctl(2)`,
+/// ARCH_REQ_XCOMP_PERM. The permission holds for all threads, those that run already too.
+#[cfg(target_os = "linux")]
+fn permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILE_DATA: i64 = 18;
+    let result: i64;
+    // SAFETY: a system call that takes two numbers and touches no memory of ours.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILE_DATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack)
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permitted() -> bool {
+    false
+}

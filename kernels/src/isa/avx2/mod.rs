@@ -1,0 +1,282 @@
+//! AVX2 with F16C: sixteen lanes are two `__m256`. FMA is never used, present or not.
+
+mod dense_one;
+mod i2s_few;
+mod i2s_many;
+mod q6_k_few;
+mod sparse;
+
+use std::arch::x86_64::*;
+
+use crate::simd::LANES;
+use crate::simd::Simd;
+
+/// How far ahead of a linear read to prefetch, in bytes: into L1, and into L2 (README.md has the measurements).
+const PREFETCH_BYTES: usize = 1024;
+pub(crate) const PREFETCH_FAR_BYTES: usize = 8192;
+
+/// Proof of AVX2 and F16C.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+/// Lanes 0..8 and 8..16.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16(__m256, __m256);
+
+impl Avx2 {
+    pub(crate) fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(Self(()))
+    }
+}
+
+/// Intrinsics inside a method of the token. `target_feature` functions cannot be inlined by force, and these methods
+/// must be, so the features are vouched for here.
+macro_rules! with_token {
+    ($($body:tt)*) => {
+        // SAFETY: `self` exists only where `Avx2::new` found AVX2 and F16C; pointers come from references to at least
+        // as many bytes as are read or written.
+        unsafe { $($body)* }
+    };
+}
+
+impl Simd for Avx2 {
+    type F = F32x16;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> F32x16 {
+        let v = with_token!(_mm256_set1_ps(v));
+        F32x16(v, v)
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; LANES]) -> F32x16 {
+        with_token!(F32x16(
+            _mm256_loadu_ps(x.as_ptr()),
+            _mm256_loadu_ps(x.as_ptr().add(8))
+        ))
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u8; 2 * LANES]) -> F32x16 {
+        let p = x.as_ptr().cast::<__m128i>();
+        with_token!(F32x16(
+            _mm256_cvtph_ps(_mm_loadu_si128(p)),
+            _mm256_cvtph_ps(_mm_loadu_si128(p.add(1)))
+        ))
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[u8; 2 * LANES]) -> F32x16 {
+        let p = x.as_ptr().cast::<__m128i>();
+        with_token!({
+            let low = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)));
+            let high = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(1))));
+            F32x16(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        })
+    }
+    #[inline(always)]
+    fn load_f32(self, x: &[u8; 4 * LANES]) -> F32x16 {
+        let p = x.as_ptr().cast::<f32>();
+        with_token!(F32x16(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))))
+    }
+    #[inline(always)]
+    fn to_array(self, v: F32x16) -> [f32; LANES] {
+        let mut out = [0.0f32; LANES];
+        with_token!({
+            _mm256_storeu_ps(out.as_mut_ptr(), v.0);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), v.1);
+        });
+        out
+    }
+    #[inline(always)]
+    fn add(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)))
+    }
+    #[inline(always)]
+    fn sub(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1)))
+    }
+    #[inline(always)]
+    fn mul(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)))
+    }
+    #[inline(always)]
+    fn div(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)))
+    }
+    #[inline(always)]
+    fn max(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)))
+    }
+    #[inline(always)]
+    fn min(self, a: F32x16, b: F32x16) -> F32x16 {
+        with_token!(F32x16(_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)))
+    }
+    #[inline(always)]
+    fn abs(self, v: F32x16) -> F32x16 {
+        with_token!({
+            let sign = _mm256_set1_ps(-0.0);
+            F32x16(_mm256_andnot_ps(sign, v.0), _mm256_andnot_ps(sign, v.1))
+        })
+    }
+    #[inline(always)]
+    fn pow2(self, n: F32x16) -> F32x16 {
+        with_token!({
+            let bias = _mm256_set1_ps(8_388_735.0); // 2^23 + 127
+            let low = _mm256_slli_epi32::<23>(_mm256_castps_si256(_mm256_add_ps(n.0, bias)));
+            let high = _mm256_slli_epi32::<23>(_mm256_castps_si256(_mm256_add_ps(n.1, bias)));
+            F32x16(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        })
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, at: &T) {
+        prefetch_far(at);
+    }
+    #[inline(always)]
+    fn ask<T>(self, at: &T) {
+        crate::isa::x86::prefetch::prefetch(at);
+    }
+    #[inline(always)]
+    fn sum(self, v: F32x16) -> f32 {
+        with_token!({
+            let eight = _mm256_add_ps(v.0, v.1);
+            let four = _mm_add_ps(
+                _mm256_castps256_ps128(eight),
+                _mm256_extractf128_ps::<1>(eight),
+            );
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        })
+    }
+}
+
+/// Prefetches the line `PREFETCH_BYTES` behind `at` into L1.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: &T) {
+    let p = std::ptr::from_ref(at)
+        .cast::<i8>()
+        .wrapping_add(PREFETCH_BYTES);
+    // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(p) };
+}
+
+/// Prefetches the line `PREFETCH_FAR_BYTES` behind `at` into L2: into L1, so far ahead, it would push out what is in use.
+#[inline(always)]
+pub(crate) fn prefetch_far<T>(at: &T) {
+    let p = std::ptr::from_ref(at)
+        .cast::<i8>()
+        .wrapping_add(PREFETCH_FAR_BYTES);
+    // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(p) };
+}
+
+/// 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load<T>(at: &[T; 32]) -> __m256i {
+    const { assert!(size_of::<T>() == 1) };
+    // SAFETY: a reference to 32 one-byte values, any alignment.
+    unsafe { _mm256_loadu_si256(at.as_ptr().cast()) }
+}
+
+/// 16 int16.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_i16(at: &[i16; 16]) -> __m256i {
+    // SAFETY: a reference to 32 bytes, any alignment.
+    unsafe { _mm256_loadu_si256(at.as_ptr().cast()) }
+}
+
+/// 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn load_half(at: &[u8; 16]) -> __m128i {
+    // SAFETY: a reference to 16 bytes, any alignment.
+    unsafe { _mm_loadu_si128(at.as_ptr().cast()) }
+}
+
+impl crate::isa::Kernels for Avx2 {
+    crate::isa::kernels::float_kernels!("avx2,f16c");
+
+    fn ternary_matmul(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        if x.n_tokens() < i2s_many::MIN_TOKENS {
+            crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
+        } else {
+            with_token!(i2s_many::matmul(w, x, out));
+        }
+    }
+
+    fn trits5_unpack(self, w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+        /// The same code, of which the compiler makes 256-bit vectors.
+        #[target_feature(enable = "avx2")]
+        fn unpack(w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+            crate::trits5::unpack_rows(w, rows, out);
+        }
+        with_token!(unpack(w, rows, out));
+    }
+
+    fn ternary_rows(
+        self,
+        w: crate::Ternary<'_>,
+        x: &crate::QuantizedActivations,
+        rows: &[u32],
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        with_token!(sparse::rows(w, x, rows, out));
+    }
+
+    fn columns_tile(
+        self,
+        lines: &[crate::sparse::columns::Line],
+        columns: &[[u32; 4]],
+        values: &[[i8; 4]],
+        sums: &mut [i32; crate::sparse::columns::TILE],
+    ) {
+        with_token!(sparse::columns_tile(lines, columns, values, sums));
+    }
+
+    #[inline]
+    fn q8_0_row<const T: usize>(
+        self,
+        w: &[u8],
+        x: [crate::isa::QuantRow<'_>; T],
+    ) -> [[f32; LANES]; T] {
+        with_token!(dense_one::q8_0_row(w, x))
+    }
+
+    #[inline]
+    fn q6_k_row<const T: usize>(
+        self,
+        w: &[u8],
+        x: [crate::isa::QuantRow<'_>; T],
+    ) -> [[f32; LANES]; T] {
+        with_token!(dense_one::q6_k_row(w, x))
+    }
+
+    #[inline(always)]
+    fn q6_k_matmul(
+        self,
+        w: crate::Dense<'_>,
+        x: &crate::DenseInput,
+        out: &mut crate::OutputRows<'_>,
+    ) {
+        if x.n_tokens() == 1 {
+            crate::dense::quant_rows(self, w, x, out);
+        } else {
+            with_token!(q6_k_few::matmul(w, x, out));
+        }
+    }
+}
+
+impl crate::isa::TernaryTiles for Avx2 {
+    #[inline]
+    fn ternary_tile<const R: usize, const T: usize>(
+        self,
+        w: [&[crate::ternary::Block]; R],
+        x: [crate::ternary::TokenRow<'_>; T],
+    ) -> [[i32; T]; R] {
+        with_token!(i2s_few::tile(w, x))
+    }
+}

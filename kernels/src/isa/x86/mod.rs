@@ -1,0 +1,6 @@
+//! What the x86 ISAs share.
+
+pub(crate) mod panel;
+pub(crate) mod prefetch;
+pub(crate) mod q6_k_pairs;
+pub(crate) mod vendor;

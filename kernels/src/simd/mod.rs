@@ -1,0 +1,7 @@
+//! Sixteen float lanes: the trait that the float kernels are written over, and walks over slices.
+
+pub(crate) mod lanes;
+mod vector;
+
+pub(crate) use lanes::LANES;
+pub(crate) use vector::{Simd, tree_sum};

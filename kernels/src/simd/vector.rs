@@ -1,0 +1,65 @@
+//! Sixteen float lanes, and the operations from which every float kernel is built.
+//!
+//! An implementor is a token: a value of it proves that the CPU has the instructions, and a vector can only come from
+//! a token's method. All operations are IEEE-754 single precision, one rounding each; none is fused. `max` and `min`
+//! are a comparison and a choice, whose NaN and -0 behaviour x86 (`maxps`), wasm (`pmax`) and scalar code share.
+
+use crate::simd::LANES;
+
+/// Sixteen lanes of f32 on some instruction set.
+pub(crate) trait Simd: Copy {
+    /// Sixteen f32.
+    type F: Copy;
+
+    /// Whether sixteen sums and what they are made of fit the registers.
+    const MANY_REGISTERS: bool = false;
+
+    fn splat(self, v: f32) -> Self::F;
+    fn load(self, x: &[f32; LANES]) -> Self::F;
+    /// Sixteen f16 (little-endian), exact.
+    fn load_f16(self, x: &[u8; 2 * LANES]) -> Self::F;
+    /// Sixteen bfloat16 (little-endian), exact.
+    fn load_bf16(self, x: &[u8; 2 * LANES]) -> Self::F;
+    /// Sixteen f32 (little-endian) at any address.
+    fn load_f32(self, x: &[u8; 4 * LANES]) -> Self::F;
+    fn to_array(self, v: Self::F) -> [f32; LANES];
+
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a > b { a } else { b }`: b where either is NaN or both are zero.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a < b { a } else { b }`: b where either is NaN or both are zero.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    fn abs(self, v: Self::F) -> Self::F;
+    /// 2^n for integers n in -126..=127; some number for anything else.
+    fn pow2(self, n: Self::F) -> Self::F;
+    /// Hints that the bytes some way behind `at` will be read soon. Never changes a result.
+    fn prefetch<T>(self, at: &T);
+    /// Hints that the cache line at `at` will be read soon. Never changes a result.
+    #[inline(always)]
+    fn ask<T>(self, _at: &T) {}
+    /// The fixed tree: lanes j and j + 8, then j + 4, j + 2, j + 1.
+    fn sum(self, v: Self::F) -> f32;
+    /// The tree of four at once.
+    #[inline(always)]
+    fn sum4(self, v: [Self::F; 4]) -> [f32; 4] {
+        v.map(
+            #[inline(always)]
+            |v| self.sum(v),
+        )
+    }
+}
+
+/// The tree of [`Simd::sum`] on plain numbers.
+#[inline(always)]
+pub(crate) fn tree_sum(lanes: [f32; LANES]) -> f32 {
+    let mut sums = lanes;
+    for half in [8, 4, 2, 1] {
+        for j in 0..half {
+            sums[j] += sums[j + half];
+        }
+    }
+    sums[0]
+}
