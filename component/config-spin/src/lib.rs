@@ -1,21 +1,14 @@
-//! Settings from Spin's variables: `api_key` is the component's variable `api_key`, and so on. `bake --spin` and
-//! `compose --spin` close the HTTP component's import `config` with this component.
+//! Settings from Spin's variables: `api_key` is the component's variable `api_key`, and so on.
+//! `bake --spin` and `compose --spin` close the HTTP component's import `config` with this component.
 //!
-//! `wit/spin.wit` declares the one interface of Spin's that is needed, as spin-sdk 5.2 has it (WASI 0.2; served by Spin
-//! 2 to 4). The sdk itself is left out: for this one function it would bring 68 crates and two more versions of the
-//! bindings' generator into the build.
+//! Of spin-sdk's interfaces it calls `variables` alone, so it imports `fermyon:spin/variables@2.0.0`,
+//! which Spin 2 to 4 serve, and none of the others.
 
+use spin_sdk::variables::{self, Error};
 use sterna_config::provider::{
     self,
     wit::{Guest, InvalidSetting, Settings},
 };
-
-#[allow(missing_docs, reason = "generated; documented in wit/spin.wit")]
-mod spin {
-    wit_bindgen::generate!({ path: "wit", world: "variables-consumer", generate_all });
-}
-
-use spin::fermyon::spin::variables::{self, Error};
 
 struct Variables;
 
