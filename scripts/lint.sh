@@ -14,6 +14,8 @@ cargo clippy --profile ci -p sterna-kernels -p sterna-kernel-checks -p sterna-en
 cargo clippy --profile ci -p sterna-fuzz --all-targets -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-kernels --features relaxed-simd -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p sterna-engine -p sterna-config-env -p sterna-config-spin -p sterna-step-engine -p sterna-hostile-engine --lib -- -D warnings
+echo "lint: docs/dependencies.md against the manifests"
+python3 tests/scripts/test_dependencies.py
 if command -v shellcheck >/dev/null || scripts/apt.sh lint shellcheck; then
   shellcheck -x scripts/*.sh tests/*/*.sh k8s/shim/install.sh .ci/run
 else echo "lint: shellcheck is not installed; shell scripts were not linted"; fi
