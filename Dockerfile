@@ -1,16 +1,18 @@
 # The server as a container image: one static program, the containerd shim, and nothing else.
 #   docker build -t sterna .                                    this machine's CPU family
-#   docker buildx build --platform linux/amd64,linux/arm64 .    both; the builder's own machine compiles for either
-# One program has the kernels of every instruction set and chooses at start, so there are no images per CPU.
-# A model comes in a layer of its own: `sterna image` writes such images without Docker, and smaller steps than this file.
-# The builder's machine, whatever the image's: nothing is compiled under emulation.
+#   docker buildx build --platform linux/amd64,linux/arm64 .    both, compiled by the builder's own
+# One program has the kernels of every instruction set and chooses at start, so there are no images
+# per CPU. A model comes in a layer of its own: `sterna image` writes such images without Docker,
+# and smaller steps than this file. The builder's machine, whatever the image's: nothing is compiled
+# under emulation.
 FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.95-slim-bookworm AS build
 RUN apt-get update \
  && apt-get install -y --no-install-recommends gcc libc6-dev libseccomp-dev pkg-config protobuf-compiler \
  && rm -rf /var/lib/apt/lists/* \
  && rustup target add wasm32-wasip2
 WORKDIR /src
-# What compiling for another machine takes besides; nothing where the image is for the builder's own.
+# What compiling for another machine takes besides; nothing where the image is for the builder's
+# own.
 ARG TARGETARCH
 COPY scripts/apt.sh scripts/cross.sh scripts/
 RUN ARCH=$TARGETARCH scripts/cross.sh
@@ -30,6 +32,7 @@ COPY --from=build /sterna /containerd-shim-sterna-v1 /
 USER 65532:65532
 ENV STERNA_LISTEN=0.0.0.0:8080
 EXPOSE 8080
-# `up` serves /app.cwasm, /app.wasm or /model.gguf, from a layer or a volume, and without them the demo model inside the program.
+# `up` serves /app.cwasm, /app.wasm or /model.gguf, from a layer or a volume, and without them the
+# demo model inside the program.
 ENTRYPOINT ["/sterna"]
 CMD ["up"]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs Debian packages for another script: `apt.sh WHO PACKAGE...`, as root or by sudo. Says what it does. Where it cannot, it says
-# why and fails; whether that is a fault or a reason to skip is the caller's to say.
+# Installs Debian packages for another script: `apt.sh WHO PACKAGE...`, as root or by sudo. Says
+# what it does. Where it cannot, it says why and fails; whether that is a fault or a reason to skip
+# is the caller's to say.
 set -euo pipefail
 who=$1
 shift

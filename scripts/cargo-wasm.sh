@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# cargo for wasm32-wasip2, whichever way setup.sh found: `scripts/cargo-wasm.sh build -p sterna-api [--lib]`.
-# Output: target/wasm/wasm32-wasip2/wasm/*.wasm. SIMD128 is on: every runtime we name has it.
-# Relaxed SIMD is the crates' feature `relaxed-simd`, so that both builds share their dependencies.
+# cargo for wasm32-wasip2, whichever way setup.sh found:
+# `scripts/cargo-wasm.sh build -p sterna-api [--lib]`. Output:
+# target/wasm/wasm32-wasip2/wasm/*.wasm. SIMD128 is on: every runtime we name has it. Relaxed SIMD
+# is the crates' feature `relaxed-simd`, so that both builds share their dependencies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 verb=$1; shift
-# Vectors are written by hand (kernels/src/isa). LLVM's own would, in a component with relaxed SIMD, hold relaxed_max and
-# relaxed_min, which give other results on other CPUs.
+# Vectors are written by hand (kernels/src/isa). LLVM's own would, in a component with relaxed SIMD,
+# hold relaxed_max and relaxed_min, which give other results on other CPUs.
 flags="-Ctarget-feature=+simd128 -Cno-vectorize-loops -Cno-vectorize-slp"
 export CARGO_TARGET_DIR=${STERNA_WASM_TARGET_DIR:-target/wasm}
 # RUSTFLAGS in the environment would replace the target's own flags.
@@ -17,7 +18,8 @@ case "$(scripts/setup.sh --which)" in
     export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS="$flags"
     exec cargo "$verb" ${CI:+--locked} --target wasm32-wasip2 --profile wasm "$@" ;;
   debian)
-    # rust-lld and wasm-component-ld ship with the rustup toolchain, the standard library's source and libc with Debian.
+    # rust-lld and wasm-component-ld ship with the rustup toolchain, the standard library's source
+    # and libc with Debian.
     bin=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
     [ -x "$bin/wasm-component-ld" ] || { echo "cargo-wasm: $bin/wasm-component-ld is missing; use a rustup toolchain" >&2; exit 1; }
     export PATH="$bin:$bin/gcc-ld:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1

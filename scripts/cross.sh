@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Building for another machine than this one: sourced by static.sh and shim.sh for what differs, and run by Dockerfile for what it
-# installs (by rustup and apt, saying so): a cross linker, its static C library, the Rust target, and QEMU's user emulation.
+# Building for another machine than this one: sourced by static.sh and shim.sh for what differs, and
+# run by Dockerfile for what it installs (by rustup and apt, saying so): a cross linker, its static
+# C library, the Rust target, and QEMU's user emulation.
 #
 # $ARCH says for what: amd64 or arm64, this machine unless set. What a script gets from here:
 #   arch         what is built for
 #   for_target   cargo's arguments for that
 #   built        the folder in which cargo leaves programs, but for the profile
-#   out          where this project's scripts leave them: target/static-bin, for another machine with its name below that
+#   out          the folder in which this project's scripts leave them: target/static-bin, for
+#                another machine with its name below that
 #   machine      the GNU name of the other machine; empty where programs are for this one
 # shellcheck disable=SC2034
 set -euo pipefail

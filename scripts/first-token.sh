@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Times the portable form's first token under `wasmtime serve`: `first-token.sh APP.wasm|APP.cwasm [RUNS]`.
+# Times the portable form's first token under `wasmtime serve`:
+# `first-token.sh APP.wasm|APP.cwasm [RUNS]`.
 #   cold  from starting the process to the first token of the first request, files in the page cache
 #   warm  from sending a request to its first token, in a server that has answered before
 # The prompt has 14 tokens. Under WASI 0.2 every request has a fresh instance.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks k8s/: renders every overlay with a real kubectl, validates every object against strict schemas, and tests what the objects
-# mean. `k8s.sh [STERNA]`: with a server program also against what it really serves. Needs no cluster.
+# Checks k8s/: renders every overlay with a real kubectl, validates every object against strict
+# schemas, and tests what the objects mean. `k8s.sh [STERNA]`: with a server program also against
+# what it really serves. Needs no cluster.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=target/k8s-venv

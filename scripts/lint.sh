@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check
-# The host apart from the rest: together they would share features, and its dependencies would be checked twice.
+# The host apart from the rest: together they would share features, and its dependencies would be
+# checked twice.
 cargo clippy --profile ci -p sterna --all-targets -- -D warnings
 cargo clippy --profile ci -p sterna-push --all-targets -- -D warnings
 if command -v protoc >/dev/null && [ -e /usr/include/seccomp.h ]; then

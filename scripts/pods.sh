@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Pods as a kubelet starts them, on a private containerd: RunPodSandbox, CreateContainer, StartContainer, ready, first token.
-#   pods.sh test                    three pods: the shim, and the native and the baked form under runc (CI)
+# Pods as a kubelet starts them, on a private containerd: RunPodSandbox, CreateContainer,
+# StartContainer, ready, first token.
+#   pods.sh test                    three pods: the shim, and both forms under runc (CI)
 #   pods.sh time [--runs 20] [--cold] [CASE ...]
-#           [--peer NAME IMAGE.tar PORT PATH COMMAND]   another server beside them; PATH says 200 when it is ready
-#   pods.sh density N [CASE ...]    N pods at a time: what each holds for itself, and its CPU time while idle
-#   pods.sh fill [--node-mib 4096] [--positions 256] [--most 400] [--minutes 60] [CASE ...]   how many pods such a node holds, idle and active
+#           [--peer NAME IMAGE.tar PORT PATH COMMAND]   another server, ready when PATH says 200
+#   pods.sh density N [CASE ...]    N pods at a time: memory of each, and its CPU time while idle
+#   pods.sh fill [--node-mib 4096] [--positions 256] [--most 400] [--minutes 60] [CASE ...]
+#                                   the number of pods such a node holds, idle and active
 #   pods.sh images                  make the images only
-# `--sizes` before the word also makes images of 300 and 900 MB (random weights; some minutes and 6 GB of disk).
-# $PROFILE is the cargo profile, release unless set. Needs root; says why it skips where root or cgroups do not allow it.
+# `--sizes` before the word also makes images of 300 and 900 MB (random weights; some minutes and 6
+# GB of disk). $PROFILE is the cargo profile, release unless set. Needs root; says why it skips
+# where root or cgroups do not allow it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${PROFILE:-release}
@@ -37,7 +40,8 @@ mkdir -p "$images"
 cc -O2 -static -o "$images/pause" tests/pods/pause.c
 cc -O2 -Wall -static -o "$images/read_at_start" tests/pods/read_at_start.c
 
-# image NAME OPTIONS: anew each time, which costs little and is never stale. `--host` takes any static program.
+# image NAME OPTIONS: anew each time, which costs little and is never stale. `--host` takes any
+# static program.
 image() { "$sterna" image --tag "sterna.test/$1:1" -o "$images/$1.tar" "${@:2}" >/dev/null; }
 image pause --host "$images/pause"
 "$sterna" bake --aot -o "$images/demo.wasm" >/dev/null

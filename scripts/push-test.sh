@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Pushes two images that share a model to a registry on 127.0.0.1 and reads them back: `push-test.sh STERNA STERNA-PUSH`.
-# The registry is Debian's docker-registry, installed by apt where it is missing; skipped, with the reason, where that cannot be.
+# Pushes two images that share a model to a registry on 127.0.0.1 and reads them back:
+# `push-test.sh STERNA STERNA-PUSH`. The registry is Debian's docker-registry, installed by apt
+# where it is missing; skipped, with the reason, where that cannot be.
 set -euo pipefail
 sterna=$(realpath "$1") push=$(realpath "$2")
 cd "$(dirname "$0")/.."
@@ -61,7 +62,8 @@ for n in 0 1; do
     grep -q "$layer" || { say "the image's platform $n lacks the model that the other image has"; exit 1; }
 done
 
-# Without --plain-http it asks for TLS, finds none and says which option is missing; a file that is no image is refused.
+# Without --plain-http it asks for TLS, finds none and says which option is missing; a file that is
+# no image is refused.
 if said=$("$push" "$folder/one.tar" "$place:4" 2>&1); then say "pushed without TLS although it was not asked to"; exit 1; fi
 grep -q -- --plain-http <<<"$said" || { say "the error names no remedy: $said"; exit 1; }
 if said=$("$push" --plain-http "$demo" "$place:4" 2>&1); then say "pushed a file that is no image"; exit 1; fi

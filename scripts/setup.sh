@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Installs what a build needs and a machine may lack: the wasm32-wasip2 target. Idempotent; says what it does.
+# Installs what a build needs and a machine may lack: the wasm32-wasip2 target. Idempotent; says
+# what it does.
 #
 # Two ways, tried in this order:
 #   rustup   `rustup target add wasm32-wasip2`, where rustup can download
-#   debian   Debian's rustc-web, rust-web-src and wasi-libc build the standard library themselves (-Zbuild-std)
-# STERNA_WASM_TOOLCHAIN=rustup|debian insists on one of them. `setup.sh --which` prints the one in use and installs nothing.
+#   debian   Debian's rustc-web, rust-web-src and wasi-libc build the standard library
+#            themselves (-Zbuild-std)
+# STERNA_WASM_TOOLCHAIN=rustup|debian insists on one of them. `setup.sh --which` prints the one in
+# use and installs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=wasm32-wasip2

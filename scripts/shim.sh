@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds `containerd-shim-sterna-v1` as one static program: `shim.sh [release|ci]` prints its path. Installs by apt what that needs
-# and ordinary builds do not: protoc, libseccomp, pkg-config.
+# Builds `containerd-shim-sterna-v1` as one static program: `shim.sh [release|ci]` prints its path.
+# Installs by apt what that needs and ordinary builds do not: protoc, libseccomp, pkg-config.
 #
-# `ARCH=arm64` (or amd64) builds for that machine, here, into target/static-bin/arm64 (scripts/cross.sh), with that machine's
-# libseccomp from Debian, which is unpacked into target and installed nowhere.
+# `ARCH=arm64` (or amd64) builds for that machine, here, into target/static-bin/arm64
+# (scripts/cross.sh), with that machine's libseccomp from Debian, which is unpacked into target and
+# installed nowhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${1:-release}
@@ -14,8 +15,8 @@ command -v pkg-config >/dev/null || missing+=(pkg-config)
 [ -n "$machine" ] || [ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
 [ ${#missing[@]} = 0 ] || scripts/apt.sh shim "${missing[@]}"
 
-# The package of another machine: apt with lists and a state of its own asks the same mirrors, does not touch the system's, and
-# needs no root.
+# The package of another machine: apt with lists and a state of its own asks the same mirrors, does
+# not touch the system's, and needs no root.
 fetch_libseccomp() { # FOLDER
   local apt=$PWD/$1/apt options
   echo "shim: fetching libseccomp-dev for $arch by apt into $1" >&2

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Builds `sterna` as one static program, for images and nodes that hold no other file: `static.sh [release|ci]` prints its path.
-# Only the last step differs from scripts/build.sh: the crates, and with them wasmtime, are the same, linked against the
-# C library's archive (Debian: libc6-dev has it).
+# Builds `sterna` as one static program, for images and nodes that hold no other file:
+# `static.sh [release|ci]` prints its path. Only the last step differs from scripts/build.sh: the
+# crates, and with them wasmtime, are the same, linked against the C library's archive (Debian:
+# libc6-dev has it).
 #
-# `ARCH=arm64` (or amd64) builds for that machine, here, into target/static-bin/arm64: cargo and a cross linker compile
-# (scripts/cross.sh), and QEMU's user emulation runs one step, in which api.wasm becomes machine code: the wasmtime in there
-# compiles for its own machine alone. The first time costs a whole build of wasmtime.
+# `ARCH=arm64` (or amd64) builds for that machine, here, into target/static-bin/arm64: cargo and a
+# cross linker compile (scripts/cross.sh), and QEMU's user emulation runs one step, in which
+# api.wasm becomes machine code: the wasmtime in there compiles for its own machine alone. The first
+# time costs a whole build of wasmtime.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${1:-release}

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The NEON kernels (neon, neon-dotprod, neon-i8mm) and the engine on them: natively on an ARM machine, else built for aarch64
-# and run under QEMU's user emulation, on a CPU with i8mm and on two without. What equality needs is tested so; what speed needs is not: an
-# emulator's time says nothing about a real core's.
+# The NEON kernels (neon, neon-dotprod, neon-i8mm) and the engine on them: natively on an ARM
+# machine, else built for aarch64 and run under QEMU's user emulation, on a CPU with i8mm and on two
+# without. What equality needs is tested so; what speed needs is not: an emulator's time says
+# nothing about a real core's.
 #
-# Installs what it needs and says so: the Rust target by rustup (or Debian's rustc-web and rust-web-src, which build the
-# standard library themselves), the cross linker and qemu-user by apt.
+# Installs what it needs and says so: the Rust target by rustup (or Debian's rustc-web and
+# rust-web-src, which build the standard library themselves), the cross linker and qemu-user by apt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'test-neon: %s\n' "$*" >&2; }
@@ -42,7 +43,8 @@ if ! have_rustup_target && command -v rustup >/dev/null; then
 fi
 have_rustup_target || have_debian || scripts/apt.sh test-neon rustc-web rust-web-src
 
-# Static, since there is no aarch64 loader here; a target directory of its own keeps these flags from the other builds.
+# Static, since there is no aarch64 loader here; a target directory of its own keeps these flags
+# from the other builds.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-Ctarget-feature=+crt-static'
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64 -cpu max'

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything CI runs: build, lint, unit, property and end-to-end tests, and the official OpenAI client against a running server.
+# Everything CI runs: build, lint, unit, property and end-to-end tests, and the official OpenAI
+# client against a running server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 step() { printf '\n== %s (%d s so far)\n' "$*" "$SECONDS"; }
@@ -16,7 +17,8 @@ else
   echo "cargo-nextest is not installed (cargo install cargo-nextest): using cargo test, which is slower"
   run_tests() { cargo test --profile ci --no-fail-fast "$@"; }
 fi
-# Tests of servers get a second try, by nextest's own means where it is (.config/nextest.toml has the reason).
+# Tests of servers get a second try, by nextest's own means where it is (.config/nextest.toml has
+# the reason).
 run_server_tests() {
   run_tests "$@" || {
     ! command -v cargo-nextest >/dev/null || return 1
@@ -24,7 +26,8 @@ run_server_tests() {
     run_tests "$@"
   }
 }
-# The host apart from the rest: together they would share features, and wasmtime would be built a second time for that.
+# The host apart from the rest: together they would share features, and wasmtime would be built a
+# second time for that.
 run_tests -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config -p sterna-http-rules -p sterna-errors --features sterna-kernels/checks,sterna-engine/native
 run_tests -p sterna --lib --bins
 run_server_tests -p sterna --test e2e

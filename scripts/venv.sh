@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A Python virtual environment with pinned packages: `venv.sh FOLDER REQUIREMENTS`. Made anew when the requirements change.
+# A Python virtual environment with pinned packages: `venv.sh FOLDER REQUIREMENTS`. Made anew when
+# the requirements change.
 set -euo pipefail
 venv=$1
 wanted=$(cat "$2")

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Prints the path of a `wasmtime` 48 that has `serve`, for the tests of the portable form: the one $WASMTIME names, the one
-# on PATH, the one in target/tools, or one that cargo installs there now (some minutes). `wasmtime.sh --find` installs nothing.
+# Prints the path of a `wasmtime` 48 that has `serve`, for the tests of the portable form: the one
+# $WASMTIME names, the one on PATH, the one in target/tools, or one that cargo installs there now
+# (some minutes). `wasmtime.sh --find` installs nothing.
 #
-# It is built apart from our own binaries: its features (`run`, `serve`) ask wasmtime for more than the host does, so in the
-# workspace it would build wasmtime a second time all the same. Optimised little, since that is quicker; the code it generates
-# is not affected.
+# It is built apart from our own binaries: its features (`run`, `serve`) ask wasmtime for more than
+# the host does, so in the workspace it would build wasmtime a second time all the same. Optimised
+# little, since that is quicker; the code it generates is not affected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=48.0.8

@@ -7,7 +7,8 @@
 #   RESTART  command that restarts containerd
 #   IMAGE    where the image's programs are; / unless a test says otherwise
 #
-# May run any number of times: what is as it should be is left alone, and containerd restarts only for a changed configuration.
+# May run any number of times: what is as it should be is left alone, and containerd restarts only
+# for a changed configuration.
 set -eu
 say() { echo "sterna-shim: $*"; }
 fail() { echo "sterna-shim: $*" >&2; exit 1; }
@@ -25,7 +26,8 @@ if ! mkdir -p "$NODE$BIN" 2>/dev/null || [ ! -w "$NODE$BIN" ]; then
   fail "$BIN cannot be written on this node; set BIN to a folder that can, and that is on containerd's PATH"
 fi
 
-# Version 2 is what containerd 1.x and 2.x both read, so it is what a file gets that does not exist yet.
+# Version 2 is what containerd 1.x and 2.x both read, so it is what a file gets that does not exist
+# yet.
 version=2
 if [ -f "$config" ]; then
   version=$(sed -n 's/^[[:space:]]*version[[:space:]]*=[[:space:]]*\([0-9][0-9]*\).*/\1/p' "$config" | head -n 1)
@@ -50,7 +52,8 @@ for program in $programs; do
   fi
 done
 
-# Stays until containerd has restarted, so that an attempt that ends in between is made good by the next.
+# Stays until containerd has restarted, so that an attempt that ends in between is made good by the
+# next.
 pending=$config.sterna-restart
 restart() {
   $RESTART || fail "containerd did not restart; $CONFIG.before-sterna is the configuration before"

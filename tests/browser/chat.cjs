@@ -1,5 +1,6 @@
-// What a person does with the chat page, in a real browser: `node chat.cjs ADDRESS CHROMIUM SCREENS-DIR
-// LOCKED-ADDRESS`. Run it with run.sh, which provides all four.
+// What a person does with the chat page, in a real browser:
+// `node chat.cjs ADDRESS CHROMIUM SCREENS-DIR LOCKED-ADDRESS`. Run it with run.sh, which provides
+// all four.
 "use strict";
 const assert = require("node:assert/strict");
 const { runAll } = require("./harness.cjs");
@@ -14,7 +15,8 @@ const FACTS = /^\d+ tokens? · [\d.]+ tokens\/s · first token after \d+ ms/;
 const tests = [];
 const test = (name, run, expected) => tests.push({ name, run, expected });
 
-// ---- what a person does ---------------------------------------------------------------------------------------
+// ---- what a person does
+// ---------------------------------------------------------------------------------------
 
 async function set(page, fields) {
   await page.click("summary");
@@ -92,7 +94,8 @@ function contrast(a, b) {
   return (light + 0.05) / (dark + 0.05);
 }
 
-// ---- tests ----------------------------------------------------------------------------------------------------
+// ---- tests
+// ----------------------------------------------------------------------------------------------------
 
 test("the page names the model and sends a strict policy", async (page) => {
   const [model] = (await (await page.request.get(`${address}/v1/models`)).json()).data;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Drives the chat page in headless Chromium: `run.sh PATH-TO-sterna`. Starts two servers on ephemeral ports; the second one
-# wants the key `sesame`.
-# Chromium is Debian's (installed by apt if missing); playwright-core comes from npm into target/browser-node.
-# Where one of them cannot be had, it says so and tests nothing. Screenshots: target/browser-screens.
+# Drives the chat page in headless Chromium: `run.sh PATH-TO-sterna`. Starts two servers on
+# ephemeral ports; the second one wants the key `sesame`.
+# Chromium is Debian's (installed by apt if missing); playwright-core comes from npm into
+# target/browser-node. Where one of them cannot be had, it says so and tests nothing. Screenshots:
+# target/browser-screens.
 set -euo pipefail
 sterna=$(realpath "$1")
 cd "$(dirname "$0")/../.."
@@ -33,8 +34,8 @@ stop_servers() {
   rm -rf "$logs"
 }
 trap stop_servers EXIT
-# One thread of the scalar kernels: slow enough that an answer is stopped before its end on every machine. The tokens
-# are those of every other kernel.
+# One thread of the scalar kernels: slow enough that an answer is stopped before its end on every
+# machine. The tokens are those of every other kernel.
 start_server() { # start_server NAME: sets `address`
   "$sterna" serve --listen 127.0.0.1:0 --isa scalar --threads 1 >"$logs/$1" 2>&1 &
   servers+=($!)

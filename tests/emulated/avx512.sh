@@ -1,19 +1,22 @@
 #!/bin/sh
-# Runs a test program on an emulated CPU with AVX-512 (Bochs, an Intel Tiger Lake: F, BW, VL, VNNI, VBMI), for machines whose
-# own CPU has none; on a CPU with AVX-512 VNNI it runs the program directly.
+# Runs a test program on an emulated CPU with AVX-512 (Bochs, an Intel Tiger Lake: F, BW, VL, VNNI,
+# VBMI), for machines whose own CPU has none; on a CPU with AVX-512 VNNI it runs the program
+# directly.
 #
 #   tests/emulated/avx512.sh PROGRAM [ARGUMENT...]
 #
-# PROGRAM is a static x86-64 Linux executable without threads or files (firmware.c lists its system calls), such as
-#   RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile ci --target x86_64-unknown-linux-gnu \
-#       -p sterna-kernel-checks
-# Exit code: the program's; 1 if it never ended. Variables PROPTEST_* and RUST_* are passed on. If EXPECT is set, the output
-# must contain it: `EXPECT=avx512` fails a run that, for whatever reason, had nothing with AVX-512 to test.
-# TIMEOUT (seconds, default 1800) ends a hung run.
+# PROGRAM is a static x86-64 Linux executable without threads or files (firmware.c lists its system
+# calls), such as
+#   RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile ci \
+#       --target x86_64-unknown-linux-gnu -p sterna-kernel-checks
+# Exit code: the program's; 1 if it never ended. Variables PROPTEST_* and RUST_* are passed on. If
+# EXPECT is set, the output must contain it: `EXPECT=avx512` fails a run that, for whatever reason,
+# had nothing with AVX-512 to test. TIMEOUT (seconds, default 1800) ends a hung run.
 #
-# There is no BIOS and no kernel to boot: boot.S and firmware.c are a 64 KiB ROM that loads the program from the emulated
-# disk and answers its system calls, so a run starts within a second or two. Then it is about 40 million instructions a
-# second: kernel_checks with its 200 cases takes a minute of CPU time.
+# There is no BIOS and no kernel to boot: boot.S and firmware.c are a 64 KiB ROM that loads the
+# program from the emulated disk and answers its system calls, so a run starts within a second or
+# two. Then it is about 40 million instructions a second: kernel_checks with its 200 cases takes a
+# minute of CPU time.
 set -eu
 
 fail() { echo "avx512.sh: $*" >&2; exit 1; }
@@ -57,7 +60,8 @@ gcc -O2 -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie -fno-stack-protec
     "$here/boot.S" "$here/firmware.c"
 objcopy -O binary -j .rom "$work/firmware.elf" "$work/firmware.rom"
 
-# The disk: number of sectors, arguments and environment in the first 64 KiB, then the program; padded to whole cylinders.
+# The disk: number of sectors, arguments and environment in the first 64 KiB, then the program;
+# padded to whole cylinders.
 strip -o "$work/program" "$program"
 sectors=$((128 + ($(stat -c %s "$work/program") + 511) / 512))
 {

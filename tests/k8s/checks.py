@@ -11,7 +11,8 @@ CHECKS = []
 # Made by others: SpinKube's set-up, and the endpoint picker's chart.
 FOREIGN_RUNTIME_CLASSES = {"wasmtime-spin-v2"}
 FOREIGN_SERVICES = {("sterna-epp", 9002)}
-# Run by Spin and not by Sterna's host, so the component's own paths and Spin's variables are all there is.
+# Run by Spin and not by Sterna's host, so the component's own paths and Spin's variables are all
+# there is.
 STOCK_EXECUTORS = {"containerd-shim-spin"}
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 

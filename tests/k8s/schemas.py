@@ -15,7 +15,8 @@ import yaml
 import overlays
 import rules
 
-# The oldest that k8s/README.md promises where it names none (preStop.sleep), and the newest that the package knows.
+# The oldest that k8s/README.md promises where it names none (preStop.sleep), and the newest that
+# the package knows.
 OLDEST, NEWEST = "1.30", "1.37"
 
 

@@ -11,7 +11,8 @@ import overlays
 # promtool's notation: first value, then + what is added each half minute x how often.
 FLAT, RISING = "0+0x80", "0+300x80"
 
-# A replica in good order, 300 requests and 300 periods each half minute. Histograms by their upper bounds.
+# A replica in good order, 300 requests and 300 periods each half minute. Histograms by their upper
+# bounds.
 SOUND = {
     "up": "1+0x80",
     "sterna_ready": "1+0x80",

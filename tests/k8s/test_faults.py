@@ -12,7 +12,8 @@ from cluster import Cluster
 POD = ["spec", "template", "spec"]
 CONTAINER = [*POD, "containers", 0]
 
-# (overlays from the bottom up, kind/name of the object, path in it, value or DELETE, what the problem says)
+# (overlays from the bottom up, kind/name of the object, path in it, value or DELETE, what the
+# problem says)
 DELETE = object()
 FAULTS = [
     (["base"], "Deployment/sterna", [*CONTAINER, "readinessProbe", "httpGet", "path"], "/ready", "/ready, which is not served"),

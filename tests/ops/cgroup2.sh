@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# The test of a control group (cgroup.py), of version 2: `cgroup2.sh PATH-TO-sterna`. Where this machine has only that version mounted,
-# it runs here. Else it runs in a virtual machine with Debian's kernel and, as its only files, the program, the test and Python.
+# The test of a control group (cgroup.py), of version 2: `cgroup2.sh PATH-TO-sterna`. Where this
+# machine has only that version mounted, it runs here. Else it runs in a virtual machine with
+# Debian's kernel and, as its only files, the program, the test and Python.
 #
-# Its CPU is emulated, since machines that run tests are often virtual themselves. qemu-system-x86, busybox-static and the kernel are Debian's:
-# the former are installed by apt, the latter is only unpacked.
+# Its CPU is emulated, since machines that run tests are often virtual themselves. qemu-system-x86,
+# busybox-static and the kernel are Debian's: the former are installed by apt, the latter is only
+# unpacked.
 set -euo pipefail
 sterna=$(realpath "$1")
 cd "$(dirname "$0")/../.."

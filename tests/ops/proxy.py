@@ -8,9 +8,10 @@ import tempfile
 from servers import Process, Stream, Sterna, ask, free_port, running, wait_until, write
 
 STREAMS = 50
-# A 503 of a replica that stops says that nothing was computed, so that even a POST may be sent again. HAProxy can do that only with a
-# request that it had whole before it sent it on: hence http-buffer-request, without which a body that comes a moment after its
-# head, as from a busy client, is not sent again.
+# A 503 of a replica that stops says that nothing was computed, so that even a POST may be sent
+# again. HAProxy can do that only with a request that it had whole before it sent it on: hence
+# http-buffer-request, without which a body that comes a moment after its head, as from a busy
+# client, is not sent again.
 CONFIGURATION = """
 global
     maxconn 1000

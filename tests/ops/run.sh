@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# What a platform does to a server, with the real things: `run.sh PATH-TO-sterna [prometheus|proxy|cgroup ...]`.
+# What a platform does to a server, with the real things:
+# `run.sh PATH-TO-sterna [prometheus|proxy|cgroup ...]`.
 #
-#   prometheus  promtool checks the page; a real Prometheus scrapes it under load and is asked what it has seen
-#   proxy       two replicas behind HAProxy under 50 streams, one gets SIGTERM; again with too short a drain
-#   cgroup      a server with half a CPU and 512 MiB: one thread, throttling counted, never killed by the kernel
+#   prometheus  promtool checks the page; a real Prometheus scrapes it under load and is asked
+#               what it has seen
+#   proxy       two replicas behind HAProxy under 50 streams, one gets SIGTERM; again with too
+#               short a drain
+#   cgroup      a server with half a CPU and 512 MiB: one thread, throttling counted, never killed
+#               by the kernel
 #
-# haproxy and prometheus are Debian's, installed by apt if missing. What cannot be tested here is named and skipped.
-# Everything listens on 127.0.0.1, at ports the system chooses. Nothing runs on afterwards.
+# haproxy and prometheus are Debian's, installed by apt if missing. What cannot be tested here is
+# named and skipped. Everything listens on 127.0.0.1, at ports the system chooses. Nothing runs on
+# afterwards.
 set -euo pipefail
 sterna=$(realpath "$1")
 shift

@@ -12,7 +12,8 @@ import threading
 import time
 import http.client
 
-# For anything that should happen soon; generous, since machines that test are busy, and may be emulated (cgroup2.sh).
+# For anything that should happen soon; generous, since machines that test are busy, and may be
+# emulated (cgroup2.sh).
 DEADLINE_S = int(os.environ.get("STERNA_OPS_DEADLINE_S", "120"))
 PROMPT = "Once upon a time, there was a little girl named Lily."
 
@@ -171,7 +172,8 @@ class Stream(threading.Thread):
                 self.error = event["error"]
             else:
                 self.text += event["choices"][0]["text"]
-        # http.client ends quietly where a chunked answer is torn off between chunks; its last chunk then is missing.
+        # http.client ends quietly where a chunked answer is torn off between chunks; its last chunk
+        # then is missing.
         if not self.done and self.error is None:
             raise ValueError("the stream has no last event")
 

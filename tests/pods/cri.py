@@ -6,7 +6,8 @@ all a client needs of a schema: no generated code, no protoc.
 
 import grpc
 
-# Message name -> {field: (number, kind)}; a kind is str, int, another message, or a list of one of these.
+# Message name -> {field: (number, kind)}; a kind is str, int, another message, or a list of one of
+# these.
 SCHEMA = {
     "Version": {"version": (1, str)},
     "RunPodSandbox": {"config": (1, "Sandbox"), "runtime_handler": (2, str)},

@@ -35,8 +35,8 @@ state = "{base}/state"
       runtime_type = "io.containerd.sterna.v1"
 """
 
-# Addresses of pods: each run has 1024 of these. Every pod has a pair of interfaces; packets go through the node, so that there is no
-# bridge to clean up.
+# Addresses of pods: each run has 1024 of these. Every pod has a pair of interfaces; packets go
+# through the node, so that there is no bridge to clean up.
 ADDRESSES = ipaddress.ip_network("10.224.0.0/12")
 
 PAUSE = "sterna.test/pause:1"
@@ -115,7 +115,8 @@ class Node:
                 stdout=log,
                 stderr=log,
                 preexec_fn=self.small and self.small.enter,
-                # What ends this whole group (Ctrl-C, timeout) leaves it: it is what the pods are removed by.
+                # What ends this whole group (Ctrl-C, timeout) leaves it: it is what the pods are
+                # removed by.
                 start_new_session=True,
             )
         self.runtime = Runtime(self.socket)

@@ -76,7 +76,8 @@ def test_the_model_is_shared_by_the_pods_of_an_image(machine):
         assert ask(pod)[0] == 200
     for pod in pods:
         pages = memory.mapped(machine.pid(pod), "/app.cwasm")
-        # All three touched the same pages. Dirty ones are those that the import has not written to the disk yet.
+        # All three touched the same pages. Dirty ones are those that the import has not written to
+        # the disk yet.
         shared = pages["Shared_Clean"] + pages["Shared_Dirty"]
         assert shared > 1000, pages
         assert pages["Rss"] - shared < shared / 3, pages

@@ -1,4 +1,5 @@
-//! The API as a WASI 0.2 component: `wasi:http/incoming-handler` in, `sterna:inference/engine` and `config` out.
+//! The API as a WASI 0.2 component: `wasi:http/incoming-handler` in, `sterna:inference/engine` and
+//! `config` out.
 //!
 //! Everything here is translation; decisions are in the modules that are tested natively.
 
@@ -46,16 +47,16 @@ impl Guest for Component {
         if !expects_continue {
             linger(&stream);
         }
-        // A failed write means that the client is gone: there is nobody left to tell, and dropping the
-        // reply has ended its generation.
+        // A failed write means that the client is gone: there is nobody left to tell, and dropping
+        // the reply has ended its generation.
         let _ = send(reply, response);
     }
 }
 
 /// Read what is left of a body nobody wants, until it ends or pauses.
 ///
-/// Many clients look for a reply only when they have sent everything; closing on them earlier resets the
-/// connection, and they never see why. One that pauses is taken to wait for the reply.
+/// Many clients look for a reply only when they have sent everything; closing on them earlier
+/// resets the connection, and they never see why. One that pauses is taken to wait for the reply.
 fn linger(body: &InputStream) {
     let mut left = LINGER_BYTES;
     while left > 0 {
@@ -124,7 +125,8 @@ fn stamp() -> Stamp {
 fn send(reply: Reply<impl Engine>, response: ResponseOutparam) -> std::io::Result<()> {
     let headers = Fields::new();
     let header = |name: &str, value: String| {
-        // Names and values are constants and numbers; a host that forbids one of them does without it.
+        // Names and values are constants and numbers; a host that forbids one of them does without
+        // it.
         let _ = headers.append(name, value.as_bytes());
     };
     for sent in &reply.headers {
@@ -161,7 +163,7 @@ fn send(reply: Reply<impl Engine>, response: ResponseOutparam) -> std::io::Resul
 
 /// Let the host work: send what was written, serve others, notice that the client is gone.
 ///
-/// What was written stays where it is while the guest computes: a host may run it on the thread that
+/// Written bytes are not sent while the guest computes: a host may run it on the thread that
 /// also drives the connection. A timer that is due at once gives that thread away for one turn.
 enum Timer {}
 

@@ -1,8 +1,10 @@
-//! The API as a WASI 0.3 component: `wasi:http/handler` in, `sterna:inference/engine` and `config` out.
+//! The API as a WASI 0.3 component: `wasi:http/handler` in, `sterna:inference/engine` and `config`
+//! out.
 //!
-//! Under WASI 0.3 a runtime may give one instance several requests at a time. They take turns here: each lets the others
-//! go on before it asks the engine for its next event, and as the engine's step brings an event to every generation that
-//! runs, the others then find theirs ready. So they share a batch. Everything else is as in `component/api-p2`.
+//! Under WASI 0.3 a runtime may give one instance several requests at a time. They take turns here:
+//! each lets the others go on before it asks the engine for its next event, and as the engine's
+//! step brings an event to every generation that runs, the others then find theirs ready. So they
+//! share a batch. Everything else is as in `component/api-p2`.
 
 use std::io;
 use sterna_api::{
@@ -55,8 +57,8 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// Read and forget what nobody wants, until it ends or is far too long. Many clients look for a reply only when
-    /// they have sent everything.
+    /// Read and forget what nobody wants, until it ends or is far too long. Many clients look for a
+    /// reply only when they have sent everything.
     async fn linger(mut self) {
         let (mut left, mut bytes) = (LINGER_BYTES, Vec::new());
         while left > 0 {
@@ -72,7 +74,7 @@ impl Incoming {
 /// Thirty times the limit of a body that is wanted.
 const LINGER_BYTES: usize = 128 << 20;
 const LINGER_STEP_BYTES: usize = 64 << 10;
-/// What one read of the stream may bring.
+/// The largest number of bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
 impl Source for Incoming {
@@ -136,7 +138,8 @@ fn stamp() -> Stamp {
 fn send(reply: Reply<impl Engine>, rest: Incoming) -> Response {
     let headers = Fields::new();
     let header = |name: &str, value: String| {
-        // Names and values are constants and numbers; a host that forbids one of them does without it.
+        // Names and values are constants and numbers; a host that forbids one of them does without
+        // it.
         let _ = headers.append(name, value.as_bytes());
     };
     for sent in &reply.headers {
@@ -159,7 +162,8 @@ fn send(reply: Reply<impl Engine>, rest: Incoming) -> Response {
             }
             Body::Events(mut events) => {
                 while let Some(event) = events.next().await {
-                    // What is left over was not taken: the client is gone, and the generation ends here.
+                    // What is left over was not taken: the client is gone, and the generation ends
+                    // here.
                     if !out.write_all(event).await.is_empty() {
                         break;
                     }

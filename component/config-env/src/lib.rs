@@ -1,5 +1,6 @@
-//! Settings from the WASI environment: `api_key` is `STERNA_API_KEY`, and so on. `bake` and `compose` close the HTTP
-//! component's import `config` with this component, unless they are told to write one for Spin.
+//! Settings from the WASI environment: `api_key` is `STERNA_API_KEY`, and so on. `bake` and
+//! `compose` close the HTTP component's import `config` with this component, unless they are told
+//! to write one for Spin.
 
 use sterna_config::provider::{
     self,

@@ -1,8 +1,9 @@
 //! Settings from Spin's variables: `api_key` is the component's variable `api_key`, and so on.
-//! `bake --spin` and `compose --spin` close the HTTP component's import `config` with this component.
+//! `bake --spin` and `compose --spin` close the HTTP component's import `config` with this
+//! component.
 //!
-//! Of spin-sdk's interfaces it calls `variables` alone, so it imports `fermyon:spin/variables@2.0.0`,
-//! which Spin 2 to 4 serve, and none of the others.
+//! Of spin-sdk's interfaces it calls `variables` alone, so it imports
+//! `fermyon:spin/variables@2.0.0`, which Spin 2 to 4 serve, and none of the others.
 
 use spin_sdk::variables::{self, Error};
 use sterna_config::provider::{

@@ -1,8 +1,10 @@
-//! The operator's settings: their names, their rules and their defaults, once for every place they come from.
+//! The operator's settings: their names, their rules and their defaults, once for every place they
+//! come from.
 //!
-//! Such a place ([`read`]'s `lookup`) is the WASI environment (`component/config-env`), Spin's variables
-//! (`component/config-spin`) or the command line of `sterna serve`. Each has its own spelling of the names in
-//! [`NAMES`], and shows them so in errors. What the settings mean is in `wit/config.wit`.
+//! Such a place ([`read`]'s `lookup`) is the WASI environment (`component/config-env`), Spin's
+//! variables (`component/config-spin`) or the command line of `sterna serve`. Each has its own
+//! spelling of the names in [`NAMES`], and shows them so in errors. What the settings mean is in
+//! `wit/config.wit`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -14,7 +16,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-/// What an operator has set; the record `settings` of `wit/config.wit`, which documents each field.
+/// The operator's settings; the record `settings` of `wit/config.wit`, which documents each field.
 #[allow(missing_docs, reason = "documented in wit/config.wit")]
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -34,11 +36,12 @@ pub struct Settings {
 pub struct InvalidSetting {
     /// One of [`NAMES`].
     pub name: &'static str,
-    /// What is wrong and what would be right. Holds no part of a secret.
+    /// The fault and its remedy. Holds no part of a secret.
     pub message: String,
 }
 
-/// Every setting, as Spin spells it; an environment variable is the same in capitals after `STERNA_`.
+/// Every setting, as Spin spells it; an environment variable is the same in capitals after
+/// `STERNA_`.
 pub const NAMES: [&str; 9] = [
     "api_key",
     "default_max_tokens",
@@ -51,12 +54,12 @@ pub const NAMES: [&str; 9] = [
     "allowed_hosts",
 ];
 
-/// What is wrong with a value that says nothing.
+/// The fault of an empty value.
 const BLANK: &str = "it is set, but to nothing; give it a value, or do not set it";
 /// Turns a conversation may have where nothing else is set.
 const MAX_MESSAGES: u32 = 4096;
-/// Bytes a body may have where nothing else is set. A context of 4096 tokens is some 20 KB of text, so this leaves
-/// room for models with two hundred times that.
+/// Bytes a body may have where nothing else is set. A context of 4096 tokens is some 20 KB of text,
+/// so this leaves room for models with two hundred times that.
 const MAX_BODY_BYTES: u32 = 4 << 20;
 
 /// Read all settings. `lookup` is asked for each of [`NAMES`] and says what is set, if anything is.
@@ -64,7 +67,8 @@ const MAX_BODY_BYTES: u32 = 4 << 20;
 /// and would otherwise get an open server.
 ///
 /// # Errors
-/// The first setting that cannot be used, under its name in [`NAMES`], or for which `lookup` failed.
+/// The first setting that cannot be used, under its name in [`NAMES`], or for which `lookup`
+/// failed.
 pub fn read(
     mut lookup: impl FnMut(&'static str) -> Result<Option<String>, String>,
 ) -> Result<Settings, InvalidSetting> {
@@ -115,7 +119,7 @@ impl fmt::Debug for Settings {
 }
 
 impl Default for Settings {
-    /// What holds where nothing is set.
+    /// The defaults.
     fn default() -> Self {
         Settings {
             api_keys: Vec::new(),

@@ -1,5 +1,5 @@
-//! What the components that provide settings have in common: the world `config-provider`, and the way from a lookup
-//! to its types.
+//! The shared part of the components that provide settings: the world `config-provider`, and the
+//! way from a lookup to its types.
 
 use crate::read;
 use wit::{InvalidSetting, Settings};

@@ -1,10 +1,11 @@
-//! From the text of one setting to its value. Values are trimmed and not empty. An error is a sentence that begins
-//! with a small letter and has no full stop; that of a key holds no part of it.
+//! From the text of one setting to its value. Values are trimmed and not empty. An error is a
+//! sentence that begins with a small letter and has no full stop; that of a key holds no part of
+//! it.
 
 use sterna_http_rules::Authority;
 
-/// The range of `max_body_bytes`. A body, its JSON and the prompt made of it fit the 64 MiB that our host gives an
-/// instance; below the minimum no request of any use fits.
+/// The range of `max_body_bytes`. A body, its JSON and the prompt made of it fit the 64 MiB that
+/// our host gives an instance; below the minimum no request of any use fits.
 const BODY_BYTES: std::ops::RangeInclusive<u32> = 1024..=8 << 20;
 
 /// One key, or several between commas.
@@ -108,7 +109,7 @@ fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// What was set, short enough to be told.
+/// The value as set, shortened for an error message.
 fn shorten(value: &str) -> String {
     const LIMIT: usize = 60;
     match value.char_indices().nth(LIMIT) {

@@ -1,4 +1,4 @@
-//! What each setting may be, and that Spin's manifest knows all of them.
+//! The values each setting accepts, and the completeness of Spin's manifest.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! How an error reads, wherever it comes from and whoever is told: one mechanism for all crates.
+//! The text of errors, one mechanism for all crates, whatever their source and reader.
 //!
-//! Messages name what was found, and what was found may be anything: a value of 100 KB, a terminal's
-//! control codes. [`brief`] makes one of them fit a log line. [`chain`] puts the causes of an error
-//! behind it, except those its own text has told already.
+//! Messages name what was found, and what was found may be anything: a value of 100 KB, a
+//! terminal's control codes. [`brief`] makes one of them fit a log line. [`chain`] puts the causes
+//! of an error behind it, except those its own text has told already.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -18,7 +18,8 @@ const TAIL: usize = 300;
 
 /// `text` with at most [`LIMIT`] characters, none of them a control character but the line feed.
 ///
-/// What is left out is counted in its place. Control characters are written as Rust does (`\u{1b}`).
+/// The number of characters left out stands in their place. Control characters are escaped as in
+/// Rust (`\u{1b}`).
 #[must_use]
 pub fn brief(text: &str) -> Cow<'_, str> {
     let control = |c: char| c.is_control() && c != '\n';

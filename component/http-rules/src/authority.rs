@@ -101,7 +101,7 @@ impl AllowedHosts {
         }
     }
 
-    /// Whether a request to this authority is answered.
+    /// True if a request to this authority is answered.
     #[must_use]
     pub fn allow(&self, authority: &Authority<'_>) -> bool {
         let AllowedHosts::Names(names, addresses) = self else {

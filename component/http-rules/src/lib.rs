@@ -1,4 +1,4 @@
-//! What a request's `Host`, `Origin` and path are allowed to be, as functions of text: the native
+//! Rules for a request's `Host`, `Origin` and path, as functions of text: the native
 //! host and the HTTP component apply the same rules.
 //!
 //! They keep foreign web pages out. A page of any site can make its reader's browser send requests

@@ -8,7 +8,7 @@
 
 use crate::Authority;
 
-/// What a request says of the page that sent it.
+/// The headers that tell the page which sent a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sender<'a> {
     /// `Origin`, if sent.
@@ -18,7 +18,7 @@ pub struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Whether a request that may change something is taken: of no page, of the server's own one at
+    /// True if a request that may change something is taken: of no page, of the server's own one at
     /// `authority`, or of the origin the operator has opened the server to (`*`: all).
     #[must_use]
     pub fn may_change(&self, authority: Option<&str>, opened_to: Option<&str>) -> bool {
@@ -35,7 +35,7 @@ impl Sender<'_> {
     }
 }
 
-/// Whether pages of this origin were served under this authority. The scheme may differ, since a
+/// True if pages of this origin were served under this authority. The scheme may differ, since a
 /// proxy may take off the TLS; the port of a scheme may be left out. `null`, which pages in a
 /// sandbox send, is nobody's.
 fn is_origin_of(origin: &str, authority: &str) -> bool {

@@ -1,7 +1,8 @@
 //! `kernels-stub.wasm`: the interface `kernels` of a runtime that lends nothing (wit/kernels.wit).
 //!
-//! Components have no optional imports, so `sterna bake` and `sterna compose` close the engine's with this. The
-//! engine asks `available` first and then computes by itself; whoever calls anything else gets a trap.
+//! Components have no optional imports, so `sterna bake` and `sterna compose` close the engine's
+//! with this. The engine asks `available` first and then computes by itself; whoever calls anything
+//! else gets a trap.
 
 #![cfg(target_arch = "wasm32")]
 #![allow(

@@ -1,4 +1,5 @@
-//! What the targets share: a model that came out of damaged bytes has to work, or to have been refused.
+//! Shared code of the targets: a model that came out of damaged bytes has to work, or to have been
+//! refused.
 
 pub mod jinja;
 pub mod spans;
@@ -10,7 +11,8 @@ use sterna_engine::model::Model;
 use sterna_engine::request::{Prompt, Request};
 use sterna_kernels::Isa;
 
-/// Tables and a layer larger than this take a target's time and find nothing that smaller ones do not.
+/// Tables and a layer larger than this take a target's time and find nothing that smaller ones do
+/// not.
 const MOST_PARAMETERS: u64 = 4 << 20;
 
 /// Tokenises, renders and generates with a model that was accepted.

@@ -1,8 +1,10 @@
-//! A bounded number of damaged models, the same ones every time: `mutations SEEDS [GGUF [DIRECTORIES]]`, with the folder that
-//! `seeds` wrote. Prints what became of them; exits with 1 where one panics, hangs, or is accepted though its tensors overlap or
-//! it has what the engine would leave out.
+//! A bounded number of damaged models, the same ones every time:
+//! `mutations SEEDS [GGUF [DIRECTORIES]]`, with the folder that `seeds` wrote. Prints what became
+//! of them; exits with 1 where one panics, hangs, or is accepted though its tensors overlap or it
+//! has what the engine would leave out.
 //!
-//! Unlike fuzzing this says how many there were of each outcome, and changes structure (offsets, keys, names) on purpose.
+//! Unlike fuzzing this says how many there were of each outcome, and changes structure (offsets,
+//! keys, names) on purpose.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -39,7 +41,7 @@ impl Random {
     }
 }
 
-/// What was done to a file, and whether it must be refused.
+/// A change of a file, and the expected result.
 struct Damage {
     kind: &'static str,
     refused: bool,
@@ -155,7 +157,7 @@ impl Tally {
     }
 }
 
-/// Whether a model that was accepted generates: what is not a number must be an error, not a text.
+/// Generates with a model that was accepted: NaN must be an error, not a text.
 fn generate(model: Model) -> &'static str {
     if model.parameters() > 4 << 20 {
         return "too large";
@@ -251,7 +253,8 @@ fn damage_gguf(good: &[u8], index: usize, random: &mut Random) -> Damage {
             ("a huge number", false)
         }
         6 => {
-            // A name that differs in one letter is one the engine does not know, or one that occurs twice.
+            // A name that differs in one letter is one the engine does not know, or one that occurs
+            // twice.
             let tensor = &tensors[random.below(tensors.len())];
             let end = entry_end(good, &tensor.name, tensor.ne.len());
             let start = end - 8 - 4 - 8 * tensor.ne.len() - 4 - tensor.name.len();
@@ -278,7 +281,7 @@ fn damage_gguf(good: &[u8], index: usize, random: &mut Random) -> Damage {
     }
 }
 
-/// Where the header's entry of a tensor ends: name, number of sizes, sizes, type, offset.
+/// The end of a tensor's entry in the header: name, number of sizes, sizes, type, offset.
 fn entry_end(file: &[u8], name: &str, dims: usize) -> usize {
     let mut needle = (name.len() as u64).to_le_bytes().to_vec();
     needle.extend(name.as_bytes());
@@ -381,7 +384,8 @@ fn damage_directory(good: &[u8], index: usize, random: &mut Random) -> Damage {
             ("a key not computed", true)
         }
     };
-    // The separator is no byte of UTF-8, but a flipped bit may make one: that input has other parts, and is as good.
+    // The separator is no byte of UTF-8, but a flipped bit may make one: that input has other
+    // parts, and is as good.
     Damage {
         kind,
         refused,

@@ -1,4 +1,5 @@
-//! Writes inputs that are right, from which the fuzzer starts: `seeds DIRECTORY` makes a folder for each target.
+//! Writes inputs that are right, from which the fuzzer starts: `seeds DIRECTORY` makes a folder for
+//! each target.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Where the tensors of a file lie, found without the engine's own checks: what was accepted has no two of them on one
-//! byte, and each name once.
+//! The byte ranges of a file's tensors, found without the engine's own checks: what was accepted
+//! has no two of them on one byte, and each name once.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,7 +24,8 @@ pub fn assert_apart(spans: &Spans) {
     }
 }
 
-/// Of a GGUF that was accepted. Sizes by ggml's own definition; of padded and unknown types the least there can be.
+/// Of a GGUF that was accepted. Sizes by ggml's own definition; of padded and unknown types the
+/// least there can be.
 pub fn of_gguf(file: &[u8]) -> Spans {
     let Ok(gguf) = Gguf::parse(Bytes::from(file.to_vec())) else {
         return Spans::new();

@@ -1,4 +1,5 @@
-//! A Hugging Face directory: config.json and model.safetensors are fuzzed, the tokenizer is a good one.
+//! A Hugging Face directory: config.json and model.safetensors are fuzzed, the tokenizer is a good
+//! one.
 #![no_main]
 #![allow(missing_docs, reason = "the macro's own")]
 

@@ -1,5 +1,6 @@
-//! A chat template, and a conversation for it. Time and memory are libFuzzer's to bound (`scripts/fuzz.sh`
-//! says how); here it is that what a template makes of a conversation stays within its own bounds.
+//! A chat template, and a conversation for it. Time and memory are libFuzzer's to bound
+//! (`scripts/fuzz.sh` says how); here it is that what a template makes of a conversation stays
+//! within its own bounds.
 #![no_main]
 #![allow(missing_docs, reason = "the macro's own")]
 

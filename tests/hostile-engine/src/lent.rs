@@ -50,7 +50,7 @@ fn begun(max_tokens: u32, values: u32) -> Pass {
     pass
 }
 
-/// What no engine of ours would call.
+/// Calls that no engine of ours makes.
 pub(crate) fn attack(name: &str) {
     let packed = vec![0x55_u8; 128 * 32];
     let norm = [1_f32.to_bits(); 128];
@@ -192,7 +192,8 @@ fn not_a_number(packed: &[u8]) {
 
 #[link(wasm_import_module = "sterna:inference/kernels@0.1.0")]
 unsafe extern "C" {
-    /// As the canonical ABI flattens it. Bindings would copy the lists that this is to be called with.
+    /// As the canonical ABI flattens it. Bindings would copy the lists that this is to be called
+    /// with.
     #[link_name = "[method]pass.attend"]
     safe fn attend(
         this: u32,
@@ -211,7 +212,8 @@ unsafe extern "C" {
     );
 }
 
-/// 1.6 MB here, and gigabytes for whoever collects it: 1,000 sequences of the same 200,000 blocks, which are one.
+/// 1.6 MB here, and gigabytes for whoever collects it: 1,000 sequences of the same 200,000 blocks,
+/// which are one.
 fn aliased(packed: &[u8]) {
     let block = vec![0_u32; BLOCK];
     let lists = |address: usize, len: usize, times: usize| -> Vec<[u32; 2]> {

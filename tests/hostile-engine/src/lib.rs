@@ -1,5 +1,6 @@
-//! An engine that attacks its host: what it does in its next step is the prompt of a request. `good` answers `ok`; every other
-//! prompt is an attack, named in [`attack`]. Attacks that a host survives end in a trap, or answer what came of them.
+//! An engine that attacks its host: what it does in its next step is the prompt of a request.
+//! `good` answers `ok`; every other prompt is an attack, named in [`attack`]. Attacks that a host
+//! survives end in a trap, or answer what came of them.
 
 #![allow(
     missing_docs,

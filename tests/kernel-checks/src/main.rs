@@ -1,5 +1,6 @@
-//! Runs every check of `sterna_kernels::checks` for every ISA this machine supports, without a test harness: for wasm
-//! hosts (`wasmtime run kernel_checks.wasm`) and CPU emulators. Exit code 1 if any check fails.
+//! Runs every check of `sterna_kernels::checks` for every ISA this machine supports, without a test
+//! harness: for wasm hosts (`wasmtime run kernel_checks.wasm`) and CPU emulators. Exit code 1 if
+//! any check fails.
 
 use sterna_kernels::{Isa, checks};
 

@@ -1,8 +1,9 @@
-//! An engine that computes nothing and says when: a step takes [`STEP`] of CPU time without a call that would let the
-//! host work, and gives every open generation an event with the text `STEP-NUMBER BEGIN END;` (nanoseconds of Unix
-//! time). So a client can tell whether an event reached it before the next one was computed, and whether several
-//! generations shared a step. Batching is that of the real engine component: `next` steps until the caller's own
-//! generation has an event, and keeps what the step brought the others.
+//! An engine that computes nothing and says when: a step takes [`STEP`] of CPU time without a call
+//! that would let the host work, and gives every open generation an event with the text
+//! `STEP-NUMBER BEGIN END;` (nanoseconds of Unix time). So a client can tell whether an event
+//! reached it before the next one was computed, and whether several generations shared a step.
+//! Batching is that of the real engine component: `next` steps until the caller's own generation
+//! has an event, and keeps what the step brought the others.
 
 #![allow(
     missing_docs,
@@ -25,7 +26,7 @@ const STEP: Duration = Duration::from_millis(300);
 struct Batch {
     steps: u32,
     opened: u32,
-    /// What each open generation is still to get, and what waits for its `next`.
+    /// The tokens each open generation is still to get, and the events that wait for its `next`.
     open: BTreeMap<u32, (u32, VecDeque<wit::Event>)>,
 }
 
