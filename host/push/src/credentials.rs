@@ -1,4 +1,4 @@
-//! Who uploads: the environment, or what `docker login` and `podman login` left.
+//! Registry credentials: from the environment, or as `docker login` and `podman login` left them.
 
 use std::path::PathBuf;
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 const MAX_JSON_BYTES: u64 = 4 << 20;
 const BLOCK: u64 = 512;
 
-/// Where a blob lies in the file.
+/// The position of a blob in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) offset: u64,
@@ -45,7 +45,8 @@ pub(crate) struct Image {
     pub(crate) manifest: Manifest,
     /// The manifests of an index, with their digests.
     pub(crate) platforms: Vec<(String, Manifest)>,
-    /// Configurations and layers, with their digests, in the order of the manifests; what several have is there once.
+    /// Configurations and layers, with their digests, in the order of the manifests; what several
+    /// have is there once.
     pub(crate) blobs: Vec<(String, Place)>,
 }
 

@@ -1,4 +1,5 @@
-//! `sterna-push image.tar REGISTRY/NAME:TAG`: upload an image that `sterna image` wrote. `sterna push` is the same.
+//! `sterna-push image.tar REGISTRY/NAME:TAG`: upload an image that `sterna image` wrote.
+//! `sterna push` is the same.
 //!
 //! A program of its own, so that TLS and an HTTP client are not part of the process that serves.
 
@@ -16,8 +17,8 @@ use clap::Parser;
 
 /// Upload an image that `sterna image` wrote to a registry
 ///
-/// Layers that the registry has already are not sent again. Credentials are those of `docker login`, or
-/// STERNA_REGISTRY_USER and STERNA_REGISTRY_PASSWORD.
+/// Layers that the registry has already are not sent again. Credentials are those of
+/// `docker login`, or STERNA_REGISTRY_USER and STERNA_REGISTRY_PASSWORD.
 #[derive(Debug, Parser)]
 #[command(name = "sterna push", version, max_term_width = 100)]
 struct Args {
@@ -25,7 +26,7 @@ struct Args {
     #[arg(value_name = "IMAGE.tar")]
     image: PathBuf,
 
-    /// Where to, such as registry.example/team/llm:1
+    /// Destination, such as registry.example/team/llm:1
     #[arg(value_name = "REGISTRY/NAME:TAG")]
     reference: String,
 

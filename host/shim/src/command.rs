@@ -12,9 +12,9 @@ pub(crate) struct Command {
     pub(crate) environment: Vec<CString>,
 }
 
-/// `sterna up` for a container's arguments and environment (both from the OCI spec). Spin's operator always sends the command
-/// `/`: what the image holds. Anything else in its place is the path of a model in the container. What follows is
-/// handed on.
+/// `sterna up` for a container's arguments and environment (both from the OCI spec). Spin's
+/// operator always sends the command `/`: what the image holds. Anything else in its place is the
+/// path of a model in the container. What follows is handed on.
 ///
 /// # Errors
 /// An argument or a variable holds a zero byte.

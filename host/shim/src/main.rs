@@ -1,15 +1,19 @@
-//! `containerd-shim-sterna-v1`: what containerd starts for pods whose RuntimeClass names the handler `sterna`.
+//! `containerd-shim-sterna-v1`: what containerd starts for pods whose RuntimeClass names the
+//! handler `sterna`.
 //!
-//! The shim makes the container (namespaces, cgroups, root filesystem) as any shim on containerd-shim-wasm does, and then
-//! turns its first process into the **node's** `sterna`, the file beside the shim, which the container itself does not
-//! have: `execveat` of a descriptor opened before there was a container. `sterna up` serves what the image or a volume
-//! holds, and wasmtime, the kernels and the drain are those of every other form.
+//! The shim makes the container (namespaces, cgroups, root filesystem) as any shim on
+//! containerd-shim-wasm does, and then turns its first process into the **node's** `sterna`, the
+//! file beside the shim, which the container itself does not have: `execveat` of a descriptor
+//! opened before there was a container. `sterna up` serves what the image or a volume holds, and
+//! wasmtime, the kernels and the drain are those of every other form.
 //!
-//! Why not link the server into the shim: a shim process stays for the life of each pod, and is a tenth of the size
-//! without it; the container's environment is the process's own rather than a list that the code must remember to read; a
-//! crash in the server cannot take the shim's state along; and wasmtime is built once, with one set of features.
+//! Why not link the server into the shim: a shim process stays for the life of each pod, and is a
+//! tenth of the size without it; the container's environment is the process's own rather than a
+//! list that the code must remember to read; a crash in the server cannot take the shim's state
+//! along; and wasmtime is built once, with one set of features.
 //!
-//! Containers with an ordinary program (`pause`, sidecars) run as they do under runc; containerd-shim-wasm sees to that.
+//! Containers with an ordinary program (`pause`, sidecars) run as they do under runc;
+//! containerd-shim-wasm sees to that.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -34,7 +38,8 @@ impl Shim for SternaShim {
         version!()
     }
 
-    /// None: a model travels through gRPC and pipes as a wasm layer, about 9 ms per MB, and as a plain file not at all.
+    /// None: a model travels through gRPC and pipes as a wasm layer, about 9 ms per MB, and as a
+    /// plain file not at all.
     fn supported_layers_types() -> &'static [&'static str] {
         &[]
     }
@@ -44,8 +49,8 @@ impl Shim for SternaShim {
 struct SternaSandbox;
 
 impl Sandbox for SternaSandbox {
-    /// Yes to everything that is no program: a refusal here would reach only containerd's log, while
-    /// [`run_wasi`](Sandbox::run_wasi) writes to the container's.
+    /// Yes to everything that is no program: a refusal here would reach only containerd's log,
+    /// while [`run_wasi`](Sandbox::run_wasi) writes to the container's.
     async fn can_handle(&self, _: &impl RuntimeContext) -> Result<()> {
         Ok(())
     }

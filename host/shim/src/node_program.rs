@@ -14,12 +14,13 @@ use crate::command::Command;
 /// Its name, beside the shim.
 const NAME: &str = "sterna";
 
-/// Opened once by each shim process. The process that makes containers is forked from that one, and their first
-/// processes from it, so the descriptor is theirs too; close-on-exec lets the server itself not inherit it.
+/// Opened once by each shim process. The process that makes containers is forked from that one, and
+/// their first processes from it, so the descriptor is theirs too; close-on-exec lets the server
+/// itself not inherit it.
 static PROGRAM: OnceLock<anyhow::Result<File>> = OnceLock::new();
 
-/// Open the program. A failure is reported where a container needs it: containerd also runs the shim for its version and
-/// to clean up.
+/// Open the program. A failure is reported where a container needs it: containerd also runs the
+/// shim for its version and to clean up.
 pub(crate) fn open() {
     PROGRAM.get_or_init(|| {
         let shim = std::env::current_exe().context("cannot tell where the shim lies")?;
@@ -47,8 +48,8 @@ pub(crate) fn become_it(command: &Command) -> anyhow::Result<()> {
         Some(Err(error)) => return Err(anyhow!("{error:#}")),
         None => return Err(anyhow!("the node's `{NAME}` was not opened")),
     };
-    // By descriptor, so that it needs neither a path in the container nor /proc. It must be a static program: the
-    // loader that a dynamic one names is not in the container.
+    // By descriptor, so that it needs neither a path in the container nor /proc. It must be a
+    // static program: the loader that a dynamic one names is not in the container.
     let Err(errno) = execveat(
         program.as_fd(),
         c"",

@@ -10,7 +10,7 @@ fn demo_gguf() -> Vec<u8> {
         .unwrap()
 }
 
-/// What `sterna serve` says about this file.
+/// The message of `sterna serve` about this file.
 fn refusal(file: &Path) -> String {
     let (status, _, stderr) = run(sterna()
         .args(["serve", "--listen", "127.0.0.1:0", "--model"])
@@ -50,7 +50,8 @@ fn truncated_files_are_refused() {
     }
 }
 
-/// A flipped bit may be a wrong weight, which nobody can see, or a broken structure, which must be refused.
+/// A flipped bit may be a wrong weight, which nobody can see, or a broken structure, which must be
+/// refused.
 #[test]
 fn flipped_bits_never_panic() {
     let folder = tempfile::tempdir().unwrap();

@@ -73,7 +73,8 @@ fn a_body_of_100_mb_is_413_before_it_has_all_arrived() {
         Content-Length: 104857600\r\n\r\n";
     client.send(head.as_bytes()).unwrap();
     let block = vec![b' '; 1 << 20];
-    // The server may refuse and close before the whole has been sent; the answer must arrive nonetheless.
+    // The server may refuse and close before the whole has been sent; the answer must arrive
+    // nonetheless.
     for _ in 0..100 {
         if client.send(&block).is_err() {
             break;

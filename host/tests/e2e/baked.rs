@@ -1,4 +1,5 @@
-//! A baked component needs no files, starts with its model loaded, and gives the native server's texts.
+//! A baked component needs no files, starts with its model loaded, and gives the native server's
+//! texts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,8 @@ fn the_baked_component_gives_the_native_texts() {
         assert_eq!(answer["choices"][0]["text"], LILY_GREEDY);
     }
 
-    // What must not come from the snapshot: the seed of a request that gives none, and the environment.
+    // What must not come from the snapshot: the seed of a request that gives none, and the
+    // environment.
     let mut unseeded = sampled(LILY, 0, 40, false);
     unseeded.as_object_mut().unwrap().remove("seed");
     assert_ne!(plain.text(&unseeded), plain.text(&unseeded));

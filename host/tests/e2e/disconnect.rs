@@ -1,5 +1,5 @@
-//! A client that leaves stops its generation, wherever that is: in the queue, in prefill, in decode.
-//! The scalar kernels give the tests time to leave at the right moment.
+//! A client that leaves stops its generation, wherever that is: in the queue, in prefill, in
+//! decode. The scalar kernels give the tests time to leave at the right moment.
 
 use crate::support::server::Server;
 use crate::support::{LILY, LILY_GREEDY, greedy, wait_until};

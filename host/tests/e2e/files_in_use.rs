@@ -23,7 +23,7 @@ fn serve(path: &Path, more: &[&str]) -> Server {
     Server::start(&options)
 }
 
-/// What the process says when it reads a page that is gone.
+/// The exit status of the process after it reads a page that is gone.
 const LOST: i32 = 74;
 
 #[test]

@@ -1,5 +1,5 @@
-//! A baked engine that attacks its host (`tests/hostile-engine`): each attack ends with an error for its client, and the server
-//! goes on, in as little memory as before.
+//! A baked engine that attacks its host (`tests/hostile-engine`): each attack ends with an error
+//! for its client, and the server goes on, in as little memory as before.
 
 use std::fs;
 use std::path::PathBuf;

@@ -6,7 +6,8 @@ use crate::support::server::Server;
 use crate::support::{LILY, greedy, holds_in_time};
 
 impl Server {
-    /// How often its threads have gone to sleep so far: each time, something had woken them.
+    /// The number of times its threads have gone to sleep so far: each time, something had woken
+    /// them.
     fn sleeps(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         let count = |status: String| {

@@ -1,4 +1,5 @@
-//! Commands that write files and are told to stop, or cannot finish: nothing is left, and what was there stays.
+//! Commands that write files and are told to stop, or cannot finish: nothing is left, and what was
+//! there stays.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -51,7 +52,8 @@ fn stopped(command: &mut Command, folder: &Path, output: &str, signal: &str, cod
 fn a_bake_that_is_stopped_leaves_nothing_behind() {
     for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let folder = tempfile::tempdir().unwrap();
-        // Who runs the tests in the background has them ignore interrupts, and a command heeds that.
+        // Who runs the tests in the background has them ignore interrupts, and a command heeds
+        // that.
         let mut command = Command::new("env");
         command
             .args(["--default-signal=TERM,INT,HUP"])

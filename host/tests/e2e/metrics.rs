@@ -1,4 +1,5 @@
-//! `/metrics`: every name of the list and no other, in both formats, and figures that follow what was done.
+//! `/metrics`: every name of the list and no other, in both formats, and figures that follow what
+//! was done.
 
 use std::collections::BTreeSet;
 

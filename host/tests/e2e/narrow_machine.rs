@@ -1,4 +1,5 @@
-//! Machines that give less than usual: address space, descriptors, threads, procfs, a place for temporary files.
+//! Machines that give less than usual: address space, descriptors, threads, procfs, a place for
+//! temporary files.
 
 use std::ffi::OsStr;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What an operator sets: by options and variables of the native server, in the environment of a composed component,
-//! and as Spin's variables.
+//! An operator's settings: by options and variables of the native server, in the environment of a
+//! composed component, and as Spin's variables.
 
 use serde_json::json;
 
@@ -232,7 +232,8 @@ fn a_component_for_spin_reads_its_variables() {
     let mut body = greedy(LILY, 1, false);
     body.as_object_mut().unwrap().remove("max_tokens");
     let (host, variables) = PlainHost::of_spin(&app);
-    // Spin's manifest gives all of them, empty where nothing is set; one that it does not give is not set either.
+    // Spin's manifest gives all of them, empty where nothing is set; one that it does not give is
+    // not set either.
     *variables.lock().unwrap() = [("default_max_tokens", "48"), ("api_key", "")].into();
     assert_eq!(host.text(&body), LILY_GREEDY);
     *variables.lock().unwrap() = [("api_key", "sesame")].into();

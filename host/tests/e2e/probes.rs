@@ -35,7 +35,8 @@ fn a_ready_server_says_what_it_serves() {
 }
 
 /// A pipe nobody writes to: opening the model takes for ever.
-/// A Hugging Face directory of float matrices, to be quantised one after another: some hundred gigabytes of holes in a file.
+/// A Hugging Face directory of float matrices, to be quantised one after another: some hundred
+/// gigabytes of holes in a file.
 fn loads_for_minutes(folder: &Path) {
     const LAYERS: usize = 1024;
     const HIDDEN: usize = 2048;

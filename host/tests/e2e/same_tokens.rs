@@ -1,5 +1,5 @@
-//! The same model, prompt and seed give the same tokens: every ISA of this machine, 1 and 2 threads,
-//! alone and in a batch, and in any layout of the weights.
+//! The same model, prompt and seed give the same tokens: every ISA of this machine, 1 and 2
+//! threads, alone and in a batch, and in any layout of the weights.
 
 use std::path::Path;
 

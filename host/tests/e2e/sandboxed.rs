@@ -1,4 +1,5 @@
-//! A baked engine in the server's sandbox, with the host's kernels and without: the native server's texts.
+//! A baked engine in the server's sandbox, with the host's kernels and without: the native server's
+//! texts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use crate::baked::bake;
 use crate::support::server::{Server, run, sterna};
 use crate::support::{LILY, LILY_GREEDY, greedy, sampled};
 
-/// The demo model, baked and compiled by the binary under test: once for all tests, which run as processes of their own.
+/// The demo model, baked and compiled by the binary under test: once for all tests, which run as
+/// processes of their own.
 fn baked() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("baked");
     fs::create_dir_all(&folder).unwrap();

@@ -1,5 +1,5 @@
-//! SIGTERM: what runs finishes, what comes is refused, what takes too long is ended with a last event, and the process
-//! ends with 0.
+//! SIGTERM: what runs finishes, what comes is refused, what takes too long is ended with a last
+//! event, and the process ends with 0.
 
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::server::Server;
 use crate::support::{LILY, greedy, holds_in_time, wait_until};
 
-/// What a kubelet waits for by default.
+/// The time a kubelet waits by default.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Each probe in time, and a request served.

@@ -1,4 +1,5 @@
-//! The commands on a terminal: `run`, `bench`, `convert` and `--help`. (`compose` and `bake` are tested in files of their own.)
+//! The commands on a terminal: `run`, `bench`, `convert` and `--help`. (`compose` and `bake` are
+//! tested in files of their own.)
 
 use std::path::Path;
 
@@ -33,7 +34,8 @@ fn help_lists_every_command() {
     }
 }
 
-/// A rate is of what the engine did, however fast the terminal is: a short answer has one like a long one's.
+/// A rate is of what the engine did, however fast the terminal is: a short answer has one like a
+/// long one's.
 #[test]
 fn the_rate_of_a_short_answer_is_the_engines() {
     let rate = |tokens: &str| -> f64 {

@@ -1,5 +1,5 @@
-//! `sterna up` as Spin's operator and the containerd shim start it. What it finds in an image's root folder is tested in
-//! pods (`tests/pods`), since a test has no root folder of its own.
+//! `sterna up` as Spin's operator and the containerd shim start it. What it finds in an image's
+//! root folder is tested in pods (`tests/pods`), since a test has no root folder of its own.
 
 use crate::sandboxed::ALLOW;
 use crate::support::server::{Server, run, sterna};

@@ -1,5 +1,5 @@
-//! The kernels' own checks, compiled to wasm with SIMD128, plain and relaxed, and run in wasmtime: both equal scalar bit
-//! for bit, and all equal the digest that is pinned for every target.
+//! The kernels' own checks, compiled to wasm with SIMD128, plain and relaxed, and run in wasmtime:
+//! both equal scalar bit for bit, and all equal the digest that is pinned for every target.
 
 use sterna::wasm_command;
 

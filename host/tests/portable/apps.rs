@@ -1,5 +1,5 @@
-//! The components under test, made once for all tests and kept while they are newer than what makes them, and
-//! `wasmtime serve`.
+//! The components under test, made once for all tests and kept while they are newer than what makes
+//! them, and `wasmtime serve`.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::support::server::{Server, run, sterna};
 
-/// What is served.
+/// The kind of file served.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct App {
     engine: Engine,
@@ -132,8 +132,8 @@ pub(crate) fn folder() -> PathBuf {
     folder
 }
 
-/// `path`, after `make` has made it if it was absent or older than one of its makers. Other tests that want the same
-/// wait, in this process and in others.
+/// `path`, after `make` has made it if it was absent or older than one of its makers. Other tests
+/// that want the same wait, in this process and in others.
 fn once(path: &Path, makers: &[PathBuf], make: impl FnOnce(&Path)) -> PathBuf {
     let lock = File::create(path.with_extension("lock")).unwrap();
     lock.lock().unwrap();

@@ -1,4 +1,5 @@
-//! Under WASI 0.3 one instance serves several requests at a time, and they share the engine's steps.
+//! Under WASI 0.3 one instance serves several requests at a time, and they share the engine's
+//! steps.
 
 use std::iter;
 use std::thread;
@@ -11,8 +12,8 @@ use crate::support::{LILY, LILY_GREEDY, greedy, sampled};
 const STREAMS: u32 = 4;
 const TOKENS: u32 = 8;
 
-/// The numbers of the steps that each of several streams got its events from. Each comes when the one before has begun, so
-/// that it finds an instance that waits for more.
+/// The numbers of the steps that each of several streams got its events from. Each comes when the
+/// one before has begun, so that it finds an instance that waits for more.
 fn steps_of_streams(app: App) -> Vec<Vec<u32>> {
     let server = app.serve::<&str>(&[]);
     let begun: Vec<_> = (0..STREAMS)
@@ -39,8 +40,9 @@ fn streams_share_steps_in_one_instance() {
         let expected: Vec<u32> = (first..first + TOKENS).collect();
         assert_eq!(*stream, expected, "each takes every step while it runs");
     }
-    // An instance of its own begins at step 1. Whether a request gets one is for the runtime to decide, which may do so where
-    // all instances are busy in that moment; but not for every request, unless instances never wait.
+    // An instance of its own begins at step 1. Whether a request gets one is for the runtime to
+    // decide, which may do so where all instances are busy in that moment; but not for every
+    // request, unless instances never wait.
     let joined = streams.iter().filter(|stream| stream[0] > 1).count();
     assert!(joined > 0, "{streams:?}");
 }

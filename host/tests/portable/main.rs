@@ -1,5 +1,6 @@
-//! The portable form under the real `wasmtime serve`: the composed and the baked component, as a stock runtime sees them.
-//! $WASMTIME names the program, or `scripts/wasmtime.sh` has installed one. One file per topic.
+//! The portable form under the real `wasmtime serve`: the composed and the baked component, as a
+//! stock runtime sees them. $WASMTIME names the program, or `scripts/wasmtime.sh` has installed
+//! one. One file per topic.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! The tokens are those of the native server, whether the runtime compiles the component or loads it compiled.
+//! The tokens are those of the native server, whether the runtime compiles the component or loads
+//! it compiled.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! What an operator sets in the environment.
+//! Settings from the environment.
 
 use crate::apps::App;
 use crate::support::{LILY, LILY_GREEDY, greedy};

@@ -70,7 +70,8 @@ fn the_first_event_comes_long_before_the_end() {
         body["seed"] = 1.into();
         let mut events = server.connect().post_stream("/v1/completions", &body);
         events.next().unwrap();
-        // From here on the server computes nothing: what it had to say until now is all that can come.
+        // From here on the server computes nothing: what it had to say until now is all that can
+        // come.
         server.signal("STOP");
         let arrived = events.arrived();
         server.signal("CONT");

@@ -178,7 +178,7 @@ impl Events {
         self.client.kill();
     }
 
-    /// What has arrived and was not read yet, as text, without waiting for more.
+    /// The bytes that have arrived and were not read yet, as text, without waiting for more.
     pub(crate) fn arrived(&mut self) -> String {
         let mut bytes = std::mem::take(&mut self.chunk);
         let stream = &mut self.client.stream;
@@ -190,8 +190,8 @@ impl Events {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The text of the events up to the error that ends the stream, and that error. The answer itself must end properly:
-    /// by its last, empty chunk.
+    /// The text of the events up to the error that ends the stream, and that error. The answer
+    /// itself must end properly: by its last, empty chunk.
     pub(crate) fn until_error(mut self) -> (String, Value) {
         let mut text = String::new();
         loop {

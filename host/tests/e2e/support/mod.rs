@@ -1,4 +1,4 @@
-//! What the tests share: a server process, an HTTP client, and waiting with a deadline.
+//! Shared code of the tests: a server process, an HTTP client, and waiting with a deadline.
 
 pub(crate) mod http;
 pub(crate) mod plain_host;
@@ -26,7 +26,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     );
 }
 
-/// Whether the condition came to hold before the deadline.
+/// True if the condition came to hold before the deadline.
 pub(crate) fn holds_in_time(mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while start.elapsed() < DEADLINE {
@@ -62,8 +62,9 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{}: {error}; run `make components`", path.display()))
 }
 
-/// The demo model in a file of its own, with a context of so many positions: long enough for prompts that take a while to
-/// tokenise. The model was not trained for it and answers all the same.
+/// The demo model in a file of its own, with a context of so many positions: long enough for
+/// prompts that take a while to tokenise. The model was not trained for it and answers all the
+/// same.
 pub(crate) fn demo_with_context(folder: &std::path::Path, positions: u32) -> PathBuf {
     let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../component/engine/models/demo.gguf");

@@ -1,5 +1,5 @@
-//! A host for a composed component: wasmtime-wasi-http with nothing of ours in its linker, which is what
-//! `wasmtime serve` does. Also part of `examples/instances.rs`, which measures.
+//! A host for a composed component: wasmtime-wasi-http with nothing of ours in its linker, which is
+//! what `wasmtime serve` does. Also part of `examples/instances.rs`, which measures.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,8 @@ impl PlainHost {
         PlainHost::link(app, |_| ())
     }
 
-    /// As Spin is: with its interface for variables, which are those given to the component, and none at first.
+    /// As Spin is: with its interface for variables, which are those given to the component, and
+    /// none at first.
     pub(crate) fn of_spin(app: &Path) -> (PlainHost, SpinVariables) {
         let variables = SpinVariables::default();
         let shown = Arc::clone(&variables);

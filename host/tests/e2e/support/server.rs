@@ -122,7 +122,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -163,7 +163,7 @@ impl Server {
         }
     }
 
-    /// What it has written to stderr.
+    /// Its stderr so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
