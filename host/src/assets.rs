@@ -1,4 +1,4 @@
-//! What the binary carries inside itself. The library only names it (see build.rs).
+//! The components embedded in the binary. The library only names them (see build.rs).
 
 /// Files embedded in the binary.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub struct Assets {
     pub engine_wasm: &'static [u8],
     /// The same with relaxed SIMD.
     pub engine_relaxed_wasm: &'static [u8],
-    /// What closes the engine's import `kernels` where nothing is lent.
+    /// The stub that closes the engine's import `kernels` where nothing is lent.
     pub kernels_stub_wasm: &'static [u8],
     /// Settings from the WASI environment, for composing.
     pub config_env_wasm: &'static [u8],

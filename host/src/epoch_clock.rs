@@ -1,12 +1,13 @@
-//! The clock by which guests yield, or end. It ticks only while there are guests, so that an idle server does not wake: at 200 ticks
-//! a second, hundreds of idle pods would keep a node busy.
+//! The clock by which guests yield, or end. It ticks only while there are guests, so that an idle
+//! server does not wake: at 200 ticks a second, hundreds of idle pods would keep a node busy.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// Advances an engine's epoch in even periods while a [`Guest`] is alive; dropping the clock ends its thread.
+/// Advances an engine's epoch in even periods while a [`Guest`] is alive; dropping the clock ends
+/// its thread.
 #[derive(Debug)]
 pub(crate) struct EpochClock(Arc<Shared>);
 
@@ -80,7 +81,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there are guests, waiting until there are; false when the clock was dropped and the last one is gone.
+    /// Waits for guests and returns true; false when the clock was dropped and the last one is
+    /// gone.
     fn wait_for_guests(&self) -> bool {
         let nothing = |state: &mut State| state.guests == 0 && !state.dropped;
         let state = self.changed.wait_while(self.lock(), nothing);
@@ -117,7 +119,7 @@ mod tests {
     /// `(module (func (export "f")))`
     const EMPTY: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x05\x01\x01f\0\0\x0a\x04\x01\x02\0\x0b";
 
-    /// Whether the clock ticks within some epochs: a function looks when it is entered.
+    /// True if the clock ticks within some epochs: a function looks when it is entered.
     fn ticks(wasmtime: &Engine) -> bool {
         let mut store = Store::new(wasmtime, ());
         store.set_epoch_deadline(1);

@@ -1,4 +1,4 @@
-//! How an output head can be stored, as the command line names it.
+//! The storage types of an output head, as the command line names them.
 
 use clap::ValueEnum;
 use sterna_kernels::DenseType;

@@ -16,7 +16,7 @@ use crate::low_priority;
 /// A body of more bytes is large. Parsing so many takes about a millisecond.
 const LARGE_BODY_BYTES: u64 = 64 << 10;
 
-/// Whether a body is large, or may become so.
+/// True if a body is large, or may become so.
 pub(crate) fn is_large(body: &impl Body) -> bool {
     let most = body.size_hint().upper();
     most.is_none_or(|bytes| bytes > LARGE_BODY_BYTES)
@@ -98,7 +98,7 @@ struct UntilBegun<F, B> {
     has_begun: B,
 }
 
-/// How a guest left the thread.
+/// The way a guest left the thread.
 enum Left<F: Future> {
     Ended(F::Output),
     Begun(Pin<Box<F>>),

@@ -1,4 +1,4 @@
-//! How the layers' ternary matrices can be stored, as the command line names it.
+//! The layouts of the layers' ternary matrices, as the command line names them.
 
 use clap::ValueEnum;
 use sterna_kernels::TernaryLayout;
@@ -9,8 +9,9 @@ pub enum LayoutType {
     /// 2 bits a weight, as bitnet.cpp's tools read it.
     #[value(name = "i2_s")]
     I2S,
-    /// 1.67 bits a weight, exactly the same weights: a layout that only Sterna reads, a sixth smaller. Slower than i2_s wherever it
-    /// was measured: for a model that else would not fit (kernels/README.md).
+    /// 1.67 bits a weight, exactly the same weights: a layout that only Sterna reads, a sixth
+    /// smaller. Slower than i2_s wherever it was measured: for a model that else would not fit
+    /// (kernels/README.md).
     #[value(name = "t5")]
     T5,
 }

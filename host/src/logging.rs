@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -56,7 +56,8 @@ pub fn error_line(message: &str) -> String {
     }
 }
 
-/// Start logging, until the process ends; the result is kept until then. `STERNA_LOG` selects what (`warn`, `sterna=debug`); the default is `info`.
+/// Start logging, until the process ends; the result is kept until then. `STERNA_LOG` selects what
+/// (`warn`, `sterna=debug`); the default is `info`.
 ///
 /// # Errors
 /// `STERNA_LOG` cannot be understood.
@@ -113,7 +114,7 @@ where
     Ok(tracing_subscriber::registry().with(filter).with(lines))
 }
 
-/// Whether such a line may be written. Below warnings, libraries tell what passes through them:
+/// True if such a line may be written. Below warnings, libraries tell what passes through them:
 /// wasmtime, for example, the arguments and results of every call, and so paths with their queries
 /// and bodies with their prompts.
 fn is_discreet(line: &Metadata<'_>) -> bool {

@@ -1,8 +1,8 @@
-//! Runs the engine component's `load-model` and writes what is then in its memory back into the component:
-//! an engine that starts with its model loaded.
+//! Runs the engine component's `load-model` and writes what is then in its memory back into the
+//! component: an engine that starts with its model loaded.
 //!
-//! wasmtime-wizer instruments the component and rewrites it; running it is done here, with the wasmtime
-//! that serves too. (wizer's own runner would bring a second set of wasmtime features.)
+//! wasmtime-wizer instruments the component and rewrites it; running it is done here, with the
+//! wasmtime that serves too. (wizer's own runner would bring a second set of wasmtime features.)
 
 use std::path::Path;
 
@@ -17,11 +17,12 @@ use crate::wasm_config;
 
 /// The export of `wit/bake.wit`.
 const LOAD_MODEL: &str = "load-model";
-/// Where the component sees the model's folder.
+/// The path at which the component sees the model's folder.
 const GUEST_FOLDER: &str = "/model";
 
-/// The engine component with the model in its memory. `gguf` should be as small and as ready to use as it
-/// gets: the component reads it whole, and the heap it frees meanwhile would be kept for ever.
+/// The engine component with the model in its memory. `gguf` should be as small and as ready to use
+/// as it gets: the component reads it whole, and the heap it frees meanwhile would be kept for
+/// ever.
 ///
 /// # Errors
 /// The component cannot be run, or says why it cannot load the model.

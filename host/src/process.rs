@@ -1,4 +1,5 @@
-//! What the system says about this process and its machine: procfs, and system calls where it is not mounted.
+//! The system's figures for this process and its machine: procfs, and system calls where it is not
+//! mounted.
 
 use std::fs;
 use std::path::Path;
@@ -11,11 +12,12 @@ use crate::resource_limits;
 pub struct ProcessMemory {
     /// All of it.
     pub resident_bytes: u64,
-    /// What is backed by no file, and so cannot be dropped.
+    /// Memory backed by no file, which cannot be dropped.
     pub anonymous_bytes: u64,
 }
 
-/// The process's resident memory. Without procfs the most it has had, and all of that counts as anonymous.
+/// The process's resident memory. Without procfs the most it has had, and all of that counts as
+/// anonymous.
 #[must_use]
 pub fn memory() -> ProcessMemory {
     let Ok(status) = fs::read_to_string("/proc/self/status") else {
@@ -44,7 +46,7 @@ pub fn address_space_bytes() -> Option<u64> {
 pub struct MachineMemory {
     /// All of it.
     pub total_bytes: u64,
-    /// What it could give without swapping, file pages that can be dropped included.
+    /// Memory it could give without swapping, file pages that can be dropped included.
     pub available_bytes: u64,
 }
 
@@ -101,10 +103,12 @@ pub fn cpu_seconds() -> f64 {
     cpu_ticks(&stat).unwrap_or(0) as f64 / TICKS_PER_SECOND
 }
 
-/// `USER_HZ`: what procfs counts in on every architecture we build for, whatever the kernel's own clock (proc(5)).
+/// `USER_HZ`: what procfs counts in on every architecture we build for, whatever the kernel's own
+/// clock (proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// `utime + stime`, the 14th and 15th fields; the second is the program's name, which may hold anything.
+/// `utime + stime`, the 14th and 15th fields; the second is the program's name, which may hold
+/// anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let mut fields = after_name.split(' ').skip(11);

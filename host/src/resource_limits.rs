@@ -1,5 +1,5 @@
-//! Limits that a shell or a service manager sets for one process (`ulimit`, `LimitNOFILE=`), and what the kernel says
-//! of the machine where procfs is not mounted.
+//! Limits that a shell or a service manager sets for one process (`ulimit`, `LimitNOFILE=`), and
+//! what the kernel says of the machine where procfs is not mounted.
 
 use std::mem::MaybeUninit;
 
@@ -14,7 +14,8 @@ pub fn address_space() -> Option<u64> {
 /// Code, stacks and heap of a server that has no model yet.
 const LEAST_ADDRESS_SPACE: u64 = 192 << 20;
 
-/// Prepare for little address space: an allocator that reserves 64 MiB for each thread would use it up.
+/// Prepare for little address space: an allocator that reserves 64 MiB for each thread would use it
+/// up.
 ///
 /// # Errors
 /// There is less than any command needs.
@@ -37,9 +38,9 @@ pub fn prepare() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// File descriptors this process may have open, after the soft limit (`ulimit -n`) was raised as far as the hard one lets
-/// it: a server needs one for each connection, and the low default is for programs that use `select`. `None` without a
-/// limit.
+/// File descriptors this process may have open, after the soft limit (`ulimit -n`) was raised as
+/// far as the hard one lets it: a server needs one for each connection, and the low default is for
+/// programs that use `select`. `None` without a limit.
 #[must_use]
 pub fn raise_descriptors() -> Option<u64> {
     let mut limit = get(libc::RLIMIT_NOFILE)?;
@@ -54,8 +55,8 @@ pub fn raise_descriptors() -> Option<u64> {
     finite(limit.rlim_cur)
 }
 
-/// Connections a server may take with so many descriptors: no more than asked for, and some are left for probes, files and
-/// what the runtime needs.
+/// Connections a server may take with so many descriptors: no more than asked for, and some are
+/// left for probes, files and what the runtime needs.
 #[must_use]
 pub fn connections(wanted: usize, descriptors: Option<u64>) -> usize {
     const RESERVED: u64 = 96;
@@ -64,7 +65,7 @@ pub fn connections(wanted: usize, descriptors: Option<u64>) -> usize {
     room.map_or(wanted, |room| room.min(wanted))
 }
 
-/// What to do about an error that a limit of the process caused; `None` for others.
+/// The remedy for an error that a limit of the process caused; `None` for others.
 #[must_use]
 pub fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     let mut numbers = error.chain().filter_map(|cause| {

@@ -1,5 +1,5 @@
-//! What a command tells a person. Nobody need be listening: a closed or full stdout or stderr is no reason to fail, or
-//! to panic as `println!` does.
+//! Messages of a command to a person. Nobody need be listening: a closed or full stdout or stderr
+//! is no reason to fail, or to panic as `println!` does.
 
 use std::io::Write;
 

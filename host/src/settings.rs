@@ -1,5 +1,6 @@
-//! What the operator sets on the command line or in the environment, and the HTTP component's `config` import that
-//! hands it on. The rules are those of the other providers (`component/config`).
+//! The operator's settings from the command line or the environment, and the HTTP component's
+//! `config` import that hands it on. The rules are those of the other providers
+//! (`component/config`).
 
 use wasmtime::component::HasData;
 
@@ -9,8 +10,9 @@ use crate::bindings::config as wit;
 #[derive(clap::Args)]
 #[command(next_help_heading = "What clients may do")]
 pub struct SettingsArgs {
-    /// Keys between commas, one of which requests to /v1 must bear (`Authorization: Bearer KEY`) [default: no
-    /// key is asked for]. Prefer the environment: everyone on this machine can read command lines
+    /// Keys between commas, one of which requests to /v1 must bear (`Authorization: Bearer KEY`)
+    /// [default: no key is asked for]. Prefer the environment: everyone on this machine can read
+    /// command lines
     #[arg(
         long,
         env = "STERNA_API_KEY",

@@ -1,4 +1,5 @@
-//! Runs a WASI command (a component that exports `wasi:cli/run`) to its end: benchmarks and kernel checks in wasm.
+//! Runs a WASI command (a component that exports `wasi:cli/run`) to its end: benchmarks and kernel
+//! checks in wasm.
 
 use anyhow::bail;
 use wasmtime::Store;
@@ -10,19 +11,19 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use crate::sandbox::lend_nothing;
 use crate::wasm_config;
 
-/// What a command may print before it traps.
+/// The number of bytes a command may print before it traps.
 const OUTPUT_BYTES: usize = 1 << 20;
 
-/// How a command ended, and what it printed.
+/// The exit status and output of a command.
 pub struct Output {
-    /// Whether it ended with exit code 0.
+    /// True if it ended with exit code 0.
     pub success: bool,
     /// Its standard output.
     pub stdout: Vec<u8>,
 }
 
-/// Run `wasm` with `args`, the first of which is its name, and `stdin`. It sees no files, no network and no environment;
-/// its standard error is ours.
+/// Run `wasm` with `args`, the first of which is its name, and `stdin`. It sees no files, no
+/// network and no environment; its standard error is ours.
 ///
 /// # Errors
 /// Bytes that are no command, or a trap.

@@ -1,5 +1,5 @@
-//! How wasmtime is set up, in one place: code compiled ahead of time only loads into an engine
-//! with the same settings.
+//! The configuration of wasmtime, in one place: code compiled ahead of time only loads into an
+//! engine with the same settings.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use crate::sandbox::seal;
 /// Linear memory one instance of the HTTP component may use.
 pub const INSTANCE_MEMORY_BYTES: usize = 64 << 20;
 
-/// How long a busy guest keeps its thread before others get a turn.
+/// The time a busy guest keeps its thread before others get a turn.
 pub const EPOCH: Duration = Duration::from_millis(5);
 
-/// Compile a component for the oldest CPU of this architecture, so that the result runs on all of them.
+/// Compile a component for the oldest CPU of this architecture, so that the result runs on all of
+/// them.
 ///
 /// # Errors
 /// Bytes that are no component.
@@ -26,7 +27,8 @@ pub fn precompile(component: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(Engine::new(&config)?.precompile_component(component)?)
 }
 
-/// An engine for at most `instances` HTTP components at a time. Pages of finished instances are reused.
+/// An engine for at most `instances` HTTP components at a time. Pages of finished instances are
+/// reused.
 ///
 /// # Errors
 /// The machine gives no address space or no executable memory.
@@ -55,8 +57,9 @@ pub fn serving_engine(instances: u32) -> anyhow::Result<Engine> {
     }
 }
 
-/// An engine whose instances take no more address space than they use. A pool reserves 4 GiB for each, and so does a
-/// single instance by default, since code needs no bounds checks then; `ulimit -v` and some sandboxes forbid that.
+/// An engine whose instances take no more address space than they use. A pool reserves 4 GiB for
+/// each, and so does a single instance by default, since code needs no bounds checks then;
+/// `ulimit -v` and some sandboxes forbid that.
 fn frugal_engine() -> anyhow::Result<Engine> {
     let mut config = base();
     config
@@ -68,9 +71,9 @@ fn frugal_engine() -> anyhow::Result<Engine> {
         .context("cannot start wasmtime")
 }
 
-/// Compile a baked engine for this machine's CPU: its kernels are worth every instruction the CPU has.
-/// The result fits [`sandbox_engine`] on CPUs that have at least these, and is refused elsewhere. It ends with a seal, by
-/// which damage is found.
+/// Compile a baked engine for this machine's CPU: its kernels are worth every instruction the CPU
+/// has. The result fits [`sandbox_engine`] on CPUs that have at least these, and is refused
+/// elsewhere. It ends with a seal, by which damage is found.
 ///
 /// # Errors
 /// Bytes that are no component.
@@ -78,8 +81,9 @@ pub fn precompile_engine(component: &[u8]) -> anyhow::Result<Vec<u8>> {
     seal(sandbox_engine()?.precompile_component(component)?)
 }
 
-/// An engine for one baked engine. No pool: it would have room for the largest model. Interruption, since what somebody baked may
-/// loop for ever. No features that a baked engine does not use: memories beyond 4 GiB, or several.
+/// An engine for one baked engine. No pool: it would have room for the largest model. Interruption,
+/// since what somebody baked may loop for ever. No features that a baked engine does not use:
+/// memories beyond 4 GiB, or several.
 ///
 /// # Errors
 /// The machine gives no executable memory.
@@ -89,7 +93,8 @@ pub fn sandbox_engine() -> anyhow::Result<Engine> {
     Ok(Engine::new(&config)?)
 }
 
-/// An engine for a command that runs once and as fast as this machine can: no pool, no interruption.
+/// An engine for a command that runs once and as fast as this machine can: no pool, no
+/// interruption.
 ///
 /// # Errors
 /// The machine gives no executable memory.

@@ -11,8 +11,8 @@ use crate::output::Scratch;
 
 /// Write the whole server as one WebAssembly component
 ///
-/// The result imports nothing but WASI, and reads its model from the preopened directory /model, for example:
-/// wasmtime serve -Scli --dir path/to/model::/model app.wasm
+/// The result imports nothing but WASI, and reads its model from the preopened directory /model,
+/// for example: wasmtime serve -Scli --dir path/to/model::/model app.wasm
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file to write
@@ -30,18 +30,18 @@ pub struct Args {
 /// The runtimes a component is written for.
 #[derive(Debug, clap::Args)]
 pub struct Target {
-    /// Write it for Spin: what an operator sets (API key, limits) comes from Spin's variables instead of the
-    /// environment. Only Spin serves the result
+    /// Write it for Spin: what an operator sets (API key, limits) comes from Spin's variables
+    /// instead of the environment. Only Spin serves the result
     #[arg(long)]
     spin: bool,
 
-    /// The version of WASI it is served by. Runtimes of 0.3 (Spin 4.1, wasmtime 47) give one instance many
-    /// requests, several at a time, which then share a batch
+    /// The version of WASI it is served by. Runtimes of 0.3 (Spin 4.1, wasmtime 47) give one
+    /// instance many requests, several at a time, which then share a batch
     #[arg(long, value_enum, value_name = "VERSION", default_value_t)]
     wasi: Wasi,
 
-    /// Use the engine with relaxed SIMD: faster, with the same tokens. Only runtimes that have relaxed SIMD load the
-    /// result: wasmtime, Spin and browsers do
+    /// Use the engine with relaxed SIMD: faster, with the same tokens. Only runtimes that have
+    /// relaxed SIMD load the result: wasmtime, Spin and browsers do
     #[arg(long)]
     relaxed_simd: bool,
 }
@@ -118,8 +118,9 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     Scratch::beside(&args.output)?.write(&app, &args.output)
 }
 
-/// The component that exports what `consumer` exports. Its imports, and those of each provider, are the exports of
-/// the providers that come before; what none of them exports stays an import. Each part is embedded verbatim.
+/// The component that exports what `consumer` exports. Its imports, and those of each provider, are
+/// the exports of the providers that come before; what none of them exports stays an import. Each
+/// part is embedded verbatim.
 ///
 /// # Errors
 /// A provider exports nothing that a later part imports, or one of them is no component.

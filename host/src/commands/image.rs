@@ -14,14 +14,16 @@ use crate::say;
 
 /// Write a container image (an OCI image layout in a tar file) with this program and a model
 ///
-/// The image holds nothing else: /sterna, /app.cwasm or /app.wasm (what `sterna bake` wrote), /model.gguf. `sterna up`, which is its
-/// command, serves the first of the latter three that is there. Each file is a layer of its own, the model lowest, so that
-/// images that share it are pulled and unpacked once and share its memory on a node. The same files give the same image.
+/// The image holds nothing else: /sterna, /app.cwasm or /app.wasm (what `sterna bake` wrote),
+/// /model.gguf. `sterna up`, which is its command, serves the first of the latter three that is
+/// there. Each file is a layer of its own, the model lowest, so that images that share it are
+/// pulled and unpacked once and share its memory on a node. The same files give the same image.
 ///
-/// Then: `sterna push image.tar REGISTRY/NAME:TAG`, `ctr -n k8s.io image import image.tar`, `docker load -i image.tar`.
+/// Then: `sterna push image.tar REGISTRY/NAME:TAG`, `ctr -n k8s.io image import image.tar`,
+/// `docker load -i image.tar`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What `sterna bake` wrote: a .cwasm for nodes with the CPU that baked, a .wasm for any
+    /// A file of `sterna bake`: a .cwasm for nodes with the CPU that baked, a .wasm for any
     #[arg(long, value_name = "PATH")]
     app: Option<PathBuf>,
 
@@ -29,16 +31,18 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH")]
     model: Option<PathBuf>,
 
-    /// The static `sterna` to put in (scripts/static.sh builds one) [default: this program]. Once for each kind of machine
-    /// makes an image for all of them, in which they share the model
+    /// The static `sterna` to put in (scripts/static.sh builds one) [default: this program]. Once
+    /// for each kind of machine makes an image for all of them, in which they share the model
     #[arg(long, value_name = "PATH", conflicts_with = "no_host")]
     host: Vec<PathBuf>,
 
-    /// Leave the program out: the image then only runs in pods of RuntimeClass sterna, with the node's program
+    /// Leave the program out: the image then only runs in pods of RuntimeClass sterna, with the
+    /// node's program
     #[arg(long)]
     no_host: bool,
 
-    /// The containerd shim (scripts/shim.sh builds it), for an image that k8s/shim installs on nodes; once for each --host
+    /// The containerd shim (scripts/shim.sh builds it), for an image that k8s/shim installs on
+    /// nodes; once for each --host
     #[arg(long, value_name = "PATH", conflicts_with = "no_host")]
     shim: Vec<PathBuf>,
 
@@ -98,7 +102,8 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The layers all machines share, lowest first (what is largest and changes least lies below), and each kind's own.
+/// The layers all machines share, lowest first (what is largest and changes least lies below), and
+/// each kind's own.
 fn plan(args: &Args) -> anyhow::Result<(Vec<ImageFile>, Vec<Platform>)> {
     let mut shared = Vec::new();
     if let Some(model) = &args.model {

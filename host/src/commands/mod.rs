@@ -1,4 +1,4 @@
-//! What each command does. `cli` lists them.
+//! The commands. `cli` lists them.
 
 pub mod bake;
 pub mod bench;

@@ -1,7 +1,7 @@
 //! `sterna push`: hands over to `sterna-push`, the program beside this one.
 //!
-//! A program of its own, because a registry's client brings TLS and an HTTP client along, which have no business in the
-//! process that serves, nor in the image.
+//! A program of its own, because a registry's client brings TLS and an HTTP client along, which
+//! have no business in the process that serves, nor in the image.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What a container of the image runs, and as whom.
+//! The program a container of the image runs, and its user.
 
 use serde_json::{Value, json};
 
@@ -10,11 +10,11 @@ const USER: &str = "65532:65532";
 pub struct ImageConfig {
     /// As Go spells it: `amd64`, `arm64`.
     pub architecture: &'static str,
-    /// Whether `/sterna` is in the image; else only the containerd shim can run it.
+    /// True if `/sterna` is in the image; else only the containerd shim can run it.
     pub has_host: bool,
 }
 
-/// What is behind an image name's last colon.
+/// The tag behind an image name's last colon.
 pub(super) fn tag(name: &str) -> &str {
     match name.rsplit_once(':') {
         Some((_, tag)) if !tag.contains('/') => tag,
@@ -23,7 +23,8 @@ pub(super) fn tag(name: &str) -> &str {
 }
 
 impl ImageConfig {
-    /// The configuration object. Without a program the entry point is what Spin's operator sends as well: `/`.
+    /// The configuration object. Without a program the entry point is what Spin's operator sends as
+    /// well: `/`.
     pub(super) fn json(&self, diff_ids: &[String]) -> Value {
         let history: Vec<Value> = diff_ids
             .iter()

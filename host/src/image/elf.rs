@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// What an image must know about its program.
+/// The facts about its program that an image states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
     /// As Go and OCI spell it.

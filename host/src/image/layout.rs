@@ -1,5 +1,5 @@
-//! The OCI image layout: blobs named by their SHA-256, a manifest, and an index that names the image
-//! (<https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md>).
+//! The OCI image layout: blobs named by their SHA-256, a manifest, and an index that names the
+//! image (<https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md>).
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -26,7 +26,7 @@ pub(super) struct Layer {
     bytes: u64,
 }
 
-/// What was written.
+/// A record of what was written.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// The digest of the manifest, or of the index over several: the image's identity.
@@ -51,7 +51,8 @@ impl<'a> Layout<'a> {
         Ok(layout)
     }
 
-    /// A layer with one file. It is read once: its digest, which names the blob, is put in afterwards.
+    /// A layer with one file. It is read once: its digest, which names the blob, is put in
+    /// afterwards.
     pub(super) fn add_file(
         &mut self,
         file: &ImageFile,
@@ -114,7 +115,8 @@ impl<'a> Layout<'a> {
         Ok(manifest)
     }
 
-    /// What names the image, and the archive's end. Several manifests become one index, which is then the image.
+    /// Writes the image's name and the archive's end. Several manifests become one index, which is
+    /// then the image.
     pub(super) fn finish(
         mut self,
         name: &str,

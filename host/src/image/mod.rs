@@ -1,9 +1,10 @@
-//! Writes container images as OCI image layouts in one tar file, without Docker: `ctr image import`, `docker load`, `skopeo`
-//! and `sterna push` read them.
+//! Writes container images as OCI image layouts in one tar file, without Docker:
+//! `ctr image import`, `docker load`, `skopeo` and `sterna push` read them.
 //!
-//! The bytes depend on nothing but the files that go in: no clock, no user, no order of a directory. So the same model is the
-//! same layer in every image, which registries store and nodes pull and unpack once. Layers are not compressed: weights
-//! do not become smaller, and an uncompressed layer is its own diff id.
+//! The bytes depend on nothing but the files that go in: no clock, no user, no order of a
+//! directory. So the same model is the same layer in every image, which registries store and nodes
+//! pull and unpack once. Layers are not compressed: weights do not become smaller, and an
+//! uncompressed layer is its own diff id.
 
 pub mod config;
 mod elf;
@@ -27,7 +28,7 @@ const PART: &str = "image.tar";
 /// A file of the image, in a layer of its own.
 #[derive(Clone, Debug)]
 pub struct ImageFile {
-    /// Where it lies here.
+    /// Its path here.
     pub source: PathBuf,
     /// Its name in the image's root folder.
     pub name: &'static str,
@@ -40,12 +41,13 @@ pub struct ImageFile {
 pub struct Platform {
     /// Its configuration.
     pub config: ImageConfig,
-    /// What lies above the files that all have, lowest first.
+    /// The files above those that all have, lowest first.
     pub files: Vec<ImageFile>,
 }
 
-/// Write an image to `to`: the files that all platforms have, lowest layer first, and above them each platform's own.
-/// Several platforms are behind one index, from which a node takes its own. `progress` is told the bytes done and in all.
+/// Write an image to `to`: the files that all platforms have, lowest layer first, and above them
+/// each platform's own. Several platforms are behind one index, from which a node takes its own.
+/// `progress` is told the bytes done and in all.
 ///
 /// # Errors
 /// A file cannot be read, or `to` not be written; what was there before is then still there.

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 /// Headers and contents fill whole blocks.
 pub(super) const BLOCK: u64 = 512;
 
-/// A header. Sizes from 8 GiB on, which ustar's octal digits cannot hold, are binary, as GNU tar, Go and libarchive
-/// read them.
+/// A header. Sizes from 8 GiB on, which ustar's octal digits cannot hold, are binary, as GNU tar,
+/// Go and libarchive read them.
 ///
 /// # Errors
 /// A name of more than 100 bytes.

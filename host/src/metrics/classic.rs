@@ -1,9 +1,10 @@
 //! OpenMetrics text as Prometheus's older format 0.0.4.
 //!
-//! Samples are written alike. What differs: a family's comments there bear the name its samples have (`_total`,
-//! `_info`), infos are gauges, and neither units nor the end are marked.
+//! Samples are written alike. What differs: a family's comments there bear the name its samples
+//! have (`_total`, `_info`), infos are gauges, and neither units nor the end are marked.
 
-/// `text` is what prometheus-client writes: of each family `# HELP`, `# TYPE`, perhaps `# UNIT`, then its samples.
+/// `text` is what prometheus-client writes: of each family `# HELP`, `# TYPE`, perhaps `# UNIT`,
+/// then its samples.
 pub(super) fn from_open_metrics(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut help = None;

@@ -10,12 +10,13 @@ use super::classic;
 pub enum Exposition {
     /// OpenMetrics 1.0, what Prometheus asks for.
     OpenMetrics,
-    /// Prometheus's own text format 0.0.4, which everything else reads, `promtool check metrics` included.
+    /// Prometheus's own text format 0.0.4, which everything else reads, `promtool check metrics`
+    /// included.
     Classic,
 }
 
 impl Exposition {
-    /// What the `Accept` header asks for.
+    /// The format that the `Accept` header asks for.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
         match accept {

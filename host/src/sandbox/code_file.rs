@@ -1,8 +1,10 @@
-//! Which files hold code: said by name and content together, since a model is data to everybody who downloads one.
+//! Which files hold code: said by name and content together, since a model is data to everybody who
+//! downloads one.
 //!
-//! A file named .gguf that turned out to be a program would run with all rights of the server. So code is only what says in
-//! its name that it is: `.wasm` for a component, which runs in a sandbox, and `.cwasm` for one that is compiled to machine
-//! code, which needs a word of the operator besides. Every command that takes a model asks here.
+//! A file named .gguf that turned out to be a program would run with all rights of the server. So
+//! code is only what says in its name that it is: `.wasm` for a component, which runs in a sandbox,
+//! and `.cwasm` for one that is compiled to machine code, which needs a word of the operator
+//! besides. Every command that takes a model asks here.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +24,7 @@ pub(super) enum Code {
     Precompiled,
 }
 
-/// What a file begins with.
+/// The kind of file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     /// A program, or what wasmtime compiled.
@@ -46,10 +48,11 @@ impl Code {
         }
     }
 
-    /// What code the file is; `None` where it is none, but a model, a directory or nothing at all.
+    /// The kind of code in the file; `None` for a model, a directory or an absent file.
     ///
     /// # Errors
-    /// Name and content contradict each other where one of them says that it is code, or it cannot be read.
+    /// Name and content contradict each other where one of them says that it is code, or it cannot
+    /// be read.
     pub(super) fn of(path: &Path) -> anyhow::Result<Option<Code>> {
         let name = path.display();
         let named = Code::by_name(path);

@@ -1,5 +1,6 @@
-//! What a baked engine writes to stdout and stderr, as lines of the server's log: so many, so long, and without control
-//! characters. It is a panic's message, or whatever else a file's author chose to say.
+//! The stdout and stderr of a baked engine, as lines of the server's log: limited in number and
+//! length, and without control characters. It is a panic's message, or whatever else a file's
+//! author chose to say.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 const LINE_BYTES: usize = 1024;
 /// Lines that may come at once.
 const LINES: u32 = 64;
-/// How long until one more may.
+/// The time between two lines once the first ones are used up.
 const EACH: Duration = Duration::from_secs(1);
 /// Bytes the engine may write at a time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -26,7 +27,7 @@ pub(super) struct GuestLog(Arc<Mutex<Lines>>);
 
 #[derive(Debug)]
 struct Lines {
-    /// What has no end yet.
+    /// The line that has no end yet.
     line: Vec<u8>,
     /// Lines that may come now.
     left: u32,
@@ -85,7 +86,7 @@ impl Lines {
         }
     }
 
-    /// Whether one more line may come, and how many were left out before it.
+    /// Grants one more line, with the number of those left out before it.
     fn take_turn(&mut self, now: Instant) -> Option<u64> {
         let waited = now.saturating_duration_since(self.since);
         let more = u32::try_from(waited.as_secs() / EACH.as_secs()).unwrap_or(LINES);

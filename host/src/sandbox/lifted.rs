@@ -1,4 +1,5 @@
-//! The records of `wit/kernels.wit` as they come from an engine: lists stay where they lie in its memory.
+//! The records of `wit/kernels.wit` as they come from an engine: lists stay where they lie in its
+//! memory.
 
 use sterna_engine::config::Activation;
 use sterna_engine::forward::PassShape;

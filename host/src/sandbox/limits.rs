@@ -1,13 +1,15 @@
-//! What an instance of a baked engine may take of its host: memory, tables, instances, and how much it may say to the host
-//! at a time.
+//! The limits of an instance of a baked engine: memory, tables, instances, and the amount of data
+//! it passes to the host at a time.
 
 use wasmtime::{ResourceLimiter, Result};
 
-/// Bytes of memory besides the model and its keys and values: requests, states, what the tokenizer needs.
+/// Bytes of memory besides the model and its keys and values: requests, states, what the tokenizer
+/// needs.
 const WORK_BYTES: u64 = 512 << 20;
 /// All a 32-bit memory can be.
 const MOST_BYTES: u64 = 4 << 30;
-/// Elements of all tables together: functions that are called by pointer. An engine has some thousand.
+/// Elements of all tables together: functions that are called by pointer. An engine has some
+/// thousand.
 const MOST_TABLE_ELEMENTS: usize = 1 << 20;
 /// A component built from Rust is a handful of core modules.
 const MOST_INSTANCES: usize = 64;
@@ -16,7 +18,8 @@ const TEXT_FUEL: u64 = 64 << 20;
 /// Resources alive at the same time: streams, and passes.
 pub(super) const MOST_RESOURCES: usize = 1024;
 
-/// Bytes an instance may take if the operator does not say: its file's, its keys' and values', and some to work with.
+/// Bytes an instance may take if the operator does not say: its file's, its keys' and values', and
+/// some to work with.
 pub(super) fn default_memory(app_bytes: u64, kv_bytes: Option<u64>) -> u64 {
     let kv_bytes = kv_bytes.unwrap_or(MOST_BYTES);
     app_bytes
@@ -25,8 +28,8 @@ pub(super) fn default_memory(app_bytes: u64, kv_bytes: Option<u64>) -> u64 {
         .min(MOST_BYTES)
 }
 
-/// Bytes that the host may copy, or read in place, for one call. Where kernels are lent that includes weights, and
-/// of these no call needs more than there are.
+/// Bytes that the host may copy, or read in place, for one call. Where kernels are lent that
+/// includes weights, and of these no call needs more than there are.
 pub(super) fn fuel(app_bytes: u64, lends: bool) -> usize {
     let weights = if lends { app_bytes } else { 0 };
     usize::try_from(weights.saturating_add(TEXT_FUEL)).unwrap_or(usize::MAX)
@@ -38,7 +41,7 @@ pub(super) struct Limiter {
     most_bytes: usize,
     bytes: usize,
     elements: usize,
-    /// What was granted last, for when it cannot be had.
+    /// The growth granted last, for when it cannot be had.
     granted: usize,
 }
 

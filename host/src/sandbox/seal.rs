@@ -1,13 +1,17 @@
-//! The seal of a precompiled engine (.cwasm): digests over all of the file, written by `sterna bake --aot` at its end.
+//! The seal of a precompiled engine (.cwasm): digests over all of the file, written by
+//! `sterna bake --aot` at its end.
 //!
-//! A precompiled file is machine code with tables that wasmtime trusts: one wrong bit in it crashes the process, or worse.
-//! So nothing of it is used before its digest is checked. The model's data, nearly all of the file, is another matter:
-//! wasmtime only copies it into the sandbox's memory, where any bytes are safe, and wrong ones only make wrong tokens.
-//! Reading a gigabyte before the first token would cost what mapping the file saves, so a large model's data has a digest of
-//! its own, which is checked while the server already serves ([`SealedFile::check_data`]); a small one's is checked first.
+//! A precompiled file is machine code with tables that wasmtime trusts: one wrong bit in it crashes
+//! the process, or worse. So nothing of it is used before its digest is checked. The model's data,
+//! nearly all of the file, is another matter: wasmtime only copies it into the sandbox's memory,
+//! where any bytes are safe, and wrong ones only make wrong tokens. Reading a gigabyte before the
+//! first token would cost what mapping the file saves, so a large model's data has a digest of its
+//! own, which is checked while the server already serves ([`SealedFile::check_data`]); a small
+//! one's is checked first.
 //!
-//! Layout: what wasmtime wrote (`elf_bytes`), then the [`Seal`], whose digest covers all before it but the data. The seal
-//! protects against damage, not against an attacker: anybody can compute a digest (SECURITY.md).
+//! Layout: what wasmtime wrote (`elf_bytes`), then the [`Seal`], whose digest covers all before it
+//! but the data. The seal protects against damage, not against an attacker: anybody can compute a
+//! digest (SECURITY.md).
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -31,15 +35,16 @@ const DATA_SECTION: &str = ".rodata.wasm";
 const AT_ONCE_BYTES: u64 = 16 << 20;
 /// Bytes that are read at a time.
 const STEP: usize = 256 << 10;
-/// How many times as long as it worked a check in the background rests: it takes a fifth of one CPU.
+/// A check in the background rests for this multiple of the time it worked: it takes a fifth of one
+/// CPU.
 const REST: u32 = 4;
 
-/// What stands at the end of a precompiled file.
+/// The seal at the end of a precompiled file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seal {
     /// Bytes of wasmtime's file, which is the rest.
     elf_bytes: u64,
-    /// Where the model's data lies in it.
+    /// The range of the model's data in it.
     data: Range<u64>,
     data_digest: [u8; DIGEST],
 }
@@ -164,7 +169,7 @@ impl SealedFile {
         Ok(sealed)
     }
 
-    /// Whether `open` has checked everything.
+    /// True if `open` has checked everything.
     pub(super) fn is_small(&self) -> bool {
         self.seal.data.end - self.seal.data.start <= AT_ONCE_BYTES
     }
@@ -198,7 +203,7 @@ impl SealedFile {
         Ok(())
     }
 
-    /// Whether `path` still is the file that was checked.
+    /// True if `path` still is the file that was checked.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
         let identity = |data: std::fs::Metadata| (data.dev(), data.ino(), data.len());

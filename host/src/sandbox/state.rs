@@ -1,4 +1,4 @@
-//! What an instance of a baked engine may touch.
+//! The resources that an instance of a baked engine may reach.
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};

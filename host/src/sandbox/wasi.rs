@@ -1,8 +1,8 @@
-//! The part of WASI that a baked engine has: clocks, random numbers, a log, and an environment and a file system with
-//! nothing in them. No sockets, and nothing to wait for.
+//! The part of WASI that a baked engine has: clocks, random numbers, a log, and an environment and
+//! a file system with nothing in them. No sockets, and nothing to wait for.
 //!
-//! A wait would hold the engine's thread, and no time limit on the guest's code reaches it there: so `wasi:io/poll` traps
-//! where it would wait. An engine computes and returns.
+//! A wait would hold the engine's thread, and no time limit on the guest's code reaches it there:
+//! so `wasi:io/poll` traps where it would wait. An engine computes and returns.
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime::{Result, bail};

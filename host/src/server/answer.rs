@@ -45,8 +45,8 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<H
     text(status, "application/json", body.to_string())
 }
 
-/// What a request holds until its answer is over, in the order in which it is let go: the guest first, and the count of
-/// running requests, which the server's stop waits for, last.
+/// The resources of a request until its answer is over, in the order in which they are released:
+/// the guest first, and the count of running requests, which the server's stop waits for, last.
 #[derive(Default)]
 #[expect(dead_code, reason = "held, and let go by dropping")]
 pub(super) struct Held {

@@ -28,7 +28,7 @@ pub(super) struct ClientBody {
     body: Incoming,
     client: Arc<Client>,
     memory: Growth,
-    /// What has come and has no memory yet.
+    /// The frame that has come and has no memory yet.
     held: Option<Frame<Bytes>>,
     whole: Pin<Box<Sleep>>,
     /// Since this server began to wait for a byte; one that is slow itself makes no client late.

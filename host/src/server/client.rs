@@ -1,5 +1,5 @@
-//! What a connection waits for: its client, or this server. Who waits for a client longest makes
-//! room when places or memory run out.
+//! The party that a connection waits for: its client, or this server. Who waits for a client
+//! longest makes room when places or memory run out.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,7 +96,7 @@ impl Client {
         self.enter(Turn::Idle);
     }
 
-    /// Whether it takes what is there for it.
+    /// Notes that the client takes what is there for it, or does not.
     pub(super) fn takes(&self, takes: bool) {
         let mut state = self.state();
         state.stalled = (!takes).then(|| state.stalled.unwrap_or_else(Instant::now));

@@ -21,7 +21,7 @@ use super::service::Service;
 /// A request's head, and the read buffer. Real heads have a few hundred bytes.
 const HEAD_BYTES: usize = 64 << 10;
 
-/// How long a refused upload may go on before the connection is reset.
+/// The time a refused upload may go on before the connection is reset.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Serve the connection's requests, one after the other, until either side has had enough, or its

@@ -35,7 +35,7 @@ pub use request_memory::INSTANCE_BASE_BYTES;
 use request_memory::RequestMemory;
 use service::{App, Service, Shared};
 
-/// What a client may take from the server.
+/// The limits of a client's use of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at a time that may ask for more than probes. Where all have a request that is
@@ -65,8 +65,8 @@ pub struct Server {
 pub struct Loading(Arc<Shared>);
 
 impl Loading {
-    /// Serve from now on, with so much memory for the requests that run at a time. False where the server was told to
-    /// stop meanwhile.
+    /// Serve from now on, with so much memory for the requests that run at a time. False where the
+    /// server was told to stop meanwhile.
     #[must_use]
     pub fn done(&self, api: ApiComponent, request_memory_bytes: u64) -> bool {
         let memory = RequestMemory::new(request_memory_bytes);
@@ -103,7 +103,7 @@ impl Server {
         Ok(Server { listener, shared })
     }
 
-    /// Where it listens: the port the system chose where 0 was asked for.
+    /// The address it listens on: the port the system chose where 0 was asked for.
     ///
     /// # Errors
     /// The socket is gone.
@@ -117,8 +117,8 @@ impl Server {
         Loading(Arc::clone(&self.shared))
     }
 
-    /// Serve until `stop` is ready; then refuse requests, let the running ones finish for at most `drain_timeout`, end
-    /// the rest with a last event, and close. Returns how many were ended so.
+    /// Serve until `stop` is ready; then refuse requests, let the running ones finish for at most
+    /// `drain_timeout`, end the rest with a last event, and close. Returns how many were ended so.
     pub async fn run(self, stop: impl Future<Output = ()>, drain_timeout: Duration) -> usize {
         let mut connections = JoinSet::new();
         self.accept_until(stop, &mut connections).await;
@@ -217,8 +217,8 @@ async fn accept(
     Ok((stream, at_door))
 }
 
-/// Connections the system keeps until they are accepted. A burst fills the usual 1024, and the system
-/// drops who comes then: a probe tries again a second later, which is too late. Linux takes
+/// Connections the system keeps until they are accepted. A burst fills the usual 1024, and the
+/// system drops who comes then: a probe tries again a second later, which is too late. Linux takes
 /// `net.core.somaxconn` at most, 4096 by default.
 const BACKLOG: u32 = 4096;
 

@@ -20,7 +20,7 @@ pub(super) const PROBE_CONNECTIONS: usize = 32;
 /// Before that a client cannot be called silent: its first bytes may lie in the socket, unread.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// How often one without a place looks whether somebody has become silent.
+/// The interval at which a connection without a place looks for one that has become silent.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A connection's task may be kept from running for a moment.
@@ -34,7 +34,7 @@ pub(super) struct Places {
     next: AtomicU64,
 }
 
-/// Who has a place.
+/// The holder of a place.
 struct Holder {
     client: Arc<Client>,
     probes_only: bool,
@@ -63,7 +63,7 @@ impl Places {
         })
     }
 
-    /// Whether a request on a new connection would be refused: every place has a request that is
+    /// True if a request on a new connection would be refused: every place has a request that is
     /// being answered.
     pub(super) fn are_all_busy(&self) -> bool {
         self.all.available_permits() == 0 && self.longest_awaited(false).is_none()
@@ -145,12 +145,12 @@ impl Places {
 }
 
 impl Place {
-    /// Whether its connection may only probe.
+    /// True if its connection may only probe.
     pub(super) fn probes_only(&self) -> bool {
         self.holder.probes_only
     }
 
-    /// Who is at the other end.
+    /// The client at the other end.
     pub(super) fn client(&self) -> &Arc<Client> {
         &self.holder.client
     }

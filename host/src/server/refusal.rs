@@ -8,8 +8,9 @@ use super::lifecycle::Phase;
 use super::{Limits, answer};
 use crate::metrics::Reject;
 
-/// Seconds after which to try again. Another server can be asked at once; here a place may be free after any of the
-/// running requests. The queue's own refusal, which the engine makes, has an estimate.
+/// Seconds after which to try again. Another server can be asked at once; here a place may be free
+/// after any of the running requests. The queue's own refusal, which the engine makes, has an
+/// estimate.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 /// A refusal in OpenAI's shape. It ends the connection where that is the point.

@@ -60,7 +60,7 @@ impl RequestLog {
         }
     }
 
-    /// Where the request's tokens are counted.
+    /// The counter of the request's tokens.
     pub(super) fn tokens(&self) -> Arc<TokenCount> {
         Arc::clone(&self.tokens)
     }

@@ -1,5 +1,6 @@
-//! Memory for the instances that answer requests: promised before it is used, so that a memory limit is never met by
-//! surprise. An instance holds its request's body, the values parsed from it, and little else.
+//! Memory for the instances that answer requests: promised before it is used, so that a memory
+//! limit is never met by surprise. An instance holds its request's body, the values parsed from it,
+//! and little else.
 //!
 //! A request is promised what any instance takes, and more as its body comes: what a client has
 //! only announced costs nobody anything. Where the memory runs out, the request whose client has
@@ -30,7 +31,7 @@ const BYTES_PER_BODY_BYTE: u64 = 6;
 /// Memory is counted in units of this size.
 const UNIT_BYTES: usize = 64 << 10;
 
-/// How long a request waits for memory that others are giving back.
+/// The time a request waits for memory that others are giving back.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// After that a further request is cut off for one that waits.
@@ -60,7 +61,7 @@ struct Body {
     taken_back: oneshot::Sender<()>,
 }
 
-/// What a request was promised, until it ends.
+/// The memory promised to a request until it ends.
 #[derive(Clone)]
 pub(super) struct Promise(Arc<Promised>);
 
@@ -92,8 +93,8 @@ impl RequestMemory {
         })))
     }
 
-    /// What the body of this client's request takes beside `promise` as it comes, up to one of
-    /// `longest` bytes.
+    /// The memory that the body of this client's request takes beside `promise` as it comes, up to
+    /// one of `longest` bytes.
     pub(super) fn growth(&self, promise: &Promise, client: Arc<Client>, longest: u32) -> Growth {
         let (sender, taken_back) = oneshot::channel();
         let mut arriving = self.0.arriving();

@@ -22,13 +22,13 @@ use super::{Limits, refusal, target};
 use crate::api_component::ApiComponent;
 use crate::metrics::{Exposition, Metrics, Reject};
 
-/// What answers requests once the model is there.
+/// The application, which answers requests once the model is loaded.
 pub(super) struct App {
     pub(super) api: ApiComponent,
     pub(super) memory: RequestMemory,
 }
 
-/// What all connections of a server share.
+/// The state shared by all connections of a server.
 pub(super) struct Shared {
     pub(super) app: OnceLock<App>,
     pub(super) metrics: Arc<Metrics>,
@@ -66,7 +66,7 @@ impl Service {
         }
     }
 
-    /// Whether the component may have a request, and what it holds meanwhile.
+    /// Admits a request to the component, with the resources it holds meanwhile.
     async fn admit(&self) -> Result<(&App, Promise, Held), Reject> {
         let shared = &self.shared;
         let in_flight = shared
@@ -87,7 +87,7 @@ impl Service {
         Ok((app, promise, held))
     }
 
-    /// What operators ask; it works without the component.
+    /// The routes for operators, which work without the component.
     fn host_route(&self, request: &Request<Incoming>) -> Option<Response<HyperOutgoingBody>> {
         let path = path::normal(request.uri().path());
         if !matches!(path.as_str(), "/livez" | "/readyz" | "/metrics") {

@@ -58,7 +58,7 @@ fn of_this_server(authority: &str, allowed: &AllowedHosts) -> Result<(), Misdire
     }
 }
 
-/// What such a request is told.
+/// The answer to such a request.
 pub(super) fn refuse(why: Misdirected) -> Response<HyperOutgoingBody> {
     let (status, code, message) = match why {
         Misdirected::NoHost => (
