@@ -1,7 +1,8 @@
-// The chat page: sends what is typed to /v1/chat/completions or /v1/completions and shows the answer as it comes.
+// The chat page: sends what is typed to /v1/chat/completions or /v1/completions and shows the
+// answer as it comes.
 //
-// Addresses are relative, so that the page also works below a prefix. Text from outside reaches the document only as
-// text nodes, never as HTML.
+// Addresses are relative, so that the page also works below a prefix. Text from outside reaches the
+// document only as text nodes, never as HTML.
 
 const $ = (id) => document.getElementById(id);
 const input = $("input");
@@ -25,7 +26,8 @@ class Failure extends Error {
   }
 }
 
-// ---- settings -------------------------------------------------------------------------------------------------
+// ---- settings
+// -------------------------------------------------------------------------------------------------
 
 const STORE = "sterna.settings";
 
@@ -157,7 +159,8 @@ function short(count) {
   return `${(count / divisor).toFixed(1)} ${unit}`;
 }
 
-// ---- the request ----------------------------------------------------------------------------------------------
+// ---- the request
+// ----------------------------------------------------------------------------------------------
 
 /** A failed response as a Failure. */
 async function failure(response) {
@@ -221,8 +224,8 @@ class Tally {
   toString() {
     if (this.first === undefined) return this.why;
     const parts = [this.tokens === 1 ? "1 token" : `${this.tokens} tokens`];
-    // The rate counts from the first token on, whose own time is the prompt's, and leaves out those that came bundled
-    // with it. In less than 50 ms, bundling says more than the model's speed.
+    // The rate counts from the first token on, whose own time is the prompt's, and leaves out those
+    // that came bundled with it. In less than 50 ms, bundling says more than the model's speed.
     const ms = this.last - this.from.ms;
     if (ms >= 50) parts.push(`${(((this.tokens - this.from.tokens) / ms) * 1000).toFixed(1)} tokens/s`);
     parts.push(`first token after ${Math.round(this.first - this.sent)} ms`);
@@ -233,7 +236,8 @@ class Tally {
 
 const REASONS = { stop: "", length: "length limit reached" };
 
-// ---- the transcript -------------------------------------------------------------------------------------------
+// ---- the transcript
+// -------------------------------------------------------------------------------------------
 
 function element(tag, className, content = "") {
   const made = document.createElement(tag);
@@ -417,7 +421,8 @@ function fit() {
   input.style.height = `${input.scrollHeight}px`;
 }
 
-// ---- events ---------------------------------------------------------------------------------------------------
+// ---- events
+// ---------------------------------------------------------------------------------------------------
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,11 +1,11 @@
-//! Who may ask: no page of another site, and, if the operator has set keys, whoever sends one of
-//! them as `Authorization: Bearer KEY`.
+//! Access control: pages of other sites are refused, and, if the operator has set keys, so is
+//! whoever sends none of them as `Authorization: Bearer KEY`.
 
 use crate::{error::ApiError, http::Head, settings::Settings};
 use sterna_http_rules::{Addresses, AllowedHosts, Authority, Sender};
 use subtle::{Choice, ConstantTimeEq};
 
-/// Whether the request may come from where it comes from (`component/http-rules` has the rules).
+/// Checks the origin of the request (`component/http-rules` has the rules).
 pub fn check_site(settings: &Settings, head: &Head) -> Result<(), ApiError> {
     let authority = head.authority.as_deref();
     let hosts = &settings.allowed_hosts;
@@ -28,7 +28,7 @@ pub fn check_site(settings: &Settings, head: &Head) -> Result<(), ApiError> {
     }
 }
 
-/// Whether a request with this `Authorization` may be answered; `keys` empty lets everyone in.
+/// Checks a request's `Authorization`; `keys` empty lets everyone in.
 ///
 /// Every key is compared to its end, so that the time taken tells nothing but lengths.
 pub fn check(keys: &[String], authorization: Option<&str>) -> Result<(), ApiError> {

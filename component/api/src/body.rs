@@ -1,14 +1,14 @@
-//! Reading a request's body without ever holding more than the limits: of its bytes, and of what they
-//! become in memory.
+//! Reading a request's body without ever holding more than the limits: of its bytes, and of what
+//! they become in memory.
 
 use crate::error::ApiError;
 use serde_json::Value;
 use std::io::{self, Read};
 
-/// How much a body may weigh; see [`weight`]. Enough for a prompt of half a million token ids.
+/// The largest weight of a body; see [`weight`]. Enough for a prompt of half a million token ids.
 pub(crate) const WEIGHT_LIMIT: usize = 1 << 19;
 
-/// Where the bytes of a body come from.
+/// The source of a body's bytes.
 #[allow(
     async_fn_in_trait,
     reason = "a component has one thread, so no future of it has to be `Send`"
@@ -25,8 +25,8 @@ impl<R: Read> Source for R {
     }
 }
 
-/// The whole body. Longer than `limit_bytes` is refused unread if `content_length` says so, else once
-/// the limit is passed.
+/// The whole body. Longer than `limit_bytes` is refused unread if `content_length` says so, else
+/// once the limit is passed.
 pub async fn read(
     body: &mut impl Source,
     content_length: Option<u64>,
@@ -61,10 +61,11 @@ pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|e| ApiError::invalid_json(&e))
 }
 
-/// About how many times 16 bytes the values of a JSON text take once they are parsed, beyond its own length.
+/// About how many times 16 bytes the values of a JSON text take once they are parsed, beyond its
+/// own length.
 ///
-/// A text of 4 MiB can hold 600 000 objects of one field each, and an object takes 300 bytes whatever is in
-/// it: without this check one request could ask for 200 MB.
+/// A text of 4 MiB can hold 600 000 objects of one field each, and an object takes 300 bytes
+/// whatever is in it: without this check one request could ask for 200 MB.
 pub(crate) fn weight(json: &[u8]) -> usize {
     let (mut weight, mut in_string, mut escaped) = (0, false, false);
     for &byte in json {

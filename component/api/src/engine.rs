@@ -1,8 +1,8 @@
 //! The engine as this component sees it: the types generated from `wit/engine.wit`, and the part of
 //! the interface that the API uses, as traits.
 //!
-//! The traits have two implementors each: the component's imports (`Imported`) and the scripted engine of
-//! the native tests (`testing.rs`).
+//! The traits have two implementors each: the component's imports (`Imported`) and the scripted
+//! engine of the native tests (`testing.rs`).
 
 #[allow(
     missing_docs,
@@ -60,7 +60,7 @@ pub trait Generation {
 pub struct Imported<B>(PhantomData<B>);
 
 impl<B> Imported<B> {
-    /// What the component was linked to.
+    /// The engine that the component was linked to.
     #[allow(
         clippy::new_without_default,
         reason = "a default would have to know `B`"
@@ -76,8 +76,8 @@ impl<B> Clone for Imported<B> {
     }
 }
 
-/// What a host wants while the engine computes: a turn to send what was written, to serve others, to notice that the
-/// client is gone. How it gets one depends on the version of WASI.
+/// Gives the host a turn while the engine computes: to send what was written, to serve others, to
+/// notice that the client is gone. How it gets one depends on the version of WASI.
 #[allow(
     async_fn_in_trait,
     reason = "a component has one thread, so no future of it has to be `Send`"
@@ -89,7 +89,7 @@ pub trait Breath {
     async fn pause();
 }
 
-/// How long a request waits before it asks again for a place in the engine.
+/// The time a request waits before it asks again for a place in the engine.
 pub const PAUSE_MS: u64 = 50;
 
 /// A generation of [`Imported`].

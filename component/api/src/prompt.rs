@@ -1,4 +1,4 @@
-//! What a completion continues: `prompt`, which may be several.
+//! The prompt of a completion: `prompt`, which may be several.
 
 use crate::{engine::Prompt, error::ApiError, fields::Object, params::token_ids};
 use serde_json::Value;

@@ -10,7 +10,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// What holds where the operator has set nothing.
+/// The operator's settings with every default.
 pub(crate) fn settings() -> Settings {
     Settings {
         api_keys: Vec::new(),

@@ -12,8 +12,8 @@ use serde_json::Value;
 /// Calls of one message.
 const MAX_CALLS: usize = 128;
 
-/// What the arguments of a request's calls may weigh together. They are JSON within JSON, so the
-/// body's own weight does not count them, and a chat template gets them parsed.
+/// The largest weight of all arguments of a request's calls together. They are JSON within JSON, so
+/// the body's own weight does not count them, and a chat template gets them parsed.
 pub(super) struct Budget(usize);
 
 impl Budget {
