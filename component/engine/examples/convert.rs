@@ -1,7 +1,9 @@
-//! Convert a model to GGUF: `cargo run -p sterna-engine --features native --example convert -- FROM TO [KEY=VALUE]...`
+//! Convert a model to GGUF: `cargo run -p sterna-engine --features native --example convert -- FROM
+//! TO [KEY=VALUE]...`
 //!
-//! Keys: `head` (f16, f32, q8_0, q6_k), `name`, `license`, and `template`, which is the path of a Jinja file, or
-//! `story` for the template that continues the user's words. It made `models/demo.gguf`; see README.md there.
+//! Keys: `head` (f16, f32, q8_0, q6_k), `name`, `license`, and `template`, which is the path of a
+//! Jinja file, or `story` for the template that continues the user's words. It made
+//! `models/demo.gguf`; see README.md there.
 
 use std::path::Path;
 

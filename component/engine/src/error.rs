@@ -1,9 +1,9 @@
 //! Everything that can go wrong, each with the name of what is at fault and the remedy.
 //!
-//! `LoadError` is about files and is met once, at start; `EngineError` is about requests and maps one
-//! to one to `wit/engine.wit`'s `error`.
+//! `LoadError` is about files and is met once, at start; `EngineError` is about requests and maps
+//! one to one to `wit/engine.wit`'s `error`.
 //!
-//! What was found in a file or a request may be of any size; [`brief`] makes every text fit a log line.
+//! Text from a file or a request may be of any size; [`brief`] makes every text fit a log line.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The path is neither a GGUF file nor a Hugging Face directory.
@@ -25,7 +25,7 @@ pub enum LoadError {
     NotAModel {
         /// The path as given.
         path: PathBuf,
-        /// What was looked for and how to give it.
+        /// The missing item and how to give it.
         reason: String,
     },
     /// The container (GGUF header, safetensors header, JSON) is damaged.
@@ -33,7 +33,7 @@ pub enum LoadError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where, and what was expected there.
+        /// The place, and what was expected there.
         reason: String,
     },
     /// A configuration key is absent or has a value the engine cannot use.
@@ -41,7 +41,7 @@ pub enum LoadError {
     Config {
         /// The key as the file names it.
         key: String,
-        /// What is wrong and what is supported.
+        /// The fault, and what is supported.
         reason: String,
     },
     /// A tensor is absent, misshapen, or of a type the engine cannot read.
@@ -49,7 +49,7 @@ pub enum LoadError {
     Tensor {
         /// The tensor as the file names it.
         tensor: String,
-        /// What is wrong and what to do.
+        /// The fault and its remedy.
         reason: String,
     },
     /// The tokenizer cannot be used.
@@ -65,7 +65,7 @@ pub enum EngineError {
     InvalidRequest {
         /// The field as WIT names it, for example `sampling.top-p`.
         field: String,
-        /// What is wrong and what would be right.
+        /// The fault and its remedy.
         message: String,
     },
     /// Prompt and completion do not fit the context.

@@ -1,9 +1,10 @@
 //! The reference model of `tests/fixtures` in every form, against what transformers computed.
 //!
-//! `expected.json` is transformers in f32 on packed-autobitlinear. `reference/` has each form's logits and the
-//! layers' outputs. The forms differ among themselves: `weight_scale` was rounded to bf16 once as s and once
-//! as 1/s. An int8 rounding of a near-tie may flip where two implementations differ in the last bit of a
-//! float, and then spreads; so layers are compared from the reference's own input, and flips are counted.
+//! `expected.json` is transformers in f32 on packed-autobitlinear. `reference/` has each form's
+//! logits and the layers' outputs. The forms differ among themselves: `weight_scale` was rounded to
+//! bf16 once as s and once as 1/s. An int8 rounding of a near-tie may flip where two
+//! implementations differ in the last bit of a float, and then spreads; so layers are compared from
+//! the reference's own input, and flips are counted.
 
 #![allow(clippy::unwrap_used)]
 
@@ -36,7 +37,8 @@ fn every_position_predicts_what_the_reference_predicts() {
         let reference = reference(array);
         let error = relative_error(logits, &reference);
         println!("{form}: logits differ by {error:.5} of their size");
-        // Rounding flips spread over four layers; transformers and the integer reference differ by 0.017.
+        // Rounding flips spread over four layers; transformers and the integer reference differ by
+        // 0.017.
         assert!(error < 0.04, "{form}: {error}");
         let best = |logits: &[f32]| {
             logits
@@ -51,9 +53,10 @@ fn every_position_predicts_what_the_reference_predicts() {
     }
 }
 
-/// `expected.json` is transformers' continuation of packed-autobitlinear. `greedy.json` has each form's own, by
-/// `greedy_reference.py`, which equals transformers where that is known: the forms' scales are rounded
-/// differently, and in transformers, too, they predict other tokens at some of the prompt's positions.
+/// `expected.json` is transformers' continuation of packed-autobitlinear. `greedy.json` has each
+/// form's own, by `greedy_reference.py`, which equals transformers where that is known: the forms'
+/// scales are rounded differently, and in transformers, too, they predict other tokens at some of
+/// the prompt's positions.
 #[test]
 fn greedy_continuations_equal_the_reference() {
     let expected = json("expected.json");
@@ -83,8 +86,8 @@ fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
     (difference / squares(&mut expected.iter().map(|e| f64::from(*e)))).sqrt()
 }
 
-/// Compare each token's row of two `[n_tokens, width]`. Returns how many differ by more than 1e-4 of the
-/// row's largest value; none may differ by more than a flip explains.
+/// Compare each token's row of two `[n_tokens, width]`. Returns how many differ by more than 1e-4
+/// of the row's largest value; none may differ by more than a flip explains.
 fn flipped_rows(actual: &[f32], expected: &[f32], width: usize) -> usize {
     let rows = actual.chunks_exact(width).zip(expected.chunks_exact(width));
     let errors = rows.map(|(actual, expected)| {
@@ -108,7 +111,8 @@ fn flipped_rows(actual: &[f32], expected: &[f32], width: usize) -> usize {
         .count()
 }
 
-/// `layer` is an integer implementation in numpy, `hf_layer` transformers in f32, which kept three layers.
+/// `layer` is an integer implementation in numpy, `hf_layer` transformers in f32, which kept three
+/// layers.
 #[test]
 fn each_layer_equals_the_reference_from_its_own_input() {
     let prompt = ids(&json("expected.json")["ids"]);

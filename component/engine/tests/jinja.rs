@@ -1,5 +1,5 @@
-//! Templates against the texts that Python's Jinja2 renders of them, with the settings of Hugging Face's
-//! `apply_chat_template`. `tests/jinja/oracle.py` wrote the texts.
+//! Templates against the texts that Python's Jinja2 renders of them, with the settings of Hugging
+//! Face's `apply_chat_template`. `tests/jinja/oracle.py` wrote the texts.
 
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 

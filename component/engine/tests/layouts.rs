@@ -1,4 +1,5 @@
-//! A matrix's layout changes no bit: on every instruction set, for one token and for many, with zeros left out and without.
+//! A matrix's layout changes no bit: on every instruction set, for one token and for many, with
+//! zeros left out and without.
 
 #![allow(clippy::unwrap_used)]
 

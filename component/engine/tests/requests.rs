@@ -147,7 +147,8 @@ fn a_prompt_longer_than_the_context_overflows_it() {
     assert_eq!(complete(&mut engine, request).unwrap().tokens.len(), 1);
 }
 
-/// What a text needs is told whether it was counted or refused by its bytes, and never more than the truth.
+/// The number of tokens told for a text is never more than the truth, both if it was counted and if
+/// it was refused by its bytes.
 #[test]
 fn a_text_longer_than_the_context_overflows_it_whatever_its_length() {
     let demo = demo();

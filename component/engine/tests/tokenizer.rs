@@ -1,8 +1,10 @@
-//! The tokenizer against Hugging Face's `tokenizers`, on texts chosen to be awkward and on random ones.
+//! The tokenizer against Hugging Face's `tokenizers`, on texts chosen to be awkward and on random
+//! ones.
 //!
 //! Every tokenizer here is also converted to GGUF's arrays and back, and must encode the same.
-//! Published tokenizers (GPT-2's, GPT-NeoX's, Llama 3's, Qwen 3's) are not part of the repository: where the
-//! directory `STERNA_TOKENIZERS` names (default `../shared/data/tokenizers`) lacks one, the test says so.
+//! Published tokenizers (GPT-2's, GPT-NeoX's, Llama 3's, Qwen 3's) are not part of the repository:
+//! where the directory `STERNA_TOKENIZERS` names (default `../shared/data/tokenizers`) lacks one,
+//! the test says so.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -161,7 +163,8 @@ fn other_pipelines() {
     check_json(&variant);
 }
 
-/// Expressions that differ from the known ones in their spelling, and steps that are arranged otherwise.
+/// Expressions that differ from the known ones in their spelling, and steps that are arranged
+/// otherwise.
 #[test]
 fn other_spellings_of_the_same_cut() {
     let bytes = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
@@ -198,7 +201,7 @@ fn other_spellings_of_the_same_cut() {
     }
 }
 
-/// What post-processors put around a text, by the library itself.
+/// Compares the tokens that post-processors put around a text with the library's own.
 #[test]
 fn around_a_text() {
     let special = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});

@@ -1,4 +1,5 @@
-//! What the tokenizer refuses, what it survives, and that no text makes it slow or speaks for the system.
+//! Refusals of the tokenizer, its robustness, and that no text makes it slow or speaks for the
+//! system.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -135,7 +136,8 @@ fn a_gguf_without_pre_is_llama3s() {
     );
 }
 
-/// A megabyte that is a single piece, or nothing but starts of tokens: quadratic work would take hours.
+/// A megabyte that is a single piece, or nothing but starts of tokens: quadratic work would take
+/// hours.
 #[test]
 fn long_texts_take_no_longer_than_prose() {
     let demo =

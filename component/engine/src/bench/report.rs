@@ -1,4 +1,4 @@
-//! What a benchmark found, as it is printed in JSON.
+//! The results of a benchmark, as printed in JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ impl Spread {
     }
 }
 
-/// What the machine gives at most, with the same threads, in the same run.
+/// The machine's peak, with the same threads, in the same run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Threads that read and multiplied.
@@ -47,7 +47,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The bandwidth that shares are of: in 2 MiB pages where granted, else in 4 KiB pages. In 1e9 bytes a second.
+    /// The bandwidth that shares are of: in 2 MiB pages where granted, else in 4 KiB pages. In 1e9
+    /// bytes a second.
     #[must_use]
     pub fn read_gb_per_s(&self) -> f64 {
         self.read_gb_per_s_2m
@@ -75,7 +76,8 @@ pub struct Prefill {
     pub tokens_per_s_min: f64,
     /// The fastest repetition.
     pub tokens_per_s_max: f64,
-    /// Multiply-adds of the ternary layers for one token. Attention and the head (once a prompt) are not counted.
+    /// Multiply-adds of the ternary layers for one token. Attention and the head (once a prompt)
+    /// are not counted.
     pub multiply_adds_per_token: u64,
     /// Multiply-adds a second at the median, in 1e9.
     pub gmac_per_s: f64,
@@ -92,11 +94,12 @@ pub struct Decode {
     pub tokens_per_s_min: f64,
     /// The fastest repetition.
     pub tokens_per_s_max: f64,
-    /// Bytes of weights that one step reads, as they are stored: the layers and the head, without what zeros let it leave out.
+    /// Bytes of weights that one step reads, as they are stored: the layers and the head, without
+    /// what zeros let it leave out.
     pub bytes_per_token: u64,
     /// Bytes that a step left out because they would have met zeros, on average.
     pub skipped_bytes_per_token: u64,
-    /// What the steps read a second at the median, in 1e9 bytes.
+    /// The bytes that the steps read a second at the median, in 1e9.
     pub gb_per_s: f64,
     /// `gb_per_s` as a part of the machine's read bandwidth, where that was measured.
     pub share_of_read_bandwidth: Option<f64>,
@@ -127,16 +130,16 @@ pub struct Drafting {
     pub times: f64,
 }
 
-/// What was measured, on what.
+/// The subject of a measurement and its machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
     /// The model's id.
     pub model: String,
     /// Weights, embeddings included.
     pub parameters: u64,
-    /// How the output head is stored.
+    /// The storage type of the output head.
     pub head: String,
-    /// How the layers' matrices are stored: `i2_s`, `t5`, or both.
+    /// The layout of the layers' matrices: `i2_s`, `t5`, or both.
     pub layout: String,
     /// The instruction set.
     pub isa: String,

@@ -1,7 +1,7 @@
 //! The configuration inside a GGUF: keys `<arch>.*`, named by `general.architecture`.
 //!
-//! `bitnet-b1.58` and `bitnet-25` are bitnet.cpp's (squared ReLU); `bitnet` is upstream llama.cpp's,
-//! for the 1bitLLM models (SiLU). All three rotate halves.
+//! `bitnet-b1.58` and `bitnet-25` are bitnet.cpp's (squared ReLU); `bitnet` is upstream
+//! llama.cpp's, for the 1bitLLM models (SiLU). All three rotate halves.
 
 use super::hf::{narrow, split_heads};
 use super::{Activation, ModelConfig, bad, check_ends, unsupported_gguf};

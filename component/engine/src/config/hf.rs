@@ -1,15 +1,15 @@
 //! `config.json` of a Hugging Face directory.
 //!
 //! Two families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms) and
-//! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58). What would
-//! change the arithmetic and is not implemented is refused by name, never ignored.
+//! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58). What
+//! would change the arithmetic and is not implemented is refused by name, never ignored.
 
 use serde_json::Value as Json;
 
 use super::{Activation, ModelConfig, SamplingDefaults, bad, check_ends, unsupported_hf};
 use crate::error::LoadError;
 
-/// What `weight_scale` of a packed tensor means; the tensor itself does not say.
+/// The meaning of a packed tensor's `weight_scale`; the tensor itself does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScaleRule {
     /// `linear_class: autobitlinear`: weight = trit * scale.

@@ -1,10 +1,11 @@
-//! The sampling a model's makers recommend: `generation_config.json`, or `general.sampling.*` in a GGUF.
+//! The sampling a model's makers recommend: `generation_config.json`, or `general.sampling.*` in a
+//! GGUF.
 
 use serde_json::Value as Json;
 
 use crate::files::Gguf;
 
-/// What a request's sampling takes where it says nothing; ranges as in `wit/engine.wit`.
+/// The defaults of a request's sampling; ranges as in `wit/engine.wit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
 pub struct SamplingDefaults {
@@ -70,7 +71,7 @@ impl SamplingDefaults {
     }
 }
 
-/// What a key holds: a number, or what it is instead.
+/// The value of a key: a number, or a description of what it is instead.
 type Number = Result<f64, String>;
 
 fn in_range(

@@ -1,15 +1,16 @@
-//! GGUF metadata that would change the arithmetic and is not implemented: refused by name, unless its
-//! value asks for nothing.
+//! GGUF metadata that would change the arithmetic and is not implemented: refused by name, unless
+//! its value asks for nothing.
 //!
-//! Names as in llama.cpp's `llama-arch.cpp` and the `gguf` package's `constants.py`. Keys of the file's
-//! own architecture that neither list knows are refused too: what they change cannot be told, and an
-//! answer that is silently wrong is worse than none.
+//! Names as in llama.cpp's `llama-arch.cpp` and the `gguf` package's `constants.py`. Keys of the
+//! file's own architecture that neither list knows are refused too: what they change cannot be
+//! told, and an answer that is silently wrong is worse than none.
 
 use super::{ModelConfig, bad};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
 
-/// Keys behind `<architecture>.` that are read (`config/gguf.rs`), or mean nothing once others are as they are read.
+/// Keys behind `<architecture>.` that are read (`config/gguf.rs`), or mean nothing once others are
+/// as they are read.
 const KNOWN: [&str; 20] = [
     "vocab_size",
     "context_length",
@@ -61,7 +62,8 @@ pub(super) fn refuse(gguf: &Gguf, config: &ModelConfig) -> Result<(), LoadError>
     Ok(())
 }
 
-/// What has nothing to do with the architecture: whether the file is a whole model, and of weights as they are.
+/// Checks that are independent of the architecture: that the file is a whole model, and of weights
+/// as they are.
 ///
 /// # Errors
 /// `LoadError::Config` with the key and what to do.
@@ -108,7 +110,7 @@ fn refuse_version(gguf: &Gguf) -> Result<(), LoadError> {
     }
 }
 
-/// Whether a model with this value computes what it would without the key.
+/// True if a model with this value computes what it would without the key.
 fn asks_for_nothing(key: &str, value: &Value, gguf: &Gguf, config: &ModelConfig) -> bool {
     let is = |expected: f64| number(value) == Some(expected);
     let head_dim = config.head_dim as f64;
@@ -132,13 +134,14 @@ fn asks_for_nothing(key: &str, value: &Value, gguf: &Gguf, config: &ModelConfig)
         | "rope.scale_linear" => is(0.0) || is(1.0),
         // -1: chosen by the type of scaling, which is none.
         "rope.scaling.yarn_ext_factor" => is(0.0) || is(-1.0),
-        // llama.cpp's LLAMA_POOLING_TYPE: none said, or the last token, which is what embeddings are here.
+        // llama.cpp's LLAMA_POOLING_TYPE: none said, or the last token, which is what embeddings
+        // are here.
         "pooling_type" => is(0.0) || is(3.0),
         _ => is_empty(value),
     }
 }
 
-/// Whether a window is as wide as any context.
+/// True if a window is as wide as any context.
 fn covers(window: &Value, config: &ModelConfig) -> bool {
     window
         .as_usize()

@@ -1,16 +1,16 @@
 //! Keys of `config.json` that would change the arithmetic and are not implemented: refused by name,
 //! unless their value asks for nothing.
 //!
-//! A `config.json` holds dozens of keys that mean nothing to an answer (training, versions, caches), so
-//! that unknown ones are let pass. These are the ones published decoders of other families have, by
-//! the names transformers reads them.
+//! A `config.json` holds dozens of keys that mean nothing to an answer (training, versions,
+//! caches), so that unknown ones are let pass. These are the ones published decoders of other
+//! families have, by the names transformers reads them.
 
 use serde_json::Value as Json;
 
 use super::{ModelConfig, bad};
 use crate::error::LoadError;
 
-/// What asks for nothing, beside `null`.
+/// The values that ask for nothing, beside `null`.
 #[derive(Clone, Copy)]
 enum Nothing {
     /// `false`, 0, or nothing but such.
@@ -176,7 +176,7 @@ fn is_off(value: &Json) -> bool {
     }
 }
 
-/// Whether a window is as wide as any context.
+/// True if a window is as wide as any context.
 fn covers(window: &Json, model: &ModelConfig) -> bool {
     window
         .as_u64()

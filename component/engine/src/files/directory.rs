@@ -1,4 +1,4 @@
-//! What a directory is that was given as a model and is none.
+//! The nature of a directory that was given as a model and is none.
 
 use std::path::Path;
 
@@ -70,7 +70,7 @@ pub(super) fn without_weights(dir: &Path, wanted: &str) -> String {
     format!("{none}: download the weights too")
 }
 
-/// What to do where `tokenizer.json` is absent.
+/// The remedy for an absent `tokenizer.json`.
 pub(super) fn without_tokenizer(dir: &Path) -> String {
     if dir.join("tokenizer.model").is_file() {
         return "it has a tokenizer.model (SentencePiece), but no tokenizer.json. Make one with \

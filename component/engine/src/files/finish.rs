@@ -1,19 +1,19 @@
-//! What takes configuration and tokenizer together: markers, what begins a text, every end of a turn, and
-//! that the ids fit the embedding.
+//! Steps that need configuration and tokenizer together: markers, the tokens that begin a text,
+//! every end of a turn, and that the ids fit the embedding.
 
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::tokenizer::{Beside, TURN_ENDS, Tokenizer};
 
-/// How many names a warning lists.
+/// The number of names a warning lists.
 const LISTED: usize = 6;
 
-/// Where both of these are special tokens, `<|end|>` ends a message of several and not the answer
+/// If both of these are special tokens, `<|end|>` ends a message of several and not the answer
 /// (OpenAI's harmony format, and Solar's).
 const LONGER_ANSWERS: [[&str; 2]; 2] = [["<|return|>", "<|call|>"], ["<|flush|>", "<|calls|>"]];
 const MESSAGE_END: &str = "<|end|>";
 
-/// What a Hugging Face directory says of special tokens beside its `tokenizer.json`: the texts that end a
+/// The special tokens of a Hugging Face directory beside its `tokenizer.json`: the texts that end a
 /// sequence, and whether one that begins or ends it is put around a text.
 pub(super) fn take_beside(
     config: &mut ModelConfig,
@@ -37,8 +37,8 @@ pub(super) fn take_beside(
         .or(tokenizer.prefix().first().copied())
         .or(config.bos_token);
 
-    // The flags are for tokenizers that put nothing around a text by themselves: transformers, too, lets
-    // a post-processor that does decide.
+    // The flags are for tokenizers that put nothing around a text by themselves: transformers, too,
+    // lets a post-processor that does decide.
     if tokenizer.prefix().is_empty() && tokenizer.suffix().is_empty() {
         let end = beside.texts("eos_token").find_map(begin);
         let end = end.or(config.eos_tokens.first().copied());
@@ -61,8 +61,8 @@ pub(super) fn take_beside(
 /// The rest, alike for every file. `template` is the chat template's source, empty without one.
 ///
 /// # Errors
-/// `LoadError::Config` as [`ModelConfig::validate`]; `LoadError::Tokenizer` where text would become tokens that the
-/// embedding has no row for.
+/// `LoadError::Config` as [`ModelConfig::validate`]; `LoadError::Tokenizer` where text would become
+/// tokens that the embedding has no row for.
 pub(super) fn finish(
     config: &mut ModelConfig,
     tokenizer: &mut Tokenizer,
@@ -95,8 +95,8 @@ pub(super) fn finish(
     config.validate()
 }
 
-/// Tokens whose text is known as an end, where they are markers: a vocabulary may hold the same text as
-/// an ordinary token.
+/// Tokens whose text is known as an end, where they are markers: a vocabulary may hold the same
+/// text as an ordinary token.
 fn add_turn_ends(config: &mut ModelConfig, tokenizer: &Tokenizer) {
     let has = |text: &&str| tokenizer.added_id(text).is_some();
     let longer = LONGER_ANSWERS.iter().any(|pair| pair.iter().all(has));
@@ -110,8 +110,8 @@ fn add_turn_ends(config: &mut ModelConfig, tokenizer: &Tokenizer) {
     }
 }
 
-/// Ids beyond the embedding are never generated, and no prompt may hold them: a file that only names such
-/// tokens can be served.
+/// Ids beyond the embedding are never generated, and no prompt may hold them: a file that only
+/// names such tokens can be served.
 fn fit(
     config: &mut ModelConfig,
     tokenizer: &Tokenizer,

@@ -7,8 +7,8 @@ pub(crate) const SCALES: usize = 8;
 /// The same in bytes.
 pub(crate) const TAIL_BYTES: usize = SCALES * size_of::<f32>();
 
-/// Bytes of a tensor of a type the engine reads, its scales included; `ne` as GGUF orders it, innermost
-/// first. `None` for other types, and where the sizes do not divide into whole blocks.
+/// Bytes of a tensor of a type the engine reads, its scales included; `ne` as GGUF orders it,
+/// innermost first. `None` for other types, and where the sizes do not divide into whole blocks.
 pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
     let (&inner, outer) = ne.split_first()?;
     let cols = usize::try_from(inner).ok()?;
@@ -43,7 +43,8 @@ pub(crate) mod id {
     pub(crate) const Q6_K: u32 = 14;
     pub(crate) const BF16: u32 = 30;
     pub(crate) const I2_S: u32 = 36;
-    /// This engine's own: layout T5 of sterna-kernels. Nobody else reads it; a metadata key has its version.
+    /// This engine's own: layout T5 of sterna-kernels. Nobody else reads it; a metadata key has its
+    /// version.
     pub(crate) const STERNA_T5: u32 = 0x5354_0005;
 }
 

@@ -21,7 +21,7 @@ const IGNORE_MERGES: &str = "sterna.tokenizer.ignore_merges";
 const NFC: &str = "sterna.tokenizer.nfc";
 const MORE: &str = "sterna.tokenizer.more";
 
-/// What a tokenizer can be made from. bitnet.cpp's files have no `pre`: then it is Llama-3's.
+/// Reads the data a tokenizer is made from. bitnet.cpp's files have no `pre`: then it is Llama-3's.
 pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
     let array = |key: &str| gguf.get(key).and_then(Value::as_array);
     let text = |key: &str| gguf.get(key).and_then(Value::as_str).map(str::to_owned);

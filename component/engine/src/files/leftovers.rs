@@ -1,7 +1,7 @@
 //! Tensors the engine would leave out: refused by name.
 //!
-//! A bias, a norm on queries and keys, a block beyond the last, an adapter: a model that has one was
-//! trained with it, and without it answers something else.
+//! A bias, a norm on queries and keys, a block beyond the last, an adapter: a model that has one
+//! was trained with it, and without it answers something else.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +27,8 @@ pub(super) fn wanted(config: &ModelConfig, tied: bool) -> impl Iterator<Item = T
         .chain(blocks)
 }
 
-/// Refuse a tensor of the container that is not among the `read`, unless `asks_for_nothing` finds that it
-/// changes nothing.
+/// Refuse a tensor of the container that is not among the `read`, unless `asks_for_nothing` finds
+/// that it changes nothing.
 pub(super) fn refuse<'a>(
     tensors: impl Iterator<Item = &'a str>,
     read: &BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! What each tensor is called in each container.
+//! The name of each tensor in each container.
 
 /// A tensor of the model, whatever its container calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) enum Part {
 }
 
 impl TensorId {
-    /// Whether it is a ternary matrix.
+    /// True if it is a ternary matrix.
     pub(crate) fn is_linear(self) -> bool {
         use Part::{Down, Gate, K, O, Q, Up, V};
         matches!(self, TensorId::Block(_, Q | K | V | O | Gate | Up | Down))

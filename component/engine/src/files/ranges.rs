@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-/// Where one tensor lies, for [`check`].
+/// The byte range of one tensor, for [`check`].
 #[derive(Clone, Debug)]
 pub(super) struct Span<'a> {
     pub(super) name: &'a str,

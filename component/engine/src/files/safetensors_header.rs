@@ -1,4 +1,4 @@
-//! What is wrong with the header of a safetensors file, where the library says only that something is:
+//! The fault in the header of a safetensors file, where the library says only that there is one:
 //! the tensor's name, and the bytes the whole file should have.
 //!
 //! Layout: eight bytes with the header's length, a JSON object from names to `{dtype, shape,

@@ -1,10 +1,10 @@
 //! Every stored form of a ternary matrix, turned into the kernels' padded I2_S rows, and back.
 //!
-//! Where `cols` is a multiple of 128, an I2_S tensor *is* those rows and nothing here runs.
+//! If `cols` is a multiple of 128, an I2_S tensor *is* those rows and nothing here runs.
 
 //!
-//! Codes are trit + 1. Code 3 occurs in no real file; it stays what it is, and counts as +2 as it does in
-//! transformers and in the kernels.
+//! Codes are trit + 1. Code 3 occurs in no real file; it stays what it is, and counts as +2 as it
+//! does in transformers and in the kernels.
 
 use sterna_kernels::Ternary;
 use sterna_kernels::pack::{BLOCK, BLOCK_BYTES, unpack_row};
@@ -14,7 +14,7 @@ use super::floats::Floats;
 /// Code of weight 0, which fills the places past a row's end.
 const ZERO: u8 = 1;
 
-/// How bitnet.cpp interleaved the weights when it wrote the file; nothing in the file says.
+/// bitnet.cpp's interleaving of the weights when it wrote the file; nothing in the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum I2sForm {
     /// x86 builds and every Python converter: 128 weights in 32 bytes.
@@ -23,8 +23,8 @@ pub(crate) enum I2sForm {
     Interleave64,
 }
 
-/// Packed Hugging Face bytes `[ceil(rows / 4), cols]` (transformers' `pack_weights`): bits 2k of row r
-/// are row `r + k * ceil(rows / 4)`, as trit + 1.
+/// Packed Hugging Face bytes `[ceil(rows / 4), cols]` (transformers' `pack_weights`): bits 2k of
+/// row r are row `r + k * ceil(rows / 4)`, as trit + 1.
 pub(crate) fn from_hf_packed(packed: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     let stored_rows = rows.div_ceil(4);
     build(rows, cols, |row, codes| {
@@ -68,11 +68,11 @@ pub(crate) fn to_i2s(packed: &[u8], rows: usize, cols: usize) -> Vec<u8> {
     flat
 }
 
-/// Master weights to trits, as they were trained (BitNet b1.58): the scale is the mean magnitude of the
-/// whole matrix, at least 1e-5; each trit is `round_half_even(w / scale)`, clamped.
+/// Master weights to trits, as they were trained (BitNet b1.58): the scale is the mean magnitude of
+/// the whole matrix, at least 1e-5; each trit is `round_half_even(w / scale)`, clamped.
 ///
-/// transformers multiplies by the rounded reciprocal, and so do we. The mean is accumulated in f64: the
-/// f32 nearest to it is what any careful f32 summation gives too.
+/// transformers multiplies by the rounded reciprocal, and so do we. The mean is accumulated in f64:
+/// the f32 nearest to it is what any careful f32 summation gives too.
 ///
 /// # Errors
 /// A sentence where a weight is not finite.
@@ -88,9 +88,9 @@ pub(crate) fn quantize(
     Ok((packed, scale))
 }
 
-/// As [`quantize`], but a matrix that already lies on the grid {-a, 0, a} keeps its a. Converters to GGUF
-/// write such matrices as floats where no ternary type can hold their shape; the mean of their
-/// magnitudes is not their scale.
+/// As [`quantize`], but a matrix that already lies on the grid {-a, 0, a} keeps its a. Converters
+/// to GGUF write such matrices as floats where no ternary type can hold their shape; the mean of
+/// their magnitudes is not their scale.
 pub(crate) fn quantize_or_recover(
     weights: &Floats,
     rows: usize,
@@ -108,7 +108,7 @@ pub(crate) fn quantize_or_recover(
     }
 }
 
-/// What one pass over a float matrix tells.
+/// The statistics of one pass over a float matrix.
 struct Stats {
     mean_abs: f32,
     /// The one magnitude of every weight that is not zero.
@@ -178,8 +178,8 @@ fn build(rows: usize, cols: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Ve
     packed
 }
 
-/// Whole blocks of codes to bytes. As `sterna_kernels::pack::pack_row`, but without tails and clamping,
-/// so that it vectorises: a 2B model's weights pass through here while a user waits.
+/// Whole blocks of codes to bytes. As `sterna_kernels::pack::pack_row`, but without tails and
+/// clamping, so that it vectorises: a 2B model's weights pass through here while a user waits.
 fn pack_codes(codes: &[u8], out: &mut [u8]) {
     for (codes, out) in codes
         .as_chunks::<BLOCK>()

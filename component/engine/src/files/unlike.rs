@@ -1,4 +1,5 @@
-//! What a file is that was given as a model and is none: downloads go wrong in a few well-known ways.
+//! The nature of a file that was given as a model and is none: downloads go wrong in a few
+//! well-known ways.
 //!
 //! Told by the first bytes, since names say what a file was meant to be. Magic numbers are those of
 //! file(1) and of the projects named beside them.
@@ -11,8 +12,8 @@ pub(super) const HEAD_BYTES: usize = 512;
 const GIVE_GGUF: &str =
     "give a GGUF file, or the directory of a Hugging Face model with safetensors";
 
-/// What these first bytes of a file are and what to do, as half a sentence: "it is ...". `None` for what
-/// nothing is known of.
+/// The nature of a file by its first bytes, and the remedy, as half a sentence: "it is ...". `None`
+/// if nothing is known of it.
 pub(super) fn what_is(bytes: &[u8], path: &Path) -> Option<String> {
     let head = &bytes[..bytes.len().min(HEAD_BYTES)];
     if head.is_empty() {
@@ -130,7 +131,7 @@ fn text(head: &[u8], path: &Path) -> Option<String> {
     is_text.then(|| format!("it is a text: {GIVE_GGUF}"))
 }
 
-/// What has no magic number: guessed by the shape of the first bytes.
+/// Files without a magic number: guessed by the shape of the first bytes.
 fn by_shape(head: &[u8], path: &Path) -> Option<String> {
     let named = |wanted: &str| path.file_name().is_some_and(|name| name == wanted);
     // Protocol buffers: a piece of a vocabulary, with a text first.

@@ -67,7 +67,8 @@ fn penalties_change_the_logits_as_documented() {
     sampler.seen.insert(2, 3);
     let mut logits = [4.0, -4.0, 4.0, 4.0];
     sampler.penalise(&mut logits);
-    // Prompt only: halved or doubled. Generated three times: halved, less 0.5 + 3 * 0.25. Unseen: as it was.
+    // Prompt only: halved or doubled. Generated three times: halved, less 0.5 + 3 * 0.25. Unseen:
+    // as it was.
     assert_eq!(logits, [2.0, -8.0, 0.75, 4.0]);
 }
 

@@ -1,7 +1,7 @@
 //! Which tokens end a completion, and which may not be chosen, as vLLM's `stop_token_ids`,
 //! `min_tokens` and `ignore_eos` have it.
 
-/// What ends a completion besides its length and its stop texts.
+/// The tokens that end a completion, besides its length and its stop texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
     /// The model's own ends.
@@ -12,13 +12,13 @@ pub struct Ending {
     all: Vec<u32>,
     /// Never chosen at all.
     never: Vec<u32>,
-    /// What the request named as an end is part of the completion.
+    /// The stop text or token that the request named is part of the completion.
     pub include_stop: bool,
     /// Tokens to generate before any end is looked for.
     pub min_new: usize,
 }
 
-/// How a token ends a completion.
+/// The way a token ends a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Without a text of its own.
@@ -58,7 +58,7 @@ impl Ending {
         }
     }
 
-    /// Whether this token ends the completion, and how.
+    /// The way this token ends the completion, if it does.
     #[must_use]
     pub fn of(&self, token: u32) -> Option<End> {
         if self.stop.contains(&token) {

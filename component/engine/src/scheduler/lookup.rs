@@ -1,8 +1,9 @@
-//! Drafts without a model: what followed when the same tokens stood here before (prompt lookup, Saxena 2023).
+//! Drafts without a model: what followed when the same tokens stood here before (prompt lookup,
+//! Saxena 2023).
 
 use std::collections::HashMap;
 
-/// Where each pair and each triple of a sequence's tokens ended last.
+/// The last positions at which each pair and each triple of a sequence's tokens ended.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     triples: HashMap<[u32; 3], usize>,
@@ -12,9 +13,9 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// Up to `max` tokens that may follow `tokens`: those after the latest earlier place where the same three
-    /// tokens stood, or else the same two. A match that reaches the end goes on with itself, as a loop does.
-    /// `tokens` grows from call to call and is otherwise the same.
+    /// Up to `max` tokens that may follow `tokens`: those after the latest earlier place where the
+    /// same three tokens stood, or else the same two. A match that reaches the end goes on with
+    /// itself, as a loop does. `tokens` grows from call to call and is otherwise the same.
     pub(super) fn draft(&mut self, tokens: &[u32], max: usize) -> Vec<u32> {
         // A place is where an n-gram ends; the last one is what is asked for, so it is not in yet.
         for end in self.indexed.max(1)..tokens.len() {

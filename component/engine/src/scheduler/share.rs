@@ -1,7 +1,7 @@
 //! Fair shares of a step's prefill budget.
 
-/// Turn each `waiting[i]` (tokens wanted) into what it gets: equal shares of `budget`, what one does not
-/// want going to the others. Odd tokens go round from place `first` on.
+/// Turn each `waiting[i]` (tokens wanted) into what it gets: equal shares of `budget`, what one
+/// does not want going to the others. Odd tokens go round from place `first` on.
 pub(super) fn share(budget: usize, first: usize, waiting: &mut [usize]) {
     let wanted = waiting.to_vec();
     waiting.fill(0);

@@ -1,16 +1,19 @@
 //! Threads that take part in what one caller forks.
 //!
-//! A fork publishes a job and a count of unclaimed turns; whoever takes the count from `n` to `n - 1` has claimed
-//! one turn. The caller claims too, and its join waits only for turns that were claimed: a worker that is late, asleep
-//! or throttled is not waited for, since it has nothing. That is also what makes a job on the caller's stack sound: a
-//! worker looks at the job only while it holds a turn of it, and the caller stays until no turn is held.
+//! A fork publishes a job and a count of unclaimed turns; whoever takes the count from `n` to
+//! `n - 1` has claimed one turn. The caller claims too, and its join waits only for turns that were
+//! claimed: a worker that is late, asleep or throttled is not waited for, since it has nothing.
+//! That is also what makes a job on the caller's stack sound: a worker looks at the job only while
+//! it holds a turn of it, and the caller stays until no turn is held.
 //!
-//! A turn is for any one task. Each thread takes those of a part of its own first, in the order of memory, and then what others have not
-//! begun: so what a task asks for ahead of its end is the beginning of its thread's next one.
+//! A turn is for any one task. Each thread takes those of a part of its own first, in the order of
+//! memory, and then what others have not begun: so what a task asks for ahead of its end is the
+//! beginning of its thread's next one.
 //!
-//! A worker without a turn spins as long as a pass goes on, but not for long, and then sleeps until a fork wakes it.
-//! Waking costs the caller a system call and the worker a scheduler's decision, so a pass that keeps its gaps short pays
-//! once. Outside passes workers sleep at once: an idle server uses no CPU.
+//! A worker without a turn spins as long as a pass goes on, but not for long, and then sleeps until
+//! a fork wakes it. Waking costs the caller a system call and the worker a scheduler's decision, so
+//! a pass that keeps its gaps short pays once. Outside passes workers sleep at once: an idle server
+//! uses no CPU.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,9 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long a worker waits awake for the next fork of a pass. Not tuned, nor is the next.
+/// The time a worker spins for the next fork of a pass. Not tuned, nor is the next.
 const SPIN: Duration = Duration::from_micros(200);
-/// How long a caller waits awake for the last claimed turns.
+/// The time a caller spins for the last claimed turns.
 const JOIN_SPIN: Duration = Duration::from_micros(50);
 /// Spins between two looks at the clock: some microseconds.
 const SPINS: u32 = 64;
@@ -41,9 +44,10 @@ struct Shared {
     unclaimed: Apart<AtomicIsize>,
     /// Turns that are not done, claimed or not.
     unfinished: Apart<AtomicUsize>,
-    /// What the turns are of. Points to a live job as long as a turn is claimed and not done.
+    /// The job of the turns. Points to a live job as long as a turn is claimed and not done.
     job: AtomicPtr<Job<'static>>,
-    /// For the caller and each worker the next task of its part. Beyond the part's end where there is none left.
+    /// For the caller and each worker the next task of its part. Beyond the part's end where there
+    /// is none left.
     next: Vec<Apart<AtomicUsize>>,
     /// A fork goes on; there is one at a time.
     busy: Apart<AtomicBool>,
@@ -54,7 +58,7 @@ struct Shared {
     asleep: Vec<AtomicBool>,
 }
 
-/// What a fork is of, on the caller's stack.
+/// The job of a fork, on the caller's stack.
 struct Job<'a> {
     /// Does one task, for the caller (0) or a worker (1 and up), and does not panic.
     turn: &'a (dyn Fn(usize) + Sync),
@@ -105,8 +109,9 @@ impl Crew {
         work()
     }
 
-    /// Do every task, with the workers unless these are busy: with another caller, or with the task that calls this.
-    /// Where tasks panic the others are done all the same, and then the first panic goes on here.
+    /// Do every task, with the workers unless these are busy: with another caller, or with the task
+    /// that calls this. If tasks panic, the others are done all the same, and then the first panic
+    /// goes on here.
     pub(super) fn for_each<T: Send>(&self, tasks: Vec<T>, task: impl Fn(T) + Sync) {
         if self.shared.busy.0.swap(true, Ordering::Acquire) {
             return tasks.into_iter().for_each(task);
@@ -122,7 +127,8 @@ impl Crew {
             let task_of_turn = self.shared.next_task(member, n);
             let taken = task_of_turn.and_then(|at| take(&tasks[at], Option::take));
             let Some(taken) = taken else { return };
-            // After a panic nothing is looked at that the task may have left half done, save by who catches it here.
+            // After a panic nothing is looked at that the task may have left half done, save by who
+            // catches it here.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(taken))) {
                 take(&panics, |panics| panics.push(panic));
             }
@@ -149,7 +155,8 @@ impl Crew {
             next.0
                 .store(shared.part(member, n).start, Ordering::Relaxed);
         }
-        // Release, for what the job refers to; and in one order with `asleep`, so that no worker falls asleep unseen.
+        // Release, for what the job refers to; and in one order with `asleep`, so that no worker
+        // falls asleep unseen.
         let unclaimed = isize::try_from(n).unwrap_or(isize::MAX);
         shared.unclaimed.0.store(unclaimed, Ordering::SeqCst);
         self.wake(n - 1);
@@ -208,7 +215,8 @@ impl Shared {
         member * n / members..(member + 1) * n / members
     }
 
-    /// A task among `n` that nobody has taken, for who holds a turn: of the member's own part, else of those behind it, all the way round.
+    /// A task among `n` that nobody has taken, for who holds a turn: of the member's own part, else
+    /// of those behind it, all the way round.
     fn next_task(&self, member: usize, n: usize) -> Option<usize> {
         let members = self.next.len();
         (0..members).find_map(|i| {
@@ -236,9 +244,10 @@ impl Shared {
     /// Do the turn that was claimed, and further ones of the job.
     fn work(&self, member: usize) {
         let job = self.job.load(Ordering::Relaxed);
-        // SAFETY: a turn is held from `claim` to the `fetch_sub` below. Its `Acquire` makes the fork that published the turn
-        // visible, job included; that fork's caller keeps the job on its stack until `unfinished` is 0, and no other
-        // fork begins before. What is claimed meanwhile is of the same job for that reason.
+        // SAFETY: a turn is held from `claim` to the `fetch_sub` below. Its `Acquire` makes the
+        // fork that published the turn visible, job included; that fork's caller keeps the job on
+        // its stack until `unfinished` is 0, and no other fork begins before. What is claimed
+        // meanwhile is of the same job for that reason.
         let (turn, caller) = unsafe { ((*job).turn, (*job).caller.clone()) };
         turn(member);
         let mut done = 1;

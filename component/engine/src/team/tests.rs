@@ -72,7 +72,8 @@ fn each_thread_begins_with_a_part_of_its_own_and_goes_up() {
     });
     let [of_caller, of_worker] = order.into_inner().unwrap();
     assert_eq!((of_caller[0], of_worker[0]), (0, 10));
-    // What is left of the other's part comes last, so there is one step down at most, and only to that part.
+    // What is left of the other's part comes last, so there is one step down at most, and only to
+    // that part.
     for (tasks, own) in [(&of_caller, 0..10), (&of_worker, 10..20)] {
         let stolen = tasks.iter().position(|task| !own.contains(task));
         let (mine, stolen) = tasks.split_at(stolen.unwrap_or(tasks.len()));

@@ -1,13 +1,15 @@
-//! A turn of a conversation as templates read it: the dictionary Hugging Face's `apply_chat_template` gets.
+//! A turn of a conversation as templates read it: the dictionary Hugging Face's
+//! `apply_chat_template` gets.
 //!
-//! What a turn does not have is not there, so that `'tool_calls' in message` tells. A call's arguments are JSON text in
-//! OpenAI's format and a dictionary here, as templates expect and vLLM passes them; text that is no JSON stays text.
+//! A field that a turn does not have is absent, so that `'tool_calls' in message` tells. A call's
+//! arguments are JSON text in OpenAI's format and a dictionary here, as templates expect and vLLM
+//! passes them; text that is no JSON stays text.
 
 use super::jinja::limits::Budget;
 use super::jinja::{Error, Value, dict, json_value, list, text};
 use crate::request::{Message, ToolCall};
 
-/// What is done to each text of a conversation.
+/// The treatment of each text of a conversation.
 #[derive(Clone, Copy)]
 pub(super) struct Rewrite<'a> {
     /// To what users wrote.

@@ -1,8 +1,8 @@
 //! Added tokens: texts that are matched whole, before anything else looks at the text.
 //!
-//! The tokens lie sorted by their bytes, so that walking down the list byte by byte is a walk down a
-//! trie: at each position of a text the longest token wins, and a position costs at most the length of
-//! the longest token, whatever the text.
+//! The tokens lie sorted by their bytes, so that walking down the list byte by byte is a walk down
+//! a trie: at each position of a text the longest token wins, and a position costs at most the
+//! length of the longest token, whatever the text.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -59,7 +59,7 @@ pub(super) struct AddedTokens {
     first: Vec<bool>,
 }
 
-/// What begins at one position of a text.
+/// The tokens that begin at one position of a text.
 struct Found<'a> {
     longest: Option<&'a AddedToken>,
     /// The text ended inside of a token.
@@ -127,7 +127,8 @@ impl AddedTokens {
     }
 
     /// The ids of the tokens that `text` holds, whatever lies around them. Of a token longer than
-    /// `longest` bytes nothing is looked for, so that the work is bounded by the text's length times that.
+    /// `longest` bytes nothing is looked for, so that the work is bounded by the text's length
+    /// times that.
     pub(super) fn held_by(&self, text: &str, longest: usize) -> HashSet<u32> {
         let mut held = HashSet::new();
         for (at, _) in text.char_indices() {
@@ -143,8 +144,9 @@ impl AddedTokens {
         held
     }
 
-    /// Cut `text` at its added tokens and hand the parts to `each` in order, until it breaks off. Special tokens count
-    /// where `special`; a character after [`GUARD`] starts none where `guarded`.
+    /// Cut `text` at its added tokens and hand the parts to `each` in order, until it breaks off.
+    /// Special tokens count where `special`; a character after [`GUARD`] starts none where
+    /// `guarded`.
     pub(super) fn cut<'a>(
         &self,
         text: &'a str,
@@ -207,13 +209,13 @@ impl AddedTokens {
             .unwrap_or(0)
     }
 
-    /// Whether a token takes whitespace with it, however much.
+    /// True if a token takes whitespace with it, however much.
     pub(super) fn swallows_whitespace(&self) -> bool {
         self.tokens.iter().any(|token| token.lstrip || token.rstrip)
     }
 
-    /// Append `text` to `out` with a [`GUARD`] wherever one of these tokens begins or, at the end of `text`,
-    /// could begin: what comes after must not complete one.
+    /// Append `text` to `out` with a [`GUARD`] wherever one of these tokens begins or, at the end
+    /// of `text`, could begin: what comes after must not complete one.
     pub(super) fn guard(&self, text: &str, out: &mut String) {
         for (at, c) in text.char_indices() {
             let begins = self.begins(text.as_bytes()[at]) && {
@@ -228,7 +230,7 @@ impl AddedTokens {
     }
 }
 
-/// Whether `text[start..end]` has no word character next to it.
+/// True if `text[start..end]` has no word character next to it.
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     !text[..start].chars().next_back().is_some_and(is_word)

@@ -1,4 +1,4 @@
-//! What lies beside a `tokenizer.json`: `tokenizer_config.json`, `special_tokens_map.json` and
+//! The files beside a `tokenizer.json`: `tokenizer_config.json`, `special_tokens_map.json` and
 //! `added_tokens.json`.
 //!
 //! transformers adds their tokens to the tokenizer's own, with the options they give
@@ -33,8 +33,8 @@ pub(crate) struct Beside {
 }
 
 impl Beside {
-    /// The texts of a special token: of `tokenizer_config.json`, then of `special_tokens_map.json`, which
-    /// older files keep beside it.
+    /// The texts of a special token: of `tokenizer_config.json`, then of `special_tokens_map.json`,
+    /// which older files keep beside it.
     pub(crate) fn texts<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         let files = [&self.tokenizer_config, &self.special_tokens_map];
         files
@@ -101,8 +101,8 @@ impl Beside {
             .collect()
     }
 
-    /// Add these tokens to those of a `tokenizer.json` whose vocabulary is `entries`. A text that the
-    /// vocabulary has keeps its id; one that has none, and is given none, stays ordinary text.
+    /// Add these tokens to those of a `tokenizer.json` whose vocabulary is `entries`. A text that
+    /// the vocabulary has keeps its id; one that has none, and is given none, stays ordinary text.
     pub(super) fn add_to<'a>(
         &self,
         added: &mut Vec<Added>,

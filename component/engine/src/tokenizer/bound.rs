@@ -1,10 +1,12 @@
-//! How few tokens a text can be. A text that is certain to have more of them than there is room for is refused before it
-//! is merged: so the work that a text costs follows from the context, not from the text.
+//! A lower bound of a text's tokens. A text that is certain to have more of them than there is room
+//! for is refused before it is merged: so the work that a text costs follows from the context, not
+//! from the text.
 
 use super::added::AddedTokens;
 use super::vocab::Vocab;
 
-/// Bytes of a text for each byte of its normal form at most, rounded up: U+1FBE with two marks (7 bytes) is U+0390 (2 bytes).
+/// Bytes of a text for each byte of its normal form at most, rounded up: U+1FBE with two marks (7
+/// bytes) is U+0390 (2 bytes).
 const NFC_SHRINKS: usize = 4;
 
 /// A token is looked up by its first bytes.
@@ -13,7 +15,7 @@ const START: usize = 4;
 /// log2 of the table's length.
 const TABLE_BITS: u32 = 15;
 
-/// What is known of a vocabulary's lengths.
+/// The lengths of a vocabulary's tokens.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
     /// Bytes of the longest token.
@@ -33,7 +35,7 @@ pub(super) struct Bound {
 pub struct TokenBytes {
     /// Of one token at most; 0 where nothing can be said.
     pub most: usize,
-    /// Whether whitespace is among them. Else any number of tokens may stand for any amount of it.
+    /// True if whitespace is among them. Else any number of tokens may stand for any amount of it.
     pub whitespace: bool,
 }
 
@@ -79,11 +81,12 @@ impl Bound {
         }
     }
 
-    /// Whether a piece that is merged has more than `room` tokens for certain. Looks at about as many bytes as `room`
-    /// tokens may have.
+    /// True if a piece that is merged has more than `room` tokens for certain. Looks at about as
+    /// many bytes as `room` tokens may have.
     ///
-    /// A token is no longer than the longest one that begins as the text does there. So to cover the piece takes at least as
-    /// many tokens as jumps, where a jump may end anywhere within that length: a breadth-first search that needs no queue.
+    /// A token is no longer than the longest one that begins as the text does there. So to cover
+    /// the piece takes at least as many tokens as jumps, where a jump may end anywhere within that
+    /// length: a breadth-first search that needs no queue.
     pub(super) fn exceeds(&self, piece: &[u8], room: usize) -> bool {
         if !self.whole_alphabet || self.longest > usize::from(u16::MAX) {
             return false;
@@ -118,7 +121,8 @@ fn slot(start: [u8; START]) -> usize {
 }
 
 impl TokenBytes {
-    /// At least how many tokens a text of so many bytes (whitespace left out, where that does not count) must have.
+    /// At least how many tokens a text of so many bytes (whitespace left out, where that does not
+    /// count) must have.
     #[must_use]
     pub fn least_tokens(self, bytes: usize) -> usize {
         if self.most == 0 {
@@ -127,8 +131,8 @@ impl TokenBytes {
         bytes.div_ceil(self.most)
     }
 
-    /// At least how many tokens `texts` must have together, if that is more than `room`. Looks no further than is needed to
-    /// know.
+    /// At least how many tokens `texts` must have together, if that is more than `room`. Looks no
+    /// further than is needed to know.
     #[must_use]
     pub fn excess<'a>(
         self,

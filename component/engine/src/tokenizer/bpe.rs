@@ -1,7 +1,7 @@
 //! Byte-pair encoding: merge the adjacent pair of lowest rank until none is left.
 //!
-//! Short pieces (words) use the classic loop over an array; long ones (a megabyte of one letter is one
-//! piece) a linked list and a heap, so that the time stays near linear in the text's length.
+//! Short pieces (words) use the classic loop over an array; long ones (a megabyte of one letter is
+//! one piece) a linked list and a heap, so that the time stays near linear in the text's length.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,7 +24,8 @@ struct Merge {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Merges {
     rules: Vec<Merge>,
-    /// Open addressing, linear probing: `rank + 1`, or 0 where free. Length: a power of two, at most half full.
+    /// Open addressing, linear probing: `rank + 1`, or 0 where free. Length: a power of two, at
+    /// most half full.
     slots: Vec<u32>,
 }
 
@@ -37,7 +38,8 @@ impl Merges {
         }
     }
 
-    /// Append the rule of the next rank. A pair given twice takes its last rank, as Hugging Face's does.
+    /// Append the rule of the next rank. A pair given twice takes its last rank, as Hugging Face's
+    /// does.
     pub(super) fn push(&mut self, left: u32, right: u32, merged: u32) {
         if self.rules.len() * 2 >= self.slots.len() {
             self.grow();
@@ -69,7 +71,7 @@ impl Merges {
         }
     }
 
-    /// Where the pair's rank is, or the free slot where it would be.
+    /// The slot of the pair's rank, or the free slot for it.
     fn slot(&self, left: u32, right: u32) -> usize {
         let key = u64::from(left) << 32 | u64::from(right);
         let hash = (key ^ (key >> 31)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -94,7 +96,8 @@ impl Merges {
             .unwrap_or(NONE)
     }
 
-    /// Merge `symbols` as far as the rules go and append the result to `out`. `symbols` is left empty.
+    /// Merge `symbols` as far as the rules go and append the result to `out`. `symbols` is left
+    /// empty.
     pub(super) fn apply(&self, scratch: &mut Scratch, out: &mut Vec<u32>) {
         #[cfg(test)]
         {
@@ -153,7 +156,8 @@ impl Merges {
             }
         }));
         heap.clear();
-        // A merge queues two pairs and takes one away: room for all at once takes less than growing to it.
+        // A merge queues two pairs and takes one away: room for all at once takes less than growing
+        // to it.
         heap.reserve(2 * n);
         heap.extend(
             nodes

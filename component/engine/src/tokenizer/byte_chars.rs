@@ -1,9 +1,11 @@
-//! GPT-2's map between bytes and printable characters, in which byte-level vocabularies are written.
+//! GPT-2's map between bytes and printable characters, in which byte-level vocabularies are
+//! written.
 //!
-//! Bytes that print stand for themselves as Latin-1 characters; the other 68 take the characters from
-//! U+0100 on, in byte order (openai/gpt-2, `encoder.py`, `bytes_to_unicode`). A space becomes `Ġ`.
+//! Bytes that print stand for themselves as Latin-1 characters; the other 68 take the characters
+//! from U+0100 on, in byte order (openai/gpt-2, `encoder.py`, `bytes_to_unicode`). A space becomes
+//! `Ġ`.
 
-/// Whether `byte` stands for itself.
+/// True if `byte` stands for itself.
 const fn prints(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF)
 }
@@ -47,7 +49,8 @@ pub(super) fn byte_of(character: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
-/// Append the bytes `text` stands for. `false`, with `out` as it was, if a character stands for none.
+/// Append the bytes `text` stands for. `false`, with `out` as it was, if a character stands for
+/// none.
 pub(super) fn push_bytes(text: &str, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     for character in text.chars() {

@@ -17,11 +17,13 @@ use crate::error::LoadError;
 pub struct GgufTokenizer {
     /// `tokenizer.ggml.model`: `gpt2` is byte-level BPE.
     pub model: String,
-    /// `tokenizer.ggml.pre`: the pre-tokenizer; absent from BitNet's own files, which use Llama 3's.
+    /// `tokenizer.ggml.pre`: the pre-tokenizer; absent from BitNet's own files, which use Llama
+    /// 3's.
     pub pre: Option<String>,
     /// `tokenizer.ggml.tokens`, in GPT-2's byte characters; position is id.
     pub tokens: Vec<String>,
-    /// `tokenizer.ggml.token_type`: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused. Empty: all normal.
+    /// `tokenizer.ggml.token_type`: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused.
+    /// Empty: all normal.
     pub token_types: Vec<i32>,
     /// `tokenizer.ggml.merges`: `left right`, by rank.
     pub merges: Vec<String>,
@@ -33,22 +35,24 @@ pub struct GgufTokenizer {
     pub add_bos: Option<bool>,
     /// `tokenizer.ggml.add_eos_token`; absent: no.
     pub add_eos: Option<bool>,
-    /// `sterna.tokenizer.ignore_merges`, a key of ours: GGUF implies it by `pre`. Absent: yes for Llama 3's.
+    /// `sterna.tokenizer.ignore_merges`, a key of ours: GGUF implies it by `pre`. Absent: yes for
+    /// Llama 3's.
     pub ignore_merges: Option<bool>,
     /// `sterna.tokenizer.nfc`, a key of ours: text is brought to Unicode's NFC first. Absent: no.
     pub nfc: bool,
-    /// `sterna.tokenizer.more`, a key of ours: what GGUF has no keys for, as JSON. Absent where there is nothing.
+    /// `sterna.tokenizer.more`, a key of ours: what GGUF has no keys for, as JSON. Absent where
+    /// there is nothing.
     pub more: Option<String>,
 }
 
-/// What [`GgufTokenizer::more`] holds.
+/// The contents of [`GgufTokenizer::more`].
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct More {
-    /// What goes before a text, where that is not the one beginning-of-sequence token.
+    /// The tokens before a text, where that is not the one beginning-of-sequence token.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<Vec<u32>>,
-    /// What goes after a text, where that is not the one end-of-sequence token.
+    /// The tokens after a text, where that is not the one end-of-sequence token.
     #[serde(skip_serializing_if = "Option::is_none")]
     suffix: Option<Vec<u32>>,
     /// The cut's regular expression, where none of `pre`'s names means it.
@@ -57,7 +61,7 @@ struct More {
     /// With it: each digit is cut off first.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     digits_alone: bool,
-    /// What a byte becomes that is no token.
+    /// The token for a byte that is no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<u32>,
     /// Options of added tokens that have any.
@@ -75,12 +79,13 @@ struct Options {
     normalized: bool,
 }
 
-/// A cut, and the names `tokenizer.ggml.pre` has for it (llama.cpp, `llama-vocab.cpp`; FORMATS.md 4.4).
+/// A cut, and the names `tokenizer.ggml.pre` has for it (llama.cpp, `llama-vocab.cpp`; FORMATS.md
+/// 4.4).
 struct Pre {
     split: Split,
     /// The first is written.
     names: &'static [&'static str],
-    /// Whether such files add the beginning of a sequence and ignore merges where no key says so.
+    /// True if such files add the beginning of a sequence and ignore merges where no key says so.
     llama3: bool,
 }
 

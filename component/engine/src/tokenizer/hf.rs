@@ -1,7 +1,8 @@
 //! Reading Hugging Face's `tokenizer.json` (huggingface/tokenizers).
 //!
-//! The file describes a pipeline of any shape; what is supported is the shape byte-level BPE models have. Anything
-//! else is refused by name, since ignoring a step would give other tokens without a word.
+//! The file describes a pipeline of any shape; what is supported is the shape byte-level BPE models
+//! have. Anything else is refused by name, since ignoring a step would give other tokens without a
+//! word.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +20,7 @@ use super::vocab::{Kind, Vocab};
 use super::{Parts, byte_chars};
 use crate::error::LoadError;
 
-/// How far beyond the number of tokens their ids may reach: room for gaps, none for nonsense.
+/// The largest distance of ids beyond the number of tokens: room for gaps, none for nonsense.
 const MAX_GAPS: usize = 1 << 16;
 
 /// A file's own text in an error, which is not for reading the file: its beginning.
@@ -307,8 +308,8 @@ pub(super) fn fill<'a>(
     Ok(vocab)
 }
 
-/// Append the rule that merges two tokens, given by name. A rule that would make a special token out of ordinary text is
-/// left out.
+/// Append the rule that merges two tokens, given by name. A rule that would make a special token
+/// out of ordinary text is left out.
 pub(super) fn push_merge(
     left: &str,
     right: &str,

@@ -1,9 +1,10 @@
-//! Markers: tokens that stand for a place in a conversation (`<|im_start|>`, `</s>`) and not for their text.
+//! Markers: tokens that stand for a place in a conversation (`<|im_start|>`, `</s>`) and not for
+//! their text.
 //!
-//! Files say which tokens are markers by their type, and some lose the types or give wrong ones. Then a
-//! chat template's markers would be spelled out letter by letter, and a model sees a conversation as it
-//! never did in training. So what a marker looks like decides too, where no merge could make the token
-//! of ordinary text: such a token is a marker or of no use at all.
+//! Files say which tokens are markers by their type, and some lose the types or give wrong ones.
+//! Then a chat template's markers would be spelled out letter by letter, and a model sees a
+//! conversation as it never did in training. So what a marker looks like decides too, where no
+//! merge could make the token of ordinary text: such a token is a marker or of no use at all.
 
 use std::collections::HashSet;
 
@@ -11,8 +12,9 @@ use super::Tokenizer;
 use super::added::{AddedToken, AddedTokens};
 use super::vocab::Kind;
 
-/// Texts that end a turn, or all of an answer, in published vocabularies: what llama.cpp takes as ends by
-/// name (`llama-vocab.cpp`), and those of OpenChat, Command R, DeepSeek Coder, Llama 4 and EXAONE.
+/// Texts that end a turn, or all of an answer, in published vocabularies: what llama.cpp takes as
+/// ends by name (`llama-vocab.cpp`), and those of OpenChat, Command R, DeepSeek Coder, Llama 4 and
+/// EXAONE.
 pub(crate) const TURN_ENDS: &[&str] = &[
     "<|eot_id|>",
     "<|im_end|>",
@@ -55,7 +57,7 @@ const SPECIAL_NAMES: &[&str] = &[
     "<start_of_turn>",
 ];
 
-/// What a token's text looks like.
+/// The form of a token's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// A special token, never shown.
@@ -95,8 +97,8 @@ fn look(text: &str) -> Option<Look> {
     }
 }
 
-/// Whether an added token's text is whitespace, a word or a run of signs that a vocabulary keeps whole, and
-/// not letters between signs, which may mean something.
+/// True if an added token's text is whitespace, a word or a run of signs that a vocabulary keeps
+/// whole, and not letters between signs, which may mean something.
 fn is_plain(text: &str) -> bool {
     let (mut letters, mut signs) = (false, false);
     for c in text.chars() {
@@ -106,11 +108,12 @@ fn is_plain(text: &str) -> bool {
     !(letters && signs)
 }
 
-/// How much of a template is searched for markers, and how long a marker may be, in bytes.
+/// The part of a template that is searched for markers, and the longest marker, in bytes.
 const SEARCHED: usize = 1 << 20;
 const LONGEST: usize = 256;
 
-/// Of these tokens, those that a template writes, in its source or in the text its escapes stand for.
+/// Of these tokens, those that a template writes, in its source or in the text its escapes stand
+/// for.
 fn written<'a>(tokens: impl Iterator<Item = &'a AddedToken>, template: &str) -> HashSet<u32> {
     let tokens = AddedTokens::new(tokens.cloned().collect());
     let source = &template[..template.floor_char_boundary(SEARCHED)];
@@ -120,9 +123,10 @@ fn written<'a>(tokens: impl Iterator<Item = &'a AddedToken>, template: &str) -> 
 }
 
 impl Tokenizer {
-    /// Take as markers what looks like one and is typed as ordinary text, and remember which tokens users
-    /// must not write in a conversation. `template` is the chat template's source, empty without one;
-    /// `named` are tokens that the configuration names as beginning or end. Returns the new markers' texts.
+    /// Take as markers what looks like one and is typed as ordinary text, and remember which tokens
+    /// users must not write in a conversation. `template` is the chat template's source, empty
+    /// without one; `named` are tokens that the configuration names as beginning or end. Returns
+    /// the new markers' texts.
     pub(crate) fn mark(&mut self, template: &str, named: &[u32]) -> Vec<String> {
         let promoted = self.unmarked(template, named);
         let mut added = self.added.to_vec();
@@ -198,8 +202,8 @@ impl Tokenizer {
         token.map(|token| token.id)
     }
 
-    /// Tokens from `size` on, which a model of that many has no embedding for: the added ones' texts, or
-    /// the first ordinary one's id.
+    /// Tokens from `size` on, which a model of that many has no embedding for: the added ones'
+    /// texts, or the first ordinary one's id.
     pub(crate) fn beyond(&self, size: usize) -> Result<Vec<String>, u32> {
         let mut texts = Vec::new();
         for id in u32::try_from(size).unwrap_or(u32::MAX)..self.vocab.len() as u32 {

@@ -1,6 +1,7 @@
 //! The steps of a `tokenizer.json` around its model: normalizer, pre-tokenizer and post-processor.
 //!
-//! A step that is not known is refused by name, since ignoring it would give other tokens in silence.
+//! A step that is not known is refused by name, since ignoring it would give other tokens in
+//! silence.
 
 use serde_json::Value;
 
@@ -15,8 +16,8 @@ fn kind_of(step: &Value) -> &str {
     step["type"].as_str().unwrap_or("of no type")
 }
 
-/// The steps of a part of the pipeline, in order; `list` is the key a `Sequence` keeps them under, and
-/// sequences may hold sequences.
+/// The steps of a part of the pipeline, in order; `list` is the key a `Sequence` keeps them under,
+/// and sequences may hold sequences.
 fn steps<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
     match part[list].as_array() {
         _ if part.is_null() => Vec::new(),
@@ -28,7 +29,7 @@ fn steps<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
     }
 }
 
-/// Whether text is brought to NFC.
+/// Returns true if text is brought to NFC.
 pub(super) fn normalizer(part: &Value) -> Result<bool, LoadError> {
     let steps = steps(part, "normalizers");
     match steps.iter().find(|step| kind_of(step) != "NFC") {
@@ -42,7 +43,7 @@ pub(super) fn normalizer(part: &Value) -> Result<bool, LoadError> {
     }
 }
 
-/// How text is cut.
+/// The rule by which text is split.
 pub(super) fn pre_tokenizer(part: &Value) -> Result<Split, LoadError> {
     let steps = steps(part, "pretokenizers");
     cut(&steps).ok_or_else(|| {
@@ -74,8 +75,8 @@ fn cut(steps: &[&Value]) -> Option<Split> {
             let dropped = match (split["behavior"].as_str(), split["invert"].as_bool()) {
                 _ if kind_of(split) != "Split" => return None,
                 (Some("Isolated"), _) => false,
-                // Of a pattern that covers every text, to isolate the matches or to remove what lies
-                // between them is the same.
+                // Of a pattern that covers every text, to isolate the matches or to remove what
+                // lies between them is the same.
                 (Some("Removed"), Some(true)) => true,
                 _ => return None,
             };
@@ -92,7 +93,7 @@ fn is_byte_level(step: &Value, regex: bool) -> bool {
         && !step["add_prefix_space"].as_bool().unwrap_or(true)
 }
 
-/// Whether a step cuts off each digit (`\p{N}`) by itself.
+/// True if a step cuts off each digit (`\p{N}`) by itself.
 fn is_digits(step: &Value) -> bool {
     let isolated = step["behavior"].as_str() == Some("Isolated");
     match kind_of(step) {
@@ -115,7 +116,7 @@ pub(super) struct Around {
     pub(super) suffix: Vec<u32>,
 }
 
-/// What the post-processor puts around a single text.
+/// The tokens that the post-processor puts around a single text.
 pub(super) fn post_processor(part: &Value, vocab_size: usize) -> Result<Around, LoadError> {
     let mut found: Option<Around> = None;
     for step in steps(part, "processors") {

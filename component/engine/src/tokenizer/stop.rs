@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 /// Looks for stop texts in text that comes in pieces. The stop text that is complete first ends the
-/// text before its first character, or after its last; of several complete at the same character, the longest. How the
-/// text is cut into pieces changes nothing.
+/// text before its first character, or after its last; of several complete at the same character,
+/// the longest. How the text is cut into pieces changes nothing.
 ///
 /// Some of the text may be hidden: the names of special tokens, which are never shown. A stop text
 /// may hold such names whole, but never begins or ends inside one.
@@ -20,7 +20,7 @@ pub struct StopMatcher {
     including: bool,
 }
 
-/// What one piece of text led to.
+/// The result of one piece of text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StopStep {
     /// Text that can be shown.
@@ -43,7 +43,7 @@ struct Stop {
     text: Box<[u8]>,
     /// `border[n]`: length of the longest proper prefix of `text[..=n]` that is also its suffix.
     border: Box<[usize]>,
-    /// How many bytes of `text` the text so far ends with.
+    /// The number of bytes of `text` that the text so far ends with.
     matched: usize,
 }
 
@@ -73,7 +73,8 @@ impl Stop {
     }
 }
 
-/// The longest prefix of `text` that a text ends with after `byte`, if it ended with `matched` bytes before.
+/// The longest prefix of `text` that a text ends with after `byte`, if it ended with `matched`
+/// bytes before.
 fn extend(text: &[u8], border: &[usize], mut matched: usize, byte: u8) -> usize {
     while matched > 0 && text[matched] != byte {
         matched = border[matched - 1];
@@ -85,7 +86,7 @@ fn extend(text: &[u8], border: &[usize], mut matched: usize, byte: u8) -> usize 
     }
 }
 
-/// Whether `at` lies between two bytes of one hidden part.
+/// True if `at` lies between two bytes of one hidden part.
 fn is_inside(hidden: &[Range<usize>], at: usize) -> bool {
     hidden
         .iter()
@@ -182,8 +183,8 @@ impl StopMatcher {
         self.release(self.held.len())
     }
 
-    /// What can be shown of the first `end` bytes held back, which are held no longer. A hidden part that
-    /// ends after them stays whole, so that its bounds are known.
+    /// The visible part of the first `end` bytes held back, which are held no longer. A hidden part
+    /// that ends after them stays whole, so that its bounds are known.
     fn release(&mut self, end: usize) -> String {
         let cut = self.hidden.iter().find(|hidden| hidden.end > end);
         let end = cut.map_or(end, |hidden| hidden.start.min(end));
@@ -211,7 +212,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The definition: the shortest beginning of `text` that ends with a stop text, without the longest such.
+    /// The definition: the shortest beginning of `text` that ends with a stop text, without the
+    /// longest such.
     fn naive(stops: &[String], text: &str) -> (String, bool) {
         let boundaries = text.char_indices().map(|(at, c)| at + c.len_utf8());
         for end in boundaries {
@@ -239,8 +241,8 @@ mod tests {
         (text, stopped)
     }
 
-    /// The definition with hidden pieces: as [`naive`] of the whole text, save that a stop text neither
-    /// begins nor ends inside a hidden piece, and that hidden pieces are not shown.
+    /// The definition with hidden pieces: as [`naive`] of the whole text, save that a stop text
+    /// neither begins nor ends inside a hidden piece, and that hidden pieces are not shown.
     fn naive_hidden(stops: &[String], pieces: &[(String, bool)]) -> (String, bool) {
         let (mut whole, mut shown) = (String::new(), Vec::new());
         let mut inside = Vec::new();

@@ -2,8 +2,9 @@
 
 use super::Tokenizer;
 
-/// Text of tokens as they come. A character's bytes may lie in several tokens: they are held back until
-/// it is complete, or cannot become so. All pieces together are what [`Tokenizer::decode`] makes of all tokens.
+/// Text of tokens as they come. A character's bytes may lie in several tokens: they are held back
+/// until it is complete, or cannot become so. All pieces together are what [`Tokenizer::decode`]
+/// makes of all tokens.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     /// The beginning of a character; at most 3 bytes between calls.

@@ -5,7 +5,7 @@
 
 use crate::error::LoadError;
 
-/// What a token is to the tokenizer; the values are GGUF's `tokenizer.ggml.token_type`.
+/// The type of a token; the values are GGUF's `tokenizer.ggml.token_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Ordinary: text becomes it through merges.
@@ -29,7 +29,8 @@ pub(super) struct Vocab {
     /// `ends[id]`: where token `id` ends in `bytes`; it starts where the one before ends.
     ends: Vec<u32>,
     kinds: Vec<Kind>,
-    /// Open addressing, linear probing: `id + 1`, or 0 where free. Length: a power of two, at most half full.
+    /// Open addressing, linear probing: `id + 1`, or 0 where free. Length: a power of two, at most
+    /// half full.
     slots: Vec<u32>,
 }
 
@@ -49,8 +50,8 @@ impl Vocab {
         Ok(())
     }
 
-    /// Index the tokens for which `indexed` holds, so that [`Self::id_of`] finds them. Of two with the
-    /// same bytes the first is found.
+    /// Index the tokens for which `indexed` holds, so that [`Self::id_of`] finds them. Of two with
+    /// the same bytes the first is found.
     pub(super) fn index(&mut self, indexed: impl Fn(u32) -> bool) {
         let capacity = (self.len() * 2).next_power_of_two().max(2);
         self.slots = vec![0; capacity];
@@ -79,7 +80,7 @@ impl Vocab {
         Some(&self.bytes[start as usize..end as usize])
     }
 
-    /// What kind of token `id` is.
+    /// The type of token `id`.
     pub(super) fn kind(&self, id: u32) -> Option<Kind> {
         self.kinds.get(id as usize).copied()
     }
@@ -112,8 +113,8 @@ impl Vocab {
     }
 }
 
-/// Multiply-rotate over eight bytes at a time. The keys come from the model's file, so nobody who sends
-/// text can lengthen a probe sequence beyond what the file already holds.
+/// Multiply-rotate over eight bytes at a time. The keys come from the model's file, so nobody who
+/// sends text can lengthen a probe sequence beyond what the file already holds.
 fn hash(bytes: &[u8]) -> u64 {
     const K: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut state = bytes.len() as u64;

@@ -230,7 +230,8 @@ mod in_parts {
         names
     }
 
-    /// `part` with the metadata of `whole` before its own, padded so that its data keeps its alignment.
+    /// `part` with the metadata of `whole` before its own, padded so that its data keeps its
+    /// alignment.
     fn with_metadata_of(whole: &[u8], part: &[u8], own: usize) -> Vec<u8> {
         let gguf = Edited(whole.to_vec()).gguf();
         let first = &gguf.tensors()[0].name;

@@ -33,7 +33,7 @@ impl Edited {
         }
     }
 
-    /// Where the entry of a tensor goes on after its name.
+    /// The offset at which a tensor's entry goes on after its name.
     pub(super) fn entry(&self, tensor: &str) -> usize {
         let mut needle = (tensor.len() as u64).to_le_bytes().to_vec();
         needle.extend(tensor.as_bytes());
@@ -41,7 +41,7 @@ impl Edited {
         at.unwrap() + needle.len()
     }
 
-    /// Where the offset of a tensor stands: after its sizes and type.
+    /// The position of a tensor's offset: after its sizes and type.
     pub(super) fn offset_at(&self, tensor: &str) -> usize {
         let at = self.entry(tensor);
         let dims = u32::from_le_bytes(self.0[at..at + 4].try_into().unwrap());
@@ -103,7 +103,8 @@ impl Edited {
         self
     }
 
-    /// Insert into the header, and as much into its entries' end as keeps the data where it is found.
+    /// Insert into the header, and as much into its entries' end as keeps the data where it is
+    /// found.
     fn insert(&mut self, at: usize, bytes: &[u8]) {
         self.0.splice(at..at, bytes.iter().copied());
         let name = format!("test.padding.{}", self.0.len());

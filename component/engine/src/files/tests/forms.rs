@@ -229,7 +229,8 @@ fn float_gguf(model: &Model, ty: u32, value: impl Fn(i8, f32) -> f32) -> Vec<u8>
     writer.into_inner()
 }
 
-/// Metadata of arch `bitnet-b1.58` as other tools write it, with `<|eot_id|>` and the wrong template of 2B-4T's GGUF.
+/// Metadata of arch `bitnet-b1.58` as other tools write it, with `<|eot_id|>` and the wrong
+/// template of 2B-4T's GGUF.
 fn metadata(model: &Model) -> Vec<(String, Entry)> {
     let config = &model.config;
     let mut tokenizer = model.tokenizer.to_gguf();
@@ -285,7 +286,8 @@ fn float_linears_of_a_gguf_keep_their_grid_or_are_quantised() {
         .unwrap();
         assert_same(&loaded, &model, tolerance);
     }
-    // Off the grid: 0 becomes 0.1, so the mean magnitude is the scale, and 0.1 / mean still rounds to 0.
+    // Off the grid: 0 becomes 0.1, so the mean magnitude is the scale, and 0.1 / mean still rounds
+    // to 0.
     let master = |trit: i8, scale| {
         if trit == 0 {
             0.1 * scale

@@ -1,4 +1,4 @@
-//! What cannot be used is refused with its name and a remedy.
+//! Unusable values are refused with their name and a remedy.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! Keys and tensors that would change the arithmetic are refused by name, unless they ask for nothing.
+//! Keys and tensors that would change the arithmetic are refused by name, unless they ask for
+//! nothing.
 
 use super::edit::Edited;
 use super::*;

@@ -1,11 +1,11 @@
-//! A parsed template. Chains of operators lie flat in lists, so that the tree is as deep as the source
-//! nests brackets and blocks, and walking or dropping it takes no more stack than that.
+//! A parsed template. Chains of operators lie flat in lists, so that the tree is as deep as the
+//! source nests brackets and blocks, and walking or dropping it takes no more stack than that.
 
 use std::sync::Arc;
 
 /// A name or a text of the template.
 pub(crate) type Name = Arc<str>;
-/// What is between two tags of one block.
+/// The statements between two tags of one block.
 pub(crate) type Body = Vec<Statement>;
 
 #[derive(Debug)]
@@ -58,13 +58,14 @@ pub(crate) struct MacroDef {
     /// With the defaults that are given.
     pub(super) parameters: Vec<(Name, Option<Expr>)>,
     pub(super) body: Body,
-    /// Whether the body has the name `varargs`, and so takes more arguments than there are parameters.
+    /// True if the body has the name `varargs`, and so takes more arguments than there are
+    /// parameters.
     pub(super) varargs: bool,
     /// The same of `kwargs` and of arguments with other names.
     pub(super) kwargs: bool,
 }
 
-/// What is assigned to.
+/// The target of an assignment.
 #[derive(Debug)]
 pub(crate) enum Target {
     Name(Name),
@@ -158,5 +159,5 @@ pub(crate) struct Args {
     pub(super) dicts: Vec<Expr>,
 }
 
-/// Whether an argument is a list of arguments: `*list`.
+/// True if an argument is a list of arguments: `*list`.
 pub(crate) type Spread = bool;

@@ -10,7 +10,7 @@ use super::filters;
 use super::limits::Budget;
 use super::value::Value;
 
-/// Whether `value is name(args)`.
+/// Returns true if `value is name(args)`.
 pub(super) fn holds(
     name: &str,
     value: &Value,

@@ -1,4 +1,4 @@
-//! What can go wrong with a template, and whose fault it is.
+//! The errors of a template, and the party at fault.
 
 use std::fmt;
 

@@ -5,13 +5,13 @@ use super::error::{Result, fail, shown};
 use super::limits::{Budget, Text};
 use super::value::Value;
 
-/// How one value is laid out.
+/// The format of one value.
 #[derive(Default)]
 struct Spec {
     fill: Option<char>,
     /// `<`, `>`, `^` or `=`.
     align: Option<char>,
-    /// What stands before a number that is not negative.
+    /// The sign of a number that is not negative.
     plus: &'static str,
     alternate: bool,
     zero: bool,
@@ -264,7 +264,7 @@ impl Spec {
         ))
     }
 
-    /// Whether it is negative, and the digits.
+    /// The sign, true if negative, and the digits.
     fn integer(&self, number: i64) -> Result<(bool, String)> {
         let magnitude = number.unsigned_abs();
         let digits = match self.kind {

@@ -8,8 +8,8 @@ use super::error::{Error, Result};
 use super::limits::{Budget, MAX_HELD_DEPTH};
 use super::value::{DictBuilder, Value};
 
-/// The value of a JSON text, with every text in it as `rewrite` makes it. `None` where it is no JSON, or
-/// nests deeper than [`MAX_HELD_DEPTH`].
+/// The value of a JSON text, with every text in it as `rewrite` makes it. `None` where it is no
+/// JSON, or nests deeper than [`MAX_HELD_DEPTH`].
 pub(in super::super) fn json_value(
     json: &str,
     rewrite: &dyn Fn(&str) -> String,

@@ -1,5 +1,5 @@
-//! The filter `tojson`, as `apply_chat_template` has it: Python's `json.dumps` with its keywords, and
-//! `ensure_ascii=False` unless it is asked for.
+//! The filter `tojson`, as `apply_chat_template` has it: Python's `json.dumps` with its keywords,
+//! and `ensure_ascii=False` unless it is asked for.
 
 use super::args::Bound;
 use super::error::{Result, fail};
@@ -11,7 +11,7 @@ use crate::tokenizer::TEXT_GUARD;
 
 struct Style<'a> {
     ascii: bool,
-    /// What one level is indented by; `None` keeps everything on one line.
+    /// The indentation of one level; `None` keeps everything on one line.
     indent: Option<String>,
     item_separator: &'a str,
     key_separator: &'a str,

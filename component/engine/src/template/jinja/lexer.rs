@@ -1,7 +1,8 @@
 //! A template's text as tokens, with Jinja's rules for the whitespace around tags.
 //!
 //! The rules are those of `apply_chat_template`: `trim_blocks` (a tag takes the newline after it),
-//! `lstrip_blocks` (and the blanks before it on its line), and one newline at the very end is dropped.
+//! `lstrip_blocks` (and the blanks before it on its line), and one newline at the very end is
+//! dropped.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ struct Lexer<'s> {
     counted: usize,
     line: u32,
     tokens: Vec<(Token, u32)>,
-    /// Whether the last tag ended its line, or none came yet.
+    /// True if the last tag ended its line, or none came yet.
     line_starts: bool,
 }
 
@@ -149,7 +150,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// Where `{% raw %}` begins, everything up to `{% endraw %}`, and whether it did.
+    /// Reads everything from `{% raw %}` to `{% endraw %}`; returns true if there was such a block.
     fn raw(&mut self) -> Result<bool> {
         let Some((begin, sign)) = named_tag(self.rest(), "raw") else {
             return Ok(false);
@@ -327,7 +328,7 @@ impl<'s> Lexer<'s> {
     }
 }
 
-/// Where the next `{{`, `{%` or `{#` is.
+/// The position of the next `{{`, `{%` or `{#`.
 fn next_tag(text: &str) -> Option<usize> {
     let mut from = 0;
     loop {

@@ -1,4 +1,4 @@
-//! What one template may take: every bound in one place, and the budget that rendering draws on.
+//! The limits of one template: every bound in one place, and the budget that rendering draws on.
 //!
 //! The bounds hold wherever the template runs, in a process or in a sandbox: they are counted, not
 //! measured, so the same conversation is refused everywhere or nowhere. Only the time limit asks a
@@ -13,8 +13,8 @@ use super::value::Value;
 /// Most bytes of a template. The largest that models come with have about 30 kB.
 pub(crate) const MAX_SOURCE_BYTES: usize = 256 * 1024;
 
-/// Deepest nesting of blocks, brackets and signs in a template; templates that models come with stay
-/// below 20. Chains (`a + b + ...`, `x | f | g`, `elif`) do not nest.
+/// Deepest nesting of blocks, brackets and signs in a template; templates that models come with
+/// stay below 20. Chains (`a + b + ...`, `x | f | g`, `elif`) do not nest.
 pub(crate) const MAX_NESTING: usize = 64;
 
 /// Deepest nesting of blocks, expressions and calls while rendering: macros that call themselves.
@@ -23,14 +23,15 @@ pub(super) const MAX_CALL_DEPTH: usize = 150;
 /// Deepest nesting of lists and dicts.
 pub(super) const MAX_VALUE_DEPTH: u8 = 64;
 
-/// Deepest nesting of what a namespace holds. A namespace counts as deeper than this, so none can hold
-/// itself, and no value has cycles.
+/// Deepest nesting of what a namespace holds. A namespace counts as deeper than this, so none can
+/// hold itself, and no value has cycles.
 pub(super) const MAX_HELD_DEPTH: u8 = 32;
 
 /// Most items of one `range`, as in Jinja's sandbox.
 pub(super) const MAX_RANGE: i64 = 100_000;
 
-/// Work for any conversation, in units of one node of the template or 64 bytes of text: about a second.
+/// Work for any conversation, in units of one node of the template or 64 bytes of text: about a
+/// second.
 const WORK: u64 = 8_000_000;
 /// Bytes of texts, lists and output for any conversation.
 const BYTES: u64 = 32 << 20;
@@ -43,7 +44,7 @@ const UNITS_PER_LOOK: u64 = 10_000;
 /// Time for one rendering.
 const TIME: Duration = Duration::from_secs(10);
 
-/// What is left of one rendering's bounds. What was made counts although it may be gone again: what is
+/// The rest of one rendering's bounds. What was made counts although it may be gone again: what is
 /// alive at one time is never more.
 pub(crate) struct Budget {
     work: Cell<u64>,
@@ -113,7 +114,7 @@ impl Budget {
 
 /// A value in a list, and the room that a growing list keeps free.
 const SLOT_BYTES: usize = 48;
-/// What a list, a text or a dict takes besides its contents, with the allocator's share.
+/// The memory of a list, a text or a dict besides its contents, with the allocator's share.
 pub(super) const OBJECT_BYTES: usize = 64;
 
 /// A text that grows within a budget.

@@ -1,15 +1,16 @@
 //! Jinja as chat templates use it, within bounds.
 //!
-//! A template is part of a model's file and runs for every conversation, so it may be anybody's. What
-//! Hugging Face's `apply_chat_template` renders, this renders to the same text; what would take more
-//! than [`limits`] allow is an error: in memory, in steps, in output and in stack, at any place of the
-//! template. General engines bound the number of their instructions at best: they parse, compare, print
-//! and drop values recursively and join lists lazily, out of the reach of whoever calls them. Here
-//! chains are flat, values know their depth and cannot contain themselves, and whatever reads or makes
-//! more than a few bytes asks the budget first.
+//! A template is part of a model's file and runs for every conversation, so it may be anybody's.
+//! What Hugging Face's `apply_chat_template` renders, this renders to the same text; what would
+//! take more than [`limits`] allow is an error: in memory, in steps, in output and in stack, at any
+//! place of the template. General engines bound the number of their instructions at best: they
+//! parse, compare, print and drop values recursively and join lists lazily, out of the reach of
+//! whoever calls them. Here chains are flat, values know their depth and cannot contain themselves,
+//! and whatever reads or makes more than a few bytes asks the budget first.
 //!
-//! The order of reading: [`lexer`], [`parser`] and [`ast`] make a tree of the source; [`interpreter`]
-//! walks it over [`value`]s, with [`filters`], [`checks`] (Jinja's tests) and [`methods`].
+//! The order of reading: [`lexer`], [`parser`] and [`ast`] make a tree of the source;
+//! [`interpreter`] walks it over [`value`]s, with [`filters`], [`checks`] (Jinja's tests) and
+//! [`methods`].
 
 mod args;
 mod arithmetic;

@@ -118,8 +118,8 @@ impl Value {
     }
 }
 
-/// Merge sort, stable: unlike the standard library's, its comparisons may fail, and an order that is none
-/// (numbers that are not) does no harm.
+/// Merge sort, stable: unlike the standard library's, its comparisons may fail, and an order that
+/// is none (numbers that are not) does no harm.
 pub(super) fn sort<T: Clone>(
     mut items: Vec<T>,
     budget: &Budget,

@@ -1,11 +1,12 @@
-//! Templates that would take a server down if nothing bounded them: each has to end as an error, or as a
-//! text of its right size, on a small stack.
+//! Templates that would take a server down if nothing bounded them: each has to end as an error, or
+//! as a text of its right size, on a small stack.
 
 use super::limits::MAX_NESTING;
 use super::*;
 
-/// Less than any thread has that renders: the engine's and the workers' have 2 MiB, a sandbox 1 MiB.
-/// Without optimisation every frame is several times its size, so that there it is a thread's default.
+/// Less than any thread has that renders: the engine's and the workers' have 2 MiB, a sandbox 1
+/// MiB. Without optimisation every frame is several times its size, so that there it is a thread's
+/// default.
 const STACK: usize = if cfg!(debug_assertions) {
     2 << 20
 } else {
@@ -254,8 +255,8 @@ fn loops_and_recursion_end() {
     );
 }
 
-/// For everything that nests: the deepest that is taken is parsed, rendered and dropped, and one more is
-/// refused, as is a hundred thousand more.
+/// For everything that nests: the deepest that is taken is parsed, rendered and dropped, and one
+/// more is refused, as is a hundred thousand more.
 #[test]
 fn nesting_is_bounded_before_it_is_parsed() {
     let nest = |open: &str, inner: &str, close: &str, n| {
@@ -311,7 +312,7 @@ fn nesting_is_bounded_before_it_is_parsed() {
     }
 }
 
-/// What real templates have many of, one after the other, is not nesting.
+/// Long sequences, of which real templates have many, are not nesting.
 #[test]
 fn chains_of_any_length_take_no_stack() {
     for link in [

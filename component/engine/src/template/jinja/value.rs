@@ -1,8 +1,8 @@
 //! Values of a template: Python's, as far as chat templates see them.
 //!
-//! Lists and dicts never change once they are made, and each knows how deep it nests. Only a namespace
-//! changes, and what it holds is shallower than itself, so that no value contains itself: walking and
-//! dropping values recurses [`MAX_VALUE_DEPTH`] levels at most.
+//! Lists and dicts never change once they are made, and each knows how deep it nests. Only a
+//! namespace changes, and what it holds is shallower than itself, so that no value contains itself:
+//! walking and dropping values recurses [`MAX_VALUE_DEPTH`] levels at most.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use super::limits::{Budget, MAX_HELD_DEPTH, MAX_VALUE_DEPTH, OBJECT_BYTES};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    /// What a name that is not there stands for.
+    /// The value of an undefined name.
     Undefined,
     None,
     Bool(bool),
@@ -50,7 +50,7 @@ pub(crate) struct Namespace {
     attributes: RefCell<Vec<(Arc<str>, Value)>>,
 }
 
-/// Where a `for` is.
+/// The state of a `for`.
 #[derive(Debug)]
 pub(crate) struct Loop {
     pub(super) def: Arc<ForLoop>,
@@ -60,7 +60,7 @@ pub(crate) struct Loop {
     pub(super) index: Cell<usize>,
     /// Loops of the same `for` around this one.
     pub(super) depth: usize,
-    /// What `loop.changed` was asked last.
+    /// The last argument of `loop.changed`.
     pub(super) changed: RefCell<Option<Value>>,
 }
 
@@ -212,7 +212,8 @@ impl Namespace {
         }
         let mut attributes = self.attributes.borrow_mut();
         budget.work(attributes.len() / 4)?;
-        // The old value is dropped after the borrow: it holds no namespace, but nothing has to rely on that.
+        // The old value is dropped after the borrow: it holds no namespace, but nothing has to rely
+        // on that.
         let old = match attributes.iter_mut().find(|(own, _)| own == name) {
             Some((_, own)) => std::mem::replace(own, value),
             None => {
@@ -266,7 +267,7 @@ impl Value {
         })))
     }
 
-    /// How deep it nests: 0 for what holds no other value.
+    /// Its nesting depth: 0 for a value that holds no other.
     pub(super) fn depth(&self) -> u8 {
         match self {
             Value::List(items) | Value::Tuple(items) => items.depth,
@@ -333,7 +334,7 @@ impl Value {
         Ok(usize::try_from(self.as_int()?.max(0)).unwrap_or(usize::MAX))
     }
 
-    /// What a `for` goes through: items, keys, characters.
+    /// The sequence a `for` iterates over: items, keys, characters.
     pub(super) fn items(&self, budget: &Budget) -> Result<Rc<Seq>> {
         budget.work(1)?;
         let items: Vec<Value> = match self {

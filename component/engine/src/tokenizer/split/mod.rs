@@ -1,9 +1,9 @@
 //! Pre-tokenisation: cutting text into the pieces that merges stay within.
 //!
-//! Models name their cut as a regular expression, but few expressions exist and all use a look-ahead,
-//! which rules out linear-time engines. So the known ones are written out as scanners that look at each
-//! character a bounded number of times: a megabyte of spaces costs what a megabyte of prose does.
-//! The tests compare them with the expressions themselves.
+//! Models name their cut as a regular expression, but few expressions exist and all use a
+//! look-ahead, which rules out linear-time engines. So the known ones are written out as scanners
+//! that look at each character a bounded number of times: a megabyte of spaces costs what a
+//! megabyte of prose does. The tests compare them with the expressions themselves.
 
 mod pattern;
 
@@ -13,7 +13,7 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Split {
     family: Family,
-    /// How contractions are recognised.
+    /// The case rule of contractions.
     case: Case,
     /// Each digit is cut off before anything else.
     digits_alone: bool,
@@ -28,7 +28,7 @@ enum Family {
     Llama3 { max_digits: usize },
 }
 
-/// How the letters of a contraction (`'s`) compare.
+/// The comparison of a contraction's letters (`'s`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
     /// Small letters only.
@@ -66,8 +66,8 @@ impl Split {
         ..Split::LLAMA3
     };
 
-    /// The cut a regular expression describes, if it is a known one. `dropped` where text that the expression does not
-    /// match vanishes.
+    /// The cut a regular expression describes, if it is a known one. `dropped` where text that the
+    /// expression does not match vanishes.
     pub(super) fn from_pattern(pattern: &str, dropped: bool) -> Option<Split> {
         pattern::parse(pattern, dropped)
     }
@@ -80,7 +80,7 @@ impl Split {
         }
     }
 
-    /// Whether each digit is cut off before anything else, which the expression does not say.
+    /// True if each digit is cut off before anything else, which the expression does not say.
     pub(super) fn digits_alone(self) -> bool {
         self.digits_alone
     }

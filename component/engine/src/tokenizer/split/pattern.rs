@@ -1,9 +1,9 @@
 //! Which cut a regular expression describes, however it is spelled.
 //!
-//! An expression is taken apart into its alternatives, and each is brought to one spelling: groups that
-//! change nothing are opened, the members of character classes sorted, quantifiers made possessive only
-//! to be quick made plain again. What is left is compared with the alternatives of the known cuts; an
-//! expression that differs in anything else is not known.
+//! An expression is taken apart into its alternatives, and each is brought to one spelling: groups
+//! that change nothing are opened, the members of character classes sorted, quantifiers made
+//! possessive only to be quick made plain again. What is left is compared with the alternatives of
+//! the known cuts; an expression that differs in anything else is not known.
 
 use super::{Case, Family, Split};
 
@@ -19,7 +19,7 @@ const LLAMA3_SYMBOLS: &str = r" ?[^\p{L}\p{N}\s]+[\n\r]*";
 const NEWLINES: [&str; 2] = [r"\s*[\n\r]+", r"\s*[\n\r]"];
 /// Whitespace but its last character, where a word follows.
 const BEFORE_WORD: &str = r"\s+(?!\S)";
-/// What that leaves is one character.
+/// The rest is one character.
 const REST: [&str; 2] = [r"\s+", r"\s"];
 
 /// An expression is at most this long; real ones have 120 to 400 characters.
@@ -33,7 +33,8 @@ struct Branch<'a> {
     ignore_case: bool,
 }
 
-/// The cut of `pattern`; `dropped` where text that it does not match is not kept as pieces of its own.
+/// The cut of `pattern`; `dropped` where text that it does not match is not kept as pieces of its
+/// own.
 pub(super) fn parse(pattern: &str, dropped: bool) -> Option<Split> {
     if pattern.len() > MAX_LENGTH {
         return None;
@@ -141,7 +142,7 @@ fn group(text: &str) -> Option<(&str, bool)> {
     }
 }
 
-/// Where the group at the start of `text` ends.
+/// The end of the group at the start of `text`.
 fn end_of_group(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     for (at, kind) in structure(text)? {
@@ -284,7 +285,7 @@ fn canonical(branch: &str) -> Option<String> {
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-/// What follows a backslash, in one spelling.
+/// The escape after a backslash, in one spelling.
 fn escape(chars: &mut Chars<'_>) -> Option<String> {
     Some(match chars.next()? {
         ' ' => " ".into(),
@@ -393,7 +394,8 @@ mod tests {
         for (pattern, split) in cases {
             assert_eq!(parse(pattern, true), Some(split), "{pattern}");
         }
-        // llama.cpp's, in which the last whitespace matches nothing: a piece only where such text is kept.
+        // llama.cpp's, in which the last whitespace matches nothing: a piece only where such text
+        // is kept.
         let open = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
         assert_eq!(parse(open, false), Some(Split::GPT2));
         assert_eq!(parse(open, true), None);

@@ -24,7 +24,8 @@ impl Interpreter<'_> {
         }
     }
 
-    /// Values that wait for the last of them: many would be much memory in a macro that calls itself.
+    /// Values that wait for the last of them: many would be much memory in a macro that calls
+    /// itself.
     pub(super) fn many(&self, n: usize) -> Result<()> {
         const FEW: usize = 16;
         if n > FEW {
@@ -38,7 +39,7 @@ impl Interpreter<'_> {
         exprs.iter().map(|expr| self.eval(expr)).collect()
     }
 
-    /// What has operands.
+    /// Evaluates an expression with operands.
     fn eval_inner(&mut self, expr: &Expr) -> Result<Value> {
         match expr {
             Expr::List(items) => Value::list(self.all(items)?, self.budget),
@@ -144,7 +145,8 @@ impl Interpreter<'_> {
         Ok(Value::Bool(true))
     }
 
-    /// What follows a value: attributes, items, calls, filters and tests, from left to right.
+    /// Evaluates the chain after a value: attributes, items, calls, filters and tests, from left to
+    /// right.
     pub(super) fn chain(&mut self, of: Value, chain: &[Postfix]) -> Result<Value> {
         let mut value = of;
         let mut rest = chain.iter().peekable();

@@ -15,7 +15,8 @@ pub(in super::super) fn strip(
         Value::None => ends(text, name, char::is_whitespace),
         chars => {
             let chars = chars.as_str()?;
-            // Each character of the ends is looked for in all of them; without budget, none is found.
+            // Each character of the ends is looked for in all of them; without budget, none is
+            // found.
             let is = |c: char| budget.read(chars.len()).is_ok() && chars.contains(c);
             let rest = ends(text, name, is);
             budget.work(1)?;

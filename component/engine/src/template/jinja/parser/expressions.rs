@@ -155,7 +155,8 @@ impl Parser {
         })
     }
 
-    /// Signs and what follows a value. A filter applies to the signed value, `.` and `[]` to the value.
+    /// Signs and what follows a value. A filter applies to the signed value, `.` and `[]` to the
+    /// value.
     fn unary(&mut self, filters: bool) -> Result<Expr> {
         let mut chain = Vec::new();
         let value = if self.is_op("-") || self.is_op("+") {
