@@ -15,6 +15,9 @@ cargo clippy --profile ci -p sterna-kernels -p sterna-kernel-checks -p sterna-en
 cargo clippy --profile ci -p sterna-fuzz --all-targets -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-kernels --features relaxed-simd -- -D warnings
 scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p sterna-engine -p sterna-config-env -p sterna-config-spin -p sterna-step-engine -p sterna-hostile-engine --lib -- -D warnings
+# The folders that are missing here do not keep to it yet.
+scripts/columns.py ./*.md ./*.toml Makefile Dockerfile docs k8s scripts tests wit \
+  component/*-* component/config component/errors host/push host/shim
 echo "lint: docs/dependencies.md against the manifests"
 python3 tests/scripts/test_dependencies.py
 if command -v shellcheck >/dev/null || scripts/apt.sh lint shellcheck; then
