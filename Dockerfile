@@ -11,7 +11,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && rustup target add wasm32-wasip2
 WORKDIR /src
-# What compiling for another machine takes besides; nothing where the image is for the builder's
+# The needs of compiling for another machine; nothing where the image is for the builder's
 # own.
 ARG TARGETARCH
 COPY scripts/apt.sh scripts/cross.sh scripts/

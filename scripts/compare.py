@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Compares `sterna bench` with peers' `llama-bench` on this machine, in one run.
 
-    scripts/compare.py --peer ik /path/to/llama-bench /path/to/2b-iq2_bn.gguf [--peer NAME BINARY MODEL ...]
+    scripts/compare.py --peer ik /path/to/llama-bench /path/to/2b-iq2_bn.gguf
+        [--peer NAME BINARY MODEL ...]
         [--threads 1] [--prompt 512] [--generate 64] [--rounds 5] [--cpus 0]
 
-Every round runs ours and each peer once, one after the other, each in a process of its own, so that whatever else the
-machine does meets all of them. Printed are medians over the rounds, and the ratio of medians with the smallest and the
-largest ratio of one round. A ratio is printed only where both sides ran in every round: else the exit code is 1.
+Every round runs ours and each peer once, one after the other, each in a process of its own, so that
+whatever else the machine does meets all of them. Printed are medians over the rounds, and the ratio
+of medians with the smallest and the largest ratio of one round. A ratio is printed only where both
+sides ran in every round: else the exit code is 1.
 """
 
 import argparse

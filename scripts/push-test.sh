@@ -41,7 +41,7 @@ digest=$(tail -1 <<<"$first"); digest=${digest##*@}
 [ "$digest" = "$(tail -1 <<<"$again" | sed 's/.*@//')" ] || { say "the same image has two digests"; exit 1; }
 "$push" --plain-http "$folder/three.tar" "$place:3" >/dev/null
 
-# What the registry gives back is what lay in the file.
+# The registry gives back the blobs of the file.
 manifest=$(curl -sf \
   -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://127.0.0.1:$port/v2/team/llm/manifests/1")
 [ "sha256:$(printf '%s' "$manifest" | sha256sum | cut -d' ' -f1)" = "$digest" ] || { say "the manifest came back different"; exit 1; }

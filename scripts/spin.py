@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""What Sterna does under Spin, against the native server: `spin.py [--spin SPIN] [--sterna STERNA] [BAKE-OPTION ...]`.
+"""Compares Sterna under Spin with the native server:
+`spin.py [--spin SPIN] [--sterna STERNA] [BAKE-OPTION ...]`.
 
-Bakes the demo model with `--spin` and the options given (`--relaxed-simd`, `--wasi 0.3`, none), serves it by `spin up` with this
-repository's spin.toml, and compares: routes, tokens of 50 requests at once, streaming, settings, and the same application pushed to
-a registry on 127.0.0.1 (where `docker-registry` is installed). Prints what it found and the times; exits with 1 at the first fault.
+Bakes the demo model with `--spin` and the options given (`--relaxed-simd`, `--wasi 0.3`, none),
+serves it by `spin up` with this repository's spin.toml, and compares: routes, tokens of 50 requests
+at once, streaming, settings, and the same application pushed to a registry on 127.0.0.1 (where
+`docker-registry` is installed). Prints what it found and the times; exits with 1 at the first
+fault.
 """
 
 import argparse
@@ -153,8 +156,9 @@ def first_event(spin):
 
 
 def streaming(sterna, spin_program, folder, wasi):
-    """Events arrive before the next is computed: the engine of tests/step-engine writes the clock into its events. On a busy
-    machine this client may be late, hence not all of them must."""
+    """Events arrive before the next is computed: the engine of tests/step-engine writes the clock
+    into its events. On a busy machine this client may be late, hence not all of them must.
+    """
     app = os.path.join(folder, "steps")
     os.mkdir(app)
     application(app)

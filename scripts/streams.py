@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What many streams at a time cost under `wasmtime serve`: `streams.py APP.cwasm N`.
+"""The cost of many streams at a time under `wasmtime serve`: `streams.py APP.cwasm N`.
 
-One stream begins, the others 0.1 s later. Prints the CPU time the server spent on a token, which other load on the
-machine hardly changes, and the tokens all streams got in a second.
+One stream begins, the others 0.1 s later. Prints the CPU time the server spent on a token, which
+other load on the machine hardly changes, and the tokens all streams got in a second.
 """
 
 import http.client

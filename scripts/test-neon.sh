@@ -58,7 +58,8 @@ if ! have_rustup_target; then
 fi
 
 cargo build ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-kernel-checks
-# What scripts/lint.sh cannot see on another machine (clippy comes with rustup's toolchain alone).
+# Lints that scripts/lint.sh cannot run on another machine (clippy comes with rustup's toolchain
+# alone).
 if [ ${#std[@]} = 0 ]; then
   cargo clippy ${CI:+--locked} --profile ci --target "$target" -p sterna-kernels --features checks --all-targets -- -D warnings
 fi

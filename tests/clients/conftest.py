@@ -1,4 +1,6 @@
-"""Starts one `sterna serve` for the whole run and stops it by SIGTERM, which must end it with exit code 0."""
+"""Starts one `sterna serve` for the whole run and stops it by SIGTERM, which must end it with exit
+code 0.
+"""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""What objects mean together. Each check takes a Cluster and gives a list of sentences, one for each thing that is wrong."""
+"""Checks of objects in combination. Each check takes a Cluster and gives a list of sentences, one
+for each thing that is wrong.
+"""
 
 import re
 

@@ -1,7 +1,8 @@
-"""What a cluster makes of objects, as far as the checks need it: pods, Services, and the operator's part in them.
+"""A cluster's view of objects, as far as the checks need it: pods, Services, and the operator's
+part in them.
 
-A SpinApp becomes a Deployment and a Service as SpinKube's operator 0.6 builds them (its internal/controller); a part of a
-Deployment (server-side apply) is merged into the whole.
+A SpinApp becomes a Deployment and a Service as SpinKube's operator 0.6 builds them (its
+internal/controller); a part of a Deployment (server-side apply) is merged into the whole.
 """
 
 import copy
@@ -63,12 +64,14 @@ def ports(work):
 
 
 def resolves(work, port):
-    """Whether a port, by name or number, is one that the pods declare."""
+    """True if the pods declare a port, by name or number."""
     return port in ports(work) if isinstance(port, str) else port in ports(work).values()
 
 
 def merged(whole, part):
-    """A strategic merge, as far as parts of Deployments need it: maps by key, lists of named things by name, others replaced."""
+    """A strategic merge, as far as parts of Deployments need it: maps by key, lists of named things
+    by name, others replaced.
+    """
     if isinstance(whole, dict) and isinstance(part, dict):
         return {**whole, **{key: merged(whole[key], value) if key in whole else value for key, value in part.items()}}
     by_name = isinstance(whole, list) and isinstance(part, list) and all("name" in entry for entry in [*whole, *part])

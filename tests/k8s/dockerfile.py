@@ -1,4 +1,6 @@
-"""Reads a Dockerfile as far as this project's goes, and says what cannot work in it. A build needs Docker and half an hour."""
+"""Reads a Dockerfile as far as this project's goes, and says what cannot work in it. A build needs
+Docker and half an hour.
+"""
 
 import fnmatch
 import json
@@ -16,7 +18,9 @@ def instructions(text):
 
 
 def problems(text, root, ignored, rust_version, user):
-    """Sentences; none for a sound file. `root` is the build context, `ignored` the patterns of .dockerignore."""
+    """Sentences; none for a sound file. `root` is the build context, `ignored` the patterns of
+    .dockerignore.
+    """
     found, stages, outside, copied = [], [], {}, set()
     arguments = set()
     for word, rest in instructions(text):

@@ -55,7 +55,7 @@ class Node:
 
 
 def containerd_reads(config: pathlib.Path):
-    """What the containerd of this machine makes of a configuration, or None where there is none."""
+    """The configuration as this machine's containerd reads it, or None where there is none."""
     if not shutil.which("containerd"):
         return None
     done = subprocess.run(["containerd", "--config", config, "config", "dump"], capture_output=True, text=True, check=False)

@@ -35,7 +35,9 @@ def expressions(rendered):
 
 
 def selectors(promql):
-    """(metric, [(label, operator, value)]) of every vector that an expression reads. A syntax error is an exception."""
+    """(metric, [(label, operator, value)]) of every vector that an expression reads. A syntax error
+    is an exception.
+    """
     for placeholder, value in GRAFANA.items():
         promql = promql.replace(placeholder, value)
     found = []
@@ -57,7 +59,9 @@ def selectors(promql):
 
 
 def listed():
-    """The list of metrics that the host's own tests hold it to: name -> labels; a histogram's three series apart."""
+    """The list of metrics that the host's own tests hold it to: name -> labels; a histogram's three
+    series apart.
+    """
     found = {}
     for line in (overlays.ROOT / "tests" / "ops" / "metrics.txt").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -85,7 +89,7 @@ def unlisted(promql):
 
 
 def series(page):
-    """What a metrics page shows: name -> list of label maps."""
+    """The metrics of a page: name -> list of label maps."""
     shown = {}
     for line in page.splitlines():
         if line and not line.startswith("#"):

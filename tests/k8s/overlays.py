@@ -26,7 +26,9 @@ def all_kustomizations():
 
 
 def command(overlay):
-    """The `kubectl apply` line in an overlay's comment; None for folders that only others build on."""
+    """The `kubectl apply` line in an overlay's comment; None for folders that only others build
+    on.
+    """
     for line in (K8S / overlay / "kustomization.yaml").read_text().splitlines():
         line = line.lstrip("# ").removeprefix("Apply: ")
         if "kubectl apply" in line and line.endswith(f" -k k8s/{overlay}"):
@@ -53,7 +55,7 @@ def kubernetes(overlay):
 
 
 def is_part(overlay):
-    """Whether its objects are parts of objects that somebody else made (server-side apply)."""
+    """True if its objects are parts of objects that somebody else made (server-side apply)."""
     return "--server-side" in (command(overlay) or "")
 
 

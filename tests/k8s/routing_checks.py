@@ -7,7 +7,7 @@ from overlays import group, name, named, of_kind
 
 
 def service_has(cluster, wanted, port):
-    """Whether there is a Service of this name with this port, by number or name."""
+    """True if there is a Service of this name with this port, by number or name."""
     service = named([item for item in cluster.items if item["apiVersion"] == "v1"], "Service", wanted)
     return service is not None and any(port in (entry["port"], entry.get("name")) for entry in service["spec"]["ports"])
 

@@ -1,6 +1,8 @@
-"""The CEL rules of CRDs (x-kubernetes-validations), evaluated on one object as the API server does when it is created.
+"""The CEL rules of CRDs (x-kubernetes-validations), evaluated on one object as the API server does
+when it is created.
 
-Defaults are filled in first, since rules rely on them. Rules about a change (`oldSelf`) do not concern new objects.
+Defaults are filled in first, since rules rely on them. Rules about a change (`oldSelf`) do not
+concern new objects.
 """
 
 import copy
@@ -24,7 +26,7 @@ def broken(value, schema, path):
 
 
 def children(value, schema, path):
-    """What a value holds that its schema says something about."""
+    """The parts of a value that its schema describes."""
     if isinstance(value, dict):
         others = schema.get("additionalProperties")
         for key, inner in value.items():

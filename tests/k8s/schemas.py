@@ -1,7 +1,7 @@
 """Strict validation of one object: unknown fields are refused, those of metadata included.
 
-Core kinds by kubernetes-validate's schemas, custom ones by the openAPIV3Schema of their CRD and the rules in it (rules.py). Such a
-schema drops what it does not know; here it is closed first.
+Core kinds by kubernetes-validate's schemas, custom ones by the openAPIV3Schema of their CRD and the
+rules in it (rules.py). Such a schema drops what it does not know; here it is closed first.
 """
 
 import copy
@@ -21,7 +21,9 @@ OLDEST, NEWEST = "1.30", "1.37"
 
 
 def problems(item, crds, oldest=OLDEST):
-    """What is wrong with an object: a list of sentences. `crds` as [`load`] gives them; core kinds also for Kubernetes `oldest`."""
+    """The faults of an object: a list of sentences. `crds` as [`load`] gives them; core kinds also
+    for Kubernetes `oldest`.
+    """
     if overlays.group(item) in overlays.CORE_GROUPS:
         return [problem for version in (oldest, NEWEST) for problem in core_problems(item, version)]
     key = (item["apiVersion"], item["kind"])
@@ -68,7 +70,9 @@ def complete(part):
 
 @functools.cache
 def load(folder):
-    """The schemas in a folder of CRDs: (apiVersion, kind) -> closed JSON schema. Versions that are not served are left out."""
+    """The schemas in a folder of CRDs: (apiVersion, kind) -> closed JSON schema. Versions that are
+    not served are left out.
+    """
     found = {}
     for file in sorted(folder.glob("*.yaml")):
         for crd in yaml.safe_load_all(file.read_text()):
@@ -85,8 +89,8 @@ def load(folder):
 def closed(schema, at_top=False):
     """A structural schema as JSON schema that refuses fields it does not list.
 
-    Structural schemas list every field outside of allOf, anyOf, oneOf and not, so only `properties`, `items` and
-    `additionalProperties` are followed.
+    Structural schemas list every field outside of allOf, anyOf, oneOf and not, so only
+    `properties`, `items` and `additionalProperties` are followed.
     """
     schema = dict(schema)
     if schema.pop("nullable", False) and isinstance(schema.get("type"), str):

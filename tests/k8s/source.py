@@ -1,4 +1,4 @@
-"""What the program knows, read from its source: paths, variables, settings, defaults."""
+"""The program's paths, variables, settings and defaults, read from its source."""
 
 import functools
 import re
@@ -56,7 +56,7 @@ def drain_seconds():
 
 @functools.cache
 def image_files():
-    """Where `sterna up` looks for a model."""
+    """The paths at which `sterna up` looks for a model."""
     found = re.search(r"const IMAGE_FILES: \[&str; \d+\] = \[(.*?)\];", (HOST / "commands" / "up.rs").read_text(), re.DOTALL)
     return {f"/{name}" for name in re.findall(r'"([^"]+)"', found[1])}
 

@@ -1,4 +1,6 @@
-"""Alerts fire for what they are for and for nothing else: promtool evaluates them on made-up series."""
+"""Alerts fire for what they are for and for nothing else: promtool evaluates them on made-up
+series.
+"""
 
 import shutil
 import subprocess

@@ -1,4 +1,6 @@
-"""The Dockerfile, without Docker: each name in it leads somewhere. docs/pods.md says how it was built."""
+"""The Dockerfile, without Docker: each name in it leads somewhere. docs/pods.md says how it was
+built.
+"""
 
 import fnmatch
 import re
@@ -68,7 +70,7 @@ def test_what_git_ignores_is_not_sent_to_the_builder():
 
 
 def is_sent(path, ignored):
-    """Whether a file is in the build context: a pattern takes a path, or a folder above it."""
+    """True if a file is in the build context: a pattern takes a path, or a folder above it."""
     ways = [pattern for line in ignored for pattern in ({line, line[3:]} if line.startswith("**/") else {line})]
     above = [path, *map(str, PurePosixPath(path).parents)]
     return not any(fnmatch.fnmatch(name, way) for name in above for way in ways)
@@ -102,7 +104,9 @@ def test_nothing_that_is_compiled_in_is_kept_from_the_builder():
 
 
 def test_packages_are_those_that_the_scripts_would_install():
-    """scripts/shim.sh and scripts/setup.sh install what is missing; in an image that would be done again at each build."""
+    """scripts/shim.sh and scripts/setup.sh install what is missing; in an image that would be done
+    again at each build.
+    """
     [apt] = [rest for word, rest in instructions(TEXT) if word == "RUN" and "apt-get install" in rest]
     asked = re.findall(r"missing\+=\(([a-z0-9-]+)\)", (overlays.ROOT / "scripts" / "shim.sh").read_text())
     assert len(asked) == 3

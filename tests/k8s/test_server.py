@@ -1,4 +1,4 @@
-"""What objects ask of a server, asked of a running one."""
+"""Compares the requirements of objects with a running server."""
 
 import json
 
@@ -53,7 +53,9 @@ def test_spins_llm_calls_are_answered(running):
 
 
 def test_the_operators_container_starts_and_obeys_its_variables(rendered, program):
-    """As the operator builds it with `sterna up` for spinImage; nothing of its registry or files is there."""
+    """As the operator builds it with `sterna up` for spinImage; nothing of its registry or files is
+    there.
+    """
     work = overlays.named(Cluster(rendered["spinkube-up"]).items, "Deployment", "sterna")
     [container] = pod_spec(work)["containers"]
     [limit] = [entry["value"] for entry in container["env"] if entry["name"] == "SPIN_VARIABLE_MAX_TOKENS"]

@@ -1,4 +1,6 @@
-"""A server in control groups: with half a CPU and 512 MiB, as a small pod has, and with no more memory than it needs."""
+"""A server in control groups: with half a CPU and 512 MiB, as a small pod has, and with no more
+memory than it needs.
+"""
 
 import concurrent.futures
 import collections
@@ -77,7 +79,7 @@ class Group:
 
 
 def test(binary):
-    """What is missing, if anything is."""
+    """The missing parts, if any."""
     if os.getuid() != 0:
         return "making control groups needs root"
     try:
@@ -152,7 +154,9 @@ def bodies_that_do_not_come(server):
 
 
 def memory(server, group):
-    """More large bodies at a time than there is memory for: some are refused, and nothing is killed."""
+    """More large bodies at a time than there is memory for: some are refused, and nothing is
+    killed.
+    """
     body = json.dumps({"prompt": [1] * (BODY_BYTES // 3 - 20), "max_tokens": 1, "stream": False})
     assert BODY_BYTES * 0.9 < len(body) <= BODY_BYTES, len(body)
 
@@ -180,7 +184,9 @@ def memory(server, group):
 
 
 def little_memory(binary):
-    """Prompts that cannot fit are refused and nothing is killed, where one of them took more to tokenise than there is."""
+    """Prompts that cannot fit are refused and nothing is killed, where one of them took more to
+    tokenise than there is.
+    """
     group = Group(LITTLE_MEMORY_BYTES)
     try:
         with running(Sterna(binary, wrapper=group.wrapper)) as server:

@@ -18,7 +18,7 @@ FOREIGN = "vllm:"
 
 
 def test(binary):
-    """What is missing, if anything is."""
+    """The missing parts, if any."""
     for program in ("prometheus", "promtool"):
         if shutil.which(program) is None:
             return f"{program} is not installed (Debian: apt-get install prometheus)"
@@ -56,7 +56,9 @@ def load(address, clients):
 
 
 def check_page(server):
-    """`promtool check metrics` reads the text format, lints it, and complains of the colon alone."""
+    """`promtool check metrics` reads the text format, lints it, and complains of the colon
+    alone.
+    """
     page = server.get("/metrics")[1]
     checked = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True, check=False)
     complaints = (checked.stdout + checked.stderr).splitlines()

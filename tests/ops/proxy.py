@@ -1,4 +1,6 @@
-"""Two replicas behind HAProxy, which sends each request to the one with the fewest. One is told to stop under load."""
+"""Two replicas behind HAProxy, which sends each request to the one with the fewest. One is told to
+stop under load.
+"""
 
 import collections
 import contextlib
@@ -36,7 +38,7 @@ backend replicas
 
 
 def test(binary):
-    """What is missing, if anything is."""
+    """The missing parts, if any."""
     if shutil.which("haproxy") is None:
         return "haproxy is not installed (apt-get install haproxy)"
     finish(binary)
@@ -76,7 +78,9 @@ def under_load(proxy, first, tokens):
 
 
 def finish(binary):
-    """Enough time: everything that runs finishes, everything that comes goes to the other replica."""
+    """Enough time: everything that runs finishes, everything that comes goes to the other
+    replica.
+    """
     with replicas(binary, "--drain-timeout", "300") as (first, second, proxy):
         streams = under_load(proxy, first, 150)
         first.signal()
@@ -102,7 +106,9 @@ def finish(binary):
 
 
 def cut(binary):
-    """Too little time: what is left ends with an event that says so, and can be had again by what that event holds."""
+    """Too little time: what is left ends with an event that says so, and can be had again by what
+    that event holds.
+    """
     with replicas(binary, "--drain-timeout", "1") as (first, second, proxy):
         streams = under_load(proxy, first, 300)
         first.signal()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a platform does to a server, with the real things:
+# Tests a server with a platform's real tools:
 # `run.sh PATH-TO-sterna [prometheus|proxy|cgroup ...]`.
 #
 #   prometheus  promtool checks the page; a real Prometheus scrapes it under load and is asked

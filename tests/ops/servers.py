@@ -121,7 +121,7 @@ def get(address, path, headers=None):
 
 
 def samples(page):
-    """What a page in the text format says."""
+    """The values of a page in the text format."""
     lines = (line.rsplit(" ", 1) for line in page.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, value in lines}
 
@@ -135,7 +135,9 @@ def ask(tokens, seed=None, stream=True):
 
 
 class Stream(threading.Thread):
-    """One streaming client. `text`, `done` and `error` say how it ended; `broken` if it was no proper end."""
+    """One streaming client. `text`, `done` and `error` say how it ended; `broken` if it was no
+    proper end.
+    """
 
     def __init__(self, address, body):
         super().__init__(daemon=True)

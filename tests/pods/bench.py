@@ -1,9 +1,11 @@
-"""Times pods as a kubelet starts them: `bench.py --images DIR --programs DIR --runs 20 [CASE ...]`; `--density 50 [CASE]` starts
-many and measures what each holds, and what it costs while nobody asks; `--fill` starts as many as a small node holds, idle and active.
+"""Times pods as a kubelet starts them: `bench.py --images DIR --programs DIR --runs 20 [CASE ...]`;
+`--density 50 [CASE]` starts many and measures what each holds, and what it costs while nobody asks;
+`--fill` starts as many as a small node holds, idle and active.
 
-Per run: sandbox request (RunPodSandbox), CreateContainer, then from the StartContainer request to the first 200 on /readyz, then to
-the first token of a 14-token prompt. The cases take turns. `--cold` drops the image's and the programs' pages from the page
-cache before each start. `--peer` adds another server's image, which has to answer 200 at PATH when it is ready.
+Per run: sandbox request (RunPodSandbox), CreateContainer, then from the StartContainer request to
+the first 200 on /readyz, then to the first token of a 14-token prompt. The cases take turns.
+`--cold` drops the image's and the programs' pages from the page cache before each start. `--peer`
+adds another server's image, which has to answer 200 at PATH when it is ready.
 """
 
 import argparse
@@ -60,7 +62,7 @@ def peer(words):
 
 
 def tar_of(case, images):
-    """Where a case's image lies."""
+    """The path of a case's image."""
     return pathlib.Path(case["tar"]) if "tar" in case else images / f"{case['image']}.tar"
 
 
@@ -99,7 +101,9 @@ def start(machine, case, resources=None):
 
 
 def time_starts(machine, cases, runs, cold):
-    """Start and remove each case `runs` times, in turn; the first round, which warms containerd, is not counted."""
+    """Start and remove each case `runs` times, in turn; the first round, which warms containerd, is
+    not counted.
+    """
     rows = {name: [] for name in cases}
     for run in range(runs + 1):
         for name in cases:
@@ -172,7 +176,9 @@ def start_only(machine, case, resources):
 
 
 def load(machine, images, cases):
-    """Import what the cases need, and have it on the disk: else what the import wrote stays in the page cache until then."""
+    """Import what the cases need, and have it on the disk: else what the import wrote stays in the
+    page cache until then.
+    """
     for tar in [images / "pause.tar", *{tar_of(CASES[name], images) for name in cases}]:
         machine.load(tar)
     os.sync()

@@ -1,7 +1,9 @@
-"""A kubelet's side of the Container Runtime Interface: the few calls that start and stop a pod, over gRPC.
+"""A kubelet's side of the Container Runtime Interface: the few calls that start and stop a pod,
+over gRPC.
 
-The messages are written out by hand as tables of field numbers (CRI v1, k8s.io/cri-api/pkg/apis/runtime/v1), since that is
-all a client needs of a schema: no generated code, no protoc.
+The messages are written out by hand as tables of field numbers (CRI v1,
+k8s.io/cri-api/pkg/apis/runtime/v1), since that is all a client needs of a schema: no generated
+code, no protoc.
 """
 
 import grpc
@@ -144,7 +146,9 @@ def decode(message, data):
 
 
 class Runtime:
-    """The runtime behind a socket. `runtime.call("StartContainer", container_id=..)`; `begin` does not wait."""
+    """The runtime behind a socket. `runtime.call("StartContainer", container_id=..)`; `begin` does
+    not wait.
+    """
 
     def __init__(self, socket):
         self.channel = grpc.insecure_channel("unix://" + str(socket))

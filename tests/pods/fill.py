@@ -1,4 +1,6 @@
-"""How many pods of one image a small node holds: pods are started until it is full, and then all of them are asked at once."""
+"""Counts the pods of one image that a small node holds: pods are started until it is full, and then
+all of them are asked at once.
+"""
 
 import concurrent.futures
 import json
@@ -24,13 +26,17 @@ def ask(pod, port, sentences, tokens):
 
 
 def sentences_for(positions, pod, port):
-    """How many sentences of prompt fill so many positions with the answer, at most; models count their tokens differently."""
+    """The largest number of sentences of prompt that fill so many positions with the answer; models
+    count their tokens differently.
+    """
     one, two = (ask(pod, port, sentences, 1)["prompt_tokens"] for sentences in (1, 2))
     return max(1, 1 + (positions - ANSWER_TOKENS - one) // (two - one))
 
 
 def pods_beside_the_model(file_bytes):
-    """How many pods there were when what they share began to leave the page cache; `file_bytes` after each pod."""
+    """The number of pods when what they share began to leave the page cache; `file_bytes` after
+    each pod.
+    """
     return max((n for n, size in enumerate(file_bytes, 1) if size >= 0.95 * max(file_bytes[:n])), default=0)
 
 
@@ -50,7 +56,9 @@ def said(machine):
 
 
 def fill(machine, name, start, port, positions, most, minutes):
-    """Start up to `most` pods with `start()`; with positions each fills them before the next is started. What was found."""
+    """Start up to `most` pods with `start()`; with positions each fills them before the next is
+    started. What was found.
+    """
     end = time.monotonic() + 60 * minutes
     small, pods, files, sentences, filled, reason, first = machine.small, [], [], 0, 0, None, None
     while len(pods) < most and reason is None and time.monotonic() < end:

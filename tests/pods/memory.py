@@ -5,7 +5,7 @@ import os
 
 
 def available_kib():
-    """What the kernel could still give."""
+    """The memory that the kernel could still give."""
     for line in open("/proc/meminfo", encoding="utf-8"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1])
@@ -13,7 +13,9 @@ def available_kib():
 
 
 def use(pid):
-    """KiB of a process: anonymous memory, divided where a fork shares it, and pages of mapped files, which the page cache holds."""
+    """KiB of a process: anonymous memory, divided where a fork shares it, and pages of mapped
+    files, which the page cache holds.
+    """
     fields = {}
     for line in open(f"/proc/{pid}/smaps_rollup", encoding="utf-8"):
         words = line.split()
@@ -53,7 +55,9 @@ def of_pods(parts):
 
 
 def evict(*folders):
-    """Drop the files under these folders from the page cache, so that the next start reads them from the disk."""
+    """Drop the files under these folders from the page cache, so that the next start reads them
+    from the disk.
+    """
     for folder in folders:
         # Pods come and go meanwhile: what is no longer there needs no eviction.
         for place, _, names in os.walk(folder):

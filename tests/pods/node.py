@@ -1,4 +1,6 @@
-"""A private containerd, as a node has one: own root, state, socket and network, started and stopped here, no systemd."""
+"""A private containerd, as a node has one: own root, state, socket and network, started and stopped
+here, no systemd.
+"""
 
 import contextlib
 import ipaddress
@@ -72,8 +74,9 @@ def reason_to_skip():
 
 
 def free_subnet():
-    """Addresses to which no route leads: with those of another run's pods, each would reach the other's. Two runs that start at the
-    same moment begin to look at different places."""
+    """Addresses to which no route leads: with those of another run's pods, each would reach the
+    other's. Two runs that start at the same moment begin to look at different places.
+    """
     routes = [line.split() for line in pathlib.Path("/proc/net/route").read_text().splitlines()[1:]]
     word = lambda text: int.from_bytes(bytes.fromhex(text), "little")  # noqa: E731
     taken = [ipaddress.ip_network((word(route[1]), word(route[7]).bit_count())) for route in routes if word(route[7])]
@@ -140,7 +143,7 @@ class Node:
         self.unmount()
 
     def unmount(self):
-        """What a pod that could not be removed has left mounted here."""
+        """The mounts that a pod that could not be removed has left here."""
         mounts = [line.split()[1] for line in open("/proc/self/mounts", encoding="utf-8")]
         for place in reversed(mounts):
             if place.startswith(str(self.base) + "/"):
@@ -158,8 +161,8 @@ class Node:
     def run(self, image, handler="", command=(), args=(), env=None, mounts=(), resources=None, observe=None):
         """Start a pod with one container, call by call as a kubelet does.
 
-        `observe(pod)` is called while the container starts; its result is `pod["observed"]`. Times are seconds of
-        `time.monotonic`.
+        `observe(pod)` is called while the container starts; its result is `pod["observed"]`. Times
+        are seconds of `time.monotonic`.
         """
         uid = f"{time.time_ns()}"
         logs = self.base / "logs" / uid

@@ -23,7 +23,9 @@ def children(parents):
 
 
 def spent(pids):
-    """(CPU time in ns, how often a thread has gone to sleep) of these so far; each sleep is the end of something that woke it."""
+    """(CPU time in ns, how often a thread has gone to sleep) of these so far; each sleep is the end
+    of something that woke it.
+    """
     time_ns = sleeps = 0
     for pid in pids:
         for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
@@ -36,7 +38,7 @@ def spent(pids):
 
 
 def idle(parts, seconds):
-    """What each part spends while nobody asks: part -> (ms of CPU time, sleeps), in all."""
+    """The cost of each part while nobody asks: part -> (ms of CPU time, sleeps), in all."""
     before = {part: spent(pids) for part, pids in parts.items()}
     time.sleep(seconds)
     after = {part: spent(pids) for part, pids in parts.items()}

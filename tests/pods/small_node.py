@@ -1,4 +1,6 @@
-"""A node with little memory: one control group around containerd, its shims and all pods, as a machine of that size."""
+"""A node with little memory: one control group around containerd, its shims and all pods, as a
+machine of that size.
+"""
 
 import contextlib
 import os
@@ -9,7 +11,9 @@ ROOT = pathlib.Path("/sys/fs/cgroup")
 
 
 class SmallNode:
-    """A group of either version of cgroups with a memory limit; `system` below it is for containerd, `pods` for the pods."""
+    """A group of either version of cgroups with a memory limit; `system` below it is for
+    containerd, `pods` for the pods.
+    """
 
     def __init__(self, limit_bytes):
         self.version = 2 if (ROOT / "cgroup.controllers").exists() else 1
@@ -29,14 +33,18 @@ class SmallNode:
         return f"/{self.name}/pods"
 
     def enter(self):
-        """In a child process, before it becomes containerd: what containerd starts is in here too."""
+        """In a child process, before it becomes containerd: what containerd starts is in here
+        too.
+        """
         (self.folder / "system" / "cgroup.procs").write_text(str(os.getpid()))
 
     def _stat(self):
         return dict(line.split() for line in (self.folder / "memory.stat").read_text().splitlines())
 
     def working_set_bytes(self):
-        """What a kubelet counts as used (`memory.available` is the rest): all but file pages that were not used twice."""
+        """The memory that a kubelet counts as used (`memory.available` is the rest): all but file
+        pages that were not used twice.
+        """
         if self.version == 2:
             usage, inactive = "memory.current", "inactive_file"
         else:
@@ -59,7 +67,9 @@ class SmallNode:
         return kills
 
     def remove(self):
-        """All that is left here is folders without processes; those of a pod may take a moment to be so."""
+        """All that is left here is folders without processes; those of a pod may take a moment to
+        be so.
+        """
         # Pods are in version 1's other hierarchies too, under the same name.
         folders = [self.folder] if self.version == 2 else list(ROOT.glob(f"*/{self.name}"))
         end = time.monotonic() + 5

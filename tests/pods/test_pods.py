@@ -1,4 +1,6 @@
-"""Three ways into a pod, driven as a kubelet drives them: the shim, the program under runc, the baked model under runc."""
+"""Three ways into a pod, driven as a kubelet drives them: the shim, the program under runc, the
+baked model under runc.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""scripts/static.sh and scripts/shim.sh for each machine, with tools that only write down how they were called."""
+"""scripts/static.sh and scripts/shim.sh for each machine, with tools that only write down how they
+were called.
+"""
 
 import os
 import shutil
@@ -67,7 +69,9 @@ class Cross(unittest.TestCase):
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     def build(self, script, arch, here):
-        """Its exit code, the path it printed, and the log; on a machine that calls itself `here`."""
+        """Its exit code, the path it printed, and the log; on a machine that calls itself
+        `here`.
+        """
         self.program("bin/uname", f"#!/bin/sh\necho {NAMES[here][0]}\n")
         (self.root / "log").unlink(missing_ok=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARGO", "LIBSECCOMP", "STERNA", "RUST"))}

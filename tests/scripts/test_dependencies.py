@@ -1,4 +1,6 @@
-"""docs/dependencies.md against what the manifests and scripts declare: no row is missing or wrong."""
+"""docs/dependencies.md against what the manifests and scripts declare: no row is missing or
+wrong.
+"""
 
 import json
 import re

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the texts of cases.json anew with Python's Jinja2, set up as transformers' `apply_chat_template` does.
+"""Writes the texts of cases.json anew with Python's Jinja2, set up as transformers'
+`apply_chat_template` does.
 
     pip install jinja2 && python3 component/engine/tests/jinja/oracle.py
 
-A case is a template; its text, or `null` where Jinja2 refuses it. The conversation is the file's first entry.
+A case is a template; its text, or `null` where Jinja2 refuses it. The conversation is the file's
+first entry.
 """
 import json
 import pathlib
