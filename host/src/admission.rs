@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sterna_engine::engine::EngineStats;
 use sterna_engine::error::EngineError;
-use sterna_engine::request::Prompt;
+use sterna_engine::request::{EngineStats, Prompt};
 use sterna_engine::scheduler::PromptSize;
 use tokio::sync::{Semaphore, oneshot};
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sterna_engine::files::WatchedFile;
+use sterna_engine::placement::WatchedFile;
 
 use crate::driven_engine::EngineSource;
 

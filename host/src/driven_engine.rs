@@ -6,10 +6,13 @@
 use std::sync::Arc;
 
 use crate::changed_files;
-use sterna_engine::engine::{Engine, EngineOptions, EngineStats, ModelInfo};
+use sterna_engine::engine::Engine;
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
-use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
+use sterna_engine::options::EngineOptions;
+use sterna_engine::request::{
+    Delivery, EngineStats, GenerationId, Message, ModelInfo, Prompt, Request,
+};
 use sterna_engine::scheduler::{Gate, PromptSize};
 
 use crate::step_limit::StepLimit;

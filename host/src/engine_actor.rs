@@ -14,9 +14,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use sterna_engine::engine::ModelInfo;
 use sterna_engine::error::EngineError;
-use sterna_engine::request::{Event, FinishReason, GenerationId, Prompt, Request};
+use sterna_engine::request::{Event, FinishReason, GenerationId, ModelInfo, Prompt, Request};
 use sterna_engine::scheduler::PromptSize;
 use tokio::sync::{mpsc, oneshot, watch};
 

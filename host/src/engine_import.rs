@@ -165,8 +165,8 @@ impl wit::HostGeneration for EngineImport<'_> {
     }
 }
 
-impl From<&sterna_engine::engine::ModelInfo> for wit::ModelInfo {
-    fn from(info: &sterna_engine::engine::ModelInfo) -> Self {
+impl From<&sterna_engine::request::ModelInfo> for wit::ModelInfo {
+    fn from(info: &sterna_engine::request::ModelInfo) -> Self {
         wit::ModelInfo {
             id: info.id.clone(),
             created: info.created,

@@ -7,20 +7,19 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
-use sterna_engine::engine::EngineOptions;
-use sterna_engine::files::{self, Bytes};
-use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::files::LoadOptions;
+use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
-use sterna_engine::team;
+use sterna_engine::options::EngineOptions;
+use sterna_engine::placement::Bytes;
+use sterna_engine::{files, team};
 use sterna_kernels::{Isa, TernaryLayout};
 
 use crate::assets::Assets;
 use crate::driven_engine::{EngineSource, LinkedEngines};
-use crate::lost_pages;
-use crate::private_copies;
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 use crate::step_limit::StepLimit;
-use crate::weight_pages;
+use crate::{lost_pages, private_copies, weight_pages};
 
 /// The name of the embedded model.
 pub const DEMO: &str = "demo";

@@ -1,7 +1,7 @@
 //! Moves a served model's weights to 2 MiB pages, and packs them tighter, beside the requests, as far as memory allows.
 
 use anyhow::Context;
-use sterna_engine::files::Settled;
+use sterna_engine::placement::Settled;
 
 use crate::cgroup::Cgroup;
 use crate::{process, resource_limits};

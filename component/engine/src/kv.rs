@@ -90,37 +90,37 @@ pub trait Cached: Sync {
 
 type Block = Box<[f32]>;
 
-/// The blocks of every slot, and those waiting for the next sequence.
+/// The blocks of every sequence, and those waiting for the next sequence.
 pub struct KvCache {
     shape: KvShape,
-    slots: Vec<Vec<Block>>,
+    sequences: Vec<Vec<Block>>,
     free: Vec<Block>,
 }
 
 impl KvCache {
-    /// An empty cache for `n_slots` sequences.
+    /// An empty cache for `n_sequences` sequences.
     #[must_use]
-    pub fn new(shape: KvShape, n_slots: usize) -> Self {
+    pub fn new(shape: KvShape, n_sequences: usize) -> Self {
         KvCache {
             shape,
-            slots: (0..n_slots).map(|_| Vec::new()).collect(),
+            sequences: (0..n_sequences).map(|_| Vec::new()).collect(),
             free: Vec::new(),
         }
     }
 
-    /// Slots, used or not.
+    /// Sequences there is a place for, used or not.
     #[must_use]
-    pub fn n_slots(&self) -> usize {
-        self.slots.len()
+    pub fn n_sequences(&self) -> usize {
+        self.sequences.len()
     }
 
-    /// Give `slot` blocks for `positions` positions in all. What it has stays.
+    /// Give `sequence` blocks for `positions` positions in all. What it has stays.
     ///
     /// # Errors
     /// `Unavailable` where the system, or the sandbox, gives no memory.
-    pub fn reserve(&mut self, slot: usize, positions: usize) -> Result<(), EngineError> {
+    pub fn reserve(&mut self, sequence: usize, positions: usize) -> Result<(), EngineError> {
         let shape = self.shape;
-        let blocks = &mut self.slots[slot];
+        let blocks = &mut self.sequences[sequence];
         while blocks.len() * BLOCK < positions {
             // A recycled block keeps its old contents: attention reads no position before it is written.
             let block = self.free.pop().map_or_else(|| fresh_block(shape), Ok)?;
@@ -129,22 +129,22 @@ impl KvCache {
         Ok(())
     }
 
-    /// Take back all blocks of `slot`.
-    pub fn free(&mut self, slot: usize) {
-        self.free.append(&mut self.slots[slot]);
+    /// Take back all blocks of `sequence`.
+    pub fn free(&mut self, sequence: usize) {
+        self.free.append(&mut self.sequences[sequence]);
     }
 
     /// Store a position's keys and values, each `[n_kv_heads, head_dim]`. The position must be reserved.
     pub fn write(
         &mut self,
-        slot: usize,
+        sequence: usize,
         layer: usize,
         position: usize,
         keys: &[f32],
         values: &[f32],
     ) {
         let KvShape { head_dim, .. } = self.shape;
-        let block = &mut self.slots[slot][position / BLOCK];
+        let block = &mut self.sequences[sequence][position / BLOCK];
         let heads = keys
             .chunks_exact(head_dim)
             .zip(values.chunks_exact(head_dim));
@@ -156,15 +156,15 @@ impl KvCache {
         }
     }
 
-    /// The blocks of a slot, first to last.
-    pub fn blocks(&self, slot: usize) -> impl Iterator<Item = &[f32]> {
-        self.slots[slot].iter().map(|block| &**block)
+    /// The blocks of a sequence, first to last.
+    pub fn blocks(&self, sequence: usize) -> impl Iterator<Item = &[f32]> {
+        self.sequences[sequence].iter().map(|block| &**block)
     }
 
     /// Bytes of the blocks that sequences hold.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.slots.iter().map(Vec::len).sum::<usize>() as u64 * self.shape.block_bytes()
+        self.sequences.iter().map(Vec::len).sum::<usize>() as u64 * self.shape.block_bytes()
     }
 
     /// Bytes of all blocks, the free ones included.
@@ -192,13 +192,13 @@ impl Cached for KvCache {
     }
 
     fn positions(&self, sequence: usize) -> usize {
-        self.slots
+        self.sequences
             .get(sequence)
             .map_or(0, |blocks| blocks.len() * BLOCK)
     }
 
     fn block(&self, sequence: usize, index: usize) -> &[f32] {
-        &self.slots[sequence][index]
+        &self.sequences[sequence][index]
     }
 }
 

@@ -2,8 +2,6 @@
 
 use sterna_kernels::Isa;
 
-use crate::engine::Speculation;
-
 /// Which optimisations are on; all of them by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Optimisations {
@@ -78,16 +76,6 @@ impl Optimisations {
     #[must_use]
     pub fn wants_t5(self, isa: Isa, threads: usize) -> bool {
         self.t5 && isa.prefers_t5(threads)
-    }
-
-    /// How an engine drafts with these.
-    #[must_use]
-    pub fn speculation(self) -> Speculation {
-        if self.speculation {
-            Speculation::Adaptive
-        } else {
-            Speculation::Off
-        }
     }
 
     /// The names of those that are off.

@@ -154,3 +154,58 @@ pub struct GenerationId(pub u64);
 
 /// What `Engine::step` hands out: an event of one generation, or the fault that ended it.
 pub type Delivery = (GenerationId, Result<Event, EngineError>);
+
+/// The facts of `wit/engine.wit`'s `model-info`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct ModelInfo {
+    pub id: String,
+    pub created: u64,
+    pub architecture: String,
+    pub context_length: u32,
+    pub vocab_size: u32,
+    pub parameters: u64,
+    pub head_type: String,
+    pub isa: String,
+    pub max_sequences: u32,
+}
+
+/// What the engine is doing and has done; totals count from its creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Requests that wait, now.
+    pub queued: usize,
+    /// Sequences in prefill or decode, now.
+    pub running: usize,
+    /// Bytes of keys and values in use, now.
+    pub kv_bytes: u64,
+    /// Bytes of keys and values held, in use or ready for the next sequence.
+    pub kv_allocated_bytes: u64,
+    /// Bytes of keys and values the running sequences may come to need.
+    pub kv_reserved_bytes: u64,
+    /// Bytes of keys and values there may be: the budget, or all sequences at full length.
+    pub kv_limit_bytes: u64,
+    /// Prompt tokens taken in.
+    pub prompt_tokens: u64,
+    /// Tokens generated.
+    pub tokens_generated: u64,
+    /// Generations that ended by themselves.
+    pub finished: u64,
+    /// Generations that were cancelled.
+    pub cancelled: u64,
+    /// Generations that ended by a fault.
+    pub failed: u64,
+    /// Batches computed.
+    pub steps: u64,
+    /// When a place in the queue is likely to be free, in milliseconds.
+    pub retry_after_ms: u32,
+    /// Drafted tokens that were taken in.
+    pub drafted: u64,
+    /// Those of them that were generated too: each saved a step of its sequence.
+    pub accepted: u64,
+}
+
+/// Sizes that come from files fit u32 in practice; what does not is reported as the largest u32.
+pub(crate) fn clamp_u32(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

@@ -8,9 +8,10 @@ use sterna_kernels::{DenseType, Ternary};
 use crate::config::{Activation, ModelConfig, SamplingDefaults, bad};
 use crate::error::LoadError;
 use crate::files::{TensorId, tensor_error};
-use crate::model::{DenseWeights, Layer, Linear, Model, Weights};
+use crate::model::Model;
 use crate::template::{ChatTemplate, STORY};
 use crate::tokenizer::{GgufTokenizer, Tokenizer};
+use crate::weights::{DenseWeights, Layer, Linear, Weights};
 
 /// The shapes that can be made, by name; `2b`, `0.7b`, `3b` and `8b` are short for the first four.
 pub const SHAPES: [&str; 5] = [

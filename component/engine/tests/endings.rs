@@ -7,8 +7,8 @@ mod support;
 
 use std::sync::Arc;
 
-use sterna_engine::engine::Speculation;
 use sterna_engine::model::Model;
+use sterna_engine::options::Speculation;
 use sterna_engine::request::{FinishReason, Prompt, Request};
 use support::{Completion, complete, demo, engine, greedy};
 

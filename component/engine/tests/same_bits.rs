@@ -96,12 +96,12 @@ fn alone_or_among_others() {
     for turn in 0.. {
         let mut mixed: Vec<BatchToken> = Vec::new();
         for place in 0..3 {
-            let slot = (place + turn) % 3;
-            let share = [1, 5, 17][(turn + slot) % 3];
-            let tokens = batch(slot, &prompts[slot]);
-            let end = (next[slot] + share).min(tokens.len());
-            mixed.extend(&tokens[next[slot]..end]);
-            next[slot] = end;
+            let sequence = (place + turn) % 3;
+            let share = [1, 5, 17][(turn + sequence) % 3];
+            let tokens = batch(sequence, &prompts[sequence]);
+            let end = (next[sequence] + share).min(tokens.len());
+            mixed.extend(&tokens[next[sequence]..end]);
+            next[sequence] = end;
         }
         if mixed.is_empty() {
             break;
@@ -111,7 +111,7 @@ fn alone_or_among_others() {
             .iter()
             .zip(logits.chunks_exact(model.config.vocab_size))
         {
-            together[token.slot].extend(logits.iter().map(|logit| logit.to_bits()));
+            together[token.sequence].extend(logits.iter().map(|logit| logit.to_bits()));
         }
     }
     assert!(together == alone);

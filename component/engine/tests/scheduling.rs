@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
-use sterna_engine::engine::{Engine, EngineOptions};
+use sterna_engine::engine::Engine;
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
+use sterna_engine::options::EngineOptions;
 use sterna_engine::request::{FinishReason, GenerationId, Prompt, Request, Sampling};
 use sterna_kernels::Isa;
 use support::{Completion, complete, engine, greedy, load};
@@ -148,7 +149,7 @@ fn a_full_queue_says_when_to_come_back() {
         options.max_sequences = 1;
         options.max_queue = 1;
     });
-    // One will take the free slot, one will wait.
+    // One will begin at once, one will wait.
     let first = engine.submit(request(vec![5; 10], 4, 1)).unwrap().0;
     engine.submit(request(vec![5; 10], 4, 1)).unwrap();
     let refused = engine.submit(request(vec![5; 10], 4, 1)).unwrap_err();
@@ -172,7 +173,7 @@ fn a_full_queue_says_when_to_come_back() {
 }
 
 #[test]
-fn cancelling_frees_the_slot_in_queue_prefill_and_decode() {
+fn cancelling_frees_the_place_in_queue_prefill_and_decode() {
     let mut engine = engine_with(|options| {
         options.max_sequences = 2;
         options.prefill_chunk = 8;

@@ -8,10 +8,11 @@ mod support;
 use std::sync::Arc;
 
 use sterna_engine::convert::{ConvertOptions, save};
-use sterna_engine::files::{Settling, settle};
-use sterna_engine::model::{Layer, Linear, Model};
+use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
+use sterna_engine::placement::{Settling, settle};
 use sterna_engine::synthetic;
+use sterna_engine::weights::{Layer, Linear};
 use sterna_kernels::{DenseType, Isa, TernaryLayout};
 use support::{batch, forward_with, open};
 

@@ -8,8 +8,9 @@ mod support;
 use std::sync::Arc;
 
 use sterna_engine::config::{Activation, ModelConfig, SamplingDefaults};
-use sterna_engine::files::Bytes;
-use sterna_engine::model::{DenseWeights, Layer, Linear, Model, Weights};
+use sterna_engine::model::Model;
+use sterna_engine::placement::Bytes;
+use sterna_engine::weights::{DenseWeights, Layer, Linear, Weights};
 use sterna_kernels::pack::pack_ternary;
 use sterna_kernels::{DenseType, Isa, encode_dense_row};
 use support::naive::{self, Shape, Ternary};

@@ -7,9 +7,11 @@ mod support;
 
 use std::sync::Arc;
 
-use sterna_engine::model::{Linear, Model};
+use sterna_engine::model::Model;
+
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
+use sterna_engine::weights::Linear;
 use sterna_kernels::{DenseType, Isa};
 use support::{batch, demo, forward_with, ids, json};
 

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
-use sterna_engine::engine::{Engine, EngineOptions, Speculation};
+use sterna_engine::engine::Engine;
 use sterna_engine::model::Model;
+use sterna_engine::options::{EngineOptions, Speculation};
 use sterna_engine::request::{Event, FinishReason, GenerationId, Prompt, Request, Sampling};
 use support::{demo, engine, greedy, load};
 

@@ -8,7 +8,9 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use sterna_engine::convert::{ConvertOptions, convert};
 use sterna_engine::files;
-use sterna_engine::model::{Layer, LoadOptions, Model};
+use sterna_engine::files::LoadOptions;
+use sterna_engine::model::Model;
+use sterna_engine::weights::Layer;
 use sterna_kernels::{DenseType, TernaryLayout};
 
 use crate::assets::Assets;

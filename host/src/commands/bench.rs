@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use sterna_engine::bench::{self, BenchOptions, BenchReport};
-use sterna_engine::files::Bytes;
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
+use sterna_engine::placement::Bytes;
 use sterna_engine::{synthetic, team};
 use sterna_kernels::{DenseType, Isa, TernaryLayout};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use sterna_engine::convert::{ConvertError, ConvertOptions, convert};
-use sterna_engine::model::LoadOptions;
+use sterna_engine::files::LoadOptions;
 
 use crate::head_type::HeadType;
 use crate::layout_type::LayoutType;

@@ -19,7 +19,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use sterna_engine::engine::{EngineStats, ModelInfo};
+use sterna_engine::request::{EngineStats, ModelInfo};
 
 use crate::cgroup::Cgroup;
 pub use exposition::Exposition;

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
-use sterna_engine::engine::ModelInfo;
+use sterna_engine::request::ModelInfo;
 
 use crate::cgroup::Cgroup;
 use crate::{logging, process};

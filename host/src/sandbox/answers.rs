@@ -4,9 +4,8 @@
 use std::collections::HashMap;
 
 use anyhow::{bail, ensure};
-use sterna_engine::engine::ModelInfo;
 use sterna_engine::error::EngineError;
-use sterna_engine::request::{Event, GenerationId};
+use sterna_engine::request::{Event, GenerationId, ModelInfo};
 
 /// Bytes of a name: a model's, an architecture's.
 const NAME_BYTES: usize = 256;

@@ -1,10 +1,9 @@
 //! The engine's types to and from what a baked engine's exports take and give: the other way round than in
 //! `engine_import`.
 
-use sterna_engine::engine::{EngineStats, ModelInfo};
 use sterna_engine::error::EngineError;
 use sterna_engine::request::{
-    Event, Finish, FinishReason, Message, Prompt, Request, ToolCall, Usage,
+    EngineStats, Event, Finish, FinishReason, Message, ModelInfo, Prompt, Request, ToolCall, Usage,
 };
 use sterna_engine::scheduler::PromptSize;
 use sterna_engine::tokenizer::TokenBytes;

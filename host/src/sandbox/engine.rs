@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use sterna_engine::engine::{EngineStats, ModelInfo};
 use sterna_engine::error::EngineError;
-use sterna_engine::files::WatchedFile;
 use sterna_engine::optimisations::Optimisations;
-use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
+use sterna_engine::placement::WatchedFile;
+use sterna_engine::request::{
+    Delivery, EngineStats, GenerationId, Message, ModelInfo, Prompt, Request,
+};
 use sterna_engine::scheduler::PromptSize;
 use sterna_engine::team::Team;
 use sterna_kernels::{Isa, self_test};
@@ -29,11 +30,10 @@ use super::{convert, kernels_import, wasi};
 use crate::bindings::baked::exports::sterna::inference::engine::{self as wit, Guest};
 use crate::bindings::baked::exports::sterna::inference::scheduler::{Guest as Scheduler, Options};
 use crate::bindings::baked::{SchedulerProvider, SchedulerProviderPre};
-use crate::changed_files;
 use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
 use crate::epoch_clock::EpochClock;
 use crate::step_limit::StepLimit;
-use crate::wasm_config;
+use crate::{changed_files, wasm_config};
 
 /// How engines in sandboxes use the machine.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! The interface `kernels` (wit/kernels.wit), answered with this machine's kernels and threads.
 //!
 //! Linked by hand: generated code would copy each list, and these are weights and caches. A `WasmList` is read where it
-//! lies in the guest's memory; of a large model's weights there are copies in time (`Copies`). The arithmetic is
+//! lies in the guest's memory; of a large model's weights there are copies in time (`BorrowedCopies`). The arithmetic is
 //! `sterna_engine::forward::Pass`, the same as for an engine in this process. Whatever does not fit traps the guest: sizes
 //! are checked (`lender`) before anything is allocated or computed.
 

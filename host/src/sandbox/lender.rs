@@ -5,9 +5,9 @@
 //! they make the host hold is this process's memory. So every size is checked against what a model of its file's size can
 //! need before anything is allocated, and what does not fit traps the engine.
 
-use sterna_engine::files::{Copies, Settling};
 use sterna_engine::forward::{Pass, PassShape};
 use sterna_engine::optimisations::Optimisations;
+use sterna_engine::placement::{BorrowedCopies, Settling};
 use sterna_engine::team::Team;
 use sterna_kernels::Isa;
 use wasmtime::{Result, bail, ensure, format_err};
@@ -48,7 +48,7 @@ pub(super) struct Lender {
 /// A pass, and what of the guest's weights this process has in 2 MiB pages of its own.
 pub(super) struct Lent {
     pub(super) pass: Pass,
-    pub(super) copies: Copies,
+    pub(super) copies: BorrowedCopies,
     pub(super) max_tokens: usize,
     bytes: usize,
     logits_bytes: usize,
@@ -113,7 +113,7 @@ impl Lender {
         let how = Settling::of(optimisations, isa, self.team.threads(), budget);
         Ok(Lent {
             pass: Pass::new(shape, isa, self.team.clone(), max_tokens, optimisations),
-            copies: Copies::new(how),
+            copies: BorrowedCopies::new(how),
             max_tokens,
             bytes,
             logits_bytes: 0,

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sterna::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
 use sterna::engine_actor::{EngineHandle, Generation};
-use sterna_engine::engine::{EngineStats, ModelInfo};
 use sterna_engine::error::EngineError;
-use sterna_engine::request::{Delivery, GenerationId, Message, Prompt, Request};
+use sterna_engine::request::{
+    Delivery, EngineStats, GenerationId, Message, ModelInfo, Prompt, Request,
+};
 use sterna_engine::scheduler::PromptSize;
 
 use crate::engine_thread::linked;

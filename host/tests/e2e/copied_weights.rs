@@ -1,8 +1,8 @@
 //! A baked model large enough that the host copies its weights while it computes: not one token changes by it.
 
 use sterna_engine::convert::{ConvertOptions, save};
-use sterna_engine::files::huge_pages;
 use sterna_engine::optimisations::Optimisations;
+use sterna_engine::placement::huge_pages;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 

@@ -6,8 +6,10 @@ pub mod spans;
 
 use std::sync::Arc;
 
-use sterna_engine::engine::{Engine, EngineOptions};
+use sterna_engine::engine::Engine;
+
 use sterna_engine::model::Model;
+use sterna_engine::options::EngineOptions;
 use sterna_engine::request::{Prompt, Request};
 use sterna_kernels::Isa;
 

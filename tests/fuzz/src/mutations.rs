@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sterna_engine::engine::{Engine, EngineOptions};
-use sterna_engine::files::{Bytes, Gguf};
-use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::engine::Engine;
+use sterna_engine::files::{Gguf, LoadOptions};
+use sterna_engine::model::Model;
+use sterna_engine::options::EngineOptions;
+use sterna_engine::placement::Bytes;
 use sterna_engine::request::{Prompt, Request, Sampling};
 use sterna_fuzz::{SEPARATOR, parts, spans};
 use sterna_kernels::Isa;

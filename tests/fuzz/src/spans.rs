@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde_json::Value;
-use sterna_engine::files::{Bytes, Gguf};
+use sterna_engine::files::Gguf;
+use sterna_engine::placement::Bytes;
 
 /// Names and bytes.
 pub type Spans = Vec<(String, Range<u64>)>;

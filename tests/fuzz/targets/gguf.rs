@@ -3,8 +3,8 @@
 #![allow(missing_docs, reason = "the macro's own")]
 
 use libfuzzer_sys::fuzz_target;
-use sterna_engine::files::Bytes;
 use sterna_engine::model::Model;
+use sterna_engine::placement::Bytes;
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(model) = Model::from_gguf_bytes("fuzz", Bytes::from(input.to_vec())) {

@@ -6,7 +6,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::files::LoadOptions;
+use sterna_engine::model::Model;
 use tempfile::TempDir;
 
 const TOKENIZER: &[u8] = include_bytes!("../../fixtures/packed-autobitlinear/tokenizer.json");

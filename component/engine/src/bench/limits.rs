@@ -7,7 +7,7 @@ use sterna_kernels::Isa;
 
 use super::report::{Machine, Spread};
 use crate::error::EngineError;
-use crate::files::huge_pages;
+use crate::placement::huge_pages;
 use crate::team::Team;
 
 /// Bytes of each buffer: well beyond the last level of cache.

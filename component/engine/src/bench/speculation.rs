@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use super::BenchOptions;
 use super::report::{Drafting, Spread};
-use crate::engine::{Engine, EngineOptions, Speculation};
+use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::model::Model;
+use crate::options::{EngineOptions, Speculation};
 use crate::request::{Prompt, Request, Sampling};
 
 /// A list, a form, a log: what is copied and continued.

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sterna_engine::bench::{self, BenchOptions};
-use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::files::LoadOptions;
+use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa, TernaryLayout};

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use sterna_kernels::Isa;
 
 use super::exports::sterna::inference::scheduler;
-use super::wit;
 use super::{
-    BAKED, Component, INSTANCE, Instance, convert, model, with_instance, with_model, with_texts,
+    BAKED, Component, INSTANCE, Instance, model, wit, wit_types, with_instance, with_model,
+    with_texts,
 };
-use crate::engine::{EngineOptions, clamp_u32};
 use crate::model::Model;
-use crate::request::{GenerationId, Prompt};
+use crate::options::EngineOptions;
+use crate::request::{GenerationId, Prompt, clamp_u32};
 use crate::scheduler::Gate;
 
 impl scheduler::Guest for Component {
@@ -28,7 +28,7 @@ impl scheduler::Guest for Component {
             let reason = "the engine has started; its options cannot be changed".to_owned();
             return Err(wit::Error::Unavailable(reason));
         }
-        with_instance(|instance| Ok(convert::info(instance.engine.info())))
+        with_instance(|instance| Ok(wit_types::info(instance.engine.info())))
     }
 
     fn measure() -> scheduler::PromptSize {
@@ -51,26 +51,26 @@ impl scheduler::Guest for Component {
     fn admit(request: wit::Request, context: u32) -> Result<Vec<u32>, wit::Error> {
         let name = request.model.clone();
         with_texts(&name, |model| {
-            let admitted = gate(model, context).admit(convert::request(request))?;
+            let admitted = gate(model, context).admit(wit_types::request(request))?;
             Ok(admitted.tokens)
         })
     }
 
     fn admit_input(input: wit::Prompt, context: u32) -> Result<Vec<u32>, wit::Error> {
         let model = model().map_err(wit::Error::Unavailable)?;
-        let tokens = gate(&model, context).prompt_tokens(convert::prompt(input), 0);
-        tokens.map_err(convert::error)
+        let tokens = gate(&model, context).prompt_tokens(wit_types::prompt(input), 0);
+        tokens.map_err(wit_types::error)
     }
 
     fn embed_start(input: Vec<u32>) -> Result<(), wit::Error> {
         with_instance(|instance| {
             let started = instance.engine.embed_start(Prompt::Tokens(input));
-            started.map(|_| ()).map_err(convert::error)
+            started.map(|_| ()).map_err(wit_types::error)
         })
     }
 
     fn embed_step() -> Result<Option<Vec<f32>>, wit::Error> {
-        with_instance(|instance| instance.engine.embed_step().map_err(convert::error))
+        with_instance(|instance| instance.engine.embed_step().map_err(wit_types::error))
     }
 
     fn embed_stop() {
@@ -84,7 +84,7 @@ impl scheduler::Guest for Component {
     fn submit(request: wit::Request) -> Result<scheduler::Submitted, wit::Error> {
         let name = request.model.clone();
         with_model(&name, |instance| {
-            let (id, prompt_tokens) = instance.engine.submit(convert::request(request))?;
+            let (id, prompt_tokens) = instance.engine.submit(wit_types::request(request))?;
             Ok(scheduler::Submitted {
                 id: id.0,
                 prompt_tokens,
@@ -101,7 +101,7 @@ impl scheduler::Guest for Component {
                 Some(waiting) => waiting.push_back(event),
                 None => deliveries.push(scheduler::Delivery {
                     id: id.0,
-                    event: event.map(convert::event).map_err(convert::error),
+                    event: event.map(wit_types::event).map_err(wit_types::error),
                 }),
             });
             Ok(stepped.then_some(deliveries))

@@ -7,7 +7,7 @@ use sterna_kernels::{DenseType, encode_dense_row};
 use super::ConvertError;
 use crate::files::ggml_id;
 use crate::files::gguf_write::GgufWriter;
-use crate::model::DenseWeights;
+use crate::weights::DenseWeights;
 
 /// ggml's id of a storage type.
 pub(super) fn ggml_type(ty: DenseType) -> u32 {

@@ -1,11 +1,11 @@
 //! Embeddings: an input's meaning as a vector. A long input is computed chunk by chunk, so that whoever drives the engine
 //! may step running generations in between.
 
-use super::{Engine, clamp_u32};
+use super::Engine;
 use crate::error::EngineError;
 use crate::forward::BatchToken;
 use crate::kv::BLOCK;
-use crate::request::Prompt;
+use crate::request::{Prompt, clamp_u32};
 
 /// An input that is being embedded.
 pub(super) struct Embedding {
@@ -55,7 +55,7 @@ impl Engine {
     /// # Errors
     /// `Internal` where the state is not finite, or there is no input; the input is given up.
     pub fn embed_step(&mut self) -> Result<Option<Vec<f32>>, EngineError> {
-        let slot = self.options.max_sequences;
+        let sequence = self.options.max_sequences;
         let Some(input) = &mut self.embedding else {
             return Err(EngineError::Internal("no input is being embedded".into()));
         };
@@ -63,7 +63,7 @@ impl Engine {
         let batch: Vec<BatchToken> = rest
             .take(self.options.prefill_chunk)
             .map(|(at, &token)| BatchToken {
-                slot,
+                sequence,
                 position: input.fed + at,
                 token,
                 wants_logits: false,

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::Bytes;
+use crate::placement::Bytes;
 
 /// A float type of 2 or 4 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::ggml_type;
 use super::gguf_value::{Array, Value, ValueType};
 use super::ranges::{self, Span};
-use super::{Bytes, ggml_type};
+use crate::placement::Bytes;
 
 /// One tensor as the header describes it.
 #[derive(Clone, Debug)]

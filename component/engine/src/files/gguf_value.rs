@@ -3,7 +3,7 @@
 //! Arrays stay as bytes of the file until they are asked for: a vocabulary has hundreds of thousands
 //! of entries, and most arrays are never read.
 
-use super::Bytes;
+use crate::placement::Bytes;
 
 /// GGUF's value types, with their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,11 @@ use super::gguf::{Gguf, TensorInfo};
 use super::names::TensorId;
 use super::source::{WeightSource, finite};
 use super::ternary::{self, I2sForm};
-use super::{Bytes, leftovers, tensor_error};
+use super::{leftovers, tensor_error};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
-use crate::model::{DenseWeights, Linear};
+use crate::placement::Bytes;
+use crate::weights::{DenseWeights, Linear};
 
 const ROPE_FREQS: &str = "rope_freqs.weight";
 

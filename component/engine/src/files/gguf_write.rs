@@ -159,8 +159,9 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Bytes, Gguf, Value};
+    use super::super::{Gguf, Value};
     use super::*;
+    use crate::placement::Bytes;
 
     #[test]
     fn what_is_written_is_read() {

@@ -13,7 +13,7 @@ use super::source::{WeightSource, finite};
 use super::{leftovers, tensor_error, ternary};
 use crate::config::{ModelConfig, ScaleRule};
 use crate::error::LoadError;
-use crate::model::{DenseWeights, Linear};
+use crate::weights::{DenseWeights, Linear};
 
 /// Reads tensors by the published names.
 pub(crate) struct HfWeights {

@@ -3,9 +3,6 @@
 //! `open` reads headers, configuration, tokenizer and template; weights are asked for afterwards, by
 //! `Model::load` (all of them) or by `convert` (one at a time).
 
-mod bytes;
-#[cfg(feature = "native")]
-mod copies;
 mod directory;
 mod finish;
 mod floats;
@@ -16,47 +13,31 @@ pub mod gguf_value;
 mod gguf_weights;
 pub mod gguf_write;
 mod hf;
-#[cfg(feature = "native")]
-pub mod huge_pages;
 mod leftovers;
-#[cfg(feature = "native")]
-mod mapped;
-mod mmap;
 mod names;
 mod open;
-#[cfg(feature = "native")]
-mod pace;
+mod options;
 mod parts;
 mod ranges;
-mod regular;
-#[cfg(feature = "native")]
-mod repack;
+pub(crate) mod regular;
 mod safetensors;
 mod safetensors_header;
-#[cfg(feature = "native")]
-mod settle;
 mod source;
 mod ternary;
 mod unlike;
 
 use std::path::Path;
 
-pub use bytes::Bytes;
-#[cfg(feature = "native")]
-pub use copies::Copies;
 pub(crate) use ggml_type::{SCALES as LINEAR_SCALES, id as ggml_id};
 pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};
 pub(crate) use gguf_weights::{T5_VERSION, T5_VERSION_KEY};
-#[cfg(feature = "native")]
-pub use mapped::{MappedFile, WatchedFile};
 pub(crate) use names::TensorId;
 pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};
+pub use options::LoadOptions;
 pub use regular::refuse_special;
-#[cfg(feature = "native")]
-pub use settle::{Settled, Settling, settle};
-pub(crate) use source::{PARTS, WeightSource, linear_shape, norm_len};
+pub(crate) use source::{PARTS, WeightSource, linear_shape, load_weights, norm_len};
 pub(crate) use ternary::to_i2s;
 
 use unlike::what_is;

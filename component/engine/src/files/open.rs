@@ -8,16 +8,17 @@ use super::finish::{finish, take_beside};
 use super::gguf_weights::GgufWeights;
 use super::hf::HfWeights;
 use super::names::TensorId;
+use super::options::LoadOptions;
 use super::safetensors::TensorFiles;
-use super::source::{WeightSource, load_weights};
+use super::source::WeightSource;
 use super::ternary::I2sForm;
 use super::{
-    Bytes, Gguf, Value, damaged, directory, gguf_tokenizer, mmap, parts, read_file, read_json,
+    Gguf, Value, damaged, directory, gguf_tokenizer, parts, read_file, read_json,
     read_optional_json, tensor_error, what_is,
 };
 use crate::config::{GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefaults, read_gguf};
 use crate::error::LoadError;
-use crate::model::{LoadOptions, Model};
+use crate::placement::{self, Bytes};
 use crate::template::{BITNET_2B_4T, ChatTemplate};
 use crate::tokenizer::{Beside, Tokenizer};
 
@@ -33,27 +34,11 @@ pub(crate) struct OpenModel {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: ChatTemplate,
     pub(crate) defaults: SamplingDefaults,
-    /// As [`Model::warnings`].
+    /// What its files say that could not be taken as it is, a sentence each.
     pub(crate) warnings: Vec<String>,
     /// `general.*` texts of a GGUF (name, licence, author), or what a Hugging Face directory says of them.
     pub(crate) general: Vec<(String, String)>,
     pub(crate) source: Box<dyn WeightSource>,
-}
-
-impl OpenModel {
-    /// Read the weights.
-    pub(crate) fn load(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, LoadError> {
-        let weights = load_weights(self.source.as_ref(), &self.config, self.tied, progress)?;
-        Ok(Model {
-            id: self.id,
-            config: self.config,
-            weights,
-            tokenizer: self.tokenizer,
-            template: self.template,
-            defaults: self.defaults,
-            warnings: self.warnings,
-        })
-    }
 }
 
 /// Open a GGUF file or a Hugging Face directory.
@@ -65,7 +50,7 @@ pub(crate) fn open(path: &Path, options: &LoadOptions) -> Result<OpenModel, Load
     if metadata.is_dir() {
         return open_hf(path, options);
     }
-    let bytes = mmap::open(path)?;
+    let bytes = placement::open(path)?;
     if !Gguf::has_magic(&bytes) {
         return Err(LoadError::NotAModel {
             path: path.to_owned(),

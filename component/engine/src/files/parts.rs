@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Gguf, Value, damaged, mmap};
+use super::{Gguf, Value, damaged};
+
 use crate::config::bad;
 use crate::error::LoadError;
+use crate::placement;
 
 const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";
@@ -57,7 +59,7 @@ pub(super) fn complete(first: Gguf, path: &Path) -> Result<Gguf, LoadError> {
     for (index, name) in names.iter().enumerate() {
         let part = match first.take_if(|_| index == own) {
             Some(part) => part,
-            None => Gguf::parse(mmap::open(name)?).map_err(|reason| damaged(name, reason))?,
+            None => Gguf::parse(placement::open(name)?).map_err(|reason| damaged(name, reason))?,
         };
         if number(&part, COUNT)? != Some(count) || number(&part, NUMBER)? != Some(index) {
             return Err(damaged(

@@ -10,7 +10,7 @@ use crate::error::LoadError;
 ///
 /// # Errors
 /// Those of the system, and `InvalidInput` that says what else it is.
-pub(super) fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     check(path.metadata()?.file_type())?;
     let mut options = File::options();
     options.read(true);

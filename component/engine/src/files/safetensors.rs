@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
-use super::{Bytes, damaged, directory, mmap, read_json, safetensors_header, what_is};
+use super::{damaged, directory, read_json, safetensors_header, what_is};
+
+use crate::placement::Bytes;
+
 use crate::error::LoadError;
+use crate::placement;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -71,7 +75,7 @@ impl TensorFiles {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
-        let file = mmap::open(path)?;
+        let file = placement::open(path)?;
         safetensors_header::check(&file).map_err(|reason| {
             // What begins with a length and `{` is one, though it may be damaged.
             let other = what_is(&file, path).filter(|what| !what.contains("safetensors file"));

@@ -7,7 +7,7 @@ use super::names::{Part, TensorId};
 use super::tensor_error;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
-use crate::model::{DenseWeights, Layer, Linear, Weights};
+use crate::weights::{DenseWeights, Layer, Linear, Weights};
 
 /// A container of weights. Every method checks the tensor against the shape asked for.
 pub(crate) trait WeightSource {

@@ -6,7 +6,9 @@ use std::cell::RefCell;
 
 use sterna_kernels::{Isa, OutputRows, attention_mix, attention_scores, softmax};
 
-use super::pass::{Machine, PassShape, Place, internal};
+use super::buffers::Machine;
+use super::fit::internal;
+use super::shape::{PassShape, Place};
 use crate::error::EngineError;
 use crate::kv::{BLOCK, Cached};
 

@@ -2,12 +2,14 @@
 
 use sterna_kernels::{DenseType, TernaryLayout};
 
-use super::pass::PassShape;
-use super::{BatchToken, embed, places, remember};
+use super::batch::{BatchToken, embed, places, remember};
+use super::shape::PassShape;
 use crate::config::Activation;
 use crate::error::EngineError;
 use crate::kv::KvCache;
-use crate::model::{DenseWeights, Linear, Model};
+use crate::model::Model;
+use crate::request::clamp_u32;
+use crate::weights::{DenseWeights, Linear};
 
 mod bindings {
     wit_bindgen::generate!({
@@ -42,14 +44,13 @@ impl LentPass {
         if !available() {
             return None;
         }
-        let size = crate::engine::clamp_u32;
         let lent = host::Shape {
-            hidden_size: size(shape.hidden_size),
-            ffn_size: size(shape.ffn_size),
-            n_layers: size(shape.n_layers),
-            n_heads: size(shape.n_heads),
-            n_kv_heads: size(shape.n_kv_heads),
-            head_dim: size(shape.head_dim),
+            hidden_size: clamp_u32(shape.hidden_size),
+            ffn_size: clamp_u32(shape.ffn_size),
+            n_layers: clamp_u32(shape.n_layers),
+            n_heads: clamp_u32(shape.n_heads),
+            n_kv_heads: clamp_u32(shape.n_kv_heads),
+            head_dim: clamp_u32(shape.head_dim),
             rope_theta: shape.rope_theta,
             rms_norm_eps: shape.rms_norm_eps,
             activation: match shape.activation {
@@ -58,7 +59,7 @@ impl LentPass {
             },
         };
         Some(LentPass {
-            pass: host::Pass::new(lent, size(max_tokens)),
+            pass: host::Pass::new(lent, clamp_u32(max_tokens)),
             isa_name: host::isa(),
             hidden_size: shape.hidden_size,
             logits: Vec::new(),
@@ -78,13 +79,12 @@ impl LentPass {
         batch: &[BatchToken],
         kv: &mut KvCache,
     ) -> Result<(), EngineError> {
-        let size = crate::engine::clamp_u32;
         self.states.resize(batch.len() * self.hidden_size, 0.0);
         embed(model, batch, &mut self.states);
         let places: Vec<host::Place> = places(batch)
             .map(|place| host::Place {
-                sequence: size(place.sequence),
-                position: size(place.position),
+                sequence: clamp_u32(place.sequence),
+                position: clamp_u32(place.position),
             })
             .collect();
         self.pass.begin(&places, bits(&self.states));
@@ -96,13 +96,13 @@ impl LentPass {
                 ternary(&layer.v),
             );
             remember(kv, index, batch, floats(&keys), floats(&values));
-            let blocks: Vec<Vec<&[u32]>> = (0..kv.n_slots())
-                .map(|slot| kv.blocks(slot).map(bits).collect())
+            let blocks: Vec<Vec<&[u32]>> = (0..kv.n_sequences())
+                .map(|sequence| kv.blocks(sequence).map(bits).collect())
                 .collect();
             let cache: Vec<&[&[u32]]> = blocks.iter().map(Vec::as_slice).collect();
             let sub_norm = layer.attn_sub_norm.as_deref().map(bits);
             self.pass
-                .attend(size(index), &cache, sub_norm, ternary(&layer.o));
+                .attend(clamp_u32(index), &cache, sub_norm, ternary(&layer.o));
             self.pass.feed_forward(
                 bits(&layer.ffn_norm),
                 ternary(&layer.gate),
@@ -123,10 +123,7 @@ impl LentPass {
     ) -> &mut [f32] {
         self.logits.clear();
         if !wanted.is_empty() {
-            let wanted: Vec<u32> = wanted
-                .iter()
-                .map(|&token| crate::engine::clamp_u32(token))
-                .collect();
+            let wanted: Vec<u32> = wanted.iter().map(|&token| clamp_u32(token)).collect();
             self.logits = self.pass.logits(&wanted, bits(norm), table(head));
         }
         bytemuck::cast_slice_mut(&mut self.logits)
@@ -134,15 +131,15 @@ impl LentPass {
 
     /// One token's state after the output norm, `[hidden_size]`.
     pub(super) fn state(&self, token: usize, norm: &[f32]) -> Vec<f32> {
-        let state = self.pass.state(crate::engine::clamp_u32(token), bits(norm));
+        let state = self.pass.state(clamp_u32(token), bits(norm));
         floats(&state).to_vec()
     }
 }
 
 fn ternary(linear: &Linear) -> host::TernaryParam<'_> {
     host::TernaryParam {
-        rows: crate::engine::clamp_u32(linear.rows()),
-        cols: crate::engine::clamp_u32(linear.cols()),
+        rows: clamp_u32(linear.rows()),
+        cols: clamp_u32(linear.cols()),
         scale: linear.scale(),
         layout: match linear.layout() {
             TernaryLayout::I2S => host::TernaryLayout::I2S,
@@ -161,8 +158,8 @@ fn table(table: &DenseWeights) -> host::TableParam<'_> {
             DenseType::Q8_0 => host::TableType::Q80,
             DenseType::Q6K => host::TableType::Q6K,
         },
-        rows: crate::engine::clamp_u32(table.rows()),
-        cols: crate::engine::clamp_u32(table.cols()),
+        rows: clamp_u32(table.rows()),
+        cols: clamp_u32(table.cols()),
         bytes: table.bytes(),
     }
 }

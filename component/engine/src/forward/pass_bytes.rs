@@ -1,6 +1,6 @@
 //! What a pass takes of memory, before it is made: a sandbox may ask for any shape.
 
-use super::pass::PassShape;
+use super::shape::PassShape;
 
 impl PassShape {
     /// Bytes of the buffers for `max_tokens` tokens at most, save logits; `usize::MAX` where they cannot be counted.
@@ -51,7 +51,7 @@ impl PassShape {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pass::PassShape;
+    use super::super::shape::PassShape;
     use crate::config::Activation;
 
     fn shape(size: usize, n_layers: usize) -> PassShape {

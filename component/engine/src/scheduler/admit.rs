@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::size::PromptSize;
-use crate::engine::EngineOptions;
 use crate::error::EngineError;
 use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
+use crate::options::{EngineOptions, Speculation};
 use crate::request::{Prompt, Request, Sampling};
 use crate::sampler::{Params, fresh_seed};
-use crate::scheduler::Speculation;
 use crate::scheduler::ending::Ending;
 use crate::tokenizer::TooMany;
 

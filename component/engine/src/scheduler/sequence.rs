@@ -8,10 +8,9 @@ use super::Admitted;
 use super::ending::{End, Ending};
 use super::lookup::Lookup;
 use super::speculation::{MAX_DRAFT, Trust};
-use crate::engine::clamp_u32;
 use crate::error::EngineError;
 use crate::model::Model;
-use crate::request::{Event, Finish, FinishReason, GenerationId, Usage};
+use crate::request::{Event, Finish, FinishReason, GenerationId, Usage, clamp_u32};
 use crate::sampler::Sampler;
 use crate::tokenizer::{StopMatcher, StopStep, TextStream};
 
@@ -20,7 +19,7 @@ pub(super) struct Sequence {
     pub(super) id: GenerationId,
     /// Cache blocks it may need at most.
     pub(super) kv_blocks: usize,
-    /// When it got its slot.
+    /// When it left the queue.
     pub(super) started: Instant,
     /// The prompt and what was generated.
     tokens: Vec<u32>,

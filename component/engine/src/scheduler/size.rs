@@ -1,8 +1,7 @@
 //! Prompts that are refused by their size alone, before a template or the tokenizer sees them.
 
-use crate::engine::clamp_u32;
 use crate::error::EngineError;
-use crate::request::{Message, Prompt};
+use crate::request::{Message, Prompt, clamp_u32};
 use crate::tokenizer::TokenBytes;
 
 /// What a prompt may measure.

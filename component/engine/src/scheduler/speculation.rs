@@ -17,17 +17,6 @@ const NEWEST: f64 = 0.25;
 /// Steps without a draft although one was there, after which one is tried to see what it costs now.
 const RETRY_STEPS: u32 = 256;
 
-/// Whether an engine drafts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speculation {
-    /// One token of each sequence a step.
-    Off,
-    /// As many as are expected to pay.
-    Adaptive,
-    /// So many whenever there is a draft, whether it pays or not: for tests and measurements.
-    Always(usize),
-}
-
 /// How often a sequence's drafts are right.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trust(f64);

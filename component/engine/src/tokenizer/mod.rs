@@ -383,4 +383,4 @@ fn push(id: u32, most: usize, out: &mut Vec<u32>) -> ControlFlow<()> {
 }
 
 #[cfg(test)]
-mod limit_tests;
+mod tests;

@@ -11,12 +11,15 @@ pub mod naive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sterna_engine::engine::{Engine, EngineOptions};
+use sterna_engine::engine::Engine;
+
 use sterna_engine::error::EngineError;
+use sterna_engine::files::LoadOptions;
 use sterna_engine::forward::{BatchToken, Forward};
 use sterna_engine::kv::{KvCache, KvShape};
-use sterna_engine::model::{LoadOptions, Model};
+use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
+use sterna_engine::options::EngineOptions;
 use sterna_engine::request::{Event, GenerationId, Request, Sampling};
 use sterna_engine::team::Team;
 use sterna_kernels::Isa;
@@ -67,15 +70,22 @@ pub fn ids(json: &serde_json::Value) -> Vec<u32> {
         .collect()
 }
 
-/// A forward pass of `model` for batches up to `max_tokens`, and a cache of `slots` slots.
+/// A forward pass of `model` for batches up to `max_tokens`, and a cache of `n_sequences` sequences.
 pub fn forward(
     model: &Arc<Model>,
     isa: Isa,
     threads: usize,
     max_tokens: usize,
-    slots: usize,
+    n_sequences: usize,
 ) -> (Forward, KvCache) {
-    forward_with(model, isa, threads, max_tokens, slots, Optimisations::ALL)
+    forward_with(
+        model,
+        isa,
+        threads,
+        max_tokens,
+        n_sequences,
+        Optimisations::ALL,
+    )
 }
 
 /// The same, with some optimisations.
@@ -84,21 +94,24 @@ pub fn forward_with(
     isa: Isa,
     threads: usize,
     max_tokens: usize,
-    slots: usize,
+    n_sequences: usize,
     optimisations: Optimisations,
 ) -> (Forward, KvCache) {
     let team = Team::new(threads).unwrap();
     let forward = Forward::with(model.clone(), isa, team, max_tokens, optimisations);
-    (forward, KvCache::new(KvShape::of(&model.config), slots))
+    (
+        forward,
+        KvCache::new(KvShape::of(&model.config), n_sequences),
+    )
 }
 
 /// A batch of one sequence's tokens from position 0, every one with its logits.
-pub fn batch(slot: usize, tokens: &[u32]) -> Vec<BatchToken> {
+pub fn batch(sequence: usize, tokens: &[u32]) -> Vec<BatchToken> {
     tokens
         .iter()
         .enumerate()
         .map(|(position, &token)| BatchToken {
-            slot,
+            sequence,
             position,
             token,
             wants_logits: true,

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::convert::{ConvertError, ConvertOptions, ConvertReport, convert, save};
-use crate::files::{Gguf, Value, ggml_id, gguf::TensorInfo, mmap};
+use crate::files::{Gguf, Value, ggml_id, gguf::TensorInfo};
+use crate::placement;
 
 fn converted(from: &Path, options: &ConvertOptions) -> (tempfile::TempDir, PathBuf, ConvertReport) {
     let dir = tempfile::tempdir().unwrap();
@@ -26,8 +27,8 @@ fn bytes_of(gguf: &Gguf, tensor: &TensorInfo) -> Bytes {
 fn tensors_equal_the_reference_converters_byte_for_byte() {
     let (_dir, path, report) =
         converted(&fixture("packed-autobitlinear"), &ConvertOptions::default());
-    let ours = Gguf::parse(mmap::open(&path).unwrap()).unwrap();
-    let theirs = Gguf::parse(mmap::open(&fixture("tiny-I2_S.gguf")).unwrap()).unwrap();
+    let ours = Gguf::parse(placement::open(&path).unwrap()).unwrap();
+    let theirs = Gguf::parse(placement::open(&fixture("tiny-I2_S.gguf")).unwrap()).unwrap();
     assert_eq!(ours.tensors().len(), theirs.tensors().len());
     for tensor in theirs.tensors() {
         let own = ours.tensor(&tensor.name).unwrap();
@@ -147,7 +148,7 @@ fn odd_shapes_survive_conversion() {
         ..ConvertOptions::default()
     };
     save(&model, &path, &exact, &mut |_, _| ()).unwrap();
-    let gguf = Gguf::parse(mmap::open(&path).unwrap()).unwrap();
+    let gguf = Gguf::parse(placement::open(&path).unwrap()).unwrap();
     assert_eq!(
         gguf.tensor("blk.0.ffn_up.weight").unwrap().ty,
         ggml_id::I2_S
@@ -173,7 +174,7 @@ fn head_types_and_metadata_are_chosen() {
             report.notes.is_empty(),
             "rounding is what a quantised head is for"
         );
-        let gguf = Gguf::parse(mmap::open(&path).unwrap()).unwrap();
+        let gguf = Gguf::parse(placement::open(&path).unwrap()).unwrap();
         assert_eq!(
             gguf.get("general.name").and_then(Value::as_str),
             Some("A name")
@@ -185,7 +186,7 @@ fn head_types_and_metadata_are_chosen() {
         // A second conversion keeps what is there.
         let (_dir, again, _) = converted(&path, &ConvertOptions::default());
         assert_eq!(load(&again).unwrap().weights.head().ty(), ty);
-        let gguf = Gguf::parse(mmap::open(&again).unwrap()).unwrap();
+        let gguf = Gguf::parse(placement::open(&again).unwrap()).unwrap();
         assert_eq!(
             gguf.get("general.name").and_then(Value::as_str),
             Some("A name")

@@ -4,8 +4,9 @@ use sterna_kernels::TernaryLayout;
 
 use super::*;
 use crate::convert::{ConvertOptions, convert, save};
-use crate::files::{Gguf, T5_VERSION_KEY, ggml_id, mmap};
-use crate::model::Linear;
+use crate::files::{Gguf, T5_VERSION_KEY, ggml_id};
+use crate::placement;
+use crate::weights::Linear;
 
 fn options(layout: TernaryLayout) -> ConvertOptions {
     ConvertOptions {
@@ -134,7 +135,7 @@ fn truncated_files_and_other_shapes_are_refused() {
         let reason = refusal(&path, &bytes[..keep]);
         assert!(reason.contains("cut short"), "{reason}");
     }
-    let gguf = Gguf::parse(mmap::open(&fixture("tiny-I2_S.gguf")).unwrap()).unwrap();
+    let gguf = Gguf::parse(placement::open(&fixture("tiny-I2_S.gguf")).unwrap()).unwrap();
     let mut tensors = gguf.tensors().iter();
     let tensor = tensors.find(|tensor| tensor.ty == ggml_id::I2_S).unwrap();
     let mut other = bytes.clone();
@@ -150,7 +151,7 @@ fn truncated_files_and_other_shapes_are_refused() {
 #[test]
 fn a_tensor_with_too_little_room_is_refused() {
     let (_dir, path, bytes) = t5_file();
-    let gguf = Gguf::parse(mmap::open(&path).unwrap()).unwrap();
+    let gguf = Gguf::parse(placement::open(&path).unwrap()).unwrap();
     let t5: Vec<_> = gguf
         .tensors()
         .iter()

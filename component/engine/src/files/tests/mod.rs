@@ -19,9 +19,11 @@ use sterna_kernels::pack::unpack_row;
 
 use crate::config::{Activation, ModelConfig};
 use crate::error::LoadError;
-use crate::files::{Bytes, open_gguf_bytes};
-use crate::model::{Linear, LoadOptions, Model};
+use crate::files::LoadOptions;
+use crate::model::Model;
+use crate::placement::Bytes;
 use crate::synthetic;
+use crate::weights::Linear;
 
 /// `tests/fixtures` of the repository.
 fn fixture(name: &str) -> PathBuf {
@@ -35,7 +37,7 @@ fn load(path: &Path) -> Result<Model, LoadError> {
 }
 
 fn load_bytes(bytes: impl Into<Bytes>) -> Result<Model, LoadError> {
-    open_gguf_bytes("test", bytes.into(), &LoadOptions::default())?.load(&mut |_, _| ())
+    Model::from_gguf_bytes("test", bytes.into())
 }
 
 /// The trits of a linear, row-major.

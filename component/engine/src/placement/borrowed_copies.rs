@@ -2,7 +2,7 @@
 //! tighter where that pays.
 //!
 //! Such memory may only be read while its owner waits. So no thread copies it in the background (`settle`): each pass copies some
-//! of what it is about to read, for a share of its time (`pace.rs`), and later passes read the copies. The first pass that
+//! of what it is about to read, for a share of its time (`time_share`), and later passes read the copies. The first pass that
 //! reads all weights, the head too, only counts; a part of a prompt does not read the head. Memory for the copies comes
 //! from a thread all the same: the system clears a page at its first touch, which takes several times as long as the copying.
 //!
@@ -14,8 +14,9 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use memmap2::MmapMut;
 use sterna_kernels::{Dense, Ternary, TernaryLayout, pack_trits5_into};
 
-use super::pace::Pace;
-use super::{Settling, huge_pages};
+use super::huge_pages;
+use super::settle::Settling;
+use super::time_share::TimeShare;
 
 /// Bytes that are copied between two looks at the clock.
 const STEP: usize = 1 << 20;
@@ -32,10 +33,10 @@ const MOST_PIECES: usize = 1 << 16;
 type Key = (usize, usize);
 
 /// Copies of one model's weights.
-pub struct Copies {
+pub struct BorrowedCopies {
     how: Settling,
     state: State,
-    pace: Pace,
+    time: TimeShare,
     /// This pass has met the head, which comes last: it has met all weights.
     met_head: bool,
     /// This pass has met weights that are not copied yet, or not to their end.
@@ -70,7 +71,7 @@ struct Piece {
     layout: Option<TernaryLayout>,
 }
 
-impl Copies {
+impl BorrowedCopies {
     /// Copies of all weights, or of none where they are more than the budget: in 2 MiB pages if those are wanted and the
     /// system has them switched on, and I2_S matrices as T5 if that is wanted.
     #[must_use]
@@ -79,10 +80,10 @@ impl Copies {
             huge_pages: how.huge_pages && huge_pages::wanted(),
             ..how
         };
-        Copies {
+        BorrowedCopies {
             how,
             state: State::Counting(0),
-            pace: Pace::default(),
+            time: TimeShare::default(),
             met_head: false,
             incomplete: false,
             remaining: 0,
@@ -98,7 +99,7 @@ impl Copies {
         let met_all = std::mem::take(&mut self.met_head);
         let incomplete = std::mem::take(&mut self.incomplete);
         if self.state != State::Done {
-            self.pace.begin();
+            self.time.begin();
         }
         match self.state {
             State::Counting(_) if !met_all => {
@@ -160,7 +161,7 @@ impl Copies {
         match &mut self.state {
             State::Counting(met) => *met += bytes.len() as u64,
             State::Copying => {
-                self.pace.goes_on();
+                self.time.goes_on();
                 self.incomplete |= !self.copy_on(bytes, matrix);
             }
             State::Done => {}
@@ -174,7 +175,7 @@ impl Copies {
                 self.state = State::Done;
                 return false;
             }
-            if !self.pace.has_time() {
+            if !self.time.has_time() {
                 return false;
             }
             let Some(piece) = self.begin_copy(bytes, matrix) else {
@@ -187,9 +188,9 @@ impl Copies {
             return false;
         };
         let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
-        while piece.filled < piece.len && self.pace.has_time() {
+        while piece.filled < piece.len && self.time.has_time() {
             let now = piece.filled..bytes.len().min(piece.filled + STEP);
-            self.pace
+            self.time
                 .work(|| room[now.clone()].copy_from_slice(&bytes[now.clone()]));
             piece.filled = now.end;
         }
@@ -201,7 +202,7 @@ impl Copies {
         if let Some(w) = matrix.filter(|w| self.how.t5 && w.layout() == TernaryLayout::I2S) {
             let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
             let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
-            if self.pace.work(|| pack_trits5_into(w, room)) {
+            if self.time.work(|| pack_trits5_into(w, room)) {
                 piece.filled = piece.len;
                 piece.layout = Some(TernaryLayout::T5);
                 return Some(piece);
@@ -316,7 +317,7 @@ mod tests {
     const HEAD: usize = 4096;
 
     /// The layers of one pass: what `begin` said, and where each matrix was read.
-    fn read(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, Vec<*const u8>) {
+    fn read(copies: &mut BorrowedCopies, weights: &[Vec<u8>]) -> (Option<u64>, Vec<*const u8>) {
         // Less than any model of that size takes.
         std::thread::sleep(std::time::Duration::from_micros(200));
         let finished = copies.begin();
@@ -330,7 +331,7 @@ mod tests {
 
     /// How many matrices were read from copies, all of which are right. Looked at when the pass is over, whose share of copying follows from
     /// its time.
-    fn copied(copies: &Copies, weights: &[Vec<u8>], places: &[*const u8]) -> usize {
+    fn copied(copies: &BorrowedCopies, weights: &[Vec<u8>], places: &[*const u8]) -> usize {
         let mut copied = 0;
         for (packed, place) in weights.iter().zip(places) {
             if *place == packed.as_ptr() {
@@ -351,13 +352,13 @@ mod tests {
     }
 
     /// A part of a prompt: the layers alone.
-    fn layers(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
+    fn layers(copies: &mut BorrowedCopies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
         let (finished, places) = read(copies, weights);
         (finished, copied(copies, weights, &places))
     }
 
     /// One pass over all weights; of a head there is as much as the first matrix has bytes for.
-    fn pass(copies: &mut Copies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
+    fn pass(copies: &mut BorrowedCopies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
         let (finished, places) = read(copies, weights);
         let bytes = &weights[0][..HEAD];
         let head = copies.dense(Dense::new(DenseType::F32, 1, HEAD / 4, bytes).unwrap());
@@ -383,7 +384,7 @@ mod tests {
         }
         let weights = weights(5);
         let total = (5 * BYTES + HEAD) as u64;
-        let mut copies = Copies::new(how(true, false, total));
+        let mut copies = BorrowedCopies::new(how(true, false, total));
         assert_eq!(pass(&mut copies, &weights), (None, 0), "it only counts");
         let mut before = 0;
         let finished = (0..MOST_PASSES).find_map(|_| {
@@ -401,7 +402,7 @@ mod tests {
     fn small_models_and_small_budgets_stay_where_they_are() {
         let weights = weights(5);
         for (weights, budget) in [(&weights[..3], u64::MAX), (&weights, 5 * BYTES as u64)] {
-            let mut copies = Copies::new(how(true, true, budget));
+            let mut copies = BorrowedCopies::new(how(true, true, budget));
             for _ in 0..4 {
                 assert_eq!(pass(&mut copies, weights), (None, 0));
             }
@@ -413,7 +414,7 @@ mod tests {
     fn matrices_are_packed_where_that_is_possible() {
         let mut weights = weights(5);
         weights[3][BYTES / 2] |= 3; // has no place in T5
-        let mut copies = Copies::new(how(false, true, u64::MAX));
+        let mut copies = BorrowedCopies::new(how(false, true, u64::MAX));
         pass(&mut copies, &weights);
         let mut passes = (0..MOST_PASSES).map(|_| pass(&mut copies, &weights));
         let last = passes.find(|(finished, _)| finished.is_some()).unwrap();
@@ -426,7 +427,7 @@ mod tests {
     #[test]
     fn parts_of_a_prompt_neither_count_for_all_nor_end_it() {
         let weights = weights(5);
-        let mut copies = Copies::new(how(false, true, u64::MAX));
+        let mut copies = BorrowedCopies::new(how(false, true, u64::MAX));
         for _ in 0..3 {
             assert_eq!(layers(&mut copies, &weights), (None, 0));
         }

@@ -4,7 +4,7 @@ use sterna_kernels::{
     Isa, Line, NonZero, QuantizedActivations, Ternary, TernaryColumns, pack_columns,
 };
 
-use super::pass::Machine;
+use super::buffers::Machine;
 use crate::config::Activation;
 use crate::optimisations::Optimisations;
 
@@ -15,9 +15,9 @@ const MAX_TOKENS: usize = 8;
 const LAST: f32 = 0.25;
 
 /// All layers' zeros, and the copies of `down` by columns.
-pub(super) struct Zeros {
+pub(super) struct Sparsity {
     optimisations: Optimisations,
-    layers: Vec<LayerZeros>,
+    layers: Vec<LayerSparsity>,
     nonzero: NonZero,
     /// A copy was begun in this pass: no pass waits for two.
     copied: bool,
@@ -27,7 +27,7 @@ pub(super) struct Zeros {
 
 /// One layer's.
 #[derive(Default)]
-pub(super) struct LayerZeros {
+pub(super) struct LayerSparsity {
     /// Share of rows of `up` that are worth listing at most.
     limit: f32,
     /// Share that recent steps needed.
@@ -35,21 +35,21 @@ pub(super) struct LayerZeros {
     /// Rows that this step needs, ascending.
     needed: Vec<u32>,
     flags: Vec<bool>,
-    copy: Option<Copy>,
+    copy: Option<ColumnCopy>,
 }
 
 /// `down` by columns.
-struct Copy {
+struct ColumnCopy {
     /// Where the rows lie that it was made of: other weights get another copy.
     of: (usize, usize),
     lines: Vec<Line>,
 }
 
-impl Zeros {
+impl Sparsity {
     pub(super) fn new(n_layers: usize, optimisations: Optimisations) -> Self {
-        Zeros {
+        Sparsity {
             optimisations,
-            layers: (0..n_layers).map(|_| LayerZeros::default()).collect(),
+            layers: (0..n_layers).map(|_| LayerSparsity::default()).collect(),
             nonzero: NonZero::default(),
             copied: false,
             skipped_bytes: 0,
@@ -89,13 +89,13 @@ impl Zeros {
         activation: Activation,
         isa: Isa,
         n_tokens: usize,
-    ) -> Option<&mut LayerZeros> {
+    ) -> Option<&mut LayerSparsity> {
         if !self.wanted(activation, n_tokens) {
             return None;
         }
-        let zeros = self.layers.get_mut(layer)?;
-        zeros.limit = isa.listing_limits().rows;
-        Some(zeros)
+        let sparsity = self.layers.get_mut(layer)?;
+        sparsity.limit = isa.listing_limits().rows;
+        Some(sparsity)
     }
 
     /// `down` by columns and the columns that `x` needs, if that is worth it. Makes the copy when it first would be.
@@ -127,7 +127,7 @@ impl Zeros {
             }
             self.copied = true;
             let lines = by_columns(machine, down, self.optimisations);
-            *copy = Some(Copy { of, lines });
+            *copy = Some(ColumnCopy { of, lines });
         }
         // A column that several tokens need comes from memory once.
         let lines_read = TernaryColumns::n_lines(down.rows(), 1) * self.nonzero.count();
@@ -138,7 +138,7 @@ impl Zeros {
     }
 }
 
-impl LayerZeros {
+impl LayerSparsity {
     /// Whether the gate is worth computing first.
     pub(super) fn expects_to_skip_rows(&self) -> bool {
         self.expected.is_none_or(|share| share <= self.limit)
@@ -179,7 +179,7 @@ fn by_columns(machine: &Machine, w: Ternary<'_>, optimisations: Optimisations) -
     #[cfg(feature = "native")]
     if optimisations.huge_pages {
         // Before the first touch, which then brings whole 2 MiB pages: nothing is moved later.
-        crate::files::huge_pages::ask(lines.spare_capacity_mut(), true);
+        crate::placement::huge_pages::ask(lines.spare_capacity_mut(), true);
     }
     #[cfg(not(feature = "native"))]
     let _ = optimisations;
@@ -198,25 +198,25 @@ mod tests {
 
     #[test]
     fn rows_of_any_token_and_nan_are_needed() {
-        let mut zeros = LayerZeros {
+        let mut sparsity = LayerSparsity {
             limit: 0.5,
-            ..LayerZeros::default()
+            ..LayerSparsity::default()
         };
-        assert!(zeros.expects_to_skip_rows());
+        assert!(sparsity.expects_to_skip_rows());
         let first = [-1.0, 0.0, -0.0, 2.0, -3.0, -1.0];
         let second = [-1.0, -1.0, -1.0, -1.0, f32::NAN, 1e-30];
-        zeros.count_rows(&[first, second].concat(), 6);
-        assert_eq!(zeros.rows_to_read(), Some(&[3, 4, 5][..]));
-        zeros.count_rows(&[1.0, 1.0, 1.0, -1.0, 1.0, 1.0], 6);
-        assert_eq!(zeros.rows_to_read(), None, "too many to list");
-        assert!(!zeros.expects_to_skip_rows());
+        sparsity.count_rows(&[first, second].concat(), 6);
+        assert_eq!(sparsity.rows_to_read(), Some(&[3, 4, 5][..]));
+        sparsity.count_rows(&[1.0, 1.0, 1.0, -1.0, 1.0, 1.0], 6);
+        assert_eq!(sparsity.rows_to_read(), None, "too many to list");
+        assert!(!sparsity.expects_to_skip_rows());
         for _ in 0..4 {
-            zeros.count_rows(&[-1.0; 6], 6);
+            sparsity.count_rows(&[-1.0; 6], 6);
         }
         assert!(
-            zeros.expects_to_skip_rows(),
+            sparsity.expects_to_skip_rows(),
             "what comes counts, not what was"
         );
-        assert_eq!(zeros.rows_to_read(), Some(&[][..]));
+        assert_eq!(sparsity.rows_to_read(), Some(&[][..]));
     }
 }

@@ -1,6 +1,6 @@
 //! Continuous batching as a plain step function.
 //!
-//! Requests wait in one queue and run in fixed slots. Each step is one batch: a token of every decoding
+//! Requests wait in one queue, and up to `max_sequences` of them run. Each step is one batch: a token of every decoding
 //! sequence, and at most `prefill_chunk` prompt tokens shared fairly by the sequences in prefill. So a
 //! long prompt never stops a running stream, and a short prompt never waits for a long one to end. A step without
 //! prompts may also take in drafted tokens (`speculation`), and then bring a sequence several tokens.
@@ -19,31 +19,31 @@ use std::time::{Duration, Instant};
 pub use admit::{Admitted, Gate, Limits};
 use sterna_kernels::Isa;
 
-use crate::engine::{EngineStats, clamp_u32};
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::KvCache;
 use crate::model::Model;
-use crate::request::{Delivery, GenerationId};
+use crate::options::Speculation;
+use crate::request::{Delivery, EngineStats, GenerationId, clamp_u32};
 use sequence::Sequence;
 use share::share;
 pub use size::{PromptSize, message_bytes};
-pub use speculation::Speculation;
 use speculation::{Costs, MAX_DRAFT};
 
-/// The queue, the slots and what runs in them.
+/// The queue and what runs.
 pub struct Scheduler {
     limits: Limits,
     queue: VecDeque<Sequence>,
-    slots: Vec<Option<Sequence>>,
+    /// By their number in the cache; `None` where another may begin.
+    running: Vec<Option<Sequence>>,
     batch: Vec<BatchToken>,
     next_id: u64,
     stats: EngineStats,
-    /// How long a slot was held of late, smoothed.
+    /// How long a sequence ran of late, smoothed.
     hold_time: Duration,
     /// What a step takes by its width.
     costs: Costs,
-    /// Cache blocks that are used outside of the slots.
+    /// Cache blocks that are used by none of the sequences.
     lent_blocks: usize,
 }
 
@@ -53,7 +53,7 @@ impl Scheduler {
     pub fn new(limits: Limits) -> Self {
         Scheduler {
             queue: VecDeque::new(),
-            slots: (0..limits.max_sequences).map(|_| None).collect(),
+            running: (0..limits.max_sequences).map(|_| None).collect(),
             batch: Vec::with_capacity(limits.max_sequences + limits.prefill_chunk),
             next_id: 0,
             stats: EngineStats::default(),
@@ -69,9 +69,9 @@ impl Scheduler {
     /// # Errors
     /// `Overloaded` where the queue is full.
     pub fn submit(&mut self, admitted: Admitted) -> Result<(GenerationId, u32), EngineError> {
-        // A request that a free slot is waiting for is not held up by the queue's length.
-        let free_slots = self.slots.iter().filter(|slot| slot.is_none()).count();
-        if self.queue.len() >= self.limits.max_queue + free_slots {
+        // A request that can begin at once is not held up by the queue's length.
+        let free = self.running.iter().filter(|place| place.is_none()).count();
+        if self.queue.len() >= self.limits.max_queue + free {
             return Err(EngineError::Overloaded {
                 retry_after_ms: self.retry_after_ms(),
             });
@@ -91,7 +91,7 @@ impl Scheduler {
         isa: Isa,
         deliver: &mut dyn FnMut(Delivery),
     ) -> bool {
-        self.fill_slots();
+        self.begin_waiting();
         self.plan();
         if self.batch.is_empty() {
             return false;
@@ -113,10 +113,10 @@ impl Scheduler {
         let mut logits = logits.chunks_exact_mut(model.config.vocab_size);
         let batch = std::mem::take(&mut self.batch);
         // Each sequence's tokens lie side by side.
-        for tokens in batch.chunk_by(|a, b| a.slot == b.slot) {
+        for tokens in batch.chunk_by(|a, b| a.sequence == b.sequence) {
             let wanting = tokens.iter().filter(|token| token.wants_logits).count();
             let logits = logits.by_ref().take(wanting);
-            self.read(tokens[0].slot, isa, &model, logits, kv, deliver);
+            self.read(tokens[0].sequence, isa, &model, logits, kv, deliver);
         }
         self.batch = batch;
         true
@@ -126,14 +126,14 @@ impl Scheduler {
     /// they follow is the one that was just chosen.
     fn read<'a>(
         &mut self,
-        slot: usize,
+        number: usize,
         isa: Isa,
         model: &Model,
         logits: impl ExactSizeIterator<Item = &'a mut [f32]>,
         kv: &mut KvCache,
         deliver: &mut dyn FnMut(Delivery),
     ) {
-        let Some(sequence) = &mut self.slots[slot] else {
+        let Some(sequence) = &mut self.running[number] else {
             return;
         };
         let id = sequence.id;
@@ -168,14 +168,14 @@ impl Scheduler {
                     }
                     Err(_) => self.stats.failed += 1,
                 }
-                self.slots[slot] = None;
-                kv.free(slot);
+                self.running[number] = None;
+                kv.free(number);
                 deliver((id, result));
                 break;
             }
             deliver((id, result));
         }
-        if let Some(sequence) = &mut self.slots[slot] {
+        if let Some(sequence) = &mut self.running[number] {
             sequence.forget_draft();
         }
         self.stats.drafted += drafted as u64;
@@ -184,14 +184,15 @@ impl Scheduler {
 
     /// End a generation wherever it is. Returns whether it was alive.
     pub fn cancel(&mut self, id: GenerationId, kv: &mut KvCache) -> bool {
+        let is_it = |sequence: &Sequence| sequence.id == id;
         let running = self
-            .slots
+            .running
             .iter()
-            .position(|slot| slot.as_ref().is_some_and(|sequence| sequence.id == id));
-        if let Some(slot) = running {
-            self.slots[slot] = None;
-            kv.free(slot);
-        } else if let Some(place) = self.queue.iter().position(|sequence| sequence.id == id) {
+            .position(|place| place.as_ref().is_some_and(is_it));
+        if let Some(number) = running {
+            self.running[number] = None;
+            kv.free(number);
+        } else if let Some(place) = self.queue.iter().position(is_it) {
             self.queue.remove(place);
         } else {
             return false;
@@ -205,7 +206,7 @@ impl Scheduler {
     pub fn stats(&self) -> EngineStats {
         EngineStats {
             queued: self.queue.len(),
-            running: self.slots.iter().flatten().count(),
+            running: self.running.iter().flatten().count(),
             ..self.stats
         }
     }
@@ -213,20 +214,20 @@ impl Scheduler {
     /// Cache blocks that the running sequences may come to need, and those that are lent.
     #[must_use]
     pub fn reserved_blocks(&self) -> usize {
-        let running = self.slots.iter().flatten();
+        let running = self.running.iter().flatten();
         self.lent_blocks + running.map(|sequence| sequence.kv_blocks).sum::<usize>()
     }
 
-    /// So many cache blocks are used outside of the slots from here on.
+    /// So many cache blocks are used by none of the sequences from here on.
     pub fn lend_blocks(&mut self, blocks: usize) {
         self.lent_blocks = blocks;
     }
 
-    /// Move waiting requests into free slots, first come first served, while the cache may hold all they
+    /// Let waiting requests begin, first come first served, while the cache may hold all they
     /// may need.
-    fn fill_slots(&mut self) {
+    fn begin_waiting(&mut self) {
         let mut reserved = self.reserved_blocks();
-        for slot in self.slots.iter_mut().filter(|slot| slot.is_none()) {
+        for place in self.running.iter_mut().filter(|place| place.is_none()) {
             let Some(next) = self.queue.front() else {
                 return;
             };
@@ -234,8 +235,8 @@ impl Scheduler {
                 return;
             }
             reserved += next.kv_blocks;
-            *slot = self.queue.pop_front();
-            if let Some(sequence) = slot {
+            *place = self.queue.pop_front();
+            if let Some(sequence) = place {
                 sequence.started = Instant::now();
             }
         }
@@ -245,23 +246,24 @@ impl Scheduler {
     fn plan(&mut self) {
         self.batch.clear();
         let mut waiting: Vec<usize> = self
-            .slots
+            .running
             .iter()
-            .map(|slot| slot.as_ref().map_or(0, Sequence::prompt_left))
+            .map(|place| place.as_ref().map_or(0, Sequence::prompt_left))
             .collect();
-        // Another slot goes first each time, so that a budget below the number of prompts reaches all.
+        // Another sequence goes first each time, so that a budget below the number of prompts reaches all.
         let first = usize::try_from(self.stats.steps % waiting.len() as u64).unwrap_or(0);
         share(self.limits.prefill_chunk, first, &mut waiting);
         let drafted = self.drafted(waiting.iter().sum());
-        let slots = self.slots.iter_mut().zip(waiting.into_iter().zip(drafted));
-        for (slot, (sequence, (prefill, drafted))) in slots.enumerate() {
+        let places = self.running.iter_mut();
+        let places = places.zip(waiting.into_iter().zip(drafted));
+        for (number, (sequence, (prefill, drafted))) in places.enumerate() {
             let Some(sequence) = sequence else { continue };
             if sequence.prompt_left() > 0 {
                 self.stats.prompt_tokens += prefill as u64;
             }
             sequence.feed(prefill, drafted, |position, token, wants_logits| {
                 self.batch.push(BatchToken {
-                    slot,
+                    sequence: number,
                     position,
                     token,
                     wants_logits,
@@ -270,16 +272,16 @@ impl Scheduler {
         }
     }
 
-    /// How many drafted tokens each slot takes in. None beside prompt tokens: such a step computes enough.
+    /// How many drafted tokens each sequence takes in. None beside prompt tokens: such a step computes enough.
     fn drafted(&mut self, prompt_tokens: usize) -> Vec<usize> {
-        let mut taken = vec![0; self.slots.len()];
+        let mut taken = vec![0; self.running.len()];
         if self.limits.speculation == Speculation::Off || prompt_tokens > 0 {
             return taken;
         }
-        let running = self.slots.iter_mut().enumerate();
-        let running = running.filter_map(|(slot, sequence)| Some((slot, sequence.as_mut()?)));
-        let (slots, drafts): (Vec<_>, Vec<_>) = running
-            .map(|(slot, sequence)| (slot, (sequence.look_up(), sequence.trust)))
+        let running = self.running.iter_mut().enumerate();
+        let running = running.filter_map(|(number, place)| Some((number, place.as_mut()?)));
+        let (numbers, drafts): (Vec<_>, Vec<_>) = running
+            .map(|(number, sequence)| (number, (sequence.look_up(), sequence.trust)))
             .unzip();
         let mut budget = self.limits.prefill_chunk;
         let chosen = match self.limits.speculation {
@@ -291,10 +293,10 @@ impl Scheduler {
                     take
                 })
                 .collect(),
-            _ => self.costs.choose(slots.len(), &drafts, budget),
+            _ => self.costs.choose(numbers.len(), &drafts, budget),
         };
-        for (slot, chosen) in slots.into_iter().zip(chosen) {
-            taken[slot] = chosen;
+        for (number, chosen) in numbers.into_iter().zip(chosen) {
+            taken[number] = chosen;
         }
         taken
     }
@@ -306,12 +308,12 @@ impl Scheduler {
         kv: &mut KvCache,
         deliver: &mut dyn FnMut(Delivery),
     ) {
-        for slot in 0..self.slots.len() {
-            if self.batch.iter().any(|token| token.slot == slot)
-                && let Some(sequence) = self.slots[slot].take()
+        for number in 0..self.running.len() {
+            if self.batch.iter().any(|token| token.sequence == number)
+                && let Some(sequence) = self.running[number].take()
             {
                 self.stats.failed += 1;
-                kv.free(slot);
+                kv.free(number);
                 deliver((sequence.id, Err(error.clone())));
             }
         }
@@ -320,7 +322,7 @@ impl Scheduler {
     /// When a place in the queue is likely to be free, in milliseconds.
     #[must_use]
     pub fn retry_after_ms(&self) -> u32 {
-        let running = self.slots.iter().flatten();
+        let running = self.running.iter().flatten();
         let longest = running.map(|sequence| sequence.started.elapsed()).max();
         time_between_ends(
             self.hold_time.max(longest.unwrap_or_default()),
@@ -329,10 +331,10 @@ impl Scheduler {
     }
 }
 
-/// Milliseconds between two generations' ends, where each of `slots` is held for `hold_time`: the mean of those that
+/// Milliseconds between two generations' ends, where each of `sequences` runs for `hold_time`: the mean of those that
 /// ended of late, or how long the oldest has been running, if that is more.
-fn time_between_ends(hold_time: Duration, slots: usize) -> u32 {
-    let between = hold_time / u32::try_from(slots).unwrap_or(u32::MAX).max(1);
+fn time_between_ends(hold_time: Duration, sequences: usize) -> u32 {
+    let between = hold_time / u32::try_from(sequences).unwrap_or(u32::MAX).max(1);
     u32::try_from(between.as_millis())
         .unwrap_or(u32::MAX)
         .clamp(100, 60_000)
@@ -343,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_to_retry_follows_what_slots_are_held_for() {
+    fn the_time_to_retry_follows_what_sequences_run_for() {
         let seconds = Duration::from_secs;
         assert_eq!(time_between_ends(seconds(8), 8), 1000);
         assert_eq!(time_between_ends(seconds(24), 8), 3000);

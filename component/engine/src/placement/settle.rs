@@ -16,8 +16,8 @@ use memmap2::MmapMut;
 use sterna_kernels::Isa;
 
 use super::{Bytes, huge_pages, repack};
-use crate::model::{Layer, Weights};
 use crate::optimisations::Optimisations;
+use crate::weights::{Layer, Weights};
 
 /// Pieces are copied together until they are so large, so that little is lost to the last page.
 pub(super) const GROUP_BYTES: usize = 64 << 20;

@@ -27,7 +27,7 @@ pub(super) fn event(event: request::Event) -> wit::Event {
     }
 }
 
-pub(super) fn info(info: crate::engine::ModelInfo) -> wit::ModelInfo {
+pub(super) fn info(info: request::ModelInfo) -> wit::ModelInfo {
     wit::ModelInfo {
         id: info.id,
         created: info.created,

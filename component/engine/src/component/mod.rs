@@ -14,8 +14,8 @@
     reason = "the generated exports are documented in wit/engine.wit"
 )]
 
-mod convert;
 mod driven;
+mod wit_types;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,17 +24,20 @@ use std::sync::Arc;
 
 use sterna_kernels::Isa;
 
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::Engine;
+
 use crate::error::EngineError;
+use crate::files::LoadOptions;
 use crate::forward::lent_kernels;
-use crate::model::{LoadOptions, Model};
+use crate::model::Model;
 use crate::optimisations::Optimisations;
+use crate::options::EngineOptions;
 use crate::request::{self, GenerationId};
 
 wit_bindgen::generate!({ path: "../../wit", world: "engine-bakeable" });
 
-use convert::{error, info, message, prompt};
 use exports::sterna::inference::engine as wit;
+use wit_types::{error, info, message, prompt};
 
 /// Where a model is looked for without `STERNA_MODEL`.
 const MODEL_DIRECTORY: &str = "/model";
@@ -204,7 +207,7 @@ impl wit::Guest for Component {
     fn generate(request: wit::Request) -> Result<wit::Generation, wit::Error> {
         let model = request.model.clone();
         with_model(&model, |instance| {
-            let (id, prompt_tokens) = instance.engine.submit(convert::request(request))?;
+            let (id, prompt_tokens) = instance.engine.submit(wit_types::request(request))?;
             instance.events.insert(id, VecDeque::new());
             Ok(wit::Generation::new(Generation {
                 id,
@@ -252,7 +255,7 @@ impl wit::GuestGeneration for Generation {
             &event,
             Ok(Some(request::Event { finish: None, .. }))
         ));
-        Ok(event?.map(convert::event))
+        Ok(event?.map(wit_types::event))
     }
 }
 

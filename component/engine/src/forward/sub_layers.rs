@@ -2,7 +2,7 @@
 
 use sterna_kernels::Ternary;
 
-use crate::model::Layer;
+use crate::weights::Layer;
 
 /// What `Pass::project` needs.
 #[derive(Clone, Copy)]

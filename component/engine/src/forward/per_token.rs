@@ -2,7 +2,7 @@
 
 use sterna_kernels::{QuantizedActivations, RowToFill, add_assign, rms_norm, rope_rotate_half};
 
-use super::pass::{Buffers, Machine, PassShape};
+use super::buffers::Machine;
 
 /// How many multiply-adds of a product take as long as one number of a row does here.
 const WORK_PER_NUMBER: usize = 32;
@@ -69,25 +69,6 @@ pub(super) fn quantize_normed(
     );
 }
 
-/// Quantise the states of the `n` tokens of a batch after `norm`: the input of a sub-layer.
-pub(super) fn quantize_states(
-    machine: &Machine,
-    shape: &PassShape,
-    n: usize,
-    norm: &[f32],
-    b: &mut Buffers,
-) {
-    quantize_normed(
-        machine,
-        &b.states[..n * shape.hidden_size],
-        shape.hidden_size,
-        Some(norm),
-        shape.rms_norm_eps,
-        &mut b.normed,
-        &mut b.quantized,
-    );
-}
-
 /// `x += y`, both `[n_tokens, width]`.
 pub(super) fn add_rows(machine: &Machine, x: &mut [f32], y: &[f32], width: usize) {
     let work = x.len() * WORK_PER_NUMBER;
@@ -100,7 +81,7 @@ pub(super) fn add_rows(machine: &Machine, x: &mut [f32], y: &[f32], width: usize
 
 /// Rotate every head of `q` `[n_tokens, n_heads, head_dim]` and `k` `[n_tokens, n_kv_heads, head_dim]` by its token's angles,
 /// `cos` and `sin` `[n_tokens, head_dim / 2]`.
-pub(super) fn rope_rows(
+pub(super) fn rope_heads(
     machine: &Machine,
     [q, k]: [&mut [f32]; 2],
     [cos, sin]: [&[f32]; 2],

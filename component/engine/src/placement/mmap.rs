@@ -6,12 +6,13 @@ use std::path::Path;
 
 use super::Bytes;
 use crate::error::LoadError;
+use crate::files::regular;
 
 /// The bytes of the file at `path`. Mapping touches none of its pages.
 ///
 /// # Errors
 /// `LoadError::Io` where it cannot be opened or mapped.
-pub(super) fn open(path: &Path) -> Result<Bytes, LoadError> {
+pub(crate) fn open(path: &Path) -> Result<Bytes, LoadError> {
     open_inner(path).map_err(|source| LoadError::Io {
         path: path.to_owned(),
         source,
@@ -20,7 +21,7 @@ pub(super) fn open(path: &Path) -> Result<Bytes, LoadError> {
 
 #[cfg(feature = "native")]
 fn open_inner(path: &Path) -> std::io::Result<Bytes> {
-    let file = super::regular::open(path)?;
+    let file = regular::open(path)?;
     // SAFETY: the map is private and read-only, and only ever seen as `&[u8]`. What Rust cannot rule
     // out is another process changing the file meanwhile: a model file is replaced by renaming (as
     // `convert` does), never written in place (`mapped.rs` notices), and whoever can write to it owns
@@ -58,7 +59,7 @@ pub(super) fn give_back(map: &memmap2::Mmap, range: std::ops::Range<usize>) {
 
 #[cfg(not(feature = "native"))]
 fn open_inner(path: &Path) -> std::io::Result<Bytes> {
-    super::regular::open(path)?;
+    regular::open(path)?;
     std::fs::read(path).map(Bytes::from)
 }
 

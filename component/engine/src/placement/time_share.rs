@@ -12,7 +12,7 @@ const LEAST: Duration = Duration::from_micros(100);
 
 /// The share of one sequence of passes.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct TimeShare {
     /// What the work may take now.
     credit: Duration,
     /// What it took more than it might.
@@ -22,7 +22,7 @@ pub(super) struct Pace {
     worked: Duration,
 }
 
-impl Pace {
+impl TimeShare {
     /// Another pass begins. What the last one did not use is not saved up.
     pub(super) fn begin(&mut self) {
         let now = Instant::now();
@@ -74,13 +74,13 @@ mod tests {
 
     #[test]
     fn work_takes_its_share_of_the_passes() {
-        let mut pace = Pace::default();
+        let mut share = TimeShare::default();
         let mut worked = Duration::ZERO;
         for _ in 0..1000 {
-            pace.grant(32 * MS);
-            while pace.has_time() {
+            share.grant(32 * MS);
+            while share.has_time() {
                 // Longer than the share of a pass, 8 ms, and no multiple of it.
-                pace.spend(11 * MS);
+                share.spend(11 * MS);
                 worked += 11 * MS;
             }
         }
@@ -90,25 +90,25 @@ mod tests {
 
     #[test]
     fn passes_that_are_not_used_save_nothing_up() {
-        let mut pace = Pace::default();
+        let mut share = TimeShare::default();
         for _ in 0..10 {
-            pace.grant(32 * MS);
+            share.grant(32 * MS);
         }
-        pace.spend(32 * MS / SHARE);
-        assert!(!pace.has_time());
+        share.spend(32 * MS / SHARE);
+        assert!(!share.has_time());
     }
 
     #[test]
     fn the_shortest_passes_have_a_share() {
-        let mut pace = Pace::default();
-        assert!(!pace.has_time(), "before the first");
-        pace.begin();
-        assert!(pace.has_time());
-        pace.work(|| std::thread::sleep(MS));
-        assert!(!pace.has_time());
+        let mut share = TimeShare::default();
+        assert!(!share.has_time(), "before the first");
+        share.begin();
+        assert!(share.has_time());
+        share.work(|| std::thread::sleep(MS));
+        assert!(!share.has_time());
         let paid = (0..1000).position(|_| {
-            pace.begin();
-            pace.has_time()
+            share.begin();
+            share.has_time()
         });
         assert!(paid.is_some_and(|passes| passes >= 9), "{paid:?}");
     }

@@ -10,7 +10,7 @@ use sterna_kernels::{TernaryLayout, pack_trits5_into};
 
 use super::settle::{ALIGNMENT, GROUP_BYTES};
 use super::{Bytes, huge_pages};
-use crate::model::Linear;
+use crate::weights::Linear;
 
 /// Pack those of `linears` that are I2_S in a mapped file, all of them or, where that takes more than `budget` bytes, none. A matrix with
 /// a code that T5 has not stays what it is. Returns the bytes of T5.

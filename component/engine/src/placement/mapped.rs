@@ -11,6 +11,8 @@ use std::time::SystemTime;
 
 use memmap2::Mmap;
 
+use crate::files::regular;
+
 /// A map with the file it is of.
 #[derive(Debug)]
 pub struct MappedFile {
@@ -56,7 +58,7 @@ impl WatchedFile {
     /// # Errors
     /// Those of the system; and it must be a regular file.
     pub fn open(path: &Path) -> std::io::Result<Self> {
-        Self::new(super::regular::open(path)?, path)
+        Self::new(regular::open(path)?, path)
     }
 
     fn new(file: File, path: &Path) -> std::io::Result<Self> {

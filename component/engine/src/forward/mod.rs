@@ -8,14 +8,19 @@
 //! Here is the order of things; `pass` has the arithmetic, and `lent` hands it to a host that computes faster.
 
 mod attention;
+mod batch;
+mod buffers;
 mod feed_forward;
+mod fit;
 #[cfg(target_arch = "wasm32")]
 mod lent;
 mod pass;
 mod pass_bytes;
-mod rows;
-mod weights;
-mod zeros;
+mod per_token;
+mod products;
+mod shape;
+mod sparsity;
+mod sub_layers;
 
 use std::sync::Arc;
 
@@ -26,24 +31,14 @@ use crate::kv::KvCache;
 use crate::model::Model;
 use crate::optimisations::Optimisations;
 use crate::team::Team;
+use batch::{embed, places, remember};
 
+pub use batch::BatchToken;
 #[cfg(target_arch = "wasm32")]
 pub use lent::available as lent_kernels;
-pub use pass::{Pass, PassShape, Place};
-pub use weights::{AttentionOutput, FeedForward, Projection};
-
-/// One token to take in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchToken {
-    /// The sequence's slot in the cache.
-    pub slot: usize,
-    /// Its position in the sequence. All earlier positions are cached or in the same batch.
-    pub position: usize,
-    /// Its id, below the vocabulary's size.
-    pub token: u32,
-    /// Whether the distribution of the token after it is wanted.
-    pub wants_logits: bool,
-}
+pub use pass::Pass;
+pub use shape::{PassShape, Place};
+pub use sub_layers::{AttentionOutput, FeedForward, Projection};
 
 /// A model, and what computes.
 pub struct Forward {
@@ -222,7 +217,7 @@ impl Forward {
         }
     }
 
-    /// The batch fits buffers, slots and vocabulary; gives the cache room for its positions.
+    /// The batch fits buffers, cache and vocabulary; gives the cache room for its positions.
     fn check(&self, batch: &[BatchToken], kv: &mut KvCache) -> Result<(), EngineError> {
         if batch.is_empty() || batch.len() > self.max_tokens {
             let (n, max_tokens) = (batch.len(), self.max_tokens);
@@ -231,42 +226,16 @@ impl Forward {
             )));
         }
         for token in batch {
-            if token.token as usize >= self.model.config.vocab_size || token.slot >= kv.n_slots() {
+            if token.token as usize >= self.model.config.vocab_size
+                || token.sequence >= kv.n_sequences()
+            {
                 return Err(EngineError::Internal(format!(
-                    "no such token or slot: {token:?}"
+                    "no such token or sequence: {token:?}"
                 )));
             }
-            kv.reserve(token.slot, token.position + 1)?;
+            kv.reserve(token.sequence, token.position + 1)?;
         }
         Ok(())
-    }
-}
-
-/// Where the batch's tokens stand.
-fn places(batch: &[BatchToken]) -> impl ExactSizeIterator<Item = Place> {
-    batch.iter().map(|token| Place {
-        sequence: token.slot,
-        position: token.position,
-    })
-}
-
-/// The batch's embeddings, into `states`, `[n_tokens, hidden_size]`.
-fn embed(model: &Model, batch: &[BatchToken], states: &mut [f32]) {
-    let embedding = model.weights.embedding.view();
-    for (token, state) in batch
-        .iter()
-        .zip(states.chunks_exact_mut(model.config.hidden_size))
-    {
-        embedding.dequantize_row(token.token as usize, state);
-    }
-}
-
-/// Cache a layer's new keys and values, each `[n_tokens, n_kv_heads, head_dim]`.
-fn remember(kv: &mut KvCache, layer: usize, batch: &[BatchToken], keys: &[f32], values: &[f32]) {
-    let width = keys.len() / batch.len();
-    let rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
-    for (token, (keys, values)) in batch.iter().zip(rows) {
-        kv.write(token.slot, layer, token.position, keys, values);
     }
 }
 

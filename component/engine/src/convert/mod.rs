@@ -16,10 +16,11 @@ use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::files::gguf_write::{GgufWriter, TensorPlan};
 use crate::files::{
-    self, LINEAR_SCALES, OpenModel, PARTS, TensorId, WeightSource, ggml_id, linear_shape, norm_len,
-    tensor_error, to_i2s,
+    self, LINEAR_SCALES, LoadOptions, OpenModel, PARTS, TensorId, WeightSource, ggml_id,
+    linear_shape, norm_len, tensor_error, to_i2s,
 };
-use crate::model::{DenseWeights, Linear, LoadOptions, Model};
+use crate::model::Model;
+use crate::weights::{DenseWeights, Linear};
 
 /// Weights of one I2_S block.
 const I2_S_BLOCK: usize = 128;

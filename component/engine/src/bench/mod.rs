@@ -16,10 +16,11 @@ use sterna_kernels::{Isa, TernaryLayout};
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::{KvCache, KvShape};
-use crate::model::{Layer, Model};
+use crate::model::Model;
 use crate::optimisations::Optimisations;
 use crate::sampler::{Params, Sampler};
 use crate::team::Team;
+use crate::weights::Layer;
 pub use report::{BenchReport, Decode, Drafting, Machine, Prefill, Spread};
 
 /// What to measure.
@@ -101,7 +102,7 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
     );
     // One for all repetitions: a server's blocks are used again too.
     let mut kv = KvCache::new(KvShape::of(&model.config), options.batch);
-    (0..options.batch).try_for_each(|slot| fill(model, &mut kv, slot, options.depth))?;
+    (0..options.batch).try_for_each(|sequence| fill(model, &mut kv, sequence, options.depth))?;
     let mut rates = Rates::default();
     for rep in 0..=options.reps {
         // Before, between and after them: one more round than repetitions.
@@ -189,8 +190,8 @@ fn pages(_model: &Model, _options: &BenchOptions) -> Option<[u64; 2]> {
     None
 }
 
-/// Cache `depth` positions of `slot`: keys and values of the size that normed states give, no two rows alike.
-fn fill(model: &Model, kv: &mut KvCache, slot: usize, depth: usize) -> Result<(), EngineError> {
+/// Cache `depth` positions of `sequence`: keys and values of the size that normed states give, no two rows alike.
+fn fill(model: &Model, kv: &mut KvCache, sequence: usize, depth: usize) -> Result<(), EngineError> {
     let KvShape {
         n_layers,
         n_kv_heads,
@@ -201,12 +202,12 @@ fn fill(model: &Model, kv: &mut KvCache, slot: usize, depth: usize) -> Result<()
     let numbers: Vec<f32> = (0..width + 4099)
         .map(|i| (i * 7919 % 4093) as f32 / 2046.5 - 1.0)
         .collect();
-    kv.reserve(slot, depth)?;
+    kv.reserve(sequence, depth)?;
     for position in 0..depth {
         for layer in 0..n_layers {
             let row =
                 |seed: usize| &numbers[(position * 131 + layer * 31 + seed) % 4099..][..width];
-            kv.write(slot, layer, position, row(0), row(1777));
+            kv.write(sequence, layer, position, row(0), row(1777));
         }
     }
     Ok(())
@@ -251,13 +252,13 @@ fn generation(
     let vocab_size = model.config.vocab_size;
     let mut prefill_s = 0.0;
     let mut last = vec![0; batch];
-    for (slot, last) in last.iter_mut().enumerate() {
+    for (sequence, last) in last.iter_mut().enumerate() {
         // Ids spread over the vocabulary.
-        let token = |position: usize| ((position + slot) * 7919 + 13) % vocab_size;
+        let token = |position: usize| ((position + sequence) * 7919 + 13) % vocab_size;
         let end = options.depth + options.prompt;
         let prompt: Vec<BatchToken> = (options.depth..end)
             .map(|position| BatchToken {
-                slot,
+                sequence,
                 position,
                 token: u32::try_from(token(position)).unwrap_or(0),
                 wants_logits: position + 1 == end,
@@ -270,7 +271,7 @@ fn generation(
                 *last = choose(options.isa, logits)?;
             }
         }
-        if slot == 0 {
+        if sequence == 0 {
             prefill_s = start.elapsed().as_secs_f64();
         }
     }
@@ -278,8 +279,8 @@ fn generation(
     let start = Instant::now();
     for position in (options.depth + options.prompt..).take(options.generate) {
         let step: Vec<BatchToken> = (last.iter().enumerate())
-            .map(|(slot, &token)| BatchToken {
-                slot,
+            .map(|(sequence, &token)| BatchToken {
+                sequence,
                 position,
                 token,
                 wants_logits: true,

@@ -1,0 +1,11 @@
+//! What whoever loads a model may say about its files.
+
+/// How to load a model.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// The name requests select it by; the file's stem (or the directory's name) if absent.
+    pub id: Option<String>,
+    /// Read I2_S tensors in the 64-weight interleave that `llama-quantize` writes on ARM. The file
+    /// carries no mark of it; published files have the 128-weight one.
+    pub i2s_arm: bool,
+}

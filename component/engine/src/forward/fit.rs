@@ -1,0 +1,104 @@
+//! Whether weights fit the shape of a pass. They are borrowed, perhaps from a sandbox, which may hand over anything.
+
+use sterna_kernels::{Dense, ShapeError, Ternary};
+
+use super::shape::{PassShape, Place};
+use super::sub_layers::{AttentionOutput, FeedForward, Projection};
+use crate::error::EngineError;
+use crate::kv::Cached;
+
+impl Projection<'_> {
+    pub(super) fn check(&self, shape: &PassShape) -> Result<(), EngineError> {
+        let (q_size, kv_size) = (shape.q_size(), shape.kv_size());
+        check_norm("norm", self.norm, shape.hidden_size)?;
+        check_linear("q", &self.q, q_size, shape.hidden_size)?;
+        check_linear("k", &self.k, kv_size, shape.hidden_size)?;
+        check_linear("v", &self.v, kv_size, shape.hidden_size)
+    }
+}
+
+impl AttentionOutput<'_> {
+    pub(super) fn check(&self, shape: &PassShape) -> Result<(), EngineError> {
+        if let Some(norm) = self.sub_norm {
+            check_norm("sub-norm", norm, shape.q_size())?;
+        }
+        check_linear("o", &self.o, shape.hidden_size, shape.q_size())
+    }
+}
+
+impl FeedForward<'_> {
+    pub(super) fn check(&self, shape: &PassShape) -> Result<(), EngineError> {
+        let (hidden_size, ffn_size) = (shape.hidden_size, shape.ffn_size);
+        check_norm("norm", self.norm, hidden_size)?;
+        if let Some(norm) = self.sub_norm {
+            check_norm("sub-norm", norm, ffn_size)?;
+        }
+        check_linear("gate", &self.gate, ffn_size, hidden_size)?;
+        check_linear("up", &self.up, ffn_size, hidden_size)?;
+        check_linear("down", &self.down, hidden_size, ffn_size)
+    }
+}
+
+/// The cache is of this shape, and every place of the batch is in it.
+pub(super) fn check_cache(
+    shape: &PassShape,
+    layer: usize,
+    cache: &impl Cached,
+    places: &[Place],
+) -> Result<(), EngineError> {
+    if cache.shape() != shape.kv() || layer >= shape.n_layers {
+        return Err(EngineError::Internal(format!(
+            "layer {layer} of a cache of {:?}; the model is {:?}",
+            cache.shape(),
+            shape.kv()
+        )));
+    }
+    let is_absent = |place: &&Place| place.position >= cache.positions(place.sequence);
+    match places.iter().find(is_absent) {
+        None => Ok(()),
+        Some(place) => Err(EngineError::Internal(format!(
+            "{place:?} is not in the cache"
+        ))),
+    }
+}
+
+/// An output head has any number of rows.
+pub(super) fn check_head(head: &Dense<'_>, hidden_size: usize) -> Result<(), EngineError> {
+    if head.cols() == hidden_size {
+        return Ok(());
+    }
+    let rows = head.rows();
+    Err(misfit("head", &[rows, head.cols()], &[rows, hidden_size]))
+}
+
+pub(super) fn check_norm(name: &str, weight: &[f32], width: usize) -> Result<(), EngineError> {
+    if weight.len() == width {
+        return Ok(());
+    }
+    Err(misfit(name, &[weight.len()], &[width]))
+}
+
+fn check_linear(
+    name: &str,
+    weights: &Ternary<'_>,
+    rows: usize,
+    cols: usize,
+) -> Result<(), EngineError> {
+    if (weights.rows(), weights.cols()) == (rows, cols) {
+        return Ok(());
+    }
+    Err(misfit(
+        name,
+        &[weights.rows(), weights.cols()],
+        &[rows, cols],
+    ))
+}
+
+/// Shapes are checked when a model is loaded; one that does not fit here is a fault of the caller.
+fn misfit(name: &str, is: &[usize], should_be: &[usize]) -> EngineError {
+    EngineError::Internal(format!("{name} has shape {is:?}; it must be {should_be:?}"))
+}
+
+pub(super) fn internal(error: ShapeError) -> EngineError {
+    EngineError::Internal(error.to_string())
+}

@@ -1,0 +1,77 @@
+//! How an engine uses its machine: what its owner chooses when it is made, and the defaults.
+
+use sterna_kernels::Isa;
+
+use crate::optimisations::Optimisations;
+use crate::team;
+
+/// How an engine uses its machine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Sequences that are generated at the same time, at least 1. Default 8.
+    pub max_sequences: usize,
+    /// Requests that may wait; a further one is `Overloaded`. Default 64.
+    pub max_queue: usize,
+    /// Prompt tokens one step takes in at most, over all sequences: what a decoding sequence may wait
+    /// for between two of its tokens. At least 1, default `Isa::prefill_chunk`.
+    pub prefill_chunk: usize,
+    /// Positions of a sequence at most, where the model's own context is too long for this machine.
+    pub max_context: Option<usize>,
+    /// Bytes all keys and values may take together. A request waits until what it may need is free;
+    /// `None` sets no limit (`max_sequences` times the context sets one).
+    pub max_kv_bytes: Option<u64>,
+    /// Whether tokens are drafted. Default: as many as pay; the tokens generated are the same.
+    pub speculation: Speculation,
+    /// Threads that compute; ignored without the feature `native`. Default: `team::default_threads`.
+    pub threads: usize,
+    /// The instruction set; where the host lends its kernels, the one for what is not lent.
+    pub isa: Isa,
+    /// What is on. Default: everything.
+    pub optimisations: Optimisations,
+    /// Compute with the kernels the host lends, if it lends any.
+    #[cfg(target_arch = "wasm32")]
+    pub borrow_kernels: bool,
+}
+
+impl EngineOptions {
+    /// Every default, computing with `isa` (see `Isa::from_env`).
+    #[must_use]
+    pub fn new(isa: Isa) -> Self {
+        EngineOptions {
+            max_sequences: 8,
+            max_queue: 64,
+            prefill_chunk: isa.prefill_chunk(),
+            max_context: None,
+            max_kv_bytes: None,
+            speculation: Speculation::Adaptive,
+            threads: team::default_threads(),
+            isa,
+            optimisations: Optimisations::ALL,
+            #[cfg(target_arch = "wasm32")]
+            borrow_kernels: false,
+        }
+    }
+}
+
+/// Whether an engine drafts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speculation {
+    /// One token of each sequence a step.
+    Off,
+    /// As many as are expected to pay.
+    Adaptive,
+    /// So many whenever there is a draft, whether it pays or not: for tests and measurements.
+    Always(usize),
+}
+
+impl Optimisations {
+    /// How an engine drafts with these.
+    #[must_use]
+    pub fn speculation(self) -> Speculation {
+        if self.speculation {
+            Speculation::Adaptive
+        } else {
+            Speculation::Off
+        }
+    }
+}
