@@ -7,8 +7,10 @@ use std::io::Write;
 use sterna_api::{
     answer::Stamp,
     engine::{Breath, Engine, Imported, PAUSE_MS},
-    http::{Body, Head, Reply},
-    now, route, settings,
+    http::Head,
+    now,
+    reply::{Body, Reply},
+    route, settings,
 };
 use wasip2::{
     clocks::{monotonic_clock, wall_clock},

@@ -11,7 +11,8 @@ use sterna_api::{
     answer::Stamp,
     body::Source,
     engine::{Breath, Engine, Imported, PAUSE_MS},
-    http::{Body, Head, Reply},
+    http::Head,
+    reply::{Body, Reply},
     route, settings,
 };
 use wasip3::{

@@ -2,7 +2,8 @@
 
 use crate::{
     engine::{FinishReason, Usage},
-    http::to_json,
+    json::to_json,
+    kind::Kind,
     params::StreamUsage,
 };
 use serde::Serialize;
@@ -10,25 +11,6 @@ use serde::Serialize;
 /// Says which build answered. The same build, model, prompt and seed give the same tokens on every CPU, so
 /// the version is all that a fingerprint has to tell.
 const SYSTEM_FINGERPRINT: &str = concat!("sterna-", env!("CARGO_PKG_VERSION"));
-
-/// Which of the two completion routes is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `/v1/chat/completions`
-    Chat,
-    /// `/v1/completions`
-    Text,
-}
-
-impl Kind {
-    /// The field that carries the prompt.
-    pub fn prompt_field(self) -> &'static str {
-        match self {
-            Kind::Chat => "messages",
-            Kind::Text => "prompt",
-        }
-    }
-}
 
 /// What makes an answer different from every other one; drawn by the transport.
 #[derive(Clone, Copy, Debug)]

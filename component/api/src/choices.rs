@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 
 use crate::{
-    answer::Kind,
     engine::{Engine, Error, Event, Generation, PAUSE_MS, Prompt, Request, Usage},
     error::{ApiError, Resume},
+    kind::Kind,
     settings::Settings,
 };
 

@@ -1,17 +1,19 @@
 //! A completion, from the body of its request to a reply: whole, or as events.
 
 use crate::{
-    answer::{Answer, Finished, Kind, Stamp},
+    answer::{Answer, Finished, Stamp},
     body::{self, Source},
     choices::{Asked, Choices},
     engine::{Engine, Prompt, Request, Sampling},
     error::ApiError,
     fields::Object,
-    http::{Head, Reply},
+    http::Head,
+    kind::Kind,
     known::{self, Place},
     messages,
     params::{self, Params},
     prompt,
+    reply::Reply,
     settings::Settings,
     stream::EventStream,
 };

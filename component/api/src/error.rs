@@ -345,7 +345,7 @@ impl ApiError {
             code: self.code,
             resume,
         };
-        crate::http::to_json(&Envelope { error: body })
+        crate::json::to_json(&Envelope { error: body })
     }
 }
 

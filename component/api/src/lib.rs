@@ -2,12 +2,12 @@
 //! (`component/api-p2`) and one for WASI 0.3 (`component/api-p3`), which are the thin layers that
 //! touch WASI.
 //!
-//! The path of a request: the world outside -> `route.rs` (method and path) -> `auth.rs` (whence,
+//! The path of a request: the world outside -> `route/` (method and path) -> `auth.rs` (whence,
 //! whose) ->
-//! `completion.rs` -> `body.rs` (bytes, not too many) -> `known.rs` (which fields there are) ->
-//! `fields.rs`, `params.rs`, `messages.rs`, `prompt.rs` (OpenAI's schema, into the engine's
+//! `completion.rs` -> `body.rs` (bytes, not too many) -> `known/` (which fields there are) ->
+//! `fields.rs`, `params/`, `messages/`, `prompt.rs` (OpenAI's schema, into the engine's
 //! request) -> `choices.rs` (one generation for each prompt) -> `engine.rs` (the contract in
-//! `wit/`) -> `answer.rs` (whole) or `stream.rs` (events). Every fault becomes an HTTP status in
+//! `wit/`) -> `answer.rs` (whole) or `stream.rs` (events), and `reply.rs`. Every fault becomes an HTTP status in
 //! `error.rs`. The chat page at `/` is in `page.rs`.
 //!
 //! Where OpenAI's documentation leaves a choice:
@@ -40,12 +40,15 @@ pub mod engine;
 pub mod error;
 pub mod fields;
 pub mod http;
+pub mod json;
+pub mod kind;
 pub mod known;
 pub mod messages;
 pub mod models;
 pub mod page;
 pub mod params;
 pub mod prompt;
+pub mod reply;
 pub mod route;
 pub mod settings;
 pub mod stream;

@@ -1,6 +1,6 @@
 //! `/v1/models`: OpenAI's list, plus the facts one wants to know of a model that runs on a CPU.
 
-use crate::{engine::ModelInfo, http::to_json};
+use crate::{engine::ModelInfo, json::to_json};
 use serde::Serialize;
 
 #[derive(Serialize)]

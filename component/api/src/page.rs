@@ -5,7 +5,8 @@
 
 use crate::{
     engine::Engine,
-    http::{Head, Header, Reply},
+    http::{Head, Header},
+    reply::Reply,
 };
 
 /// A file that is part of the page.

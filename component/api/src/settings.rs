@@ -3,7 +3,7 @@
 use crate::{
     engine::{Engine, ModelInfo, bindings},
     error::ApiError,
-    http::Reply,
+    reply::Reply,
 };
 
 pub use bindings::sterna::inference::config::{self as wit, InvalidSetting, Settings};

@@ -104,9 +104,10 @@ fn push_data(bytes: &mut Vec<u8>, data: &[u8]) {
 mod tests {
     use super::*;
     use crate::{
-        answer::{Kind, Stamp},
+        answer::Stamp,
         choices::Asked,
         engine::{Error, Event, Prompt, Request, Sampling},
+        kind::Kind,
         now,
         params::StreamUsage,
         testing::{ScriptedEngine, all, end, settings, text},

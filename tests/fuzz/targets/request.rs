@@ -11,7 +11,8 @@ use sterna_api::answer::Stamp;
 use sterna_api::engine::{
     Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage,
 };
-use sterna_api::http::{Body, Head};
+use sterna_api::http::Head;
+use sterna_api::reply::Body;
 use sterna_api::settings::Settings;
 
 /// Says a sentence and ends, whatever it is asked.

@@ -1,15 +1,17 @@
 //! From a request's head and body to a reply.
 
 use crate::{
-    answer::{Kind, Stamp},
+    answer::Stamp,
     auth,
     body::Source,
     completion::complete,
     engine::Engine,
     error::ApiError,
-    http::{Body, Head, Header, Reply},
+    http::{Head, Header},
+    kind::Kind,
     models,
     page::{self, File},
+    reply::{Body, Reply},
     settings::Settings,
 };
 use sterna_http_rules::path;
@@ -182,5 +184,4 @@ fn is_json(content_type: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "route_tests/mod.rs"]
 mod tests;
