@@ -8,11 +8,11 @@ use crate::{
 };
 use serde::Serialize;
 
-/// Says which build answered. The same build, model, prompt and seed give the same tokens on every CPU, so
-/// the version is all that a fingerprint has to tell.
+/// Says which build answered. The same build, model, prompt and seed give the same tokens on every
+/// CPU, so the version is all that a fingerprint has to tell.
 const SYSTEM_FINGERPRINT: &str = concat!("sterna-", env!("CARGO_PKG_VERSION"));
 
-/// What makes an answer different from every other one; drawn by the transport.
+/// The identity of an answer, different from every other one; drawn by the transport.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     /// 128 random bits.
@@ -21,7 +21,7 @@ pub struct Stamp {
     pub created: u64,
 }
 
-/// What all parts of one answer have in common.
+/// The common part of all chunks of one answer.
 #[derive(Debug)]
 pub struct Answer {
     kind: Kind,
@@ -202,7 +202,7 @@ impl Answer {
         self.chunk(choice, usage)
     }
 
-    /// What the answer cost, if the client asked for it.
+    /// The usage of the answer, if the client asked for it.
     pub fn usage_chunk(&self, usage: Usage) -> Option<Vec<u8>> {
         (self.usage != StreamUsage::Never)
             .then(|| self.document(self.chunk_object(), &[], Some(Some(usage.into()))))

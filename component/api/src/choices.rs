@@ -13,10 +13,10 @@ use crate::{
     settings::Settings,
 };
 
-/// How long a list whose choices so far are complete waits for a place for the next one.
+/// The time that a list whose choices so far are complete waits for a place for the next one.
 const MAX_WAIT_MS: u64 = 60_000;
 
-/// What a request asks of the engine, before it is split by prompts.
+/// A request to the engine, before it is split by prompts.
 #[derive(Debug)]
 pub struct Asked {
     /// The route.
@@ -40,7 +40,7 @@ pub struct Choices<E: Engine> {
     waiting: VecDeque<Prompt>,
     /// Those it has, in order. The first is told.
     running: VecDeque<E::Generation>,
-    /// How many it is given at a time.
+    /// The number of generations the engine is given at a time.
     at_once: usize,
     max_prompt_tokens: Option<u32>,
     /// Of all prompts.
@@ -51,18 +51,18 @@ pub struct Choices<E: Engine> {
     same_seed: bool,
     /// Tokens of that choice that were told.
     told: Vec<u32>,
-    /// What all choices cost so far.
+    /// The usage of all choices so far.
     usage: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
     fault: Option<ApiError>,
 }
 
-/// What one of the choices says next.
+/// The next event of one of the choices.
 #[derive(Debug)]
 pub struct Piece {
     /// Which choice.
     pub index: u32,
-    /// What it says.
+    /// The event.
     pub event: Event,
 }
 
@@ -108,12 +108,12 @@ impl<E: Engine> Choices<E> {
         self.total
     }
 
-    /// What all choices cost so far; once there is no next piece, what they cost.
+    /// The usage of all choices so far; after the last piece, their total.
     pub fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// What a client needs to go on elsewhere.
+    /// The data with which a client resumes elsewhere.
     pub fn resume(&self) -> Resume {
         Resume {
             index: (self.total > 1).then_some(self.index),
@@ -160,8 +160,8 @@ impl<E: Engine> Choices<E> {
         Ok(Some(Piece { index, event }))
     }
 
-    /// Where others took every place of the engine while this request had none, wait for one: what is
-    /// told already is not to be lost.
+    /// Wait for a place if others took every one of the engine's while this request had none: what
+    /// is told already is not to be lost.
     async fn wait_for_place(&mut self) -> Result<(), ApiError> {
         let mut waited_ms = 0;
         while self.running.is_empty()
@@ -176,7 +176,8 @@ impl<E: Engine> Choices<E> {
         Ok(())
     }
 
-    /// Give the engine the next prompts. Returns why it has no place for one, which goes on waiting.
+    /// Give the engine the next prompts. Returns why it has no place for one, which goes on
+    /// waiting.
     fn fill(&mut self) -> Result<Option<ApiError>, ApiError> {
         while self.running.len() < self.at_once {
             let index = self.total - u32::try_from(self.waiting.len()).unwrap_or(self.total);
@@ -218,7 +219,7 @@ impl<E: Engine> Choices<E> {
         self.seed.wrapping_add(others)
     }
 
-    /// Where the client sent the prompt of a choice.
+    /// The request field that holds the prompt of a choice.
     fn prompt_field(&self, index: u32) -> String {
         let field = self.kind.prompt_field();
         if self.total > 1 {

@@ -80,8 +80,8 @@ pub async fn complete<E: Engine>(
     Ok(Reply::json(200, collect(choices, &answer).await?))
 }
 
-/// What the body asks for. Its bytes and values, which may be megabytes, are gone before the answer
-/// begins.
+/// The request in the body. Its bytes and values, which may be megabytes, are gone before the
+/// answer begins.
 fn understand(
     kind: Kind,
     settings: &Settings,

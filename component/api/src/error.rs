@@ -15,7 +15,7 @@ const RETRY_AFTER_UNAVAILABLE_S: u64 = 1;
 pub struct ApiError {
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong, and what would be right.
+    /// The fault and its remedy.
     pub message: String,
     /// The field at fault, as a path into the body, for example `messages[2].role`.
     pub param: Option<String>,
@@ -25,11 +25,13 @@ pub struct ApiError {
     pub header: Option<Header>,
 }
 
-/// What a client needs to go on elsewhere with a stream that broke off. The same request with this seed gives the same
-/// tokens on every server of the model; `completion_tokens` of them have been sent.
+/// The data with which a client resumes an interrupted stream elsewhere. The same request with this
+/// seed gives the same tokens on every server of the model; `completion_tokens` of them have been
+/// sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resume {
-    /// Where the request has several prompts: whose choice broke off. Those before it are complete.
+    /// In a request with several prompts, the index of the interrupted choice. Those before it are
+    /// complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,
     /// The seed in use: the request's, or the one that was drawn for it.
@@ -349,8 +351,8 @@ impl ApiError {
     }
 }
 
-/// A field of `wit/engine.wit`'s `request` under the name OpenAI's schema has for it: `sampling.top-p`
-/// is `top_p`, and the prompt of a chat is `messages`.
+/// A field of `wit/engine.wit`'s `request` under the name OpenAI's schema has for it:
+/// `sampling.top-p` is `top_p`, and the prompt of a chat is `messages`.
 fn openai_field(wit_field: &str, prompt: &str) -> String {
     if wit_field == "stop-tokens" {
         return "stop_token_ids".into();
@@ -369,7 +371,7 @@ fn openai_field(wit_field: &str, prompt: &str) -> String {
     }
 }
 
-/// What a client sent, short enough to be told back.
+/// Text from a client, shortened for an error message.
 pub fn shorten(text: &str) -> String {
     const LIMIT: usize = 80;
     match text.char_indices().nth(LIMIT) {

@@ -1,8 +1,9 @@
 //! HTTP as this crate needs it: the head of a request, and the headers of a reply.
 //!
-//! A header value is a constant, a number or a checked setting, so that no text of a request can reach a header.
+//! A header value is a constant, a number or a checked setting, so that no text of a request can
+//! reach a header.
 
-/// What is known of a request before its body is read.
+/// The part of a request that is known before its body is read.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     /// `GET`, `POST`, ...

@@ -3,14 +3,13 @@
 //! touch WASI.
 //!
 //! The path of a request: the world outside -> `route/` (method and path) -> `auth.rs` (whence,
-//! whose) ->
-//! `completion.rs` -> `body.rs` (bytes, not too many) -> `known/` (which fields there are) ->
-//! `fields.rs`, `params/`, `messages/`, `prompt.rs` (OpenAI's schema, into the engine's
+//! whose) -> `completion.rs` -> `body.rs` (bytes, not too many) -> `known/` (which fields there
+//! are) -> `fields.rs`, `params/`, `messages/`, `prompt.rs` (OpenAI's schema, into the engine's
 //! request) -> `choices.rs` (one generation for each prompt) -> `engine.rs` (the contract in
-//! `wit/`) -> `answer.rs` (whole) or `stream.rs` (events), and `reply.rs`. Every fault becomes an HTTP status in
-//! `error.rs`. The chat page at `/` is in `page.rs`.
+//! `wit/`) -> `answer.rs` (whole) or `stream.rs` (events), and `reply.rs`. Every fault becomes an
+//! HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
 //!
-//! Where OpenAI's documentation leaves a choice:
+//! Decisions that OpenAI's documentation leaves open:
 //!
 //! - A missing or empty `model` asks the default model, the first of `GET /v1/models`.
 //! - Without `max_tokens` a completion may fill the context; OpenAI's default of 16 is not used.
@@ -19,7 +18,8 @@
 //!   name, and so are unknown ones; those that other servers and clients are known for are in
 //!   `known/table.rs` and `docs/api.md`.
 //! - The choices of a list of prompts are streamed one after the other.
-//! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused (415).
+//! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused
+//!   (415).
 //! - A body that is JSON but no object is 422; every other wrong body is 400.
 //! - Pages of other origins may call the API only where a key is asked for, or where the operator
 //!   opens it to them. Else no response has CORS headers, and a request that is more than reading
@@ -27,7 +27,8 @@
 //!   `Content-Type` would need no preflight.
 //! - A slash too many at the start, at the end or within a path makes no difference.
 //!
-//! What the operator may set comes from `wit/config.wit` with each request; `settings.rs` has the types.
+//! The operator's settings come from `wit/config.wit` with each request; `settings.rs` has the
+//! types.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

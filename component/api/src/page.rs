@@ -1,7 +1,8 @@
-//! The chat page: three files that are compiled in, load nothing from elsewhere, and talk to `/v1` only.
+//! The chat page: three files that are compiled in, load nothing from elsewhere, and talk to `/v1`
+//! only.
 //!
-//! `/` is the page for those who ask for HTML and a plain list of the routes for all others, so that `curl`
-//! needs no browser. The files are in `page/` as they are sent; there is no build step.
+//! `/` is the page for those who ask for HTML and a plain list of the routes for all others, so
+//! that `curl` needs no browser. The files are in `page/` as they are sent; there is no build step.
 
 use crate::{
     engine::Engine,
@@ -25,7 +26,7 @@ pub static INDEX: File = File::new(
 );
 /// Its looks.
 pub static STYLE: File = File::new("text/css; charset=utf-8", include_str!("../page/style.css"));
-/// What it does.
+/// Its behaviour.
 pub static SCRIPT: File = File::new(
     "text/javascript; charset=utf-8",
     include_str!("../page/chat.js"),
@@ -64,7 +65,7 @@ impl File {
     }
 }
 
-/// Whether the client would rather read HTML than plain text. Browsers name `text/html`; `curl` and the
+/// True if the client prefers HTML to plain text. Browsers name `text/html`; `curl` and the
 /// HTTP libraries accept everything and name nothing.
 pub fn wants_html(head: &Head) -> bool {
     head.accept

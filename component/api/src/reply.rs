@@ -1,8 +1,8 @@
-//! What a request is answered with: a document, or a stream of events.
+//! The answer to a request: a document, or a stream of events.
 
 use crate::{engine::Engine, error::ApiError, http::Header, stream::EventStream};
 
-/// What a request is answered with by the engine `E`.
+/// The answer of the engine `E` to a request.
 pub struct Reply<E: Engine> {
     /// The HTTP status.
     pub status: u16,
@@ -72,8 +72,8 @@ impl<E: Engine> Reply<E> {
         reply
     }
 
-    /// Let the pages of this origin (`*`: of all) read the reply. That opens nothing else: there are no cookies or
-    /// sessions that a foreign page could borrow.
+    /// Let the pages of this origin (`*`: of all) read the reply. That opens nothing else: there
+    /// are no cookies or sessions that a foreign page could borrow.
     pub fn share_with(&mut self, origin: &str) {
         self.headers.extend([
             Header::allow_origin(origin),

@@ -1,4 +1,5 @@
-//! What the operator has set: the types generated from `wit/config.wit`, and how settings meet a request.
+//! The operator's settings: the types generated from `wit/config.wit`, and their effect on a
+//! request.
 
 use crate::{
     engine::{Engine, ModelInfo, bindings},
@@ -9,7 +10,8 @@ use crate::{
 pub use bindings::sterna::inference::config::{self as wit, InvalidSetting, Settings};
 
 impl Settings {
-    /// How many tokens to generate at most for a request that asks for `asked` in its field `param`.
+    /// The largest number of tokens to generate for a request that asks for `asked` in its field
+    /// `param`.
     pub fn completion_limit(&self, asked: Option<(u32, String)>) -> Result<Option<u32>, ApiError> {
         match (asked, self.max_tokens) {
             (Some((tokens, param)), Some(most)) if tokens > most => {
@@ -48,8 +50,8 @@ impl Settings {
     }
 }
 
-/// The answer to every request while a setting cannot be used. The operator reads logs, and whoever tries the server
-/// its answers; both are told.
+/// The answer to every request while a setting cannot be used. The operator reads logs, and whoever
+/// tries the server its answers; both are told.
 pub fn misconfigured<E: Engine>(invalid: &InvalidSetting) -> Reply<E> {
     let error = ApiError::misconfigured(invalid);
     eprintln!("{}", error.message);

@@ -1,9 +1,9 @@
 //! Keys and values of the running sequences, in blocks of 64 positions.
 //!
-//! A sequence owns as many blocks as its positions need and gives them back when it ends; nothing is
-//! allocated before a position is used. A block holds all layers, so that growing is one step:
-//! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` f32. Within a layer and a kv head the
-//! positions of a block lie side by side, as attention reads them.
+//! A sequence owns as many blocks as its positions need and gives them back when it ends; nothing
+//! is allocated before a position is used. A block holds all layers, so that growing is one step:
+//! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` f32. Within a layer and a kv head
+//! the positions of a block lie side by side, as attention reads them.
 
 use crate::config::ModelConfig;
 use crate::error::EngineError;
@@ -11,7 +11,7 @@ use crate::error::EngineError;
 /// Positions of a block.
 pub const BLOCK: usize = 64;
 
-/// What a position's keys and values measure.
+/// The shape of a position's keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are ModelConfig's")]
 pub struct KvShape {
@@ -43,7 +43,7 @@ impl KvShape {
         (self.block_len() * size_of::<f32>()) as u64
     }
 
-    /// Where `[BLOCK, head_dim]` of a layer and kv head starts; keys, then values half a layer on.
+    /// The start of `[BLOCK, head_dim]` of a layer and kv head; keys, then values half a layer on.
     fn offset(&self, layer: usize, kv_head: usize) -> usize {
         (layer * 2 * self.n_kv_heads + kv_head) * BLOCK * self.head_dim
     }
@@ -56,7 +56,7 @@ impl KvShape {
 
 /// Keys and values as attention reads them, wherever their blocks lie.
 pub trait Cached: Sync {
-    /// What a position measures.
+    /// The shape of a position.
     fn shape(&self) -> KvShape;
 
     /// Positions of a sequence that its blocks have room for; 0 where there is no such sequence.
@@ -122,7 +122,8 @@ impl KvCache {
         let shape = self.shape;
         let blocks = &mut self.sequences[sequence];
         while blocks.len() * BLOCK < positions {
-            // A recycled block keeps its old contents: attention reads no position before it is written.
+            // A recycled block keeps its old contents: attention reads no position before it is
+            // written.
             let block = self.free.pop().map_or_else(|| fresh_block(shape), Ok)?;
             blocks.push(block);
         }
@@ -134,7 +135,8 @@ impl KvCache {
         self.free.append(&mut self.sequences[sequence]);
     }
 
-    /// Store a position's keys and values, each `[n_kv_heads, head_dim]`. The position must be reserved.
+    /// Store a position's keys and values, each `[n_kv_heads, head_dim]`. The position must be
+    /// reserved.
     pub fn write(
         &mut self,
         sequence: usize,

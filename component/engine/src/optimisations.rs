@@ -1,4 +1,4 @@
-//! What makes the engine faster and changes no bit: each can be switched off, to measure what it is worth.
+//! Optimisations, which change no bit: each can be switched off, to measure its effect.
 
 use sterna_kernels::Isa;
 
@@ -7,13 +7,13 @@ use sterna_kernels::Isa;
 pub struct Optimisations {
     /// Weights move to 2 MiB pages.
     pub huge_pages: bool,
-    /// Two-bit matrices are packed as T5, 1.67 bits a weight, where several threads share the memory and the instruction set has
-    /// loops for it.
+    /// Two-bit matrices are packed as T5, 1.67 bits a weight, where several threads share the
+    /// memory and the instruction set has loops for it.
     pub t5: bool,
     /// `up` rows are not read where relu(gate) is zero, nor `down` columns where the activation is.
     pub skip_zeros: bool,
-    /// A copy of `down` by columns is made in memory once many of its inputs have turned out to be zero. Without it only
-    /// `up` rows are skipped.
+    /// A copy of `down` by columns is made in memory once many of its inputs have turned out to be
+    /// zero. Without it only `up` rows are skipped.
     pub down_copy: bool,
     /// Tokens that a text's own repetitions suggest are verified several a step.
     pub speculation: bool,
@@ -71,8 +71,8 @@ impl Optimisations {
         Ok(optimisations)
     }
 
-    /// Whether two-bit matrices are better packed as T5 for `threads` threads of this instruction set (kernels/README.md has the
-    /// figures).
+    /// True if two-bit matrices are better packed as T5 for `threads` threads of this instruction
+    /// set (kernels/README.md has the figures).
     #[must_use]
     pub fn wants_t5(self, isa: Isa, threads: usize) -> bool {
         self.t5 && isa.prefers_t5(threads)

@@ -1,32 +1,33 @@
-//! How an engine uses its machine: what its owner chooses when it is made, and the defaults.
+//! An engine's use of its machine: what its owner chooses when it is made, and the defaults.
 
 use sterna_kernels::Isa;
 
 use crate::optimisations::Optimisations;
 use crate::team;
 
-/// How an engine uses its machine.
+/// An engine's use of its machine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// Sequences that are generated at the same time, at least 1. Default 8.
     pub max_sequences: usize,
     /// Requests that may wait; a further one is `Overloaded`. Default 64.
     pub max_queue: usize,
-    /// Prompt tokens one step takes in at most, over all sequences: what a decoding sequence may wait
-    /// for between two of its tokens. At least 1, default `Isa::prefill_chunk`.
+    /// Prompt tokens one step takes in at most, over all sequences: what a decoding sequence may
+    /// wait for between two of its tokens. At least 1, default `Isa::prefill_chunk`.
     pub prefill_chunk: usize,
     /// Positions of a sequence at most, where the model's own context is too long for this machine.
     pub max_context: Option<usize>,
     /// Bytes all keys and values may take together. A request waits until what it may need is free;
     /// `None` sets no limit (`max_sequences` times the context sets one).
     pub max_kv_bytes: Option<u64>,
-    /// Whether tokens are drafted. Default: as many as pay; the tokens generated are the same.
+    /// The drafting of tokens. Default: as many as pay; the tokens generated are the same.
     pub speculation: Speculation,
-    /// Threads that compute; ignored without the feature `native`. Default: `team::default_threads`.
+    /// Threads that compute; ignored without the feature `native`. Default:
+    /// `team::default_threads`.
     pub threads: usize,
     /// The instruction set; where the host lends its kernels, the one for what is not lent.
     pub isa: Isa,
-    /// What is on. Default: everything.
+    /// The optimisations that are on. Default: everything.
     pub optimisations: Optimisations,
     /// Compute with the kernels the host lends, if it lends any.
     #[cfg(target_arch = "wasm32")]
@@ -53,7 +54,7 @@ impl EngineOptions {
     }
 }
 
-/// Whether an engine drafts.
+/// The drafting of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speculation {
     /// One token of each sequence a step.
@@ -65,7 +66,7 @@ pub enum Speculation {
 }
 
 impl Optimisations {
-    /// How an engine drafts with these.
+    /// The drafting of an engine with these.
     #[must_use]
     pub fn speculation(self) -> Speculation {
         if self.speculation {

@@ -1,6 +1,7 @@
-//! A model of a named shape with random weights, made in memory: to measure speed without a download.
+//! A model of a named shape with random weights, made in memory: to measure speed without a
+//! download.
 //!
-//! What it writes is noise, but every byte is read and every step computed as in a real model. The same
+//! Its text is noise, but every byte is read and every step computed as in a real model. The same
 //! shape and seed give the same weights everywhere.
 
 use sterna_kernels::{DenseType, Ternary};
@@ -104,8 +105,8 @@ pub fn model(name: &str, head: DenseType) -> Result<Model, LoadError> {
 /// Random weights for `config`, the embedding (and head, where `tied` is false) stored as `head`.
 ///
 /// # Errors
-/// `LoadError::Config` for an impossible shape, `LoadError::Tensor` where rows of `hidden_size` are no whole
-/// blocks of `head`.
+/// `LoadError::Config` for an impossible shape, `LoadError::Tensor` where rows of `hidden_size` are
+/// no whole blocks of `head`.
 pub fn from_config(
     id: &str,
     config: ModelConfig,
@@ -145,11 +146,12 @@ pub fn from_config(
     })
 }
 
-/// As [`model`], with a share of its feed-forward activations exactly zero, as training makes those of squared ReLU: random
-/// gates are negative half of the time, and rows of nothing but zeros, spread at random, make the rest. A share below 0.5
-/// leaves the model as it is.
+/// As [`model`], with a share of its feed-forward activations exactly zero, as training makes those
+/// of squared ReLU: random gates are negative half of the time, and rows of nothing but zeros,
+/// spread at random, make the rest. A share below 0.5 leaves the model as it is.
 ///
-/// The rows are the same for all tokens, so several sequences share more of their zeros than in a trained model.
+/// The rows are the same for all tokens, so several sequences share more of their zeros than in a
+/// trained model.
 ///
 /// # Errors
 /// As [`model`]; `LoadError::Config` where `zeros` is no share.
@@ -231,7 +233,8 @@ impl Random {
         bytes
     }
 
-    /// About as many -1 as 1, and a third zeros; scaled so that the output is as large as the input.
+    /// About as many -1 as 1, and a third zeros; scaled so that the output is as large as the
+    /// input.
     fn linear(&mut self, rows: usize, cols: usize) -> Result<Linear, LoadError> {
         let mut packed = self.bytes(rows * Ternary::row_bytes(cols));
         let codes = byte_codes();
@@ -267,7 +270,8 @@ impl Random {
         })
     }
 
-    /// Random bits in each type's own layout, with exponents and scales held to weights of about 0.02.
+    /// Random bits in each type's own layout, with exponents and scales held to weights of about
+    /// 0.02.
     fn dense(
         &mut self,
         id: TensorId,

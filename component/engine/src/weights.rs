@@ -1,4 +1,5 @@
-//! Weights as the kernels take them: ternary matrices, tables of numbers, and the layers they make up.
+//! Weights as the kernels take them: ternary matrices, tables of numbers, and the layers they make
+//! up.
 //!
 //! They are checked when they are made and never change. Where a file's layout is the kernels' own
 //! (I2_S rows, dense tables) the bytes are ranges of the mapped file.
@@ -16,7 +17,8 @@ pub struct Linear {
     cols: usize,
     scale: f32,
     stored: Packed,
-    /// The same weights in another layout, in which every view shows them from then on. Clones share it.
+    /// The same weights in another layout, in which every view shows them from then on. Clones
+    /// share it.
     repacked: Arc<OnceLock<Packed>>,
 }
 
@@ -28,7 +30,8 @@ struct Packed {
 }
 
 impl Linear {
-    /// In I2_S rows: `packed` holds `rows * Ternary::row_bytes(cols)` bytes; each weight is its trit times `scale`.
+    /// In I2_S rows: `packed` holds `rows * Ternary::row_bytes(cols)` bytes; each weight is its
+    /// trit times `scale`.
     ///
     /// # Errors
     /// A sentence for `LoadError::Tensor` where the sizes differ or the scale is not finite.
@@ -64,8 +67,9 @@ impl Linear {
         })
     }
 
-    /// From now on show the same weights in layout T5, as [`pack_trits5`] made them. A view that was taken before stays good, and only
-    /// the first call counts. False where `bytes` are too many or too few.
+    /// From now on show the same weights in layout T5, as [`pack_trits5`] made them. A view that
+    /// was taken before stays good, and only the first call counts. False where `bytes` are too
+    /// many or too few.
     #[cfg(feature = "native")]
     pub(crate) fn show_t5(&self, bytes: Bytes) -> bool {
         let layout = TernaryLayout::T5;
@@ -100,7 +104,7 @@ impl Linear {
             .expect("checked by Linear::with_layout")
     }
 
-    /// How it lies in memory.
+    /// Its memory layout.
     pub fn layout(&self) -> TernaryLayout {
         self.packed_now().layout
     }
@@ -120,8 +124,8 @@ impl Linear {
         self.scale
     }
 
-    /// The packed rows, in their layout: of a model in use that may be another one a moment later, so that a [`Linear::view`] is
-    /// what to compute with.
+    /// The packed rows, in their layout: of a model in use that may be another one a moment later,
+    /// so that a [`Linear::view`] is what to compute with.
     pub fn packed(&self) -> &Bytes {
         &self.packed_now().bytes
     }
@@ -140,7 +144,8 @@ impl DenseWeights {
     /// `bytes` holds `rows` rows of `ty`.
     ///
     /// # Errors
-    /// A sentence for `LoadError::Tensor` where the sizes differ or `cols` is no multiple of the block.
+    /// A sentence for `LoadError::Tensor` where the sizes differ or `cols` is no multiple of the
+    /// block.
     pub fn new(ty: DenseType, rows: usize, cols: usize, bytes: Bytes) -> Result<Self, String> {
         Dense::new(ty, rows, cols, &bytes).map_err(|error| error.to_string())?;
         Ok(DenseWeights {
@@ -157,7 +162,7 @@ impl DenseWeights {
             .expect("checked by DenseWeights::new")
     }
 
-    /// How it is stored.
+    /// Its storage type.
     pub fn ty(&self) -> DenseType {
         self.ty
     }
@@ -246,7 +251,7 @@ impl Weights {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// Whether any matrix has this layout.
+    /// True if any matrix has this layout.
     pub fn has_layout(&self, layout: TernaryLayout) -> bool {
         let mut linears = self.layers.iter().flat_map(Layer::linears);
         linears.any(|linear| linear.layout() == layout)
@@ -259,8 +264,8 @@ impl Weights {
         self.streamed().chain(untied)
     }
 
-    /// What every step reads: the layers' matrices and the head, as they are stored. Of an embedding that is not the
-    /// head a step reads a row, and norms are a thousandth.
+    /// The bytes that every step reads: the layers' matrices and the head, as they are stored. Of
+    /// an embedding that is not the head a step reads a row, and norms are a thousandth.
     pub fn streamed(&self) -> impl Iterator<Item = &Bytes> {
         let linears = self.layers.iter().flat_map(Layer::linears);
         linears.map(Linear::packed).chain([self.head().bytes()])

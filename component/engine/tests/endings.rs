@@ -25,7 +25,7 @@ fn short(change: impl FnOnce(&mut Request)) -> Request {
     request
 }
 
-/// What the request gives: without drafts, and with as many as there may be.
+/// The completion of a request: without drafts, and with as many as there may be.
 fn run(model: &Arc<Model>, request: &Request) -> Completion {
     let with = |speculation| {
         let mut engine = engine(model, |options| options.speculation = speculation);

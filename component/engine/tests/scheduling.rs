@@ -1,5 +1,5 @@
-//! Whatever is submitted, stepped and cancelled in whatever order: each request gets the tokens it gets
-//! alone, and nothing is left behind.
+//! Whatever is submitted, stepped and cancelled in whatever order: each request gets the tokens it
+//! gets alone, and nothing is left behind.
 
 #![allow(clippy::unwrap_used)]
 
@@ -66,7 +66,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action, 1..40)
 }
 
-/// What was asked and what came of it.
+/// A request and its result.
 struct Run {
     request: Request,
     completion: Completion,
@@ -215,7 +215,8 @@ fn a_long_prompt_never_stops_a_running_stream() {
         );
         order.extend(now);
     }
-    // Half of each step's budget is the short prompt's: in after two steps, long before the long one.
+    // Half of each step's budget is the short prompt's: in after two steps, long before the long
+    // one.
     assert!(order.contains(&short) && !order.contains(&long));
 }
 

@@ -1,5 +1,6 @@
-//! Shapes no published model has, against the naive transformer of `support/naive.rs`: odd head counts, MHA,
-//! widths that fill no block, an odd vocabulary, SiLU, no sub-norms, a head of its own.
+//! Shapes no published model has, against the naive transformer of `support/naive.rs`: odd head
+//! counts, MHA, widths that fill no block, an odd vocabulary, SiLU, no sub-norms, a head of its
+//! own.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +17,7 @@ use sterna_kernels::{DenseType, Isa, encode_dense_row};
 use support::naive::{self, Shape, Ternary};
 use support::{batch, forward, load};
 
-/// What is varied; the rest follows.
+/// The parameters that vary; the rest follows.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     hidden_size: usize,
@@ -243,8 +244,8 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
     (shape, layers, Arc::new(model))
 }
 
-/// Each layer from the naive transformer's own input, over more than one cache block. Rows where an int8
-/// rounding fell the other way (f32 here, f64 there) are counted.
+/// Each layer from the naive transformer's own input, over more than one cache block. Rows where an
+/// int8 rounding fell the other way (f32 here, f64 there) are counted.
 #[test]
 fn every_layer_equals_the_naive_one() {
     const TOKENS: usize = 70;

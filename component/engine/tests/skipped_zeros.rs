@@ -1,5 +1,5 @@
-//! Leaving out what squared ReLU makes zero changes no bit: alone or in batches, on every instruction set, and where
-//! numbers overflow.
+//! Leaving out what squared ReLU makes zero changes no bit: alone or in batches, on every
+//! instruction set, and where numbers overflow.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,8 @@ fn without(names: &str) -> Optimisations {
     Optimisations::without(names).unwrap()
 }
 
-/// Logits of every position as bits (NaNs are one number), in batches of `chunk`, and the bytes that were copied.
+/// Logits of every position as bits (NaNs are one number), in batches of `chunk`, and the bytes
+/// that were copied.
 fn logits(
     model: &Arc<Model>,
     isa: Isa,
@@ -41,7 +42,8 @@ fn logits(
     (bits, forward.copied_bytes())
 }
 
-/// A sparse model of odd shape: the last tile of `down` and the last block of its columns are not full.
+/// A sparse model of odd shape: the last tile of `down` and the last block of its columns are not
+/// full.
 fn sparse(zeros: f64) -> Model {
     let mut config = synthetic::shape("tiny").unwrap();
     (config.hidden_size, config.ffn_size) = (320, 712);

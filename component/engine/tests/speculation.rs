@@ -1,4 +1,5 @@
-//! Drafting changes how many steps a completion takes and nothing else: tokens, texts and events are those without it.
+//! Drafting changes how many steps a completion takes and nothing else: tokens, texts and events
+//! are those without it.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Whether a field is known, and what becomes of it: every object of a request is checked against
+//! Known fields and their treatment: every object of a request is checked against
 //! one table before it is read, so that nothing a client asks for is passed over in silence.
 
 mod table;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{error::ApiError, fields::Object};
 
-/// Where a field stands.
+/// The object that holds a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The body of either route.
@@ -24,7 +24,7 @@ pub enum Place {
     Part,
     /// One of a message's `tool_calls`.
     ToolCall,
-    /// What was called.
+    /// The kind of call.
     Function,
 }
 
@@ -34,7 +34,7 @@ impl Place {
     }
 }
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
     /// It is read elsewhere, and obeyed.
@@ -54,7 +54,7 @@ enum Rule {
 struct Field {
     name: &'static str,
     rule: Rule,
-    /// What it means, what to do instead, or why it changes nothing.
+    /// Its meaning, the alternative, or the reason why it changes nothing.
     note: &'static str,
 }
 
@@ -117,7 +117,7 @@ pub fn check(object: &Object<'_>, place: Place) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether a value is the one written as JSON: 1.0 is 1.
+/// True if a value equals the one written as JSON: 1.0 is 1.
 fn is(value: &Value, json: &str) -> bool {
     match value {
         Value::Number(number) => json

@@ -1,4 +1,4 @@
-//! What a chat continues: `messages`, as OpenAI's clients write them and replay them.
+//! The prompt of a chat: `messages`, as OpenAI's clients write them and replay them.
 
 mod calls;
 

@@ -1,7 +1,7 @@
 //! The parameters that both completion routes share: which model, how much, how tokens are chosen,
 //! and how the answer is sent.
 //!
-//! What is read here is what `known/table.rs` says is honoured; all else was refused or found
+//! Reads the fields that `known/table.rs` lists as honoured; all others were refused or found
 //! harmless before.
 
 use crate::{
@@ -27,7 +27,7 @@ const MAX_TOKENS: [&str; 5] = [
     "num_predict",
 ];
 
-/// What a request says besides its prompt.
+/// The fields of a request besides its prompt.
 #[derive(Debug, PartialEq)]
 pub struct Params {
     /// `None` is the default model.
@@ -44,11 +44,11 @@ pub struct Params {
     pub include_stop: bool,
     /// The model's own end is never generated.
     pub ignore_eos: bool,
-    /// How tokens are chosen.
+    /// The sampling parameters.
     pub sampling: Sampling,
     /// Send events as they come.
     pub stream: bool,
-    /// Where a stream says what it cost.
+    /// The chunks of a stream that report usage.
     pub usage: StreamUsage,
 }
 

@@ -34,7 +34,7 @@ curl http://HOST/v1/chat/completions -H 'Content-Type: application/json' \\
 "
 );
 
-/// What a path names.
+/// The resource that a path names.
 enum Route {
     Index,
     Page(&'static File),
@@ -69,7 +69,8 @@ impl Route {
         })
     }
 
-    /// What clients may have only with a key: the API, and not the page that asks for the key, nor the probe.
+    /// True if the route needs a key: the API does, but neither the page that asks for the key nor
+    /// the probe.
     fn needs_key(&self) -> bool {
         matches!(self, Route::Models | Route::Model(_) | Route::Complete(_))
     }

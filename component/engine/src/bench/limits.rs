@@ -1,4 +1,5 @@
-//! The machine's own limits: how fast the same threads read memory and multiply, doing nothing else.
+//! The machine's own limits: how fast the same threads read memory and multiply, doing nothing
+//! else.
 
 use std::time::Instant;
 
@@ -14,12 +15,13 @@ use crate::team::Team;
 pub(super) const BUFFER_BYTES: usize = 256 << 20;
 /// Pieces a thread takes, so that one that is held up does not hold up the round.
 const PIECES_PER_THREAD: usize = 8;
-/// How long one piece of the multiply-add loop takes, in seconds.
+/// The time of one piece of the multiply-add loop, in seconds.
 const PEAK_PIECE_S: f64 = 0.002;
 /// Enough for the team to share work of any kind.
 const SHARED: usize = usize::MAX;
 
-/// Buffers and figures; a round is measured between two repetitions of the benchmark, so that both see the same machine.
+/// Buffers and figures; a round is measured between two repetitions of the benchmark, so that both
+/// see the same machine.
 pub(super) struct Limits {
     isa: Isa,
     team: Team,
@@ -101,7 +103,8 @@ impl Limits {
     }
 }
 
-/// Memory of its own, every page written, with or without 2 MiB pages as far as the system grants them.
+/// Memory of its own, every page written, with or without 2 MiB pages as far as the system grants
+/// them.
 fn buffer(bytes: usize, huge: bool) -> Result<MmapMut, EngineError> {
     let fail = |error| EngineError::Unavailable(format!("no memory to measure its speed: {error}"));
     let mut map = MmapMut::map_anon(bytes).map_err(fail)?;

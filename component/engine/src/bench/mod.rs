@@ -1,7 +1,8 @@
-//! How fast a model runs here: one measurement for native and wasm, so that their figures can be compared.
+//! The speed of a model on this machine: one measurement for native and wasm, so that their figures
+//! can be compared.
 //!
-//! Natively the machine's limits are measured between the repetitions, so that a share is of what the machine gave at
-//! that time; `limits` has those loops, `report` what is printed.
+//! Natively the machine's limits are measured between the repetitions, so that a share is of what
+//! the machine gave at that time; `limits` has those loops, `report` what is printed.
 
 #[cfg(feature = "native")]
 mod limits;
@@ -23,13 +24,13 @@ use crate::team::Team;
 use crate::weights::Layer;
 pub use report::{BenchReport, Decode, Drafting, Machine, Prefill, Spread};
 
-/// What to measure.
+/// The subject of a measurement.
 #[derive(Clone, Debug)]
 pub struct BenchOptions {
     /// Prompt tokens, at least 1 (`pp`).
     pub prompt: usize,
-    /// Positions that are cached before the prompt, with made-up keys and values: what a long context costs, without the time
-    /// it takes to compute one.
+    /// Positions that are cached before the prompt, with made-up keys and values: what a long
+    /// context costs, without the time it takes to compute one.
     pub depth: usize,
     /// Tokens to generate (`tg`); 0 leaves that measurement out.
     pub generate: usize,
@@ -43,9 +44,9 @@ pub struct BenchOptions {
     pub threads: usize,
     /// The instruction set.
     pub isa: Isa,
-    /// What is on.
+    /// The optimisations that are on.
     pub optimisations: Optimisations,
-    /// Whether completions with and without drafts are compared too.
+    /// True if completions with and without drafts are compared too.
     pub speculation: bool,
 }
 
@@ -83,8 +84,8 @@ struct Rates {
 /// Measure prefill, decode and, natively, the machine. Greedy sampling is part of the decode time.
 ///
 /// # Errors
-/// `InvalidRequest` where prompt and completion do not fit the model's context, `Unavailable` where threads or memory
-/// cannot be had, `Internal` where the model computes nonsense.
+/// `InvalidRequest` where prompt and completion do not fit the model's context, `Unavailable` where
+/// threads or memory cannot be had, `Internal` where the model computes nonsense.
 pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, EngineError> {
     check(model, options)?;
     let huge_pages = pages(model, options);
@@ -190,7 +191,8 @@ fn pages(_model: &Model, _options: &BenchOptions) -> Option<[u64; 2]> {
     None
 }
 
-/// Cache `depth` positions of `sequence`: keys and values of the size that normed states give, no two rows alike.
+/// Cache `depth` positions of `sequence`: keys and values of the size that normed states give, no
+/// two rows alike.
 fn fill(model: &Model, kv: &mut KvCache, sequence: usize, depth: usize) -> Result<(), EngineError> {
     let KvShape {
         n_layers,
@@ -240,8 +242,8 @@ fn repetition(
     Ok(())
 }
 
-/// Seconds of one prompt's prefill and of the tokens after it, and the bytes those left out. Each further sequence of a batch gets a
-/// prompt of its own, outside the measured time.
+/// Seconds of one prompt's prefill and of the tokens after it, and the bytes those left out. Each
+/// further sequence of a batch gets a prompt of its own, outside the measured time.
 fn generation(
     model: &Model,
     forward: &mut Forward,
@@ -347,7 +349,8 @@ fn layer_multiply_adds(model: &Model) -> u64 {
         .sum()
 }
 
-/// Packed weights of all layers and the head; the norms are below a thousandth, an embedding is one row.
+/// Packed weights of all layers and the head; the norms are below a thousandth, an embedding is one
+/// row.
 fn stored_bytes(model: &Model) -> u64 {
     let linears = model.weights.layers.iter().flat_map(Layer::linears);
     let packed: usize = linears.map(|linear| linear.packed().len()).sum();

@@ -1,4 +1,5 @@
-//! What drafting is worth: the same completions with and without it, of a text that repeats and of one that does not.
+//! The gain of drafting: the same completions with and without it, of a text that repeats and of
+//! one that does not.
 
 use std::sync::Arc;
 use std::time::Instant;

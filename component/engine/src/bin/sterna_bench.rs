@@ -1,6 +1,8 @@
-//! Measures a model of a named shape, with random weights, and prints JSON: the same program natively and in wasm.
+//! Measures a model of a named shape, with random weights, and prints JSON: the same program
+//! natively and in wasm.
 //!
-//! `sterna_bench --shape bitnet-2b-4t --head q8_0 --prompt 128 --generate 32 --reps 3 --threads 1 --isa avx2`
+//! `sterna_bench --shape bitnet-2b-4t --head q8_0 --prompt 128 --generate 32 --reps 3 --threads 1
+//! --isa avx2`
 
 use std::io::Read;
 use std::process::ExitCode;

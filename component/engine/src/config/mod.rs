@@ -1,4 +1,4 @@
-//! What a model is: its shape and the few choices that change the arithmetic.
+//! The configuration of a model: its shape and the few choices that change the arithmetic.
 //!
 //! Both containers describe it in their own words: `config.json` (`config/hf.rs`) and GGUF metadata
 //! (`config/gguf.rs`) are read into this one struct, and everything after that trusts it.
@@ -27,8 +27,8 @@ pub enum Activation {
 
 /// The shape of a decoder-only transformer with ternary linears.
 ///
-/// After [`ModelConfig::validate`] every product of two sizes fits an i64, and every accumulation of
-/// int8 activations over a row fits an i32.
+/// After [`ModelConfig::validate`] every product of two sizes fits an i64, and every accumulation
+/// of int8 activations over a row fits an i32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// As the file names it: `general.architecture` of a GGUF, `model_type` of a `config.json`.
@@ -55,10 +55,10 @@ pub struct ModelConfig {
     pub rms_norm_eps: f32,
     /// The feed-forward network's gate.
     pub activation: Activation,
-    /// Whether each block norms the attention's output and the gated product before `o` and `down`.
+    /// True if each block norms the attention's output and the gated product before `o` and `down`.
     pub sub_norms: bool,
-    /// The beginning-of-sequence token, if the model has one. What goes before a text is the tokenizer's to say
-    /// ([`crate::tokenizer::Tokenizer::prefix`]).
+    /// The beginning-of-sequence token, if the model has one. What goes before a text is the
+    /// tokenizer's to say ([`crate::tokenizer::Tokenizer::prefix`]).
     pub bos_token: Option<u32>,
     /// Every token that ends a generation; may be empty.
     pub eos_tokens: Vec<u32>,

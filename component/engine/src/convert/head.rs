@@ -20,7 +20,7 @@ pub(super) fn ggml_type(ty: DenseType) -> u32 {
     }
 }
 
-/// What re-encoding lost.
+/// The loss by re-encoding.
 #[derive(Debug, Default)]
 pub(super) struct Loss {
     values: usize,
@@ -31,7 +31,7 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    /// What to tell the user. Rounding is expected of quantised types, and worth a note of floats.
+    /// A note for the user. Rounding is expected of quantised types, and worth a note of floats.
     pub(super) fn note(
         &self,
         tensor: &str,

@@ -1,8 +1,8 @@
-//! Any model we can read -> a GGUF with I2_S linears, which we map in milliseconds and bitnet.cpp-style
-//! tools read too.
+//! Any model we can read -> a GGUF with I2_S linears, which we map in milliseconds and
+//! bitnet.cpp-style tools read too.
 //!
-//! One tensor at a time passes through memory. The file is written beside its place and renamed, so that
-//! nobody ever maps half a model.
+//! One tensor at a time passes through memory. The file is written beside its place and renamed, so
+//! that nobody ever maps half a model.
 
 mod head;
 mod metadata;
@@ -25,12 +25,14 @@ use crate::weights::{DenseWeights, Linear};
 /// Weights of one I2_S block.
 const I2_S_BLOCK: usize = 128;
 
-/// What to write.
+/// The options of the output.
 #[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
-    /// How embedding and head are stored. `None`: F16, or what the source has where that is quantised.
+    /// The storage type of embedding and head. `None`: F16, or what the source has where that is
+    /// quantised.
     pub head: Option<DenseType>,
-    /// How linears are stored. `None`: as the source has them, and as I2_S where that is no layout of the kernels.
+    /// The layout of linears. `None`: as the source has them, and as I2_S where that is no layout
+    /// of the kernels.
     pub layout: Option<TernaryLayout>,
     /// `general.name`; the source's own if absent.
     pub name: Option<String>,
@@ -38,11 +40,11 @@ pub struct ConvertOptions {
     pub license: Option<String>,
     /// The chat template (Jinja); the source's own if absent.
     pub chat_template: Option<String>,
-    /// How to read the source.
+    /// The options of reading the source.
     pub load: LoadOptions,
 }
 
-/// What was written.
+/// A record of what was written.
 #[derive(Clone, Debug)]
 pub struct ConvertReport {
     /// Size of the file.
@@ -62,7 +64,7 @@ pub enum ConvertError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A GGUF cannot hold this model, or not with this option.
@@ -288,8 +290,8 @@ impl Step {
     }
 }
 
-/// T5; or I2_S, or floats on the grid where the weights do not fill its blocks: reading them back gives the same
-/// trits and scale.
+/// T5; or I2_S, or floats on the grid where the weights do not fill its blocks: reading them back
+/// gives the same trits and scale.
 fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> std::io::Result<()> {
     let (rows, cols, packed) = (linear.rows(), linear.cols(), linear.packed());
     let t5 = linear.layout() == TernaryLayout::T5;

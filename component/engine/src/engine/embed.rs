@@ -1,5 +1,5 @@
-//! Embeddings: an input's meaning as a vector. A long input is computed chunk by chunk, so that whoever drives the engine
-//! may step running generations in between.
+//! Embeddings: an input's meaning as a vector. A long input is computed chunk by chunk, so that
+//! whoever drives the engine may step running generations in between.
 
 use super::Engine;
 use crate::error::EngineError;
@@ -15,12 +15,12 @@ pub(super) struct Embedding {
 }
 
 impl Engine {
-    /// The final hidden state of the input's last token, after the output norm and scaled to length 1
-    /// (`[hidden_size]`), and the input's length in tokens. Runs to its end before the next step.
+    /// The final hidden state of the input's last token, after the output norm and scaled to length
+    /// 1 (`[hidden_size]`), and the input's length in tokens. Runs to its end before the next step.
     ///
     /// # Errors
-    /// `InvalidRequest`, `ContextOverflow`; `Overloaded` while the cache's budget is promised to others; `Internal` where
-    /// the state is not finite.
+    /// `InvalidRequest`, `ContextOverflow`; `Overloaded` while the cache's budget is promised to
+    /// others; `Internal` where the state is not finite.
     pub fn embed(&mut self, prompt: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
         let prompt_tokens = self.embed_start(prompt)?;
         loop {
@@ -30,7 +30,8 @@ impl Engine {
         }
     }
 
-    /// Take an input to embed, one at a time: an earlier one is given up. Returns its length in tokens.
+    /// Take an input to embed, one at a time: an earlier one is given up. Returns its length in
+    /// tokens.
     ///
     /// # Errors
     /// As [`Self::embed`], save `Internal`.

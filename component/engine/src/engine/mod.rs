@@ -1,7 +1,7 @@
 //! The engine as host and component see it: submit requests, step, cancel.
 //!
-//! A plain value without threads of its own: whoever owns it drives it. The native host steps it on one
-//! thread of its own; in wasm the calling request does.
+//! A plain value without threads of its own: whoever owns it drives it. The native host steps it on
+//! one thread of its own; in wasm the calling request does.
 
 mod embed;
 
@@ -38,8 +38,8 @@ impl Engine {
     /// An idle engine. Runs the kernels' self-test first.
     ///
     /// # Errors
-    /// `Unavailable` where a kernel of the chosen ISA differs from scalar, an option is out of range, or
-    /// threads cannot be started.
+    /// `Unavailable` where a kernel of the chosen ISA differs from scalar, an option is out of
+    /// range, or threads cannot be started.
     pub fn new(model: Arc<Model>, options: EngineOptions) -> Result<Engine, EngineError> {
         check_options(&options)?;
         let limits = Limits::new(&model, &options)?;
@@ -88,13 +88,14 @@ impl Engine {
         }
     }
 
-    /// Where requests are checked, for threads that need no engine.
+    /// The checks of requests, for threads that need no engine.
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// Check, render, tokenise and queue a request. A prompt of token ids costs next to nothing. Returns its id and its prompt's length in tokens.
+    /// Check, render, tokenise and queue a request. A prompt of token ids costs next to nothing.
+    /// Returns its id and its prompt's length in tokens.
     ///
     /// # Errors
     /// `InvalidRequest`, `ContextOverflow`, or `Overloaded` where the queue is full.
@@ -103,20 +104,20 @@ impl Engine {
         self.scheduler.submit(admitted)
     }
 
-    /// One batch through the model: a token of every decoding sequence and at most `prefill_chunk` prompt
-    /// tokens. Every event goes to `deliver`. False when there was nothing to do.
+    /// One batch through the model: a token of every decoding sequence and at most `prefill_chunk`
+    /// prompt tokens. Every event goes to `deliver`. False when there was nothing to do.
     pub fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> bool {
         self.scheduler
             .step(&mut self.forward, &mut self.kv, self.options.isa, deliver)
     }
 
-    /// End a generation in the queue, in prefill or in decode, and free its place and cache at once.
-    /// Returns whether it was alive; no further event of it is delivered.
+    /// End a generation in the queue, in prefill or in decode, and free its place and cache at
+    /// once. Returns whether it was alive; no further event of it is delivered.
     pub fn cancel(&mut self, id: GenerationId) -> bool {
         self.scheduler.cancel(id, &mut self.kv)
     }
 
-    /// What the engine is doing and has done.
+    /// The engine's state and counters.
     #[must_use]
     pub fn stats(&self) -> EngineStats {
         EngineStats {

@@ -29,7 +29,8 @@ pub(crate) struct Floats {
 }
 
 impl Floats {
-    /// Elements `start..start + out.len()`. Panics past the end; the callers have checked the shape.
+    /// Elements `start..start + out.len()`. Panics past the end; the callers have checked the
+    /// shape.
     pub(crate) fn read(&self, start: usize, out: &mut [f32]) {
         let size = self.ty.bytes();
         let bytes = &self.bytes[start * size..(start + out.len()) * size];

@@ -1,9 +1,10 @@
-//! Reading GGUF, versions 2 and 3, little-endian: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! Reading GGUF, versions 2 and 3, little-endian:
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 //!
-//! The header comes from outside, so every number in it is checked before it is used: counts against
-//! the bytes that are left (each entry has a least size, so no count makes us allocate more than a
-//! small multiple of the file), lengths and offsets against the file's end and against each other, sums
-//! against overflow.
+//! The header comes from outside, so every number in it is checked before it is used: counts
+//! against the bytes that are left (each entry has a least size, so no count makes us allocate more
+//! than a small multiple of the file), lengths and offsets against the file's end and against each
+//! other, sums against overflow.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,7 +25,7 @@ pub struct TensorInfo {
     pub ty: u32,
     /// Which of the model's files it is in: 0 where there is one.
     pub part: usize,
-    /// Where its data starts in the file: behind the header, in no other tensor, not past the end.
+    /// The start of its data in the file: behind the header, in no other tensor, not past the end.
     pub start: usize,
 }
 
@@ -45,8 +46,9 @@ impl TensorInfo {
     }
 }
 
-/// A GGUF file: its metadata, and its tensors as ranges of the file. Trees rather than hash maps: nothing
-/// that is loaded before a snapshot (`wit/bake.wit`) may draw hash keys, which all instances would share.
+/// A GGUF file: its metadata, and its tensors as ranges of the file. Trees rather than hash maps:
+/// nothing that is loaded before a snapshot (`wit/bake.wit`) may draw hash keys, which all
+/// instances would share.
 #[derive(Clone, Debug)]
 pub struct Gguf {
     /// The file, or all files of a model in parts.
@@ -67,7 +69,7 @@ const MIN_ENTRY_BYTES: usize = 8 + 4 + 1;
 const MIN_TENSOR_BYTES: usize = 8 + 4 + 8 + 4 + 8;
 
 impl Gguf {
-    /// Whether these bytes begin as a GGUF file does.
+    /// True if these bytes begin as a GGUF file does.
     pub fn has_magic(bytes: &[u8]) -> bool {
         bytes.starts_with(MAGIC)
     }
@@ -267,7 +269,8 @@ impl<'a> Reader<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// A number of entries of at least `min_bytes` each: no more than the rest of the file can hold.
+    /// A number of entries of at least `min_bytes` each: no more than the rest of the file can
+    /// hold.
     fn count(&mut self, min_bytes: usize, what: &str) -> Result<usize, String> {
         let n = self.u64(what)?;
         let most = self.left() / min_bytes;

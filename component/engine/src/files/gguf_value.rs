@@ -1,7 +1,7 @@
 //! The values of GGUF metadata.
 //!
-//! Arrays stay as bytes of the file until they are asked for: a vocabulary has hundreds of thousands
-//! of entries, and most arrays are never read.
+//! Arrays stay as bytes of the file until they are asked for: a vocabulary has hundreds of
+//! thousands of entries, and most arrays are never read.
 
 use crate::placement::Bytes;
 
@@ -157,7 +157,7 @@ impl Array {
         self.len
     }
 
-    /// Whether it has no element.
+    /// True if it has no element.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

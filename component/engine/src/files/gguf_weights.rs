@@ -251,7 +251,8 @@ impl GgufWeights {
         let data_bytes = TernaryLayout::T5.bytes(rows, cols);
         let n_bytes = data_bytes.saturating_add(TAIL_BYTES);
         let all = self.data(tensor, Some(n_bytes))?;
-        // Other layouts have other sizes, so that a tensor that was written as something else is found out.
+        // Other layouts have other sizes, so that a tensor that was written as something else is
+        // found out.
         let room = self.gguf.room(tensor);
         if room < n_bytes || room - n_bytes >= MAX_PADDING {
             return Err(refuse(format!(

@@ -1,5 +1,6 @@
-//! Writing GGUF version 3, little-endian. The header is written first, from the tensors' names, shapes and
-//! sizes; their data follows one at a time, so that no more than one tensor need be in memory.
+//! Writing GGUF version 3, little-endian. The header is written first, from the tensors' names,
+//! shapes and sizes; their data follows one at a time, so that no more than one tensor need be in
+//! memory.
 
 use std::io::{Result, Write};
 
@@ -8,7 +9,7 @@ use super::gguf_value::ValueType;
 const VERSION: u32 = 3;
 const ALIGNMENT: usize = 32;
 
-/// What a metadata entry may be, when written.
+/// The value of a metadata entry to write.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names are the format's own")]
 pub enum Entry {

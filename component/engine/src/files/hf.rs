@@ -1,5 +1,5 @@
-//! Weights from a Hugging Face directory: packed U8 linears with either scale convention, or bf16 (f16,
-//! f32) master weights that are quantised here.
+//! Weights from a Hugging Face directory: packed U8 linears with either scale convention, or bf16
+//! (f16, f32) master weights that are quantised here.
 
 use std::collections::BTreeSet;
 
@@ -157,7 +157,8 @@ impl HfWeights {
     }
 }
 
-/// Whether these are the rotary frequencies that are computed anyway, to bf16's precision; old files hold them.
+/// True if these are the rotary frequencies that are computed anyway, to bf16's precision; old
+/// files hold them.
 fn are_frequencies(values: &[f32], config: &ModelConfig) -> bool {
     let n = config.head_dim / 2;
     let expected = |i: usize| config.rope_theta.powf(-(i as f64) / n as f64);

@@ -1,7 +1,7 @@
 //! Model files: GGUF and Hugging Face directories, behind one [`WeightSource`].
 //!
-//! `open` reads headers, configuration, tokenizer and template; weights are asked for afterwards, by
-//! `Model::load` (all of them) or by `convert` (one at a time).
+//! `open` reads headers, configuration, tokenizer and template; weights are asked for afterwards,
+//! by `Model::load` (all of them) or by `convert` (one at a time).
 
 mod directory;
 mod finish;

@@ -29,14 +29,15 @@ const EOT: &str = "<|eot_id|>";
 pub(crate) struct OpenModel {
     pub(crate) id: String,
     pub(crate) config: ModelConfig,
-    /// Whether the embedding is the output head too.
+    /// True if the embedding is the output head too.
     pub(crate) tied: bool,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) template: ChatTemplate,
     pub(crate) defaults: SamplingDefaults,
-    /// What its files say that could not be taken as it is, a sentence each.
+    /// The statements of its files that could not be taken as they are, a sentence each.
     pub(crate) warnings: Vec<String>,
-    /// `general.*` texts of a GGUF (name, licence, author), or what a Hugging Face directory says of them.
+    /// `general.*` texts of a GGUF (name, licence, author), or what a Hugging Face directory says
+    /// of them.
     pub(crate) general: Vec<(String, String)>,
     pub(crate) source: Box<dyn WeightSource>,
 }
@@ -254,7 +255,7 @@ fn build_template(
     ChatTemplate::new(source, &bos, &eos)
 }
 
-/// What the operator has to know of a template that cannot be used.
+/// A warning for the operator about a template that cannot be used.
 fn template_warning(template: &ChatTemplate) -> Option<String> {
     let fault = template.fault()?;
     Some(format!(

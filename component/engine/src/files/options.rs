@@ -1,6 +1,6 @@
-//! What whoever loads a model may say about its files.
+//! The options of whoever loads a model, about its files.
 
-/// How to load a model.
+/// The options of loading a model.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// The name requests select it by; the file's stem (or the directory's name) if absent.

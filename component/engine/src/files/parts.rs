@@ -1,5 +1,6 @@
-//! A GGUF in several files, as llama.cpp's `llama-gguf-split` makes them: `NAME-00001-of-00003.gguf`, each
-//! with keys `split.no` (from 0), `split.count` and `split.tensors.count` (of all parts together).
+//! A GGUF in several files, as llama.cpp's `llama-gguf-split` makes them:
+//! `NAME-00001-of-00003.gguf`, each with keys `split.no` (from 0), `split.count` and
+//! `split.tensors.count` (of all parts together).
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,8 @@ const TENSORS: &str = "split.tensors.count";
 /// So many the names have digits for.
 const MOST_PARTS: usize = 99_999;
 
-/// `first`, which was read from `path`, with the tensors of its other parts, if it is one of several.
+/// `first`, which was read from `path`, with the tensors of its other parts, if it is one of
+/// several.
 pub(super) fn complete(first: Gguf, path: &Path) -> Result<Gguf, LoadError> {
     let count = number(&first, COUNT)?.unwrap_or(1);
     if count <= 1 {

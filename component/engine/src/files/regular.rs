@@ -1,4 +1,5 @@
-//! Opening what is to be a regular file: a pipe would make the reader wait for ever, a device may have no end.
+//! Opening what is to be a regular file: a pipe would make the reader wait for ever, a device may
+//! have no end.
 
 use std::fs::{File, FileType};
 use std::io::{Error, ErrorKind, Result};

@@ -112,7 +112,8 @@ impl TensorFiles {
     }
 }
 
-/// The shard of each tensor an index names. Only plain file names: an index must not reach out of its directory.
+/// The shard of each tensor an index names. Only plain file names: an index must not reach out of
+/// its directory.
 fn shards(index: &Path) -> Result<BTreeMap<String, PathBuf>, LoadError> {
     let json = read_json(index)?;
     let map = json

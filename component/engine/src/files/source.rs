@@ -11,7 +11,7 @@ use crate::weights::{DenseWeights, Layer, Linear, Weights};
 
 /// A container of weights. Every method checks the tensor against the shape asked for.
 pub(crate) trait WeightSource {
-    /// Whether the container has this tensor.
+    /// True if the container has this tensor.
     fn has(&self, id: TensorId) -> bool;
     /// A vector of `len` floats.
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError>;

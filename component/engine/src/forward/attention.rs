@@ -1,6 +1,8 @@
-//! Attention of a mixed batch over the cache: one task for each run of neighbouring tokens and kv head.
+//! Attention of a mixed batch over the cache: one task for each run of neighbouring tokens and kv
+//! head.
 //!
-//! Keys and values of a long context are more than a cache holds, so a block of them is read once for all tokens of a task.
+//! Keys and values of a long context are more than a cache holds, so a block of them is read once
+//! for all tokens of a task.
 
 use std::cell::RefCell;
 
@@ -14,7 +16,8 @@ use crate::kv::{BLOCK, Cached};
 
 /// Tokens of a task at most.
 const MAX_TOKENS: usize = 8;
-/// Scores of a task, in numbers (512 KiB), save where one token has more: they stay in the second level of cache.
+/// Scores of a task, in numbers (512 KiB), save where one token has more: they stay in the second
+/// level of cache.
 const MAX_SCORES: usize = 1 << 17;
 
 thread_local! {
@@ -22,8 +25,9 @@ thread_local! {
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Causal attention of every token over its sequence's cache: `q` and `out` `[n_tokens, n_heads, head_dim]`.
-/// Query head `h` reads kv head `h / (n_heads / n_kv_heads)`. Every place must be cached.
+/// Causal attention of every token over its sequence's cache: `q` and `out`
+/// `[n_tokens, n_heads, head_dim]`. Query head `h` reads kv head `h / (n_heads / n_kv_heads)`.
+/// Every place must be cached.
 pub(super) fn attention(
     machine: &Machine,
     shape: &PassShape,
@@ -91,7 +95,7 @@ struct Task<'a> {
     /// Of all heads: `[n_tokens, n_heads, head_dim]`.
     q: &'a [f32],
     out: OutputRows<'a>,
-    /// What the next task reads first, which is this thread's too, most likely.
+    /// The data the next task reads first, which is this thread's too, most likely.
     next: &'a [f32],
 }
 

@@ -13,11 +13,11 @@ pub struct BatchToken {
     pub position: usize,
     /// Its id, below the vocabulary's size.
     pub token: u32,
-    /// Whether the distribution of the token after it is wanted.
+    /// True if the distribution of the token after it is wanted.
     pub wants_logits: bool,
 }
 
-/// Where the batch's tokens stand.
+/// The positions of the batch's tokens.
 pub(super) fn places(batch: &[BatchToken]) -> impl ExactSizeIterator<Item = Place> {
     batch.iter().map(|token| Place {
         sequence: token.sequence,

@@ -5,7 +5,7 @@ use sterna_kernels::{DenseInput, Isa, QuantizedActivations};
 use super::shape::PassShape;
 use crate::team::Team;
 
-/// What computes.
+/// The ISA, threads and optimisations that compute.
 pub(super) struct Machine {
     pub(super) isa: Isa,
     pub(super) team: Team,
@@ -59,7 +59,7 @@ impl Buffers {
         }
     }
 
-    /// What `n` tokens use of them.
+    /// The part of them that `n` tokens use.
     pub(super) fn of_tokens(&mut self, shape: &PassShape, n: usize) -> BatchBuffers<'_> {
         let half = shape.head_dim / 2;
         BatchBuffers {
@@ -80,8 +80,8 @@ impl Buffers {
     }
 }
 
-/// The buffers of a batch, cut to its tokens; shapes as in [`Buffers`]. A norm's output is as wide as its input, so that of
-/// `normed` there is all.
+/// The buffers of a batch, cut to its tokens; shapes as in [`Buffers`]. A norm's output is as wide
+/// as its input, so that of `normed` there is all.
 pub(super) struct BatchBuffers<'a> {
     pub(super) states: &'a mut [f32],
     pub(super) normed: &'a mut [f32],

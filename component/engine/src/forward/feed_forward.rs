@@ -1,12 +1,14 @@
 //! The feed-forward sub-layer, without what squared ReLU makes zero.
 //!
-//! `relu(gate)^2 * up` is zero where the gate is not positive, whatever `up` is: so the gate comes first, and rows of `up` that
-//! would meet a zero are not read. Of what goes into `down` still more is zero after quantisation, and those columns
-//! need not be read, if the matrix lies by columns: `sparsity` keeps such copies.
+//! `relu(gate)^2 * up` is zero where the gate is not positive, whatever `up` is: so the gate comes
+//! first, and rows of `up` that would meet a zero are not read. Of what goes into `down` still more
+//! is zero after quantisation, and those columns need not be read, if the matrix lies by columns:
+//! `sparsity` keeps such copies.
 //!
-//! Exact, to the bit. A row that is left out counts as +0, where the whole product has +0 or -0 (`0 * up`): both have the square
-//! 0, the magnitude 0 and the int8 value 0, and nothing else is asked of them. `0 * up` could also be NaN, were `up` not finite;
-//! `finite` excludes that beforehand, from the activations' scale. Integer sums do not depend on what adds zero.
+//! Exact, to the bit. A row that is left out counts as +0, where the whole product has +0 or -0
+//! (`0 * up`): both have the square 0, the magnitude 0 and the int8 value 0, and nothing else is
+//! asked of them. `0 * up` could also be NaN, were `up` not finite; `finite` excludes that
+//! beforehand, from the activations' scale. Integer sums do not depend on what adds zero.
 
 use sterna_kernels::{QuantizedActivations, Ternary, relu2_mul, rms_norm, silu_mul};
 
@@ -117,8 +119,8 @@ impl Pass {
     }
 }
 
-/// Whether all of `w`'s products with `x` are finite: a sum of `k` products is at most `127 * 2 * k` (code 3 is weight 2), and
-/// dividing, multiplying and rounding keep that order.
+/// True if all of `w`'s products with `x` are finite: a sum of `k` products is at most
+/// `127 * 2 * k` (code 3 is weight 2), and dividing, multiplying and rounding keep that order.
 fn finite(w: &Ternary<'_>, x: &QuantizedActivations) -> bool {
     let most = (254 * x.k()) as f32;
     (0..x.n_tokens()).all(|t| (most / x.scale(t) * w.scale()).is_finite())

@@ -1,4 +1,5 @@
-//! Whether weights fit the shape of a pass. They are borrowed, perhaps from a sandbox, which may hand over anything.
+//! Checks that weights fit the shape of a pass. They are borrowed, perhaps from a sandbox, which
+//! may hand over anything.
 
 use sterna_kernels::{Dense, ShapeError, Ternary};
 

@@ -1,4 +1,5 @@
-//! The arithmetic of one pass, done by the host (`wit/kernels.wit`): weights and cache are lent where they lie.
+//! The arithmetic of one pass, done by the host (`wit/kernels.wit`): weights and cache are lent
+//! where they lie.
 
 use sterna_kernels::{DenseType, TernaryLayout};
 
@@ -21,7 +22,7 @@ mod bindings {
 
 use bindings::sterna::inference::kernels as host;
 
-/// Whether the host lends its kernels.
+/// True if the host lends its kernels.
 #[must_use]
 pub fn available() -> bool {
     host::available()
@@ -32,7 +33,7 @@ pub(super) struct LentPass {
     pass: host::Pass,
     isa_name: String,
     hidden_size: usize,
-    /// What came back last, `[n_wanted, vocab_size]`.
+    /// The logits that came back last, `[n_wanted, vocab_size]`.
     logits: Vec<u32>,
     /// The batch's embeddings, `[n_tokens, hidden_size]`.
     states: Vec<f32>,

@@ -1,11 +1,12 @@
 //! The transformer: one pass of a batch of tokens through BitNet b1.58.
 //!
-//! A batch mixes tokens of any sequences: prefill chunks and decoding tokens are the same to it. Every
-//! token's result depends on its own sequence alone, to the bit: integer dot products are exact, and
-//! each float reduction has one fixed shape (see sterna-kernels), so neither the rest of the batch nor the
-//! number of threads nor the instruction set can change it.
+//! A batch mixes tokens of any sequences: prefill chunks and decoding tokens are the same to it.
+//! Every token's result depends on its own sequence alone, to the bit: integer dot products are
+//! exact, and each float reduction has one fixed shape (see sterna-kernels), so neither the rest of
+//! the batch nor the number of threads nor the instruction set can change it.
 //!
-//! Here is the order of things; `pass` has the arithmetic, and `lent` hands it to a host that computes faster.
+//! Here is the order of things; `pass` has the arithmetic, and `lent` hands it to a host that
+//! computes faster.
 
 mod attention;
 mod batch;
@@ -47,7 +48,7 @@ pub struct Forward {
     compute: Compute,
 }
 
-/// Who does the arithmetic.
+/// The provider of the arithmetic.
 enum Compute {
     /// This process, or this module.
     Own(Box<Pass>),
@@ -57,7 +58,8 @@ enum Compute {
 }
 
 impl Forward {
-    /// Compute with `isa` and `team`, in batches of up to `max_tokens` tokens, with every optimisation.
+    /// Compute with `isa` and `team`, in batches of up to `max_tokens` tokens, with every
+    /// optimisation.
     #[must_use]
     pub fn new(model: Arc<Model>, isa: Isa, team: Team, max_tokens: usize) -> Self {
         Forward::with(model, isa, team, max_tokens, Optimisations::ALL)
@@ -129,7 +131,8 @@ impl Forward {
         }
     }
 
-    /// Take in a batch. Returns the logits of the tokens that want them, `[n_wanted, vocab_size]`, in the batch's order.
+    /// Take in a batch. Returns the logits of the tokens that want them, `[n_wanted, vocab_size]`,
+    /// in the batch's order.
     ///
     /// # Errors
     /// `Internal` where the batch does not fit the buffers, the cache or the vocabulary.
@@ -188,8 +191,8 @@ impl Forward {
         }
     }
 
-    /// Run one layer alone on given states, `[n_tokens, hidden_size]`, in place: how the tests compare
-    /// layers with a reference's. The batch's token ids do not matter.
+    /// Run one layer alone on given states, `[n_tokens, hidden_size]`, in place: how the tests
+    /// compare layers with a reference's. The batch's token ids do not matter.
     ///
     /// # Errors
     /// As `forward`, and `Internal` where `states` has another size or the arithmetic is lent.
@@ -250,7 +253,8 @@ fn run_layers(
     (0..model.weights.layers.len()).try_for_each(|layer| run_layer(pass, model, layer, batch, kv))
 }
 
-/// `h += o(sub_norm(attention(norm(h)))); h += down(sub_norm(activation(gate(x)) * up(x)))` with `x = norm(h)`.
+/// `h += o(sub_norm(attention(norm(h)))); h += down(sub_norm(activation(gate(x)) * up(x)))` with
+/// `x = norm(h)`.
 fn run_layer(
     pass: &mut Pass,
     model: &Model,

@@ -1,8 +1,8 @@
 //! The arithmetic of one pass, sub-layer by sub-layer, on borrowed weights.
 //!
-//! The native engine calls it with the weights of its model. The host calls the same functions for an engine
-//! in a sandbox (`wit/kernels.wit`), with weights and cache where they lie in that sandbox's memory: there is one
-//! transformer. Every size is checked before it is used (`fit`).
+//! The native engine calls it with the weights of its model. The host calls the same functions for
+//! an engine in a sandbox (`wit/kernels.wit`), with weights and cache where they lie in that
+//! sandbox's memory: there is one transformer. Every size is checked before it is used (`fit`).
 
 use sterna_kernels::{Dense, Isa, rms_norm, rope_angles};
 
@@ -52,7 +52,7 @@ impl Pass {
         }
     }
 
-    /// What was asked of `new`.
+    /// The arguments of `new`.
     #[must_use]
     pub fn shape(&self) -> &PassShape {
         &self.shape
@@ -82,7 +82,8 @@ impl Pass {
         self.machine.team.clone()
     }
 
-    /// Start a batch. Returns its states `[n_tokens, hidden_size]`, to be filled with the tokens' embeddings.
+    /// Start a batch. Returns its states `[n_tokens, hidden_size]`, to be filled with the tokens'
+    /// embeddings.
     ///
     /// # Errors
     /// No token, or more than the buffers hold.
@@ -134,8 +135,8 @@ impl Pass {
         &self.buffers.states[..self.places.len() * self.shape.hidden_size]
     }
 
-    /// `q, k, v = rope(w_q x), rope(w_k x), w_v x` with `x = norm(states)`. Returns the new keys and values, each
-    /// `[n_tokens, n_kv_heads, head_dim]`, for the cache.
+    /// `q, k, v = rope(w_q x), rope(w_k x), w_v x` with `x = norm(states)`. Returns the new keys
+    /// and values, each `[n_tokens, n_kv_heads, head_dim]`, for the cache.
     ///
     /// # Errors
     /// The weights do not fit the shape.
@@ -163,7 +164,8 @@ impl Pass {
         Ok((b.k, b.v))
     }
 
-    /// `states += w_o sub_norm(attention(q, K, V))`, over a cache that holds this batch's keys and values too.
+    /// `states += w_o sub_norm(attention(q, K, V))`, over a cache that holds this batch's keys and
+    /// values too.
     ///
     /// # Errors
     /// The weights or the cache do not fit the shape, or a token's position is not cached.

@@ -1,9 +1,10 @@
-//! What a pass takes of memory, before it is made: a sandbox may ask for any shape.
+//! The memory of a pass, before it is made: a sandbox may ask for any shape.
 
 use super::shape::PassShape;
 
 impl PassShape {
-    /// Bytes of the buffers for `max_tokens` tokens at most, save logits; `usize::MAX` where they cannot be counted.
+    /// Bytes of the buffers for `max_tokens` tokens at most, save logits; `usize::MAX` where they
+    /// cannot be counted.
     #[must_use]
     pub fn buffer_bytes(&self, max_tokens: usize) -> usize {
         let widest = self.hidden_size.max(self.ffn_size).max(self.q_size());

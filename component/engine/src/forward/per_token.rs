@@ -4,11 +4,11 @@ use sterna_kernels::{QuantizedActivations, RowToFill, add_assign, rms_norm, rope
 
 use super::buffers::Machine;
 
-/// How many multiply-adds of a product take as long as one number of a row does here.
+/// The number of a product's multiply-adds that take as long as one number of a row does here.
 const WORK_PER_NUMBER: usize = 32;
 
-/// Quantise `n` rows of `width` numbers as a linear's input. `fill(token, scratch, row)` makes the token's row, on any thread; its
-/// `scratch` is the token's `[width]` of each of the buffers.
+/// Quantise `n` rows of `width` numbers as a linear's input. `fill(token, scratch, row)` makes the
+/// token's row, on any thread; its `scratch` is the token's `[width]` of each of the buffers.
 pub(super) fn quantize_rows<const N: usize>(
     machine: &Machine,
     quantized: &mut QuantizedActivations,
@@ -79,8 +79,9 @@ pub(super) fn add_rows(machine: &Machine, x: &mut [f32], y: &[f32], width: usize
         .for_each(tasks, work, |(x, y)| add_assign(machine.isa, x, y));
 }
 
-/// Rotate every head of `q` `[n_tokens, n_heads, head_dim]` and `k` `[n_tokens, n_kv_heads, head_dim]` by its token's angles,
-/// `cos` and `sin` `[n_tokens, head_dim / 2]`.
+/// Rotate every head of `q` `[n_tokens, n_heads, head_dim]` and `k`
+/// `[n_tokens, n_kv_heads, head_dim]` by its token's angles, `cos` and `sin`
+/// `[n_tokens, head_dim / 2]`.
 pub(super) fn rope_heads(
     machine: &Machine,
     [q, k]: [&mut [f32]; 2],

@@ -1,10 +1,11 @@
-//! The shape of a pass: what of a model its arithmetic depends on, and where a batch's tokens stand.
+//! The shape of a pass: what of a model its arithmetic depends on, and where a batch's tokens
+//! stand.
 
 use crate::config::{Activation, ModelConfig};
 use crate::error::EngineError;
 use crate::kv::KvShape;
 
-/// What of a model's shape the arithmetic depends on.
+/// The part of a model's shape that the arithmetic depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are ModelConfig's")]
 pub struct PassShape {
@@ -36,7 +37,7 @@ impl PassShape {
         }
     }
 
-    /// Whether the arithmetic is possible at all.
+    /// Checks that the arithmetic is possible at all.
     ///
     /// # Errors
     /// `Internal` where a size is zero or beyond any model, or sizes do not fit each other.
@@ -73,7 +74,7 @@ impl PassShape {
         self.n_kv_heads * self.head_dim
     }
 
-    /// What a position's keys and values measure.
+    /// The shape of a position's keys and values.
     #[must_use]
     pub fn kv(&self) -> KvShape {
         KvShape {
@@ -84,7 +85,7 @@ impl PassShape {
     }
 }
 
-/// Where a token of a batch stands.
+/// The position of a token of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its sequence in the cache.

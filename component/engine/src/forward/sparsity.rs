@@ -1,4 +1,5 @@
-//! What each layer's zeros are worth: counted in every step, so that skipping costs nothing where there is little to skip.
+//! The gain of skipping each layer's zeros: counted in every step, so that skipping costs nothing
+//! where there is little to skip.
 
 use sterna_kernels::{
     Isa, Line, NonZero, QuantizedActivations, Ternary, TernaryColumns, pack_columns,
@@ -8,10 +9,10 @@ use super::buffers::Machine;
 use crate::config::Activation;
 use crate::optimisations::Optimisations;
 
-/// Tokens of a batch at most: with more, the tokens together need nearly every row, and the products by rows share their
-/// work.
+/// Tokens of a batch at most: with more, the tokens together need nearly every row, and the
+/// products by rows share their work.
 const MAX_TOKENS: usize = 8;
-/// How much of an expectation is the last step; the rest is what came before.
+/// The weight of the last step in an expectation; the rest is what came before.
 const LAST: f32 = 0.25;
 
 /// All layers' zeros, and the copies of `down` by columns.
@@ -40,7 +41,7 @@ pub(super) struct LayerSparsity {
 
 /// `down` by columns.
 struct ColumnCopy {
-    /// Where the rows lie that it was made of: other weights get another copy.
+    /// The address of the rows that it was made of: other weights get another copy.
     of: (usize, usize),
     lines: Vec<Line>,
 }
@@ -98,7 +99,8 @@ impl Sparsity {
         Some(sparsity)
     }
 
-    /// `down` by columns and the columns that `x` needs, if that is worth it. Makes the copy when it first would be.
+    /// `down` by columns and the columns that `x` needs, if that is worth it. Makes the copy when
+    /// it first would be.
     pub(super) fn columns(
         &mut self,
         layer: usize,
@@ -114,7 +116,8 @@ impl Sparsity {
         if limit == 0.0 {
             return None;
         }
-        // Where there are many no list is wanted, and counting them takes far less than listing them.
+        // Where there are many no list is wanted, and counting them takes far less than listing
+        // them.
         if x.count_nonzero() as f32 > limit * (x.n_tokens() * x.k()) as f32 {
             return None;
         }
@@ -139,12 +142,13 @@ impl Sparsity {
 }
 
 impl LayerSparsity {
-    /// Whether the gate is worth computing first.
+    /// True if the gate is worth computing first.
     pub(super) fn expects_to_skip_rows(&self) -> bool {
         self.expected.is_none_or(|share| share <= self.limit)
     }
 
-    /// Note which rows of `up` any token needs, those whose gate is positive or NaN: `gate` is `[n_tokens, ffn_size]`.
+    /// Note which rows of `up` any token needs, those whose gate is positive or NaN: `gate` is
+    /// `[n_tokens, ffn_size]`.
     pub(super) fn count_rows(&mut self, gate: &[f32], ffn_size: usize) {
         self.flags.clear();
         self.flags.resize(ffn_size, false);

@@ -1,10 +1,11 @@
-//! The weights of each sub-layer, borrowed: from a loaded model, or from the memory of an engine in a sandbox.
+//! The weights of each sub-layer, borrowed: from a loaded model, or from the memory of an engine in
+//! a sandbox.
 
 use sterna_kernels::Ternary;
 
 use crate::weights::Layer;
 
-/// What `Pass::project` needs.
+/// The arguments of `Pass::project`.
 #[derive(Clone, Copy)]
 pub struct Projection<'a> {
     /// `[hidden_size]`
@@ -17,7 +18,7 @@ pub struct Projection<'a> {
     pub v: Ternary<'a>,
 }
 
-/// What `Pass::attend` needs.
+/// The arguments of `Pass::attend`.
 #[derive(Clone, Copy)]
 pub struct AttentionOutput<'a> {
     /// `[n_heads * head_dim]`
@@ -26,7 +27,7 @@ pub struct AttentionOutput<'a> {
     pub o: Ternary<'a>,
 }
 
-/// What `Pass::feed_forward` needs.
+/// The arguments of `Pass::feed_forward`.
 #[derive(Clone, Copy)]
 pub struct FeedForward<'a> {
     /// `[hidden_size]`

@@ -1,12 +1,15 @@
-//! Copies of weights that belong to somebody else, such as an engine in a sandbox: in 2 MiB pages of this process, and packed
-//! tighter where that pays.
+//! Copies of weights that belong to somebody else, such as an engine in a sandbox: in 2 MiB pages
+//! of this process, and packed tighter where that pays.
 //!
-//! Such memory may only be read while its owner waits. So no thread copies it in the background (`settle`): each pass copies some
-//! of what it is about to read, for a share of its time (`time_share`), and later passes read the copies. The first pass that
-//! reads all weights, the head too, only counts; a part of a prompt does not read the head. Memory for the copies comes
-//! from a thread all the same: the system clears a page at its first touch, which takes several times as long as the copying.
+//! Such memory may only be read while its owner waits. So no thread copies it in the background
+//! (`settle`): each pass copies some of what it is about to read, for a share of its time
+//! (`time_share`), and later passes read the copies. The first pass that reads all weights, the
+//! head too, only counts; a part of a prompt does not read the head. Memory for the copies comes
+//! from a thread all the same: the system clears a page at its first touch, which takes several
+//! times as long as the copying.
 //!
-//! Weights are known by where they lie. Their owner must not change them as long as the copies live.
+//! Weights are known by where they lie. Their owner must not change them as long as the copies
+//! live.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -24,9 +27,10 @@ const STEP: usize = 1 << 20;
 const LEAST_BYTES: u64 = 64 << 20;
 /// Memory is taken in pieces of this size, or of a matrix where that is larger.
 const CHUNK: usize = 64 << 20;
-/// Where a copy starts: on a cache line.
+/// The alignment of a copy: a cache line.
 const ALIGNMENT: usize = 64;
-/// Copies at most: somebody else's weights may be in pieces so small that knowing them takes more than they do.
+/// Copies at most: somebody else's weights may be in pieces so small that knowing them takes more
+/// than they do.
 const MOST_PIECES: usize = 1 << 16;
 
 /// Weights by where they lie: address and length.
@@ -60,7 +64,7 @@ enum State {
     Done,
 }
 
-/// Where a copy lies.
+/// The place of a copy.
 struct Piece {
     chunk: usize,
     start: usize,
@@ -72,8 +76,9 @@ struct Piece {
 }
 
 impl BorrowedCopies {
-    /// Copies of all weights, or of none where they are more than the budget: in 2 MiB pages if those are wanted and the
-    /// system has them switched on, and I2_S matrices as T5 if that is wanted.
+    /// Copies of all weights, or of none where they are more than the budget: in 2 MiB pages if
+    /// those are wanted and the system has them switched on, and I2_S matrices as T5 if that is
+    /// wanted.
     #[must_use]
     pub fn new(how: Settling) -> Self {
         let how = Settling {
@@ -94,7 +99,8 @@ impl BorrowedCopies {
         }
     }
 
-    /// Another pass begins. Returns the bytes that were copied, once, when there is nothing left to copy.
+    /// Another pass begins. Returns the bytes that were copied, once, when there is nothing left to
+    /// copy.
     pub fn begin(&mut self) -> Option<u64> {
         let met_all = std::mem::take(&mut self.met_head);
         let incomplete = std::mem::take(&mut self.incomplete);
@@ -125,7 +131,8 @@ impl BorrowedCopies {
         }
     }
 
-    /// These matrices, from the copies where those are complete; the pass's share of copying is done first.
+    /// These matrices, from the copies where those are complete; the pass's share of copying is
+    /// done first.
     pub fn ternary<'a, const N: usize>(&'a mut self, of: [Ternary<'a>; N]) -> [Ternary<'a>; N] {
         for w in &of {
             self.copy(w.packed(), Some(*w));
@@ -156,7 +163,8 @@ impl BorrowedCopies {
         (piece.filled == piece.len).then_some((copy, piece.layout))
     }
 
-    /// The pass's share of copying `bytes`, which are those of `matrix` if they are a ternary one's.
+    /// The pass's share of copying `bytes`, which are those of `matrix` if they are a ternary
+    /// one's.
     fn copy(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) {
         match &mut self.state {
             State::Counting(met) => *met += bytes.len() as u64,
@@ -197,7 +205,8 @@ impl BorrowedCopies {
         piece.filled == piece.len
     }
 
-    /// A place for a copy, if there is room now: with the whole matrix as T5 in it, if that is wanted and possible.
+    /// A place for a copy, if there is room now: with the whole matrix as T5 in it, if that is
+    /// wanted and possible.
     fn begin_copy(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) -> Option<Piece> {
         if let Some(w) = matrix.filter(|w| self.how.t5 && w.layout() == TernaryLayout::I2S) {
             let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
@@ -214,8 +223,8 @@ impl BorrowedCopies {
         self.place(bytes.len())
     }
 
-    /// Room for so many bytes, within the budget. `None` where there is none yet, and then where there never will be: what was
-    /// copied stays in use.
+    /// Room for so many bytes, within the budget. `None` where there is none yet, and then where
+    /// there never will be: what was copied stays in use.
     fn place(&mut self, len: usize) -> Option<Piece> {
         let Some(budget) = self.how.budget.checked_sub(len as u64) else {
             self.state = State::Done;
@@ -264,7 +273,8 @@ impl BorrowedCopies {
     }
 }
 
-/// So many bytes of memory, touched by a thread. It sends nothing where the system refuses the thread.
+/// So many bytes of memory, touched by a thread. It sends nothing where the system refuses the
+/// thread.
 fn prepare(size: usize, huge: bool) -> Receiver<Option<MmapMut>> {
     const PAGE: usize = 4096;
     let (sender, receiver) = sync_channel(1);
@@ -329,8 +339,8 @@ mod tests {
         (finished, places.collect())
     }
 
-    /// How many matrices were read from copies, all of which are right. Looked at when the pass is over, whose share of copying follows from
-    /// its time.
+    /// The number of matrices read from copies, all of which are right. Looked at when the pass is
+    /// over, whose share of copying follows from its time.
     fn copied(copies: &BorrowedCopies, weights: &[Vec<u8>], places: &[*const u8]) -> usize {
         let mut copied = 0;
         for (packed, place) in weights.iter().zip(places) {
@@ -437,7 +447,8 @@ mod tests {
             copies.state
         );
         pass(&mut copies, &weights);
-        // All layers, and then some passes with nothing left to copy but the head, which they do not read.
+        // All layers, and then some passes with nothing left to copy but the head, which they do
+        // not read.
         let mut parts = (0..MOST_PASSES).map(|_| layers(&mut copies, &weights));
         assert!(parts.any(|(_, copied)| copied == 5));
         for _ in 0..3 {

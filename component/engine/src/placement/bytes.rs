@@ -1,7 +1,8 @@
 //! A range of bytes that is cheap to clone: owned, static, or a part of a mapped file.
 //!
 //! Weights hold these, so that a mapped file is used where it lies and stays mapped as long as any
-//! tensor needs it. A part of a mapped file may move to other memory with the same contents (`settle`).
+//! tensor needs it. A part of a mapped file may move to other memory with the same contents
+//! (`settle`).
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ enum Source {
     #[cfg(feature = "native")]
     Mapped {
         file: Arc<MappedFile>,
-        /// Where this part is now, if it has moved: a map, and the part's start in it. Clones share it.
+        /// The place of this part, if it has moved: a map, and the part's start in it. Clones share
+        /// it.
         moved: Arc<OnceLock<(Arc<Mmap>, usize)>>,
     },
 }
@@ -59,7 +61,8 @@ impl Bytes {
         })
     }
 
-    /// Give back the pages of a mapped file that are these bytes' alone: for bytes that are hardly read again.
+    /// Give back the pages of a mapped file that are these bytes' alone: for bytes that are hardly
+    /// read again.
     #[cfg(feature = "native")]
     pub(super) fn give_back(&self) {
         if let Source::Mapped { file, .. } = &self.source {
@@ -67,8 +70,9 @@ impl Bytes {
         }
     }
 
-    /// From now on these bytes and their clones are those of `memory` from `start` on, which must be the same; a view taken
-    /// before stays good. What of the file's pages is theirs alone is given back. Only the first call counts.
+    /// From now on these bytes and their clones are those of `memory` from `start` on, which must
+    /// be the same; a view taken before stays good. What of the file's pages is theirs alone is
+    /// given back. Only the first call counts.
     #[cfg(feature = "native")]
     pub(super) fn show(&self, memory: &Arc<Mmap>, start: usize) {
         if let Source::Mapped { file, moved } = &self.source
@@ -108,7 +112,7 @@ impl Bytes {
         })
     }
 
-    /// Whether these bytes live in the process's own memory rather than in a file or the program.
+    /// True if these bytes live in the process's own memory rather than in a file or the program.
     pub fn is_owned(&self) -> bool {
         match self.source {
             Source::Owned(_) => true,
@@ -127,7 +131,7 @@ impl Bytes {
         }
     }
 
-    /// Whether these bytes are a mapped file's, moved or not.
+    /// True if these bytes are a mapped file's, moved or not.
     #[cfg(feature = "native")]
     pub fn is_mapped(&self) -> bool {
         matches!(self.source, Source::Mapped { .. })

@@ -1,7 +1,8 @@
-//! 2 MiB pages for weights: an address then costs a five hundredth of the page-table walks, and the processor's prefetchers
-//! do not stop at each 4 KiB.
+//! 2 MiB pages for weights: an address then costs a five hundredth of the page-table walks, and the
+//! processor's prefetchers do not stop at each 4 KiB.
 //!
-//! All of it is advice: where the system grants none (not Linux, switched off, no free huge page), memory stays as it was.
+//! All of it is advice: where the system grants none (not Linux, switched off, no free huge page),
+//! memory stays as it was.
 
 use std::ops::Range;
 
@@ -16,16 +17,17 @@ pub fn ask<T>(memory: &[T], huge: bool) {
     advise(range(memory), advice);
 }
 
-/// Whether the system gives 2 MiB pages to those who ask, as far as it has any: cheap to learn, where [`total`] walks all
-/// pages of the process.
+/// True if the system gives 2 MiB pages to those who ask, as far as it has any: cheap to learn,
+/// where [`total`] walks all pages of the process.
 #[must_use]
 pub fn wanted() -> bool {
     let choice = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
     choice.is_ok_and(|choice| choice.contains("[always]") || choice.contains("[madvise]"))
 }
 
-/// Move memory of this process's own, already in use, to 2 MiB pages in place. Takes about as long as copying it.
-/// Pieces that lie side by side are moved together, since a small one has no whole 2 MiB.
+/// Move memory of this process's own, already in use, to 2 MiB pages in place. Takes about as long
+/// as copying it. Pieces that lie side by side are moved together, since a small one has no whole 2
+/// MiB.
 pub fn gather<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) {
     for whole in joined(pieces.into_iter().map(range).collect()) {
         let inner = whole.start.next_multiple_of(HUGE)..whole.end / HUGE * HUGE;
@@ -67,7 +69,8 @@ struct Area {
     huge: u64,
 }
 
-/// Of a piece of memory, an even part of each area it meets: within an area nobody says which pages are huge.
+/// Of a piece of memory, an even part of each area it meets: within an area nobody says which pages
+/// are huge.
 fn share_of(areas: &[Area], piece: &Range<usize>) -> u64 {
     let parts = areas.iter().map(|Area { range, huge }| {
         let met = range
@@ -135,7 +138,7 @@ enum Advice {
     Populate,
 }
 
-/// Whether the system took the advice for the whole pages around `range`.
+/// True if the system took the advice for the whole pages around `range`.
 #[cfg(target_os = "linux")]
 fn advise(range: Range<usize>, advice: Advice) -> bool {
     const PAGE: usize = 4096;
@@ -144,12 +147,13 @@ fn advise(range: Range<usize>, advice: Advice) -> bool {
         Advice::NotHuge => libc::MADV_NOHUGEPAGE,
         // Since Linux 6.1; earlier ones refuse it.
         Advice::Collapse => libc::MADV_COLLAPSE,
-        // Since Linux 5.14; reads like any access would, and returns an error where that would be a signal.
+        // Since Linux 5.14; reads like any access would, and returns an error where that would be a
+        // signal.
         Advice::Populate => libc::MADV_POPULATE_READ,
     };
     let start = range.start / PAGE * PAGE;
-    // SAFETY: these change which pages back the memory, never what is in it or who may use it, so they are sound
-    // for any range, whoever owns it; an address is not dereferenced.
+    // SAFETY: these change which pages back the memory, never what is in it or who may use it, so
+    // they are sound for any range, whoever owns it; an address is not dereferenced.
     unsafe {
         libc::madvise(
             std::ptr::without_provenance_mut(start),

@@ -1,8 +1,8 @@
 //! A mapped file, and whether it still is what was mapped.
 //!
-//! A map shows what the file holds now. Somebody who overwrites it changes weights in use, and whoever
-//! cuts it short takes pages away: reading those is a signal (SIGBUS), not an error. Neither can be
-//! undone here; but it can be noticed, by size and time of change.
+//! A map shows what the file holds now. Somebody who overwrites it changes weights in use, and
+//! whoever cuts it short takes pages away: reading those is a signal (SIGBUS), not an error.
+//! Neither can be undone here; but it can be noticed, by size and time of change.
 
 use std::fs::{File, Metadata};
 use std::ops::Deref;
@@ -71,7 +71,7 @@ impl WatchedFile {
         })
     }
 
-    /// Where it was opened.
+    /// The path at which it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -83,9 +83,10 @@ impl WatchedFile {
         self.len
     }
 
-    /// What was done to the file since, if anything: half a sentence. One system call.
+    /// The change to the file since, if any: half a sentence. One system call.
     ///
-    /// A file that was replaced by renaming another one to its name is not changed: the map is of the old one.
+    /// A file that was replaced by renaming another one to its name is not changed: the map is of
+    /// the old one.
     #[must_use]
     pub fn change(&self) -> Option<String> {
         let Ok(now) = self.file.metadata() else {

@@ -22,19 +22,21 @@ pub(crate) fn open(path: &Path) -> Result<Bytes, LoadError> {
 #[cfg(feature = "native")]
 fn open_inner(path: &Path) -> std::io::Result<Bytes> {
     let file = regular::open(path)?;
-    // SAFETY: the map is private and read-only, and only ever seen as `&[u8]`. What Rust cannot rule
-    // out is another process changing the file meanwhile: a model file is replaced by renaming (as
-    // `convert` does), never written in place (`mapped.rs` notices), and whoever can write to it owns
-    // the model anyway. Nothing here relies on the bytes staying what they were: every index into the weights comes
-    // from the header, which is copied out of the map while it is checked.
+    // SAFETY: the map is private and read-only, and only ever seen as `&[u8]`. What Rust cannot
+    // rule out is another process changing the file meanwhile: a model file is replaced by renaming
+    // (as `convert` does), never written in place (`mapped.rs` notices), and whoever can write to
+    // it owns the model anyway. Nothing here relies on the bytes staying what they were: every
+    // index into the weights comes from the header, which is copied out of the map while it is
+    // checked.
     let map = unsafe { memmap2::Mmap::map(&file)? };
     // Before a page is touched: a file system with large pages in its cache then reads them so.
     super::huge_pages::ask(&map, true);
     Ok(Bytes::mapped(super::MappedFile::new(map, file, path)?))
 }
 
-/// Give back the pages that lie wholly within a range of a file that was mapped by [`open`]: they leave this process, and
-/// come again from the page cache or the file where they are read once more.
+/// Give back the pages that lie wholly within a range of a file that was mapped by [`open`]: they
+/// leave this process, and come again from the page cache or the file where they are read once
+/// more.
 #[cfg(feature = "native")]
 pub(super) fn give_back(map: &memmap2::Mmap, range: std::ops::Range<usize>) {
     #[cfg(target_os = "linux")]
@@ -42,8 +44,8 @@ pub(super) fn give_back(map: &memmap2::Mmap, range: std::ops::Range<usize>) {
         const PAGE: usize = 4096;
         let inner = range.start.next_multiple_of(PAGE)..range.end / PAGE * PAGE;
         if inner.start < inner.end && inner.end <= map.len() {
-            // SAFETY: a read-only map of a file: a page that is dropped is read again with the file's bytes, so nothing that
-            // was seen changes. A failure leaves it where it is.
+            // SAFETY: a read-only map of a file: a page that is dropped is read again with the
+            // file's bytes, so nothing that was seen changes. A failure leaves it where it is.
             let _ = unsafe {
                 map.unchecked_advise_range(
                     memmap2::UncheckedAdvice::DontNeed,

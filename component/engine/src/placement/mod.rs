@@ -1,8 +1,10 @@
-//! Weights in memory: the bytes that hold them, and the faster place that they move to while in use.
+//! Weights in memory: the bytes that hold them, and the faster place that they move to while in
+//! use.
 //!
-//! A file is mapped (`mmap`, `mapped`) and its parts are shared [`Bytes`]. `settle` then moves them to
-//! 2 MiB pages (`huge_pages`) or packs them tighter (`repack`) in the background; of weights that are
-//! somebody else's, `borrowed_copies` makes copies, a little with each pass (`time_share`).
+//! A file is mapped (`mmap`, `mapped`) and its parts are shared [`Bytes`]. `settle` then moves them
+//! to 2 MiB pages (`huge_pages`) or packs them tighter (`repack`) in the background; of weights
+//! that are somebody else's, `borrowed_copies` makes copies, a little with each pass
+//! (`time_share`).
 
 #[cfg(feature = "native")]
 mod borrowed_copies;

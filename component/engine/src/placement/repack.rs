@@ -1,7 +1,8 @@
 //! Packs a mapped file's I2_S matrices as T5 while the model is in use.
 //!
-//! Each matrix is packed from the file's pages into new memory, and from then on every view that is taken shows the new rows with
-//! their layout, both at once; the sums are the same, so that nobody waits for anybody. The file's pages are given back.
+//! Each matrix is packed from the file's pages into new memory, and from then on every view that is
+//! taken shows the new rows with their layout, both at once; the sums are the same, so that nobody
+//! waits for anybody. The file's pages are given back.
 
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use super::settle::{ALIGNMENT, GROUP_BYTES};
 use super::{Bytes, huge_pages};
 use crate::weights::Linear;
 
-/// Pack those of `linears` that are I2_S in a mapped file, all of them or, where that takes more than `budget` bytes, none. A matrix with
-/// a code that T5 has not stays what it is. Returns the bytes of T5.
+/// Pack those of `linears` that are I2_S in a mapped file, all of them or, where that takes more
+/// than `budget` bytes, none. A matrix with a code that T5 has not stays what it is. Returns the
+/// bytes of T5.
 pub(super) fn pack_mapped<'a>(
     linears: impl Iterator<Item = &'a Linear>,
     budget: u64,

@@ -1,14 +1,17 @@
-//! Moves a loaded model's weights to 2 MiB pages while it is in use, and packs them tighter on the way.
+//! Moves a loaded model's weights to 2 MiB pages while it is in use, and packs them tighter on the
+//! way.
 //!
-//! A mapped file is used at once from its mapping. The page cache holds it in 4 KiB pages, unless the file system took the
-//! mapping's wish for 2 MiB pages when it was read; where the kernel cannot put them together in place, the weights are
-//! copied, some tens of megabytes at a time, and every view that is taken afterwards shows the copy. Both hold the
-//! same bytes, so that nobody waits for anybody. The file's pages are given back as they are copied: they stay in the page
-//! cache, where others may map them and the kernel may drop them. Where T5 is wanted a mapped file's two-bit matrices are not
-//! copied but packed (`repack.rs`): that takes less memory, and pays in small pages too.
+//! A mapped file is used at once from its mapping. The page cache holds it in 4 KiB pages, unless
+//! the file system took the mapping's wish for 2 MiB pages when it was read; where the kernel
+//! cannot put them together in place, the weights are copied, some tens of megabytes at a time, and
+//! every view that is taken afterwards shows the copy. Both hold the same bytes, so that nobody
+//! waits for anybody. The file's pages are given back as they are copied: they stay in the page
+//! cache, where others may map them and the kernel may drop them. Where T5 is wanted a mapped
+//! file's two-bit matrices are not copied but packed (`repack.rs`): that takes less memory, and
+//! pays in small pages too.
 //!
-//! Once all that a step streams is copied, a small embedding is copied as well: then nothing is read from the file any more,
-//! and what happens to it does not matter.
+//! Once all that a step streams is copied, a small embedding is copied as well: then nothing is
+//! read from the file any more, and what happens to it does not matter.
 
 use std::sync::Arc;
 
@@ -21,10 +24,10 @@ use crate::weights::{Layer, Weights};
 
 /// Pieces are copied together until they are so large, so that little is lost to the last page.
 pub(super) const GROUP_BYTES: usize = 64 << 20;
-/// Where a piece starts in its group: on a cache line.
+/// The alignment of a piece in its group: a cache line.
 pub(super) const ALIGNMENT: usize = 64;
 
-/// Where the weights are now.
+/// The present place of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// Bytes of weights in 2 MiB pages.
@@ -44,7 +47,7 @@ impl Settled {
     }
 }
 
-/// What to do with the weights.
+/// The treatment of the weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Settling {
     /// Move them to 2 MiB pages.
@@ -56,7 +59,7 @@ pub struct Settling {
 }
 
 impl Settling {
-    /// What these optimisations want for `threads` threads of `isa`, within `budget` bytes.
+    /// The plan of these optimisations for `threads` threads of `isa`, within `budget` bytes.
     #[must_use]
     pub fn of(optimisations: Optimisations, isa: Isa, threads: usize, budget: u64) -> Self {
         Settling {
@@ -67,8 +70,9 @@ impl Settling {
     }
 }
 
-/// Pack matrices as T5 and move weights to 2 MiB pages, as far as that is wanted and the system grants them. Takes about as long
-/// as reading them once; to be called on a thread of its own where somebody waits.
+/// Pack matrices as T5 and move weights to 2 MiB pages, as far as that is wanted and the system
+/// grants them. Takes about as long as reading them once; to be called on a thread of its own where
+/// somebody waits.
 pub fn settle(weights: &Weights, how: Settling) -> Settled {
     let mut t5_bytes = 0;
     if how.t5 {
@@ -127,7 +131,8 @@ fn now(weights: &[&Bytes], copied_bytes: u64) -> Settled {
     }
 }
 
-/// Copy group by group, while the budget lasts and the system grants huge pages. Returns the bytes copied.
+/// Copy group by group, while the budget lasts and the system grants huge pages. Returns the bytes
+/// copied.
 fn copy(mut mapped: Vec<&Bytes>, budget: u64) -> u64 {
     let bytes: u64 = mapped.iter().map(|bytes| bytes.len() as u64).sum();
     if bytes > budget {
@@ -152,7 +157,8 @@ fn copy(mut mapped: Vec<&Bytes>, budget: u64) -> u64 {
     copied
 }
 
-/// Whether the group is in huge pages now. If there are none, nothing is gained: it stays where it was.
+/// Returns true if the group is in huge pages now. If there are none, nothing is gained: it stays
+/// where it was.
 fn copy_group(group: &[&Bytes], size: usize) -> bool {
     let Ok(mut memory) = MmapMut::map_anon(size) else {
         return false;

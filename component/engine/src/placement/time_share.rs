@@ -1,11 +1,13 @@
-//! How much of each pass may go into work that later passes gain by.
+//! The share of each pass that may go into work that later passes gain by.
 //!
-//! The work is done by the thread that computes, so a pass takes so much longer. It is given a share of the time that passes
-//! take without it: what takes longer than its share, such as packing a large matrix, is paid off by the passes after it.
+//! The work is done by the thread that computes, so a pass takes so much longer. It is given a
+//! share of the time that passes take without it: what takes longer than its share, such as packing
+//! a large matrix, is paid off by the passes after it.
 
 use std::time::{Duration, Instant};
 
-/// One part of so many of a pass's time. Much, for a short time: what is gained afterwards soon makes up for it.
+/// One part of so many of a pass's time. Much, for a short time: what is gained afterwards soon
+/// makes up for it.
 const SHARE: u32 = 4;
 /// The least share, so that the work ends at all, however short the passes are.
 const LEAST: Duration = Duration::from_micros(100);
@@ -13,9 +15,9 @@ const LEAST: Duration = Duration::from_micros(100);
 /// The share of one sequence of passes.
 #[derive(Default)]
 pub(super) struct TimeShare {
-    /// What the work may take now.
+    /// The time the work may take now.
     credit: Duration,
-    /// What it took more than it might.
+    /// The time it took beyond its share.
     debt: Duration,
     /// Of this pass: its start, when it was last heard of, and what the work took of that.
     pass: Option<(Instant, Instant)>,
@@ -32,14 +34,15 @@ impl TimeShare {
         self.worked = Duration::ZERO;
     }
 
-    /// The pass has come so far. What lies behind its last call, such as waiting for a request, is not the pass's.
+    /// The pass has come so far. What lies behind its last call, such as waiting for a request, is
+    /// not the pass's.
     pub(super) fn goes_on(&mut self) {
         if let Some((_, last)) = &mut self.pass {
             *last = Instant::now();
         }
     }
 
-    /// Whether there is time for more work.
+    /// True if there is time for more work.
     pub(super) fn has_time(&self) -> bool {
         self.debt.is_zero() && !self.credit.is_zero()
     }

@@ -1,20 +1,20 @@
-//! How the next token is chosen, so that the same seed gives the same token everywhere.
+//! Sampling of the next token, so that the same seed gives the same token everywhere.
 //!
 //! In this order (that of Hugging Face's generate):
 //!
-//! 1. Penalties, on the logits. Repetition, over the prompt and what was generated: a positive logit is
-//!    divided, another multiplied. Then, over what was generated: presence is subtracted once, frequency
-//!    times the token's count.
+//! 1. Penalties, on the logits. Repetition, over the prompt and what was generated: a positive
+//!    logit is divided, another multiplied. Then, over what was generated: presence is subtracted
+//!    once, frequency times the token's count.
 //! 2. Temperature 0 takes the largest logit and is done. Else logits are divided by it.
 //! 3. top-k keeps the k largest; probabilities are the softmax of what is kept.
 //! 4. top-p keeps, from the most likely down, the fewest tokens that reach p together.
 //! 5. min-p drops what is less likely than that share of the most likely.
 //! 6. One number of the generator, times the sum of what is left, is walked off in order of id.
 //!
-//! Tokens that are banned are out after step 1. `top_p` 0 keeps the most likely token, as temperature
-//! 0 does.
-//! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so that the
-//! choice is the same on every instruction set. The vocabulary is never sorted as a whole.
+//! Tokens that are banned are out after step 1. `top_p` 0 keeps the most likely token, as
+//! temperature 0 does.
+//! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so
+//! that the choice is the same on every instruction set. The vocabulary is never sorted as a whole.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -241,7 +241,8 @@ fn argmax(values: &[f32]) -> u32 {
     u32::try_from(start + found.unwrap_or(0)).unwrap_or(u32::MAX)
 }
 
-/// Step 4. Sorts only as many of the most likely as are needed: 64 at first, then twice as many each time.
+/// Step 4. Sorts only as many of the most likely as are needed: 64 at first, then twice as many
+/// each time.
 fn keep_top_p(ids: &mut Vec<u32>, probabilities: &mut Vec<f32>, top_p: f32) {
     let total: f64 = probabilities.iter().copied().map(f64::from).sum();
     let wanted = total * f64::from(top_p);

@@ -1,4 +1,5 @@
-//! The gate: every field of a request is checked here, rendered and tokenised, so that what follows can trust it.
+//! The gate: every field of a request is checked here, rendered and tokenised, so that what follows
+//! can trust it.
 
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ const MAX_STOPS: usize = 16;
 /// Token ids at which a completion may end, at most.
 const MAX_STOP_TOKENS: usize = 64;
 
-/// Bytes of a stop text at most: it is searched for in what is generated, with eight bytes of tables for each.
+/// Bytes of a stop text at most: it is searched for in what is generated, with eight bytes of
+/// tables for each.
 const MAX_STOP_BYTES: usize = 4096;
 
-/// What an engine can hold.
+/// The capacity of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Sequences at the same time.
@@ -33,7 +35,7 @@ pub struct Limits {
     pub context: usize,
     /// Cache blocks of all sequences together.
     pub kv_blocks: usize,
-    /// Whether tokens are drafted.
+    /// The drafting of tokens.
     pub speculation: Speculation,
 }
 
@@ -92,7 +94,7 @@ pub struct Admitted {
     pub stop: Vec<String>,
     /// Which tokens end it.
     pub ending: Ending,
-    /// How tokens are chosen.
+    /// The sampling parameters.
     pub sampling: Params,
 }
 
@@ -104,7 +106,7 @@ impl Admitted {
     }
 }
 
-/// Where requests are checked. It needs no engine: any thread may have one, and none waits for another.
+/// Checks requests. It needs no engine: any thread may have one, and none waits for another.
 #[derive(Clone, Debug)]
 pub struct Gate {
     model: Arc<Model>,
@@ -131,17 +133,18 @@ impl Gate {
         Gate { model, size }
     }
 
-    /// What a prompt may measure.
+    /// The limits of a prompt.
     #[must_use]
     pub fn size(&self) -> PromptSize {
         self.size
     }
 
-    /// Check, render and tokenise. The work follows from the context and the conversation's template: a text that does not fit
-    /// is left as soon as that is certain.
+    /// Check, render and tokenise. The work follows from the context and the conversation's
+    /// template: a text that does not fit is left as soon as that is certain.
     ///
     /// # Errors
-    /// `InvalidRequest` with the field as WIT names it; `ContextOverflow`; what template and tokenizer say.
+    /// `InvalidRequest` with the field as WIT names it; `ContextOverflow`; what template and
+    /// tokenizer say.
     pub fn admit(&self, request: Request) -> Result<Admitted, EngineError> {
         let Request {
             prompt,
@@ -179,7 +182,8 @@ impl Gate {
         })
     }
 
-    /// The same request with its prompt's token ids in the place of its prompt: admitted again, it costs next to nothing.
+    /// The same request with its prompt's token ids in the place of its prompt: admitted again, it
+    /// costs next to nothing.
     ///
     /// # Errors
     /// As [`Self::admit`].
@@ -193,7 +197,8 @@ impl Gate {
         Ok(request)
     }
 
-    /// A prompt's token ids: not empty, all in the vocabulary, and `reserved` fewer than the context has positions.
+    /// A prompt's token ids: not empty, all in the vocabulary, and `reserved` fewer than the
+    /// context has positions.
     ///
     /// # Errors
     /// `InvalidRequest` for the field `prompt`; `ContextOverflow`; what template and tokenizer say.

@@ -1,9 +1,10 @@
 //! Continuous batching as a plain step function.
 //!
-//! Requests wait in one queue, and up to `max_sequences` of them run. Each step is one batch: a token of every decoding
-//! sequence, and at most `prefill_chunk` prompt tokens shared fairly by the sequences in prefill. So a
-//! long prompt never stops a running stream, and a short prompt never waits for a long one to end. A step without
-//! prompts may also take in drafted tokens (`speculation`), and then bring a sequence several tokens.
+//! Requests wait in one queue, and up to `max_sequences` of them run. Each step is one batch: a
+//! token of every decoding sequence, and at most `prefill_chunk` prompt tokens shared fairly by the
+//! sequences in prefill. So a long prompt never stops a running stream, and a short prompt never
+//! waits for a long one to end. A step without prompts may also take in drafted tokens
+//! (`speculation`), and then bring a sequence several tokens.
 
 pub mod admit;
 pub mod ending;
@@ -39,9 +40,9 @@ pub struct Scheduler {
     batch: Vec<BatchToken>,
     next_id: u64,
     stats: EngineStats,
-    /// How long a sequence ran of late, smoothed.
+    /// The time a sequence ran of late, smoothed.
     hold_time: Duration,
-    /// What a step takes by its width.
+    /// The time of a step by its width.
     costs: Costs,
     /// Cache blocks that are used by none of the sequences.
     lent_blocks: usize,
@@ -122,8 +123,8 @@ impl Scheduler {
         true
     }
 
-    /// Choose a sequence's next tokens: one from the first logits, and from each further ones as long as the token that
-    /// they follow is the one that was just chosen.
+    /// Choose a sequence's next tokens: one from the first logits, and from each further ones as
+    /// long as the token that they follow is the one that was just chosen.
     fn read<'a>(
         &mut self,
         number: usize,
@@ -250,7 +251,8 @@ impl Scheduler {
             .iter()
             .map(|place| place.as_ref().map_or(0, Sequence::prompt_left))
             .collect();
-        // Another sequence goes first each time, so that a budget below the number of prompts reaches all.
+        // Another sequence goes first each time, so that a budget below the number of prompts
+        // reaches all.
         let first = usize::try_from(self.stats.steps % waiting.len() as u64).unwrap_or(0);
         share(self.limits.prefill_chunk, first, &mut waiting);
         let drafted = self.drafted(waiting.iter().sum());
@@ -272,7 +274,8 @@ impl Scheduler {
         }
     }
 
-    /// How many drafted tokens each sequence takes in. None beside prompt tokens: such a step computes enough.
+    /// The number of drafted tokens each sequence takes in. None beside prompt tokens: such a step
+    /// computes enough.
     fn drafted(&mut self, prompt_tokens: usize) -> Vec<usize> {
         let mut taken = vec![0; self.running.len()];
         if self.limits.speculation == Speculation::Off || prompt_tokens > 0 {
@@ -331,8 +334,8 @@ impl Scheduler {
     }
 }
 
-/// Milliseconds between two generations' ends, where each of `sequences` runs for `hold_time`: the mean of those that
-/// ended of late, or how long the oldest has been running, if that is more.
+/// Milliseconds between two generations' ends, where each of `sequences` runs for `hold_time`: the
+/// mean of those that ended of late, or how long the oldest has been running, if that is more.
 fn time_between_ends(hold_time: Duration, sequences: usize) -> u32 {
     let between = hold_time / u32::try_from(sequences).unwrap_or(u32::MAX).max(1);
     u32::try_from(between.as_millis())

@@ -14,7 +14,7 @@ use crate::request::{Event, Finish, FinishReason, GenerationId, Usage, clamp_u32
 use crate::sampler::Sampler;
 use crate::tokenizer::{StopMatcher, StopStep, TextStream};
 
-/// What a generation is, knows and has done.
+/// The state of a generation.
 pub(super) struct Sequence {
     pub(super) id: GenerationId,
     /// Cache blocks it may need at most.
@@ -31,7 +31,7 @@ pub(super) struct Sequence {
     ending: Ending,
     text: TextStream,
     stop: StopMatcher,
-    /// Where drafts come from, what comes next by them, and how often they were right.
+    /// The source of drafts, the next tokens by them, and the rate at which they were right.
     lookup: Lookup,
     draft: Vec<u32>,
     pub(super) trust: Trust,
@@ -66,8 +66,8 @@ impl Sequence {
         self.tokens.len() - self.prompt_len
     }
 
-    /// Look up what may follow the newest token. Returns how many tokens that is, never so many that all of them and
-    /// the one sampled after them would exceed what the sequence may generate.
+    /// Look up what may follow the newest token. Returns how many tokens that is, never so many
+    /// that all of them and the one sampled after them would exceed what the sequence may generate.
     pub(super) fn look_up(&mut self) -> usize {
         let left = self.max_new - self.generated();
         let max = MAX_DRAFT.min(left.saturating_sub(1));
@@ -75,8 +75,9 @@ impl Sequence {
         self.draft.len()
     }
 
-    /// Give the model `prefill` further prompt tokens, or, where the prompt is in, the newest token and the first
-    /// `drafted` of the draft. `push` gets position, token, and whether the token after it is to be chosen.
+    /// Give the model `prefill` further prompt tokens, or, where the prompt is in, the newest token
+    /// and the first `drafted` of the draft. `push` gets position, token, and whether the token
+    /// after it is to be chosen.
     pub(super) fn feed(
         &mut self,
         prefill: usize,
@@ -98,7 +99,8 @@ impl Sequence {
         self.fed = self.tokens.len();
     }
 
-    /// The newest token was the draft's `index`-th, if there was one: remembers whether it was right. Returns that.
+    /// The newest token was the draft's `index`-th, if there was one: remembers whether it was
+    /// right. Returns that.
     pub(super) fn judge(&mut self, index: usize) -> bool {
         let Some(drafted) = self.draft.get(index) else {
             return false;
@@ -113,7 +115,8 @@ impl Sequence {
         self.draft.clear();
     }
 
-    /// The newest token was fed with the batch that is being read: the next one is chosen from the next logits.
+    /// The newest token was fed with the batch that is being read: the next one is chosen from the
+    /// next logits.
     pub(super) fn was_fed(&mut self) {
         self.fed = self.tokens.len();
     }
@@ -171,12 +174,13 @@ impl Sequence {
         })
     }
 
-    /// Whether enough tokens are there for a stop text to end it.
+    /// True if enough tokens are there for a stop text to end it.
     fn may_stop(&self) -> bool {
         self.generated() > self.ending.min_new
     }
 
-    /// The newest token's text, as far as it can be shown: nothing stops it before the fewest tokens are there.
+    /// The newest token's text, as far as it can be shown: nothing stops it before the fewest
+    /// tokens are there.
     fn stop_in(&mut self, piece: String) -> StopStep {
         if !self.may_stop() {
             return StopStep {

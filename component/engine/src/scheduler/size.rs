@@ -4,7 +4,7 @@ use crate::error::EngineError;
 use crate::request::{Message, Prompt, clamp_u32};
 use crate::tokenizer::TokenBytes;
 
-/// What a prompt may measure.
+/// The limits of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PromptSize {
     /// Positions of a sequence.
@@ -14,10 +14,12 @@ pub struct PromptSize {
 }
 
 impl PromptSize {
-    /// Refuse a prompt that is certain not to fit beside `reserved` positions for what is generated.
+    /// Refuse a prompt that is certain not to fit beside `reserved` positions for what is
+    /// generated.
     ///
-    /// A conversation's messages count as a token at least, and their texts without whitespace, which templates strip. What an
-    /// assistant thought does not count, since they may drop it; nor does what only some of them look at.
+    /// A conversation's messages count as a token at least, and their texts without whitespace,
+    /// which templates strip. What an assistant thought does not count, since they may drop it; nor
+    /// does what only some of them look at.
     ///
     /// # Errors
     /// `ContextOverflow`, with the least that it needs.
@@ -51,8 +53,8 @@ impl PromptSize {
         }
     }
 
-    /// Bytes of a prompt's texts, and those of them at most that are tokenised (the rest is whitespace that vanishes, or
-    /// refused).
+    /// Bytes of a prompt's texts, and those of them at most that are tokenised (the rest is
+    /// whitespace that vanishes, or refused).
     #[must_use]
     pub fn bytes(&self, prompt: &Prompt) -> (usize, usize) {
         let bytes = match prompt {
@@ -68,7 +70,7 @@ impl PromptSize {
     }
 }
 
-/// What every template shows.
+/// The texts that every template shows.
 fn texts(message: &Message) -> [&str; 2] {
     [&message.role, &message.content]
 }

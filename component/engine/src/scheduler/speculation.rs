@@ -1,23 +1,24 @@
-//! How many drafted tokens a step takes in: as many as are expected to pay.
+//! The number of drafted tokens a step takes in: as many as are expected to pay.
 //!
-//! A batch gives each token the bits it gets alone, so a drafted token is right exactly when it is the one that is
-//! sampled from the logits before it; a wrong one costs its share of the step, and its keys and values are overwritten.
-//! Whether drafts pay depends on how often they are right in this sequence, and on what one more token costs on this
-//! machine with this model: reading the weights again costs nothing, computing does. Both are watched. Time decides how
-//! much is drafted, never what is generated.
+//! A batch gives each token the bits it gets alone, so a drafted token is right exactly when it is
+//! the one that is sampled from the logits before it; a wrong one costs its share of the step, and
+//! its keys and values are overwritten. The gain of drafts depends on how often they are right in
+//! this sequence, and on what one more token costs on this machine with this model: reading the
+//! weights again costs nothing, computing does. Both are watched. Time decides how much is drafted,
+//! never what is generated.
 
 /// Drafted tokens of one sequence a step at most.
 pub(super) const MAX_DRAFT: usize = 15;
 /// Widths of a step that are told apart; wider ones never gain.
 const MAX_WIDTH: usize = 64;
-/// What one more token is taken to cost before any was measured, as a part of a step.
+/// The assumed cost of one more token before any was measured, as a part of a step.
 const FIRST_GUESS: f64 = 0.2;
 /// Weight of the newest measurement.
 const NEWEST: f64 = 0.25;
 /// Steps without a draft although one was there, after which one is tried to see what it costs now.
 const RETRY_STEPS: u32 = 256;
 
-/// How often a sequence's drafts are right.
+/// The acceptance rate of a sequence's drafts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trust(f64);
 
@@ -56,8 +57,8 @@ impl Costs {
         }
     }
 
-    /// How many tokens of each draft (its length, and how far it is trusted) a step takes in, `budget` in all.
-    /// Without drafts it has `width` tokens.
+    /// The number of tokens of each draft (its length, and how far it is trusted) that a step takes
+    /// in, `budget` in all. Without drafts it has `width` tokens.
     pub(super) fn choose(
         &mut self,
         width: usize,
@@ -68,7 +69,8 @@ impl Costs {
         let mut best = taken.clone();
         let mut expected = width as f64;
         let mut best_rate = expected / self.cost(width, width);
-        // The likeliest token of all drafts first; each is only worth something if those before it are right.
+        // The likeliest token of all drafts first; each is only worth something if those before it
+        // are right.
         let mut chances: Vec<f64> = drafts.iter().map(|(_, trust)| trust.0).collect();
         for added in 1..=budget.min((MAX_WIDTH).saturating_sub(width)) {
             let open = (0..drafts.len()).filter(|&i| taken[i] < drafts[i].0);
@@ -96,8 +98,9 @@ impl Costs {
         best
     }
 
-    /// Seconds of a step of `wanted` tokens, in units where nothing is known; `width` is the step without drafts.
-    /// Between two measured widths it is on their line, beyond the last it goes on as from the first to there.
+    /// Seconds of a step of `wanted` tokens, in units where nothing is known; `width` is the step
+    /// without drafts. Between two measured widths it is on their line, beyond the last it goes on
+    /// as from the first to there.
     fn cost(&self, width: usize, wanted: usize) -> f64 {
         let base = self.seconds[width.min(MAX_WIDTH)].unwrap_or(1.0);
         let known = |width: usize| Some((width, self.seconds[width]?));

@@ -1,10 +1,10 @@
 //! Chat templates: a conversation as the text the model was trained to continue.
 //!
-//! Templates are Jinja, written for Hugging Face's `apply_chat_template`; [`jinja`] renders them to the
-//! same text. A template is part of a model's file and may be anybody's. One that cannot be used leaves
-//! the rest of the model as it is: it loads, completes prompts, and says for a conversation what is
-//! wrong with its template. One that runs away ends at the bounds of [`jinja::limits`], which hold for
-//! time, memory, output and stack wherever it runs.
+//! Templates are Jinja, written for Hugging Face's `apply_chat_template`; [`jinja`] renders them to
+//! the same text. A template is part of a model's file and may be anybody's. One that cannot be
+//! used leaves the rest of the model as it is: it loads, completes prompts, and says for a
+//! conversation what is wrong with its template. One that runs away ends at the bounds of
+//! [`jinja::limits`], which hold for time, memory, output and stack wherever it runs.
 
 mod clock;
 mod jinja;
@@ -19,8 +19,8 @@ use jinja::limits::Budget;
 use jinja::{Error, Fault, Template, Value};
 use message::Rewrite;
 
-/// The template of microsoft/bitnet-b1.58-2B-4T, from its `tokenizer_config.json`. The one inside its
-/// GGUF is a converter's mistake (FORMATS.md 4.1), so this stands in for it.
+/// The template of microsoft/bitnet-b1.58-2B-4T, from its `tokenizer_config.json`. The one inside
+/// its GGUF is a converter's mistake (FORMATS.md 4.1), so this stands in for it.
 pub const BITNET_2B_4T: &str = "\
 {% for message in messages %}\
 {% if loop.first %}{{ bos_token }}{% endif %}\
@@ -31,7 +31,7 @@ pub const BITNET_2B_4T: &str = "\
 /// The template of a model that continues stories: the contents are the story's opening.
 pub const STORY: &str = r"{{ bos_token }}{{ messages | map(attribute='content') | join('\n\n') }}";
 
-/// What a template is besides its source.
+/// The properties of a template besides its source.
 #[derive(Clone, Debug)]
 enum State {
     /// The model has none.
@@ -51,9 +51,10 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Parse a template. `bos_text` and `eos_text` are the texts of the model's special tokens, empty
-    /// where it has none. Without `source`, and where it does not parse ([`Self::fault`]), rendering is
-    /// an invalid request: a guessed format would make a model answer badly without a word.
+    /// Parse a template. `bos_text` and `eos_text` are the texts of the model's special tokens,
+    /// empty where it has none. Without `source`, and where it does not parse ([`Self::fault`]),
+    /// rendering is an invalid request: a guessed format would make a model answer badly without a
+    /// word.
     pub fn new(source: Option<&str>, bos_text: &str, eos_text: &str) -> Self {
         let state = match source.map(Template::parse) {
             None => State::Absent,
@@ -81,12 +82,13 @@ impl ChatTemplate {
         }
     }
 
-    /// The conversation as text, with the opening of the answer. What users wrote is in it as they wrote it: to make
-    /// a prompt of a conversation, [`Self::encode`] it.
+    /// The conversation as text, with the opening of the answer. What users wrote is in it as they
+    /// wrote it: to make a prompt of a conversation, [`Self::encode`] it.
     ///
     /// # Errors
     /// `InvalidRequest` for the field `messages`: there are none, the template refuses them
-    /// (`raise_exception`), fails on them or reaches a limit, or there is no template that can be used.
+    /// (`raise_exception`), fails on them or reaches a limit, or there is no template that can be
+    /// used.
     pub fn render(&self, messages: &[Message]) -> Result<String, EngineError> {
         let as_it_is = Rewrite {
             text: &str::to_owned,
@@ -131,8 +133,9 @@ impl ChatTemplate {
         })
     }
 
-    /// The conversation as token ids, special tokens where the template has them. In what users wrote, a text
-    /// like `<|eot_id|>` or `<tool_call>` stays text: nobody can end their own turn and speak as the system.
+    /// The conversation as token ids, special tokens where the template has them. In what users
+    /// wrote, a text like `<|eot_id|>` or `<tool_call>` stays text: nobody can end their own turn
+    /// and speak as the system.
     ///
     /// # Errors
     /// As [`Self::render`].
@@ -145,7 +148,8 @@ impl ChatTemplate {
         Ok(encoded.unwrap_or_default())
     }
 
-    /// As [`Self::encode`], for a conversation that may have `most` tokens (see [`Tokenizer::encode_at_most`]).
+    /// As [`Self::encode`], for a conversation that may have `most` tokens (see
+    /// [`Tokenizer::encode_at_most`]).
     ///
     /// # Errors
     /// As [`Self::render`].
@@ -163,7 +167,7 @@ impl ChatTemplate {
         tokenizer.encode_guarded(&guarded, most)
     }
 
-    /// What `apply_chat_template` passes to a template.
+    /// The variables that `apply_chat_template` passes to a template.
     fn variables(
         &self,
         messages: &[Message],

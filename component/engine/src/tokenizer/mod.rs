@@ -1,13 +1,14 @@
 //! Text to token ids and back: byte-level BPE as GPT-2, Llama 3 and the BitNet family use it.
 //!
-//! Written here rather than taken from a crate, after measuring. In CPU time, to load a tokenizer.json of 128k
-//! tokens took kitoken 0.11 about 0.5 s, `tokenizers` 0.22 0.8 s and its candidate for 1.0 1.2 s (with the
-//! conversion it asks for), this module 0.15 s, and 0.1 s from a GGUF's arrays. And baked components
-//! snapshot these tables, so they are flat arrays with a fixed hash. Hugging Face's `tokenizers`
-//! remains the tests' oracle.
+//! Written here rather than taken from a crate, after measuring. In CPU time, to load a
+//! tokenizer.json of 128k tokens took kitoken 0.11 about 0.5 s, `tokenizers` 0.22 0.8 s and its
+//! candidate for 1.0 1.2 s (with the conversion it asks for), this module 0.15 s, and 0.1 s from a
+//! GGUF's arrays. And baked components snapshot these tables, so they are flat arrays with a fixed
+//! hash. Hugging Face's `tokenizers` remains the tests' oracle.
 //!
-//! The path of a text: added tokens are cut out (`added`), the rest is brought to the model's normal form, cut
-//! into pieces (`split`), and each piece's bytes are merged (`bpe`) to tokens (`vocab`).
+//! The path of a text: added tokens are cut out (`added`), the rest is brought to the model's
+//! normal form, cut into pieces (`split`), and each piece's bytes are merged (`bpe`) to tokens
+//! (`vocab`).
 
 mod added;
 mod beside;
@@ -43,7 +44,7 @@ pub(crate) use markers::TURN_ENDS;
 pub use stop::{StopMatcher, StopStep};
 pub use stream::TextStream;
 
-/// What [`Tokenizer::guard`] puts into a text: no part of what the text says.
+/// The character that [`Tokenizer::guard`] puts into a text: no part of the text's content.
 pub(crate) const TEXT_GUARD: char = GUARD;
 
 /// Byte-level BPE with added tokens. Immutable once built; share it between threads.
@@ -51,7 +52,8 @@ pub(crate) const TEXT_GUARD: char = GUARD;
 pub struct Tokenizer {
     vocab: Vocab,
     merges: Merges,
-    /// `byte_tokens[byte]`: where its piece starts from. `None`: the byte vanishes, as in Hugging Face's.
+    /// `byte_tokens[byte]`: where its piece starts from. `None`: the byte vanishes, as in Hugging
+    /// Face's.
     byte_tokens: Vec<Option<u32>>,
     /// Matched in the text as it comes.
     added: AddedTokens,
@@ -66,9 +68,9 @@ pub struct Tokenizer {
     ignore_merges: bool,
     /// The text's normal form is Unicode's NFC, else the text itself.
     nfc: bool,
-    /// What a piece's byte becomes that is no token.
+    /// The token for a piece's byte that is no token.
     unknown: Option<u32>,
-    /// What the file puts around a text where special tokens are asked for.
+    /// The tokens that the file puts around a text where special tokens are asked for.
     around: Around,
     bound: Bound,
 }
@@ -80,7 +82,7 @@ pub struct TooMany(pub usize);
 /// Pieces from this length on are not merged before it is clear that their tokens may fit.
 const LONG_PIECE: usize = 4096;
 
-/// What a file says about a tokenizer, in whatever format.
+/// The parts of a tokenizer, from a file of any format.
 struct Parts {
     vocab: Vocab,
     merges: Merges,
@@ -98,7 +100,8 @@ impl Tokenizer {
     ///
     /// # Errors
     /// `LoadError::Tokenizer` where the file is damaged or describes another kind of tokenizer than
-    /// byte-level BPE with a known pre-tokenizer; the message names what was found and what is supported.
+    /// byte-level BPE with a known pre-tokenizer; the message names what was found and what is
+    /// supported.
     pub fn from_json(bytes: &[u8]) -> Result<Self, LoadError> {
         Self::from_json_beside(bytes, &Beside::default())
     }
@@ -169,7 +172,7 @@ impl Tokenizer {
 
     /// The token ids of a text; nothing is put before or after it.
     ///
-    /// Where `parse_special`, texts of special tokens (`<|eot_id|>`) become those tokens: for text
+    /// With `parse_special`, texts of special tokens (`<|eot_id|>`) become those tokens: for text
     /// the operator wrote. Otherwise they are ordinary text, and no special token results.
     ///
     /// # Errors
@@ -180,8 +183,9 @@ impl Tokenizer {
             .unwrap_or_default())
     }
 
-    /// As [`Self::encode`], for a text that may have `most` tokens. The work follows from `most` and not from the text: what
-    /// is certain to have more is not looked at, and else it ends with the first token too many.
+    /// As [`Self::encode`], for a text that may have `most` tokens. The work follows from `most`
+    /// and not from the text: what is certain to have more is not looked at, and else it ends with
+    /// the first token too many.
     ///
     /// # Errors
     /// As [`Self::encode`].
@@ -194,7 +198,8 @@ impl Tokenizer {
         self.encode_parts(text, parse_special, false, most, &mut Scratch::default())
     }
 
-    /// As [`Self::encode_at_most`] with special tokens, save that [`Self::guard`]ed text holds none.
+    /// As [`Self::encode_at_most`] with special tokens, save that [`Self::guard`]ed text holds
+    /// none.
     pub(crate) fn encode_guarded(
         &self,
         text: &str,
@@ -203,8 +208,8 @@ impl Tokenizer {
         self.encode_parts(text, true, true, most, &mut Scratch::default())
     }
 
-    /// Mark `text`, which a user wrote, so that [`Self::encode_guarded`] finds no marker in it, special or
-    /// not (`<tool_call>`), even once it is part of a larger text.
+    /// Mark `text`, which a user wrote, so that [`Self::encode_guarded`] finds no marker in it,
+    /// special or not (`<tool_call>`), even once it is part of a larger text.
     pub(crate) fn guard(&self, text: &str) -> String {
         let mut guarded = String::with_capacity(text.len());
         // Of the text as it will be looked at: a Kelvin sign may become the K of a marker.
@@ -212,8 +217,8 @@ impl Tokenizer {
         guarded
     }
 
-    /// As [`Self::guard`] for what the model wrote: its own tags stay the tokens they were, save the
-    /// special ones, which are never shown and so cannot be its text.
+    /// As [`Self::guard`] for what the model wrote: its own tags stay the tokens they were, save
+    /// the special ones, which are never shown and so cannot be its text.
     pub(crate) fn guard_answer(&self, text: &str) -> String {
         let mut guarded = String::with_capacity(text.len());
         self.special.guard(&self.normalize(text), &mut guarded);
@@ -275,7 +280,8 @@ impl Tokenizer {
         }
     }
 
-    /// Append the tokens of a text without added tokens; breaks off where there are more than `most` in all.
+    /// Append the tokens of a text without added tokens; breaks off where there are more than
+    /// `most` in all.
     fn merge(
         &self,
         text: &str,
@@ -308,8 +314,8 @@ impl Tokenizer {
         ControlFlow::Continue(())
     }
 
-    /// The text of token ids, special tokens left out. Bytes that are no UTF-8 become U+FFFD; ids beyond
-    /// the vocabulary have no text.
+    /// The text of token ids, special tokens left out. Bytes that are no UTF-8 become U+FFFD; ids
+    /// beyond the vocabulary have no text.
     pub fn decode(&self, ids: &[u32]) -> String {
         let shown = ids.iter().filter(|&&id| !self.is_special(id));
         let bytes: Vec<u8> = shown
@@ -320,15 +326,15 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The bytes a token stands for, which need not be whole characters; special tokens have their names.
-    /// `None` beyond the vocabulary and for ids without a token.
+    /// The bytes a token stands for, which need not be whole characters; special tokens have their
+    /// names. `None` beyond the vocabulary and for ids without a token.
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
         self.vocab
             .get(id)
             .filter(|_| self.vocab.kind(id) != Some(Kind::Unused))
     }
 
-    /// Whether `id` is a special token (`<|eot_id|>`), which is never shown.
+    /// True if `id` is a special token (`<|eot_id|>`), which is never shown.
     pub fn is_special(&self, id: u32) -> bool {
         self.vocab.kind(id) == Some(Kind::Control)
     }
@@ -344,19 +350,20 @@ impl Tokenizer {
             .or_else(|| self.vocab.id_of(text.as_bytes()))
     }
 
-    /// What the file puts before a text where special tokens are asked for: usually the
+    /// The tokens that the file puts before a text where special tokens are asked for: usually the
     /// beginning-of-sequence token, or nothing.
     pub fn prefix(&self) -> &[u32] {
         &self.around.prefix
     }
 
-    /// What it puts after a text there: usually nothing.
+    /// The tokens it puts after a text there: usually none.
     pub fn suffix(&self) -> &[u32] {
         &self.around.suffix
     }
 
-    /// The ids of a whole text, with what goes before and after it. A text that begins with the tokens that
-    /// would go before it, because its writer spelled them out, does not get them twice, which no model was trained on.
+    /// The ids of a whole text, with what goes before and after it. A text that begins with the
+    /// tokens that would go before it, because its writer spelled them out, does not get them
+    /// twice, which no model was trained on.
     pub(crate) fn surround(&self, mut ids: Vec<u32>) -> Vec<u32> {
         let Around { prefix, suffix } = &self.around;
         if !ids.starts_with(prefix) {

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::added::AddedToken;
 use super::*;
 
-/// Byte-level BPE with tokens of up to 32 bytes, made of one letter, of spaces or of newlines; some added tokens.
+/// Byte-level BPE with tokens of up to 32 bytes, made of one letter, of spaces or of newlines; some
+/// added tokens.
 fn tokenizer(nfc: bool, swallow: bool, alphabet: bool) -> Tokenizer {
     let mut vocab = Vocab::default();
     for byte in 0..=255u8 {
@@ -74,7 +75,8 @@ fn tokenizer(nfc: bool, swallow: bool, alphabet: bool) -> Tokenizer {
     })
 }
 
-/// Nothing that is sent costs more than the context does: so many symbols merged for each token there is room for.
+/// Nothing that is sent costs more than the context does: so many symbols merged for each token
+/// there is room for.
 #[test]
 fn the_work_follows_from_the_limit_and_not_from_the_text() {
     const ROOM: usize = 50;

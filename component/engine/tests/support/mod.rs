@@ -1,4 +1,5 @@
-//! What the engine's tests share: where the fixtures are, how to run a prompt, and a naive transformer.
+//! Shared code of the engine's tests: paths of the fixtures, running a prompt, and a naive
+//! transformer.
 
 #![allow(
     dead_code,
@@ -70,7 +71,8 @@ pub fn ids(json: &serde_json::Value) -> Vec<u32> {
         .collect()
 }
 
-/// A forward pass of `model` for batches up to `max_tokens`, and a cache of `n_sequences` sequences.
+/// A forward pass of `model` for batches up to `max_tokens`, and a cache of `n_sequences`
+/// sequences.
 pub fn forward(
     model: &Arc<Model>,
     isa: Isa,

@@ -1,4 +1,4 @@
-//! What a good request is answered with.
+//! Answers to valid requests.
 
 use super::*;
 use crate::engine::{Message, Prompt};

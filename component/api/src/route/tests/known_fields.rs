@@ -1,4 +1,4 @@
-//! What the table of fields says, seen from outside: harmless fields change nothing, honoured ones
+//! The table of fields, tested from outside: harmless fields change nothing, honoured ones
 //! something.
 
 use super::*;

@@ -1,4 +1,5 @@
-//! Whole requests against a scripted engine: what each status is for, and what each route answers. One file per topic.
+//! Whole requests against a scripted engine: what each status is for, and what each route answers.
+//! One file per topic.
 
 mod answers;
 mod any_input;

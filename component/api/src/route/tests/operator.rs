@@ -1,4 +1,4 @@
-//! What the operator has set, and what clients notice of it.
+//! The operator's settings and their effect on clients.
 
 use super::*;
 use crate::engine::Request;

@@ -1,4 +1,4 @@
-//! What `convert` writes is what was read, and what bitnet.cpp's tools write.
+//! `convert` writes what was read, and what bitnet.cpp's tools write.
 
 use super::*;
 use crate::convert::{ConvertError, ConvertOptions, ConvertReport, convert, save};

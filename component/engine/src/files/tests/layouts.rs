@@ -1,4 +1,5 @@
-//! Files in layout T5: written and read back exactly, and refused with a reason where they are damaged.
+//! Files in layout T5: written and read back exactly, and refused with a reason where they are
+//! damaged.
 
 use sterna_kernels::TernaryLayout;
 

@@ -1,4 +1,5 @@
-//! Tests of whole models: every form loads to the same weights, odd shapes survive, damage is an error.
+//! Tests of whole models: every form loads to the same weights, odd shapes survive, damage is an
+//! error.
 
 mod conversion;
 mod damage;
@@ -75,7 +76,8 @@ fn table(model: &Model, head: bool) -> Vec<f32> {
     all
 }
 
-/// Same trits, scales within `tolerance` (relative), same norms; tables save for what f16 cannot hold of bf16.
+/// Same trits, scales within `tolerance` (relative), same norms; tables save for what f16 cannot
+/// hold of bf16.
 fn assert_same(a: &Model, b: &Model, tolerance: f32) {
     assert_eq!(a.weights.layers.len(), b.weights.layers.len());
     for (index, (x, y)) in linears(a).into_iter().zip(linears(b)).enumerate() {
@@ -106,7 +108,8 @@ fn assert_same(a: &Model, b: &Model, tolerance: f32) {
     }
 }
 
-/// Nothing about this shape is round: 3 heads of 10 on a width of 52, 7 rows of k, an odd vocabulary.
+/// Nothing about this shape is round: 3 heads of 10 on a width of 52, 7 rows of k, an odd
+/// vocabulary.
 fn odd_config() -> ModelConfig {
     ModelConfig {
         architecture: "bitnet".into(),
@@ -131,7 +134,7 @@ fn odd_model(seed: u64) -> Model {
     synthetic::from_config("odd", odd_config(), false, DenseType::F32, seed).unwrap()
 }
 
-/// How a Hugging Face directory stores its linears.
+/// The storage of linears in a Hugging Face directory.
 #[derive(Clone, Copy, PartialEq)]
 enum Linears {
     PackedMultiply,

@@ -1,7 +1,7 @@
 //! Jinja as chat templates use it, within bounds.
 //!
 //! A template is part of a model's file and runs for every conversation, so it may be anybody's.
-//! What Hugging Face's `apply_chat_template` renders, this renders to the same text; what would
+//! Renders to the same text whatever Hugging Face's `apply_chat_template` renders; what would
 //! take more than [`limits`] allow is an error: in memory, in steps, in output and in stack, at any
 //! place of the template. General engines bound the number of their instructions at best: they
 //! parse, compare, print and drop values recursively and join lists lazily, out of the reach of

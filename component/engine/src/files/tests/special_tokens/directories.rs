@@ -1,4 +1,4 @@
-//! What the files of a Hugging Face directory say, and a GGUF that is made of it.
+//! Special tokens by the files of a Hugging Face directory, and by a GGUF that is made of it.
 
 use super::*;
 use crate::request::Message;

@@ -1,4 +1,4 @@
-//! What the keys and the tokens of a GGUF say.
+//! Special tokens by the keys and the tokens of a GGUF.
 
 use super::*;
 use crate::config::read_gguf;
@@ -82,7 +82,7 @@ fn with_tokens(tokens: &[(&str, i32)]) -> GgufTokenizer {
     meta
 }
 
-/// What loading makes of it, with these ids as ends.
+/// The result of loading it, with these ids as ends.
 fn finished(
     meta: GgufTokenizer,
     eos: &[u32],

@@ -1,4 +1,5 @@
-//! Which tokens begin a text, end a turn, and cannot be written by users: from every place a file says it.
+//! Which tokens begin a text, end a turn, and cannot be written by users: from every place a file
+//! says it.
 
 mod directories;
 mod ggufs;

@@ -144,7 +144,7 @@ fn dict<'v>(value: &'v Value, of: &str) -> Result<&'v Dict> {
     }
 }
 
-/// What a filter looks at: the item, or an attribute of it.
+/// The key of a filter: the item, or an attribute of it.
 fn key(item: &Value, attribute: Option<&Value>, budget: &Budget) -> Result<Value> {
     match attribute {
         None | Some(Value::None) => Ok(item.clone()),

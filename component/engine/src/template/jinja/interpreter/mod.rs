@@ -1,5 +1,5 @@
-//! Walks a parsed template: statements, scopes and output. Expressions are in [`expressions`], calls of
-//! macros in [`calls`].
+//! Walks a parsed template: statements, scopes and output. Expressions are in [`expressions`],
+//! calls of macros in [`calls`].
 
 mod calls;
 mod expressions;
@@ -14,7 +14,7 @@ use super::functions;
 use super::limits::{Budget, MAX_CALL_DEPTH, Text};
 use super::value::{Callable, Loop, Value};
 
-/// Where the walk goes on after a statement.
+/// The control flow after a statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Next,
@@ -33,7 +33,8 @@ struct Frame {
 /// One rendering.
 struct Interpreter<'b> {
     budget: &'b Budget,
-    /// The innermost last. A macro's frame has the frame it was defined in as parent, not the one below.
+    /// The innermost last. A macro's frame has the frame it was defined in as parent, not the one
+    /// below.
     frames: Vec<Frame>,
     depth: usize,
 }

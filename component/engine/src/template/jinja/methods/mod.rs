@@ -1,5 +1,5 @@
-//! Methods of Python's `str`, `dict` and `list`, as far as they change nothing: `apply_chat_template`
-//! refuses those that do.
+//! Methods of Python's `str`, `dict` and `list`, as far as they change nothing:
+//! `apply_chat_template` refuses those that do.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ const OF_TEXTS: [&str; 40] = [
 const OF_DICTS: [&str; 5] = ["get", "items", "keys", "values", "copy"];
 const OF_LISTS: [&str; 3] = ["index", "count", "copy"];
 const OF_LOOPS: [&str; 2] = ["cycle", "changed"];
-/// What changes a list or a dict.
+/// The methods that change a list or a dict.
 const CHANGING: [&str; 12] = [
     "append",
     "clear",
@@ -74,7 +74,7 @@ const CHANGING: [&str; 12] = [
     "add",
 ];
 
-/// Whether `value.name` is a method.
+/// True if `value.name` is a method.
 pub(super) fn exists(value: &Value, name: &str) -> bool {
     let names: &[&str] = match value {
         Value::Str(_) => &OF_TEXTS,

@@ -133,8 +133,8 @@ impl Parser {
         parsed
     }
 
-    /// Statements up to a tag with one of the names `ends`, whose name is taken and returned; without
-    /// `ends`, up to the end.
+    /// Statements up to a tag with one of the names `ends`, whose name is taken and returned;
+    /// without `ends`, up to the end.
     fn body(&mut self, ends: &[&'static str]) -> Result<(Body, &'static str)> {
         let mut body = Body::new();
         loop {
