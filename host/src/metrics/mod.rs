@@ -1,8 +1,9 @@
-//! What `/metrics` shows. Our own names start with `sterna_`; beside them stand three gauges under the names by which
-//! gateways know vLLM's, and the ones every Prometheus client library has for a process.
+//! The metrics of `/metrics`. Our own names start with `sterna_`; beside them stand three gauges
+//! under the names by which gateways know vLLM's, and the ones every Prometheus client library has
+//! for a process.
 //!
-//! Labels have few values: routes and reasons are those of fixed lists, so no client can grow a table.
-//! `tests/ops/metrics.txt` lists every name, `docs/operations.md` says what they mean.
+//! Labels have few values: routes and reasons are those of fixed lists, so no client can grow a
+//! table. `tests/ops/metrics.txt` lists every name, `docs/operations.md` says what they mean.
 
 mod classic;
 mod exposition;
@@ -88,7 +89,7 @@ impl Reject {
         }
     }
 
-    /// What a status says where nobody has said more; `None` where the request was not refused.
+    /// The reason for a refusal by its status alone; `None` where the request was not refused.
     #[must_use]
     pub fn of_status(status: u16) -> Option<Reject> {
         Some(match status {
@@ -104,7 +105,7 @@ impl Reject {
     }
 }
 
-/// How generations end.
+/// The reasons for which generations end.
 const FINISH_REASONS: [&str; 4] = ["stop", "length", "error", "drain"];
 
 type Ratio = Gauge<f64, AtomicU64>;
@@ -140,7 +141,8 @@ pub struct Metrics {
     platform: Arc<Platform>,
 }
 
-/// What an engine has counted since it was created. One that was started again counts from 0; the sum goes on.
+/// The counters of an engine since it was created. One that was started again counts from 0; the
+/// sum goes on.
 #[derive(Default)]
 struct EngineTotal {
     counter: Counter,
@@ -157,7 +159,7 @@ impl EngineTotal {
     }
 }
 
-/// What the engine does now, and what it may do.
+/// The engine's present load and its limits.
 #[derive(Default)]
 struct EngineState {
     running: Gauge,
@@ -171,8 +173,8 @@ struct EngineState {
     threads: Gauge,
 }
 
-/// The same under vLLM's names and with its label, for gateways that pick a replica by them (Gateway API Inference
-/// Extension, model-server protocol).
+/// The same under vLLM's names and with its label, for gateways that pick a replica by them
+/// (Gateway API Inference Extension, model-server protocol).
 #[derive(Default)]
 struct Vllm {
     waiting: Family<ModelLabels, Gauge>,
@@ -218,7 +220,8 @@ impl Metrics {
             vllm: Vllm::default(),
             platform: Arc::new(Platform::new(cgroup)),
         };
-        // Series that begin at 0: a rate over one that appears with its first event misses that event.
+        // Series that begin at 0: a rate over one that appears with its first event misses that
+        // event.
         for reason in Reject::ALL {
             let _ = metrics
                 .rejected
@@ -249,7 +252,7 @@ impl Metrics {
         });
     }
 
-    /// Whether requests are wanted; what `/readyz` says.
+    /// Sets the readiness that `/readyz` reports.
     pub fn ready(&self, ready: bool) {
         self.ready.set(ready.into());
     }
@@ -308,7 +311,7 @@ impl Metrics {
         (self.state.queued.get(), self.state.queued_limit.get())
     }
 
-    /// Whether a further request would get 429.
+    /// True if a further request would get 429.
     #[must_use]
     pub fn queue_is_full(&self) -> bool {
         let state = &self.state;

@@ -1,4 +1,5 @@
-//! What is read from the system at each scrape: the control group, the process, and the facts about build and model.
+//! Metrics read from the system at each scrape: the control group, the process, and the facts about
+//! build and model.
 
 use std::fs;
 use std::sync::OnceLock;

@@ -1,5 +1,6 @@
-//! Whether what a baked engine answers can be what was asked for. Its strings reach logs, metrics and clients, and its events
-//! wait in memory for slow ones: so both have limits that no engine of ours comes near.
+//! Checks a baked engine's answers against the request. Its strings reach logs, metrics and
+//! clients, and its events wait in memory for slow ones: so both have limits that no engine of ours
+//! comes near.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,8 @@ use sterna_engine::request::{Event, GenerationId, ModelInfo};
 const NAME_BYTES: usize = 256;
 /// Positions that are believed of a model.
 const MOST_POSITIONS: u32 = 1 << 22;
-/// Bytes of a token's text, on average over a generation. The longest tokens in use are lines of 128 blanks.
+/// Bytes of a token's text, on average over a generation. The longest tokens in use are lines of
+/// 128 blanks.
 const TOKEN_BYTES: usize = 4096;
 /// Events of a generation besides one for each token.
 const MORE_EVENTS: usize = 8;
@@ -62,7 +64,7 @@ pub(super) fn short(error: EngineError) -> EngineError {
     }
 }
 
-/// What each open generation may still bring.
+/// The tokens and events that each open generation may still produce.
 #[derive(Debug, Default)]
 pub(super) struct Allowances(HashMap<GenerationId, Allowance>);
 

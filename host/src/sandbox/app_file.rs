@@ -1,7 +1,8 @@
 //! Finds the baked engine in a file that `sterna bake` wrote.
 //!
-//! `app.wasm` is a whole server, closed over a kernels stub; the engine lies in it as a nested component, verbatim,
-//! with a custom section that marks it. `app.cwasm` is that engine alone, compiled ahead of time.
+//! `app.wasm` is a whole server, closed over a kernels stub; the engine lies in it as a nested
+//! component, verbatim, with a custom section that marks it. `app.cwasm` is that engine alone,
+//! compiled ahead of time.
 
 use std::path::{Path, PathBuf};
 
@@ -35,11 +36,12 @@ pub(super) struct LoadedApp {
 }
 
 impl AppFile {
-    /// What `path` is; `None` where it is no code but a model, or absent. Machine code only with `allow_precompiled`.
+    /// Opens `path` as code; `None` where it is a model, or absent. Machine code only with
+    /// `allow_precompiled`.
     ///
     /// # Errors
-    /// It is code under a name that does not say so, or data under one that says it is code; or machine code that is not
-    /// allowed.
+    /// It is code under a name that does not say so, or data under one that says it is code; or
+    /// machine code that is not allowed.
     pub fn recognise(path: &Path, allow_precompiled: bool) -> anyhow::Result<Option<AppFile>> {
         let Some(code) = Code::of(path)? else {
             return Ok(None);
@@ -53,13 +55,13 @@ impl AppFile {
         }))
     }
 
-    /// Whether `path` is called as code is, whatever is in it.
+    /// True if `path` is called as code is, whatever is in it.
     #[must_use]
     pub fn is_named_so(path: &Path) -> bool {
         Code::by_name(path).is_some()
     }
 
-    /// Whether it is compiled ahead of time.
+    /// True if it is compiled ahead of time.
     #[must_use]
     pub fn is_compiled(&self) -> bool {
         self.code == Code::Precompiled
@@ -78,7 +80,8 @@ impl AppFile {
         Ok(())
     }
 
-    /// The engine component. A compiled one is mapped, which takes no longer for a large model; else it is compiled now.
+    /// The engine component. A compiled one is mapped, which takes no longer for a large model;
+    /// else it is compiled now.
     ///
     /// # Errors
     /// The file is no product of `sterna bake`, is damaged, or is of another version or CPU.
@@ -110,9 +113,10 @@ impl AppFile {
             Some(Precompiled::Component) => {}
             _ => bail!("it is no component compiled by Sterna"),
         }
-        // SAFETY: the file is named as code and the operator allowed to run it as such (`recognise`), and it is, bit for bit
-        // but for the data of the sandbox's memory, what `sterna bake --aot` wrote (`SealedFile::open`). That wasmtime's
-        // version, settings and CPU fit is checked here.
+        // SAFETY: the file is named as code and the operator allowed to run it as such
+        // (`recognise`), and it is, bit for bit but for the data of the sandbox's memory, what
+        // `sterna bake --aot` wrote (`SealedFile::open`). That wasmtime's version, settings and CPU
+        // fit is checked here.
         let component = unsafe { Component::deserialize_file(wasmtime, &self.path) }?;
         if !sealed.is_at(&self.path) {
             bail!("it was replaced while it was loaded: start again");
@@ -128,7 +132,8 @@ impl AppFile {
         })
     }
 
-    /// End the process if the model's data turns out to be damaged: what it has said until then may be wrong.
+    /// End the process if the model's data turns out to be damaged: what it has said until then may
+    /// be wrong.
     fn check_data_in_background(&self, mut sealed: SealedFile) -> anyhow::Result<()> {
         let path = self.path.clone();
         let check = move || {
@@ -178,7 +183,8 @@ fn find_engine(app: &[u8]) -> anyhow::Result<&[u8]> {
     bail!("{none}")
 }
 
-/// The components directly in a component. What is in those is skipped, so the size does not matter.
+/// The components directly in a component. What is in those is skipped, so the size does not
+/// matter.
 fn nested_components(component: &[u8]) -> anyhow::Result<Vec<&[u8]>> {
     let mut nested = Vec::new();
     for_each_section(component, |payload| {

@@ -1,9 +1,10 @@
 //! The interface `kernels` (wit/kernels.wit), answered with this machine's kernels and threads.
 //!
-//! Linked by hand: generated code would copy each list, and these are weights and caches. A `WasmList` is read where it
-//! lies in the guest's memory; of a large model's weights there are copies in time (`BorrowedCopies`). The arithmetic is
-//! `sterna_engine::forward::Pass`, the same as for an engine in this process. Whatever does not fit traps the guest: sizes
-//! are checked (`lender`) before anything is allocated or computed.
+//! Linked by hand: generated code would copy each list, and these are weights and caches. A
+//! `WasmList` is read where it lies in the guest's memory; of a large model's weights there are
+//! copies in time (`BorrowedCopies`). The arithmetic is `sterna_engine::forward::Pass`, the same as
+//! for an engine in this process. Whatever does not fit traps the guest: sizes are checked
+//! (`lender`) before anything is allocated or computed.
 
 use sterna_engine::error::EngineError;
 use sterna_engine::forward::{AttentionOutput, FeedForward, Place, Projection};
@@ -18,7 +19,7 @@ use super::state::State;
 /// The interface's name to the linker.
 const INTERFACE: &str = "sterna:inference/kernels@0.1.0";
 
-/// What stands behind the resource `pass`; absent while a call computes with it.
+/// The host's side of the resource `pass`; absent while a call computes with it.
 pub(super) struct HostPass(Option<Box<Lent>>);
 
 /// Add the interface.
@@ -222,8 +223,8 @@ fn fault(error: EngineError) -> wasmtime::Error {
 /// Each sequence's blocks of keys and values.
 type Blocks = Vec<Vec<Floats>>;
 
-/// Where the blocks lie. Lists can lie in each other's place, and so be far more than the guest has memory: they are counted
-/// before they are collected.
+/// The positions of the blocks. Lists can lie in each other's place, and so be far more than the
+/// guest has memory: they are counted before they are collected.
 fn lift_cache(
     ctx: &mut Ctx<'_>,
     lent: &Lent,
@@ -231,7 +232,8 @@ fn lift_cache(
 ) -> Result<Blocks> {
     let memory_bytes = ctx.data().limiter.bytes();
     lent.check_cache(cache.len(), 0, memory_bytes)?;
-    // What it would bound are bytes that are read in place; here are a few words for each block that was counted.
+    // What it would bound are bytes that are read in place; here are a few words for each block
+    // that was counted.
     let fuel = ctx.hostcall_fuel();
     ctx.set_hostcall_fuel(usize::MAX);
     let sequences: Vec<_> = cache.iter(&mut *ctx)?.collect::<Result<_>>()?;

@@ -1,4 +1,5 @@
-//! A baked model large enough that the host copies its weights while it computes: not one token changes by it.
+//! A baked model large enough that the host copies its weights while it computes: not one token
+//! changes by it.
 
 use sterna_engine::convert::{ConvertOptions, save};
 use sterna_engine::optimisations::Optimisations;
@@ -12,7 +13,7 @@ use crate::support::server::Server;
 use crate::support::{sampled, wait_until};
 
 const THREADS: usize = 2;
-/// What the log says at the end.
+/// The last line of the log.
 const COPIED: &str = "weights of the baked model copied";
 
 #[test]
