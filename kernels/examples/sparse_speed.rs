@@ -176,7 +176,7 @@ fn ternary(rows: usize, cols: usize, bytes: &[u8]) -> Ternary<'_> {
 fn by_columns(w: Ternary<'_>) -> Vec<Line> {
     let mut lines = vec![Line::default(); TernaryColumns::n_lines(w.rows(), w.cols())];
     for (tile, lines) in lines.chunks_exact_mut(w.cols()).enumerate() {
-        pack_columns(w, tile, lines);
+        pack_columns(Isa::SCALAR, w, tile, lines);
     }
     lines
 }

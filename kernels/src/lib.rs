@@ -14,11 +14,13 @@ mod aligned;
 pub mod checks;
 mod dense;
 mod dispatch;
+mod entry;
 mod error;
 mod isa;
 mod ops;
 mod output;
 pub mod pack;
+mod packed;
 mod quantize;
 mod rng;
 mod self_test;
@@ -27,22 +29,21 @@ mod sparse;
 mod ternary;
 mod trits5;
 
-pub use dense::{Dense, DenseInput, DenseType, dense_matmul, encode_dense_row};
-pub use dispatch::{Isa, ListingLimits};
+pub use dense::{Dense, DenseInput, DenseType, encode_dense_row};
+pub use dispatch::Isa;
+pub use entry::{
+    add_assign, attention_mix, attention_scores, dense_matmul, exp_f32, pack_columns, pack_trits5,
+    pack_trits5_into, relu2_mul, rms_norm, rope_rotate_half, silu_mul, softmax,
+    ternary_columns_matmul, ternary_matmul, ternary_matmul_rows, unpack_trits5,
+};
 pub use error::{IsaError, SelfTestError, ShapeError};
-pub use isa::PeakRun;
-pub use ops::activation::{add_assign, relu2_mul, silu_mul};
-pub use ops::attention::{attention_mix, attention_scores};
-pub use ops::exp::{exp_f32, ln_f32};
-pub use ops::norm::rms_norm;
-pub use ops::rope::{rope_angles, rope_rotate_half};
-pub use ops::softmax::softmax;
+pub use isa::preferences::ListingLimits;
+pub use isa::probe::PeakRun;
+pub use ops::exp::ln_f32;
+pub use ops::rope::rope_angles;
 pub use output::OutputRows;
 pub use quantize::{QuantizedActivations, RowToFill};
 pub use self_test::self_test;
-pub use sparse::{
-    NonZero, TernaryColumns, columns::Line, pack_columns, ternary_columns_matmul,
-    ternary_matmul_rows,
-};
-pub use ternary::{Ternary, TernaryLayout, ternary_matmul};
-pub use trits5::{pack_trits5, pack_trits5_into, unpack_trits5};
+pub use sparse::columns::{Line, TernaryColumns};
+pub use sparse::nonzero::NonZero;
+pub use ternary::{Ternary, TernaryLayout};

@@ -4,12 +4,10 @@
 //! s = 127 / max(max_j |x_j|, 1e-5)      q_j = round_half_even(x_j * s)      y_i = sum_j q_j w_ij / s * w_scale
 //! ```
 
-use crate::Isa;
 use crate::aligned::Aligned;
 use crate::pack::BLOCK;
-use crate::simd::Simd;
-use crate::simd::lanes::{self, LANES};
-use crate::ternary::TokenRow;
+use crate::packed::Packed;
+use crate::ternary::Activations;
 
 /// Bytes between two rows: an odd number of cache lines from row to row spreads a tile's rows over all sets of a cache,
 /// where rows 4 KiB apart would share one. Wasm arranges all rows at once and wants none.
@@ -23,8 +21,7 @@ pub struct QuantizedActivations {
     q: Aligned<i8>, // [n_tokens, padded_k + ROW_GAP]
     scales: Vec<f32>,
     sums: Vec<i32>,
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    arranged: Vec<crate::isa::simd128::Arranged>, // [n_tokens, padded_k / 128]
+    packed: Packed,
 }
 
 impl QuantizedActivations {
@@ -38,19 +35,7 @@ impl QuantizedActivations {
             q: Aligned::with_capacity(max_tokens * (padded_k + ROW_GAP)),
             scales: Vec::with_capacity(max_tokens),
             sums: Vec::with_capacity(max_tokens),
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            arranged: Vec::with_capacity(max_tokens * (padded_k / BLOCK)),
-        }
-    }
-
-    /// Replaces the contents by the rows of `x`, `[n_tokens, k]` (a partial last row is left out).
-    ///
-    /// A row with a NaN or an infinity gets scale NaN, so that everything computed from it is NaN rather than plausible.
-    pub fn quantize(&mut self, isa: Isa, x: &[f32], k: usize) {
-        let n_tokens = x.len().checked_div(k).unwrap_or(0);
-        let rows = self.rows_to_fill(n_tokens, k);
-        for (row, x) in rows.zip(x.chunks_exact(k.max(1))) {
-            row.quantize(isa, x);
+            packed: Packed::default(),
         }
     }
 
@@ -70,27 +55,10 @@ impl QuantizedActivations {
         self.scales.resize(n_tokens, f32::NAN);
         self.sums.clear();
         self.sums.resize(n_tokens, 0);
+        self.packed.reset();
         let q = self.q.chunks_exact_mut(stride.max(1));
         let rows = q.zip(&mut self.scales).zip(&mut self.sums);
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        let rows = {
-            let blocks = self.padded_k / BLOCK;
-            self.arranged.resize(n_tokens * blocks, Default::default());
-            rows.zip(self.arranged.chunks_exact_mut(blocks.max(1)))
-        };
-        rows.map(move |row| {
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            let (row, arranged) = row;
-            let ((q, scale), sum) = row;
-            RowToFill {
-                k,
-                q,
-                scale,
-                sum,
-                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-                arranged,
-            }
-        })
+        rows.map(move |((q, scale), sum)| RowToFill { k, q, scale, sum })
     }
 
     /// Tokens held.
@@ -106,7 +74,7 @@ impl QuantizedActivations {
     /// Token `t`'s values -127..=127, padded with zeros to a multiple of 128.
     #[inline]
     pub fn row(&self, t: usize) -> &[i8] {
-        &self.q[t * self.stride()..][..self.padded_k]
+        &self.rows()[t * self.stride()..][..self.padded_k]
     }
 
     /// From the start of one token's row to the next.
@@ -115,11 +83,10 @@ impl QuantizedActivations {
         self.padded_k + ROW_GAP
     }
 
-    /// The tokens' rows, one behind the other, `stride` apart.
-    #[cfg(target_arch = "x86_64")]
+    /// All rows, one behind the other, `stride` apart.
     #[inline]
-    pub(crate) fn rows(&self, tokens: std::ops::Range<usize>) -> &[i8] {
-        &self.q[tokens.start * self.stride()..tokens.end * self.stride()]
+    pub(crate) fn rows(&self) -> &[i8] {
+        &self.q
     }
 
     /// Values that are not zero, of all tokens together.
@@ -130,14 +97,16 @@ impl QuantizedActivations {
         blocks.map(|block| usize::from(some(block))).sum()
     }
 
-    /// Token `t` as the inner loops take it.
+    /// Token `t`'s row, by blocks.
     #[inline]
-    pub(crate) fn token_row(&self, t: usize) -> TokenRow<'_> {
-        TokenRow {
-            q: self.row(t).as_chunks().0,
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            arranged: &self.arranged[t * (self.padded_k / BLOCK)..][..self.padded_k / BLOCK],
-        }
+    pub(crate) fn blocks(&self, t: usize) -> &[Activations] {
+        self.row(t).as_chunks().0
+    }
+
+    /// What a kernel made of all rows.
+    #[inline]
+    pub(crate) fn packed(&self) -> &Packed {
+        &self.packed
     }
 
     /// Token `t`'s s: a value is `q / s`.
@@ -157,80 +126,19 @@ pub struct RowToFill<'a> {
     q: &'a mut [i8], // [padded_k + ROW_GAP], zeros
     scale: &'a mut f32,
     sum: &'a mut i32,
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    arranged: &'a mut [crate::isa::simd128::Arranged], // [padded_k / 128]
 }
 
 impl RowToFill<'_> {
-    /// Fills it with `x`, `[k]`.
-    pub fn quantize(self, isa: Isa, x: &[f32]) {
-        (*self.scale, *self.sum) = isa.quantize_row(&x[..self.k], &mut self.q[..self.k]);
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        crate::isa::simd128::arrange(self.q.as_chunks().0, self.arranged);
+    /// Fills it by `quantize`, which takes the row's `k` places and returns (scale, sum of q).
+    pub(crate) fn fill(self, quantize: impl FnOnce(&mut [i8]) -> (f32, i32)) {
+        (*self.scale, *self.sum) = quantize(&mut self.q[..self.k]);
     }
-}
-
-/// `limit / max(max |x|, 1e-5)`, or NaN where a value is not finite.
-#[inline(always)]
-pub(crate) fn absmax_scale<S: Simd>(s: S, x: &[f32], limit: f32) -> f32 {
-    let mut absmax = s.splat(0.0);
-    let mut poison = s.splat(0.0);
-    let zero = s.splat(0.0);
-    lanes::for_each(
-        s,
-        x,
-        #[inline(always)]
-        |v| {
-            absmax = s.max(s.abs(v), absmax);
-            poison = s.add(poison, s.mul(v, zero));
-        },
-    );
-    if s.sum(poison) != 0.0 {
-        return f32::NAN;
-    }
-    let absmax = s
-        .to_array(absmax)
-        .into_iter()
-        .fold(0.0, |a, b| if b > a { b } else { a });
-    limit / if absmax > 1e-5 { absmax } else { 1e-5 }
-}
-
-/// x * scale rounded half to even and clamped to +-limit; limit <= 2^22.
-#[inline(always)]
-pub(crate) fn scaled_round<S: Simd>(s: S, v: S::F, scale: S::F, limit: f32) -> [i32; LANES] {
-    // Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the mantissa: the same on every target, NaN included,
-    // which float-to-integer conversions are not.
-    const MAGIC: f32 = 12_582_912.0;
-    let clamped = s.max(s.min(s.mul(v, scale), s.splat(limit)), s.splat(-limit));
-    s.to_array(s.add(clamped, s.splat(MAGIC)))
-        .map(|v| v.to_bits().wrapping_sub(MAGIC.to_bits()) as i32)
-}
-
-/// One row: fills `q` (as long as `x`) and returns (scale, sum of q).
-#[inline(always)]
-pub(crate) fn quantize_row<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> (f32, i32) {
-    let scale = absmax_scale(s, x, 127.0);
-    let by = s.splat(scale);
-    let mut sums = [0i32; LANES];
-    lanes::for_each_out(
-        s,
-        x,
-        q,
-        #[inline(always)]
-        |v| {
-            let rounded = scaled_round(s, v, by, 127.0);
-            for (sum, value) in sums.iter_mut().zip(rounded) {
-                *sum += value;
-            }
-            rounded.map(|value| value as i8)
-        },
-    );
-    (scale, sums.iter().sum())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
 
     #[test]
     fn values_round_half_to_even_and_rows_are_padded() {

@@ -189,7 +189,7 @@ pub(crate) fn ternary(
     same(isa, kernel, &shape, &expected, &run(isa, w, rows)?)?;
     let cut = 1 + rng.below(rows);
     same(isa, kernel, &shape, &expected, &run(isa, w, cut)?)?;
-    let Some(small) = pack_trits5(w) else {
+    let Some(small) = pack_trits5(isa, w) else {
         return Ok(()); // a code 3 among them
     };
     let small = Ternary::with_layout(TernaryLayout::T5, rows, cols, &small, 0.37)
@@ -233,17 +233,17 @@ pub(crate) fn sparse(
 
     let mut lines = vec![Line::default(); TernaryColumns::n_lines(rows, cols)];
     for (tile, lines) in lines.chunks_exact_mut(cols).enumerate() {
-        pack_columns(w, tile, lines);
+        pack_columns(isa, w, tile, lines);
     }
     let by_columns = TernaryColumns::new(rows, cols, &lines, 0.37).map_err(fail)?;
-    let small = pack_trits5(w);
+    let small = pack_trits5(isa, w);
     let small = match &small {
         Some(small) => {
             let w =
                 Ternary::with_layout(TernaryLayout::T5, rows, cols, small, 0.37).map_err(fail)?;
             let mut again = vec![Line::default(); cols];
             for (tile, lines) in lines.chunks_exact(cols).enumerate() {
-                pack_columns(w, tile, &mut again);
+                pack_columns(isa, w, tile, &mut again);
                 if again != lines {
                     return Err(SelfTestError {
                         isa: isa.name(),

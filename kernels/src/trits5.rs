@@ -8,10 +8,8 @@
 mod pack;
 mod unpack;
 
-pub use pack::{pack_trits5, pack_trits5_into};
-pub(crate) use unpack::{matmul_unpacked, unpack_rows, with_i2s_rows};
-
-use crate::{Isa, Ternary, TernaryLayout};
+pub(crate) use pack::pack_rows;
+pub(crate) use unpack::unpack_rows;
 
 /// Columns of a group, and its bytes.
 pub(crate) const GROUP: usize = 192;
@@ -44,26 +42,12 @@ const fn bytes(byte: u8) -> u64 {
 /// 64 codes, eight to a word.
 type CodeWords = [u64; 8];
 
-/// All rows of a matrix as I2_S rows, for what knows only those.
-pub fn unpack_trits5(isa: Isa, w: Ternary<'_>) -> Vec<u8> {
-    let row_bytes = Ternary::row_bytes(w.cols());
-    let mut out = vec![0; w.rows() * row_bytes];
-    match w.layout() {
-        TernaryLayout::T5 => isa.trits5_unpack(w, 0..w.rows(), &mut out),
-        TernaryLayout::I2S => {
-            for (r, out) in out.chunks_exact_mut(row_bytes).enumerate() {
-                out.copy_from_slice(w.row(r).as_flattened());
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pack::pack_ternary;
     use crate::rng::Rng;
+    use crate::{Isa, Ternary, TernaryLayout, pack_trits5, unpack_trits5};
 
     #[test]
     fn packing_and_unpacking_give_the_rows_back() {
@@ -75,7 +59,7 @@ mod tests {
                 let trits: Vec<i8> = (0..rows * cols).map(|_| rng.below(3) as i8 - 1).collect();
                 let packed = pack_ternary(rows, cols, &trits);
                 let w = Ternary::new(rows, cols, &packed, 1.0).unwrap();
-                let small = pack_trits5(w).unwrap();
+                let small = pack_trits5(Isa::detect(), w).unwrap();
                 assert_eq!(small.len(), TernaryLayout::T5.bytes(rows, cols));
                 let w = Ternary::with_layout(TernaryLayout::T5, rows, cols, &small, 1.0).unwrap();
                 for isa in Isa::supported() {
@@ -107,7 +91,8 @@ mod tests {
         trits[128 + 9] = -1; // code 0 there
         trits[192 + 33] = 1; // tail: byte 1, third group
         let packed = pack_ternary(1, 256, &trits);
-        let small = pack_trits5(Ternary::new(1, 256, &packed, 1.0).unwrap()).unwrap();
+        let small =
+            pack_trits5(Isa::detect(), Ternary::new(1, 256, &packed, 1.0).unwrap()).unwrap();
         let bits = u64::from_le_bytes(small[..8].try_into().unwrap());
         assert_eq!(bits & 31, 1 + 3 + 9);
         let bits = u64::from_le_bytes(small[5..13].try_into().unwrap());

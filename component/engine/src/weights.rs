@@ -89,9 +89,10 @@ impl Linear {
         if layout == self.layout() {
             return Ok(self.clone());
         }
+        let isa = Isa::from_env().unwrap_or_else(|_| Isa::detect());
         let packed = match layout {
-            TernaryLayout::I2S => unpack_trits5(Isa::detect(), self.view()),
-            TernaryLayout::T5 => pack_trits5(self.view())
+            TernaryLayout::I2S => unpack_trits5(isa, self.view()),
+            TernaryLayout::T5 => pack_trits5(isa, self.view())
                 .ok_or("a weight has the code 3, which layout t5 cannot hold: keep i2_s")?,
         };
         Self::with_layout(layout, self.rows, self.cols, packed.into(), self.scale)

@@ -38,6 +38,7 @@ fn models() -> (tempfile::TempDir, Arc<Model>, Arc<Model>) {
 const EVERYTHING: Settling = Settling {
     huge_pages: true,
     t5: true,
+    isa: Isa::SCALAR,
     budget: u64::MAX,
 };
 
@@ -104,6 +105,7 @@ fn nothing_is_packed_where_it_is_not_wanted_or_too_large() {
     let some = |t5, budget| Settling {
         huge_pages: false,
         t5,
+        isa: Isa::SCALAR,
         budget,
     };
     assert_eq!(settle(&mapped.weights, some(false, u64::MAX)).t5_bytes, 0);

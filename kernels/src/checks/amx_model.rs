@@ -88,7 +88,7 @@ impl Vectors for Scalar {
 
     fn outputs(self, sums: &[i32], q_sum: i32, scale: f32, w_scale: f32, out: &mut [f32]) {
         for (out, sum) in out.iter_mut().zip(sums) {
-            *out = crate::ternary::output(*sum, q_sum, scale, w_scale);
+            *out = crate::isa::outputs::output(*sum, q_sum, scale, w_scale);
         }
     }
 
@@ -100,8 +100,8 @@ impl Vectors for Scalar {
 pub(crate) fn check(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(31);
     let mut run = |rows, cols, n_tokens, codes| match isa.0 {
-        Kind::Avx512(token) => product(isa, token, &mut rng, [rows, cols, n_tokens], codes),
-        Kind::Amx(token) => product(isa, *token, &mut rng, [rows, cols, n_tokens], codes),
+        Kind::Avx512Vnni(token) => product(isa, token, &mut rng, [rows, cols, n_tokens], codes),
+        Kind::AmxInt8(token) => product(isa, *token, &mut rng, [rows, cols, n_tokens], codes),
         _ => product(isa, Scalar, &mut rng, [rows, cols, n_tokens], codes),
     };
     let mut shapes = Rng::new(32);

@@ -1,7 +1,7 @@
 //! Every kernel of every ISA against scalar, over several hundred seeded shapes: the crate's property tests.
 //!
-//! Plain functions, so that the same list runs under `cargo test`, inside wasmtime and under a CPU emulator (example
-//! `kernel_checks`, feature `checks`). `PROPTEST_CASES` sets the number of cases of each check; a failure names its
+//! Plain functions, so that the same list runs under `cargo test`, inside wasmtime and under a CPU emulator (package
+//! `sterna-kernel-checks`, feature `checks`). `PROPTEST_CASES` sets the number of cases of each check; a failure names its
 //! shape, and the seed is fixed, so it repeats.
 
 #[cfg(target_arch = "x86_64")]
@@ -20,55 +20,35 @@ pub struct Check {
     pub run: fn(Isa, usize) -> Result<(), SelfTestError>,
 }
 
-/// All of them.
-pub const ALL: &[Check] = &[
-    Check {
-        name: "ternary_shapes",
-        run: ternary_shapes,
-    },
-    Check {
-        name: "ternary_wide",
-        run: ternary_wide,
-    },
-    Check {
-        name: "ternary_limits",
-        run: ternary_limits,
-    },
-    #[cfg(target_arch = "x86_64")]
-    Check {
-        name: "amx_layout",
-        run: amx_model::check,
-    },
-    Check {
-        name: "sparse_shapes",
-        run: sparse_shapes,
-    },
-    Check {
-        name: "dense_shapes",
-        run: dense_shapes,
-    },
-    #[cfg(target_arch = "x86_64")]
-    Check {
-        name: "other_cpu",
-        run: other_cpu,
-    },
-    Check {
-        name: "float_ops",
-        run: float_ops,
-    },
-    Check {
-        name: "attention",
-        run: attention,
-    },
-    Check {
-        name: "self_test",
-        run: |isa, _| self_test::self_test(isa),
-    },
-    Check {
-        name: "golden",
-        run: golden::golden,
-    },
-];
+/// Hands the list of checks to the macro `$then`: each one's name and function, and what has to be built for that it exists.
+macro_rules! check_list {
+    ($then:ident $($with:tt)*) => {
+        $then! { [$($with)*]
+            ternary_shapes: ternary_shapes, all();
+            ternary_wide: ternary_wide, all();
+            ternary_limits: ternary_limits, all();
+            amx_layout: amx_model::check, target_arch = "x86_64";
+            sparse_shapes: sparse_shapes, all();
+            dense_shapes: dense_shapes, all();
+            other_cpu: other_cpu, target_arch = "x86_64";
+            float_ops: float_ops, all();
+            attention: attention, all();
+            self_test: |isa, _| self_test::self_test(isa), all();
+            golden: golden::golden, all();
+        }
+    };
+}
+
+macro_rules! define_all {
+    ([] $($name:ident: $run:expr, $built:meta;)*) => {
+        /// All of them.
+        pub const ALL: &[Check] = &[
+            $(#[cfg($built)] Check { name: stringify!($name), run: $run },)*
+        ];
+    };
+}
+
+check_list!(define_all);
 
 /// `PROPTEST_CASES`, or 200.
 pub fn cases() -> usize {
@@ -251,41 +231,47 @@ fn attention(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     Ok(())
 }
 
-/// One module of tests for each ISA, made from the list above.
 #[cfg(test)]
-macro_rules! isa_tests {
-    ($($isa:ident: $($check:ident)*;)*) => {
-        #[cfg(test)]
-        mod tests {
-            $(mod $isa {
-                $(#[test] fn $check() {
-                    use crate::{Isa, IsaError};
-                    match Isa::from_name(&stringify!($isa).replace('_', "-")) {
-                        Ok(isa) => {
-                            let check = super::super::ALL.iter().find(|c| c.name == stringify!($check)).unwrap();
-                            if let Err(error) = (check.run)(isa, super::super::cases()) {
-                                panic!("{error}");
-                            }
-                        }
-                        Err(IsaError::Unsupported { .. }) => {
-                            println!("{}: not on this machine, not tested here", stringify!($isa));
-                        }
-                        Err(error) => panic!("{error}"),
-                    }
-                })*
-            })*
-        }
-    };
-}
+mod tests {
+    use super::{ALL, cases};
+    use crate::dispatch::isa_list;
+    use crate::{Isa, IsaError};
 
-#[cfg(test)]
-isa_tests! {
-    scalar: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    avx2: ternary_shapes ternary_wide ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
-    amx_int8: ternary_shapes ternary_wide ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
-    avx512vnni: ternary_shapes ternary_wide ternary_limits sparse_shapes amx_layout other_cpu dense_shapes float_ops attention self_test golden;
-    neon: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    neon_dotprod: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    neon_i8mm: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
-    simd128: ternary_shapes ternary_wide ternary_limits sparse_shapes dense_shapes float_ops attention self_test golden;
+    fn run(isa: &str, name: &str) {
+        match Isa::from_name(isa) {
+            Ok(isa) => {
+                let check = ALL.iter().find(|check| check.name == name).unwrap();
+                if let Err(error) = (check.run)(isa, cases()) {
+                    panic!("{error}");
+                }
+            }
+            Err(IsaError::Unsupported { .. }) => {
+                println!("{isa}: not on this machine, not tested here");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A module of tests for each ISA, with a test for each check.
+    macro_rules! isa_tests {
+        ([] $($variant:ident $ident:ident $name:literal $token:ty, $built:meta;)*) => {
+            $(mod $ident {
+                check_list!(check_tests $name);
+            })*
+        };
+    }
+
+    macro_rules! check_tests {
+        ([$isa:literal] $($name:ident: $run:expr, $built:meta;)*) => {
+            $(
+                #[cfg($built)]
+                #[test]
+                fn $name() {
+                    super::run($isa, stringify!($name));
+                }
+            )*
+        };
+    }
+
+    isa_list!(isa_tests);
 }

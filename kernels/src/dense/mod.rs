@@ -2,19 +2,15 @@
 //!
 //! Float types (F32, F16, BF16) meet float activations: 16 lanes, the fixed tree. Quantised types (Q8_0, Q6_K) meet
 //! int16 activations, scaled by absmax per token, so that the products of a block are exact in i32 on every ISA; only
-//! the sum over blocks is float, in 16 lanes (see [`crate::isa::Kernels::q8_0_row`] for which lane takes what).
+//! the sum over blocks is float, in 16 lanes (see `q8_0_row` in `isa/kernels.rs` for which lane takes what).
 
 mod encode;
 mod input;
-mod matmul;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 
 pub use encode::encode_dense_row;
 pub use input::DenseInput;
-pub(crate) use input::quantize_row_wide;
-pub use matmul::dense_matmul;
-pub(crate) use matmul::{matmul_rows, quant_rows};
 
 use crate::ShapeError;
 

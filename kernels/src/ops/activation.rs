@@ -1,24 +1,8 @@
 //! The gate of the feed-forward layer, and the residual addition.
 
-use crate::Isa;
 use crate::ops::exp::exp;
 use crate::simd::Simd;
 use crate::simd::lanes;
-
-/// `out[i] = max(gate[i], 0)^2 * up[i]` (squared ReLU, BitNet b1.58 2B-4T). Exact zeros stay exact.
-pub fn relu2_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    isa.relu2_mul(gate, up, out);
-}
-
-/// `out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]` (SwiGLU, Llama).
-pub fn silu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    isa.silu_mul(gate, up, out);
-}
-
-/// `x[i] += y[i]`.
-pub fn add_assign(isa: Isa, x: &mut [f32], y: &[f32]) {
-    isa.add_assign(x, y);
-}
 
 #[inline(always)]
 pub(crate) fn relu2_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
@@ -66,7 +50,7 @@ pub(crate) fn add_assign_lanes<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{Isa, add_assign, relu2_mul, silu_mul};
 
     #[test]
     fn gates_follow_their_formulas() {

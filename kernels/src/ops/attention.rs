@@ -1,51 +1,7 @@
 //! The two halves of attention over a run of cached positions, for the query heads that share a kv head. Softmax stands between them.
 
-use crate::Isa;
 use crate::simd::Simd;
 use crate::simd::lanes::{LANES, padded};
-
-/// `out[q * stride + p] = scale * (queries[q] . keys[p])` for queries `[n_queries, head_dim]` and keys `[n, head_dim]`.
-///
-/// All queries that read the same keys are best given together: each key is then loaded once for several of them. `next` is
-/// for keys that come from memory: what will be read after them, asked for meanwhile. It changes no result.
-///
-/// # Panics
-/// If `out` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "sizes, what is read and what is written"
-)]
-pub fn attention_scores(
-    isa: Isa,
-    head_dim: usize,
-    queries: &[f32],
-    keys: &[f32],
-    next: Option<&[f32]>,
-    scale: f32,
-    stride: usize,
-    out: &mut [f32],
-) {
-    isa.attention_scores(head_dim, queries, keys, next, scale, stride, out);
-}
-
-/// `acc[q][d] += p[q * stride] * values[0][d]`, then `p[q * stride + 1] * values[1][d]` and so on, for values
-/// `[n, head_dim]` and acc `[n_queries, head_dim]`.
-///
-/// Positions are added in order, so cutting them into several calls changes no bit. `next` is as in [`attention_scores`].
-///
-/// # Panics
-/// If `p` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
-pub fn attention_mix(
-    isa: Isa,
-    head_dim: usize,
-    p: &[f32],
-    stride: usize,
-    values: &[f32],
-    next: Option<&[f32]>,
-    acc: &mut [f32],
-) {
-    isa.attention_mix(head_dim, p, stride, values, next, acc);
-}
 
 /// Numbers that are asked for ahead of their use (8 KB): no hardware prefetcher follows from the end of a block to the next.
 const AHEAD: usize = 2048;
@@ -310,7 +266,7 @@ fn padded_or_whole(x: &[f32]) -> [f32; LANES] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{Isa, attention_mix, attention_scores};
 
     #[test]
     fn scores_and_mix_follow_their_formulas() {

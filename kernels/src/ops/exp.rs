@@ -1,6 +1,5 @@
 //! exp and ln with bits of our own: the platform's libm differs from machine to machine.
 
-use crate::isa::Scalar;
 use crate::simd::Simd;
 
 /// e^x for 16 lanes, within 2 ulp; overflow gives infinity, underflow goes through the subnormals to 0, NaN stays NaN.
@@ -41,11 +40,6 @@ fn round<S: Simd>(s: S, v: S::F) -> S::F {
     s.sub(s.add(v, magic), magic)
 }
 
-/// e^x with the bits of every vector exp in this crate.
-pub fn exp_f32(x: f32) -> f32 {
-    Scalar.to_array(exp(Scalar, Scalar.splat(x)))[0]
-}
-
 /// Natural logarithm, computed in f64 by the `libm` crate (no platform paths) and rounded once.
 pub fn ln_f32(x: f32) -> f32 {
     libm::log(f64::from(x)) as f32
@@ -53,7 +47,7 @@ pub fn ln_f32(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::exp_f32;
 
     #[test]
     fn exp_is_within_two_ulp_of_f64() {

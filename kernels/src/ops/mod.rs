@@ -4,5 +4,6 @@ pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod exp;
 pub(crate) mod norm;
+pub(crate) mod quantize;
 pub(crate) mod rope;
 pub(crate) mod softmax;

@@ -1,13 +1,7 @@
 //! Root-mean-square normalisation (Zhang and Sennrich 2019).
 
-use crate::Isa;
 use crate::simd::Simd;
 use crate::simd::lanes;
-
-/// `out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]`, for one row of `k` values in each slice.
-pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    isa.rms_norm(x, weight, eps, out);
-}
 
 #[inline(always)]
 pub(crate) fn rms_norm_lanes<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {

@@ -1,6 +1,5 @@
 //! Rotary position embedding (Su et al. 2021) in the rotate-half form of Hugging Face and GPT-NeoX: pair (i, i + d/2).
 
-use crate::Isa;
 use crate::simd::Simd;
 use crate::simd::lanes::{LANES, padded};
 
@@ -13,11 +12,6 @@ pub fn rope_angles(theta: f64, head_dim: usize, position: usize, cos: &mut [f32]
         *cos = libm::cos(angle) as f32;
         *sin = libm::sin(angle) as f32;
     }
-}
-
-/// Rotates one head `[head_dim]` in place by the angles of its position, `[head_dim/2]` each.
-pub fn rope_rotate_half(isa: Isa, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-    isa.rope_rotate_half(head, cos, sin);
 }
 
 #[inline(always)]
@@ -57,6 +51,7 @@ fn rotate<S: Simd>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Isa, rope_rotate_half};
 
     #[test]
     fn a_quarter_turn_swaps_the_halves() {

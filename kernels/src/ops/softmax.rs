@@ -1,14 +1,8 @@
 //! Softmax of one row.
 
-use crate::Isa;
 use crate::ops::exp::exp;
 use crate::simd::Simd;
 use crate::simd::lanes;
-
-/// `x[i] = exp(x[i] - max x) / sum`, in place. -infinity masks an entry; a NaN makes the whole row NaN.
-pub fn softmax(isa: Isa, x: &mut [f32]) {
-    isa.softmax(x);
-}
 
 #[inline(always)]
 pub(crate) fn softmax_lanes<S: Simd>(s: S, x: &mut [f32]) {
@@ -48,7 +42,7 @@ pub(crate) fn softmax_lanes<S: Simd>(s: S, x: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::{Isa, softmax};
 
     #[test]
     fn probabilities_sum_to_one_and_masks_are_zero() {

@@ -3,10 +3,8 @@
 //! Tiles of 256 rows; in a tile each column is one cache line, so that any set of columns can be left out and every
 //! byte of what is read counts. README.md has the picture.
 
-use crate::isa::Kernels;
 use crate::pack::BLOCK;
-use crate::trits5::with_i2s_rows;
-use crate::{Isa, NonZero, OutputRows, QuantizedActivations, ShapeError, Ternary};
+use crate::{ShapeError, Ternary};
 
 /// Rows of a tile.
 pub(crate) const TILE: usize = 256;
@@ -24,7 +22,7 @@ impl Default for Line {
 
 /// Where the dword d of a line comes among the rows: its place in the transposed 4 x 4 matrix. Two rounds of
 /// `vpunpck` put it there, so that sums leave in the order of rows.
-const fn transposed(d: usize) -> usize {
+pub(crate) const fn transposed(d: usize) -> usize {
     d % 4 * 4 + d / 4
 }
 
@@ -100,19 +98,8 @@ impl<'a> TernaryColumns<'a> {
     }
 }
 
-/// The lines of rows `256 * tile..` of `w`, into `out` (`w.cols()` lines). Past the last row they hold code 0.
-///
-/// # Panics
-/// If there is no such tile, or `out` has another length: a caller's mistake.
-pub fn pack_columns(w: Ternary<'_>, tile: usize, out: &mut [Line]) {
-    assert_eq!(out.len(), w.cols(), "a tile has a line for each column");
-    let first = tile * TILE;
-    assert!(first < w.rows(), "no such tile");
-    let rows = first..w.rows().min(first + TILE);
-    with_i2s_rows(Isa::SCALAR, w, rows, |w| pack_i2s_columns(w, first, out));
-}
-
-fn pack_i2s_columns(w: Ternary<'_>, first: usize, out: &mut [Line]) {
+/// The lines of the 256 rows from `first` on of an I2_S matrix, into `out`.
+pub(crate) fn pack(w: Ternary<'_>, first: usize, out: &mut [Line]) {
     // Codes of one row's block in natural order; then four rows' codes in the bits of a byte; then a line for each
     // column.
     let mut quads = [[0u8; BLOCK]; 64];
@@ -142,85 +129,13 @@ fn add_codes(block: &crate::ternary::Block, shift: usize, out: &mut [u8; BLOCK])
     }
 }
 
-/// [`crate::ternary_matmul`] of the same matrix, to the bit, reading only the columns of `nonzero`.
-///
-/// Tokens are computed one after the other, each with its own columns, while a tile is in cache: meant for few tokens.
-/// Threads should cut `out` at multiples of 256 rows; a tile that is cut is computed for each part.
-///
-/// # Panics
-/// If `x`, `nonzero`, `w` and `out` do not fit each other: a caller's mistake.
-pub fn ternary_columns_matmul(
-    isa: Isa,
-    w: TernaryColumns<'_>,
-    x: &QuantizedActivations,
-    nonzero: &NonZero,
-    mut out: OutputRows<'_>,
-) {
-    assert_eq!(
-        x.k(),
-        w.cols,
-        "activations of another width than the matrix"
-    );
-    assert_eq!(
-        x.n_tokens(),
-        out.n_tokens(),
-        "output for another number of tokens"
-    );
-    assert!(
-        (nonzero.k(), nonzero.n_tokens()) == (x.k(), x.n_tokens()),
-        "columns of other activations"
-    );
-    assert!(out.range().end <= w.rows, "output rows outside the matrix");
-    isa.ternary_columns(w, x, nonzero, &mut out);
-}
-
-/// Walks the tiles around an ISA's `columns_tile`.
-#[inline(always)]
-pub(crate) fn matmul_tiles<S: Kernels>(
-    s: S,
-    w: TernaryColumns<'_>,
-    x: &QuantizedActivations,
-    nonzero: &NonZero,
-    out: &mut OutputRows<'_>,
-) {
-    let range = out.range();
-    let mut sums = [0; TILE];
-    for tile in range.start / TILE..range.end.div_ceil(TILE) {
-        let (lines, first) = (w.tile(tile), tile * TILE);
-        let rows = range.start.max(first)..range.end.min(first + TILE);
-        for t in 0..x.n_tokens() {
-            let (columns, values) = nonzero.token(t);
-            s.columns_tile(lines, columns, values, &mut sums);
-            let sums = &sums[rows.start - first..rows.end - first];
-            crate::ternary::write_sums(w.scale, x, out, rows.start, t, sums);
-        }
-    }
-}
-
-/// sums[r] = sum of code * value over the columns listed: the oracle.
-pub(crate) fn tile_sums(
-    lines: &[Line],
-    columns: &[[u32; 4]],
-    values: &[[i8; 4]],
-    sums: &mut [i32; TILE],
-) {
-    sums.fill(0);
-    for (column, value) in columns.as_flattened().iter().zip(values.as_flattened()) {
-        let line = &lines[*column as usize];
-        for (at, byte) in line.0.iter().enumerate() {
-            let row = 4 * transposed(at / 4) + at % 4;
-            for g in 0..4 {
-                sums[row + 64 * g] += i32::from((byte >> (2 * g)) & 3) * i32::from(*value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::column_tiles::tile_sums;
     use crate::pack::pack_ternary;
     use crate::rng::Rng;
+    use crate::{Isa, pack_columns};
 
     #[test]
     fn every_weight_has_its_place() {
@@ -231,7 +146,7 @@ mod tests {
             let w = Ternary::new(rows, cols, &packed, 1.0).unwrap();
             for tile in 0..rows.div_ceil(TILE) {
                 let mut lines = vec![Line([0; 64]); cols];
-                pack_columns(w, tile, &mut lines);
+                pack_columns(Isa::SCALAR, w, tile, &mut lines);
                 for c in 0..cols {
                     let mut sums = [0; TILE];
                     tile_sums(&lines, &[[c as u32, 0, 0, 0]], &[[1, 0, 0, 0]], &mut sums);

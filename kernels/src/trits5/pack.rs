@@ -2,34 +2,26 @@
 //! AVX-512 has a loop of its own for whole groups.
 
 use super::{CodeWords, GROUP, GROUP_BYTES, TAIL, TAIL_BYTES, bytes, parts, row_bytes};
+use crate::Ternary;
 use crate::pack::BLOCK;
 use crate::ternary::Block;
-use crate::{Ternary, TernaryLayout};
 
 /// Columns of half a block, of a third of a group and of a piece of the tail.
 const HALF: usize = TAIL;
 const THIRDS: usize = GROUP / HALF;
 
-/// Packs an I2_S matrix as T5. `None` where a weight has the code 3, which has no place here, or `w` is T5 already.
-pub fn pack_trits5(w: Ternary<'_>) -> Option<Vec<u8>> {
-    let mut out = vec![0; TernaryLayout::T5.bytes(w.rows(), w.cols())];
-    pack_trits5_into(w, &mut out).then_some(out)
-}
+/// Packs as many groups of a row as an ISA has a loop for: their number, and whether every code had a place.
+type PackGroups<'a> = dyn Fn(&[Block], &mut [[u8; GROUP_BYTES]]) -> (usize, bool) + 'a;
 
-/// The same into memory at hand, `TernaryLayout::T5.bytes(w.rows(), w.cols())` of it. False, and anything in `out`, where that is not
-/// its length or [`pack_trits5`] would give `None`.
-#[must_use]
-pub fn pack_trits5_into(w: Ternary<'_>, out: &mut [u8]) -> bool {
-    w.layout() == TernaryLayout::I2S
-        && out.len() == TernaryLayout::T5.bytes(w.rows(), w.cols())
-        && out
-            .chunks_exact_mut(row_bytes(w.cols()))
-            .enumerate()
-            .all(|(r, out)| pack_row(w.row(r), w.cols(), out))
+/// Packs the rows of an I2_S matrix into `out`, as many bytes as they take. Whether every code had a place.
+pub(crate) fn pack_rows(w: Ternary<'_>, out: &mut [u8], whole_groups: &PackGroups<'_>) -> bool {
+    out.chunks_exact_mut(row_bytes(w.cols()))
+        .enumerate()
+        .all(|(r, out)| pack_row(w.row(r), w.cols(), out, whole_groups))
 }
 
 /// Whether every code had a place.
-fn pack_row(row: &[Block], cols: usize, out: &mut [u8]) -> bool {
+fn pack_row(row: &[Block], cols: usize, out: &mut [u8], whole_groups: &PackGroups<'_>) -> bool {
     let (groups, tail) = parts(cols);
     let (body, rest) = out.split_at_mut(groups * GROUP_BYTES);
     let mut threes = 0;
@@ -53,17 +45,6 @@ fn pack_row(row: &[Block], cols: usize, out: &mut [u8]) -> bool {
         }
     }
     places && threes & bytes(1) == 0
-}
-
-/// Packs as many groups as the machine has a loop for: their number, and whether every code had a place.
-#[inline]
-fn whole_groups(blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(done) = crate::isa::avx512::trits5_pack::pack_groups(blocks, out) {
-        return done;
-    }
-    let _ = (blocks, out);
-    (0, true)
 }
 
 /// The codes of the columns from 64 `h` on; past the last column those of weight 0.
@@ -109,6 +90,7 @@ mod tests {
     use super::*;
     use crate::pack::pack_ternary;
     use crate::rng::Rng;
+    use crate::{Isa, TernaryLayout, pack_trits5, pack_trits5_into};
 
     /// A row by the words of the description.
     fn described(trits: &[i8]) -> Vec<u8> {
@@ -143,7 +125,10 @@ mod tests {
             let packed = pack_ternary(2, cols, &trits);
             let w = Ternary::new(2, cols, &packed, 1.0).unwrap();
             let expected = [&trits[..cols], &trits[cols..]].map(described).concat();
-            assert_eq!(pack_trits5(w), Some(expected), "{cols} columns");
+            for isa in Isa::supported() {
+                let packed = pack_trits5(isa, w);
+                assert_eq!(packed.as_ref(), Some(&expected), "{cols} columns, {isa:?}");
+            }
         }
     }
 
@@ -154,22 +139,28 @@ mod tests {
             for at in 0..cols {
                 let mut packed = packed.clone();
                 packed[at / 128 * 32 + at % 32] |= 3 << (6 - at % 128 / 32 * 2);
-                assert!(pack_trits5(Ternary::new(1, cols, &packed, 1.0).unwrap()).is_none());
+                let w = Ternary::new(1, cols, &packed, 1.0).unwrap();
+                for isa in Isa::supported() {
+                    assert!(pack_trits5(isa, w).is_none());
+                }
             }
         }
         // Past the row's end any code is as good as another.
         let mut packed = pack_ternary(1, 100, &[1; 100]);
         packed[31] |= 3;
-        assert!(pack_trits5(Ternary::new(1, 100, &packed, 1.0).unwrap()).is_some());
+        let w = Ternary::new(1, 100, &packed, 1.0).unwrap();
+        for isa in Isa::supported() {
+            assert!(pack_trits5(isa, w).is_some());
+        }
     }
 
     #[test]
     fn other_layouts_and_lengths_are_refused() {
         let packed = pack_ternary(3, 192, &[0; 3 * 192]);
         let w = Ternary::new(3, 192, &packed, 1.0).unwrap();
-        let small = pack_trits5(w).unwrap();
+        let small = pack_trits5(Isa::SCALAR, w).unwrap();
         let again = Ternary::with_layout(TernaryLayout::T5, 3, 192, &small, 1.0).unwrap();
-        assert!(pack_trits5(again).is_none());
-        assert!(!pack_trits5_into(w, &mut [0; 119]));
+        assert!(pack_trits5(Isa::SCALAR, again).is_none());
+        assert!(!pack_trits5_into(Isa::SCALAR, w, &mut [0; 119]));
     }
 }

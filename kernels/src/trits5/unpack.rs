@@ -1,14 +1,10 @@
-//! T5 rows as I2_S rows, a few at a time, for products that have no loop for T5.
+//! T5 rows as I2_S rows, in portable code.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use super::{CodeWords, GROUP_BYTES, TAIL_BYTES, bytes, parts};
+use crate::Ternary;
 use crate::pack::BLOCK_BYTES;
-use crate::{Isa, OutputRows, QuantizedActivations, Ternary, TernaryLayout};
-
-/// Rows that are unpacked at a time: they stay in L2.
-const PANEL: usize = 32;
 
 /// Bytes of 1 where a byte of `x` is `limit` or more; all are below 128.
 #[inline(always)]
@@ -107,45 +103,5 @@ fn unpack_row(row: &[u8], cols: usize, out: &mut [u8]) {
 pub(crate) fn unpack_rows(w: Ternary<'_>, rows: Range<usize>, out: &mut [u8]) {
     for (r, out) in rows.zip(out.chunks_exact_mut(Ternary::row_bytes(w.cols()))) {
         unpack_row(w.trits5_row(r), w.cols(), out);
-    }
-}
-
-thread_local! {
-    /// Unpacked rows: kept, so that a product allocates nothing.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Calls `use_rows` with the rows `rows` of `w` in I2_S, under their own numbers.
-pub(crate) fn with_i2s_rows<R>(
-    isa: Isa,
-    w: Ternary<'_>,
-    rows: Range<usize>,
-    use_rows: impl FnOnce(Ternary<'_>) -> R,
-) -> R {
-    if w.layout() == TernaryLayout::I2S {
-        return use_rows(w);
-    }
-    SCRATCH.with_borrow_mut(|unpacked| {
-        let n = rows.len() * Ternary::row_bytes(w.cols());
-        if unpacked.len() < n {
-            unpacked.resize(n, 0);
-        }
-        isa.trits5_unpack(w, rows.clone(), &mut unpacked[..n]);
-        use_rows(w.window(rows.start, &unpacked[..n]))
-    })
-}
-
-/// The product where there is no loop for this layout, or for so many tokens: rows are unpacked once for all tokens.
-pub(crate) fn matmul_unpacked(
-    isa: Isa,
-    w: Ternary<'_>,
-    x: &QuantizedActivations,
-    out: &mut OutputRows<'_>,
-) {
-    let range = out.range();
-    for start in range.clone().step_by(PANEL) {
-        let rows = start..range.end.min(start + PANEL);
-        let mut part = out.part(rows.clone());
-        with_i2s_rows(isa, w, rows, |w| isa.ternary_matmul(w, x, &mut part));
     }
 }

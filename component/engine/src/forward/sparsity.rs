@@ -190,9 +190,9 @@ fn by_columns(machine: &Machine, w: Ternary<'_>, optimisations: Optimisations) -
     lines.resize(n_lines, Line::default());
     let tiles: Vec<_> = lines.chunks_exact_mut(w.cols()).enumerate().collect();
     let work = w.rows() * w.cols();
-    machine
-        .team
-        .for_each(tiles, work, |(tile, lines)| pack_columns(w, tile, lines));
+    machine.team.for_each(tiles, work, |(tile, lines)| {
+        pack_columns(machine.isa, w, tile, lines)
+    });
     lines
 }
 

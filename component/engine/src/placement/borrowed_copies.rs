@@ -211,7 +211,7 @@ impl BorrowedCopies {
         if let Some(w) = matrix.filter(|w| self.how.t5 && w.layout() == TernaryLayout::I2S) {
             let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
             let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
-            if self.time.work(|| pack_trits5_into(w, room)) {
+            if self.time.work(|| pack_trits5_into(self.how.isa, w, room)) {
                 piece.filled = piece.len;
                 piece.layout = Some(TernaryLayout::T5);
                 return Some(piece);
@@ -382,6 +382,7 @@ mod tests {
         Settling {
             huge_pages,
             t5,
+            isa: Isa::detect(),
             budget,
         }
     }

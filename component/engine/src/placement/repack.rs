@@ -9,23 +9,19 @@ use std::sync::Arc;
 use memmap2::MmapMut;
 use sterna_kernels::{TernaryLayout, pack_trits5_into};
 
-use super::settle::{ALIGNMENT, GROUP_BYTES};
+use super::settle::{ALIGNMENT, GROUP_BYTES, Settling};
 use super::{Bytes, huge_pages};
 use crate::weights::Linear;
 
 /// Pack those of `linears` that are I2_S in a mapped file, all of them or, where that takes more
-/// than `budget` bytes, none. A matrix with a code that T5 has not stays what it is. Returns the
+/// than the budget, none. A matrix with a code that T5 has not stays what it is. Returns the
 /// bytes of T5.
-pub(super) fn pack_mapped<'a>(
-    linears: impl Iterator<Item = &'a Linear>,
-    budget: u64,
-    huge: bool,
-) -> u64 {
+pub(super) fn pack_mapped<'a>(linears: impl Iterator<Item = &'a Linear>, how: Settling) -> u64 {
     let linears: Vec<&Linear> = linears
         .filter(|linear| linear.layout() == TernaryLayout::I2S && linear.packed().is_mapped())
         .collect();
     let bytes: u64 = linears.iter().map(|linear| room(linear) as u64).sum();
-    if bytes > budget {
+    if bytes > how.budget {
         return 0;
     }
     let mut packed = 0;
@@ -38,7 +34,7 @@ pub(super) fn pack_mapped<'a>(
         }
         let (group, others) = rest.split_at(n);
         rest = others;
-        let Some(bytes) = pack_group(group, size, huge) else {
+        let Some(bytes) = pack_group(group, size, how) else {
             break;
         };
         packed += bytes;
@@ -53,9 +49,9 @@ fn room(linear: &Linear) -> usize {
 }
 
 /// Bytes of T5 that were made. `None` where the system has no memory.
-fn pack_group(group: &[&Linear], size: usize, huge: bool) -> Option<u64> {
+fn pack_group(group: &[&Linear], size: usize, how: Settling) -> Option<u64> {
     let mut memory = MmapMut::map_anon(size).ok()?;
-    if huge {
+    if how.huge_pages {
         huge_pages::ask(&memory, true);
     }
     let mut made = Vec::with_capacity(group.len());
@@ -65,7 +61,7 @@ fn pack_group(group: &[&Linear], size: usize, huge: bool) -> Option<u64> {
         let end = at + TernaryLayout::T5.bytes(linear.rows(), linear.cols());
         // From the file in one go.
         huge_pages::populate([&**stored]);
-        if pack_trits5_into(view, &mut memory[at..end]) {
+        if pack_trits5_into(how.isa, view, &mut memory[at..end]) {
             made.push((*linear, stored, at..end));
             at = end.next_multiple_of(ALIGNMENT);
         }

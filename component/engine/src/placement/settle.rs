@@ -54,6 +54,8 @@ pub struct Settling {
     pub huge_pages: bool,
     /// Pack a mapped file's I2_S matrices as T5.
     pub t5: bool,
+    /// What packs them.
+    pub isa: Isa,
     /// Bytes that copies of all kinds may take.
     pub budget: u64,
 }
@@ -65,6 +67,7 @@ impl Settling {
         Settling {
             huge_pages: optimisations.huge_pages,
             t5: optimisations.wants_t5(isa, threads),
+            isa,
             budget,
         }
     }
@@ -77,7 +80,7 @@ pub fn settle(weights: &Weights, how: Settling) -> Settled {
     let mut t5_bytes = 0;
     if how.t5 {
         let linears = weights.layers.iter().flat_map(Layer::linears);
-        t5_bytes = repack::pack_mapped(linears, how.budget, how.huge_pages);
+        t5_bytes = repack::pack_mapped(linears, how);
     }
     let streamed: Vec<&Bytes> = weights.streamed().collect();
     let mut copied_bytes = 0;

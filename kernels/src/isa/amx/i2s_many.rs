@@ -64,7 +64,7 @@ pub(crate) fn matmul<T: Tiles, V: Vectors>(
                         configure(tiles, n);
                         configured = n;
                     }
-                    let a = &x.rows(t..t + n)[b0 * BLOCK..];
+                    let a = &x.rows()[t * x.stride()..(t + n) * x.stride()][b0 * BLOCK..];
                     if n > ROWS {
                         pass::<T, true>(tiles, a, x.stride(), codes, b0 == 0, sums);
                     } else {

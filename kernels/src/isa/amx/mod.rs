@@ -1,6 +1,7 @@
 //! AMX: int8 matrix tiles for ternary products with many tokens. Everything else is AVX-512's, which every CPU with AMX has.
 
 pub(crate) mod i2s_many;
+mod probe;
 pub(crate) mod tiles;
 
 use std::arch::asm;
@@ -8,10 +9,11 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use crate::dispatch::{Isa, Kind};
-use crate::isa::Kernels;
-use crate::isa::avx512::Avx512;
-use crate::{OutputRows, QuantizedActivations, Ternary, trits5};
+use super::avx512::Avx512;
+use super::kernels::Kernels;
+use super::probe::PeakRun;
+use super::unpacked;
+use crate::{OutputRows, QuantizedActivations, Ternary};
 use tiles::CpuTiles;
 
 /// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's whole product (reckoned
@@ -31,7 +33,7 @@ impl Amx {
             .map(Self)
     }
 
-    /// Not a method of `Kernels`: with the next one the only kernel that differs from AVX-512's.
+    /// With those that follow the only kernels that differ from AVX-512's, which [`Deref`] gives.
     pub(crate) fn ternary_matmul(
         self,
         w: Ternary<'_>,
@@ -39,25 +41,30 @@ impl Amx {
         out: &mut OutputRows<'_>,
     ) {
         if x.n_tokens() < MIN_TOKENS {
-            self.0.ternary_matmul(w, x, out);
-        } else {
-            // SAFETY: the token proves AVX-512.
-            unsafe { tiled(self, w, x, out) };
+            return self.0.ternary_matmul(w, x, out);
         }
+        // Tiles take I2_S rows.
+        unpacked::matmul(
+            w,
+            out,
+            |w, rows, to| self.0.trits5_unpack(w, rows, to),
+            // SAFETY: the token proves AVX-512.
+            |w, out| unsafe { tiled(self, w, x, out) },
+        );
     }
 
-    /// T5 for many tokens: rows are unpacked for the tiles.
-    pub(crate) fn trits5_matmul(
-        self,
-        w: Ternary<'_>,
-        x: &QuantizedActivations,
-        out: &mut OutputRows<'_>,
-    ) {
-        if x.n_tokens() < MIN_TOKENS {
-            self.0.trits5_matmul(w, x, out);
-        } else {
-            trits5::matmul_unpacked(Isa(Kind::Amx(self)), w, x, out);
-        }
+    /// Tiles take I2_S rows.
+    pub(crate) fn prefers_t5(self, _threads: usize) -> bool {
+        false
+    }
+
+    /// Unpacking the weights, and reading them, would take as long as multiplying 64 tokens.
+    pub(crate) fn prefill_chunk(self) -> usize {
+        256
+    }
+
+    pub(crate) fn multiply_add_peak(self, turns: u32) -> PeakRun {
+        probe::multiply_add_peak(self, turns)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{load, prefetch};
-use crate::ternary::{Block, TokenRow};
+use crate::ternary::{Activations, Block};
 
 /// Blocks summed in i16 before widening: a block adds at most 4 groups * 2 neighbours * 3 * 127 = 3048, and 10 of them
 /// 30480 < 32768, even where every code is the unused 3.
@@ -14,11 +14,11 @@ pub(super) const BLOCKS_PER_WIDENING: usize = 10;
 #[target_feature(enable = "avx2")]
 pub(super) fn tile<const R: usize, const T: usize>(
     w: [&[Block]; R],
-    x: [TokenRow<'_>; T],
+    x: [&[Activations]; T],
 ) -> [[i32; T]; R] {
     let n = w[0].len();
     let w = w.map(|row| &row[..n]);
-    let x = x.map(|token| &token.q[..n]);
+    let x = x.map(|token| &token[..n]);
     let ones = _mm256_set1_epi16(1);
     let mut sums = [[_mm256_setzero_si256(); T]; R];
     let mut start = 0;

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::i2s_few::{BLOCKS_PER_WIDENING, unpack};
 use super::{load, prefetch};
-use crate::ternary::write_token;
+use crate::isa::outputs::write_token;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// With fewer tokens the codes are better kept in registers (README.md has the figures).
@@ -56,7 +56,7 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                     for t in (t0..t1).step_by(T) {
                         // Past the last token the tile repeats it, and the results are not used; past the last row it
                         // takes what an earlier row left.
-                        let (q0, q1) = (x.token_row(t).q, x.token_row((t + 1).min(t1 - 1)).q);
+                        let (q0, q1) = (x.blocks(t), x.blocks((t + 1).min(t1 - 1)));
                         let tokens = [
                             q0[b0..b1].as_flattened().as_chunks().0,
                             q1[b0..b1].as_flattened().as_chunks().0,

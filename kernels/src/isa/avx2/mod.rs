@@ -1,15 +1,26 @@
 //! AVX2 with F16C: sixteen lanes are two `__m256`. FMA is never used, present or not.
 
-mod dense_one;
+mod dense;
 mod i2s_few;
 mod i2s_many;
+mod probe;
 mod q6_k_few;
+mod q6_k_input;
+mod q6_k_one;
+mod q8_0_few;
 mod sparse;
 
 use std::arch::x86_64::*;
 
-use crate::simd::LANES;
-use crate::simd::Simd;
+use super::kernels::{Kernels, kernel_list, over_lanes};
+use super::preferences::ListingLimits;
+use super::probe::PeakRun;
+use super::tiles::{I2sTile, matmul_tiles};
+use crate::simd::{LANES, Simd};
+use crate::sparse::columns::{Line, TILE};
+use crate::ternary::{Activations, Block};
+use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
+use q6_k_input::Q6kInput;
 
 /// How far ahead of a linear read to prefetch, in bytes: into L1, and into L2 (README.md has the measurements).
 const PREFETCH_BYTES: usize = 1024;
@@ -192,90 +203,103 @@ pub(crate) fn load_half(at: &[u8; 16]) -> __m128i {
     unsafe { _mm_loadu_si128(at.as_ptr().cast()) }
 }
 
-impl crate::isa::Kernels for Avx2 {
-    crate::isa::kernels::float_kernels!("avx2,f16c");
+impl Kernels for Avx2 {
+    kernel_list!(over_lanes "avx2,f16c");
 
-    fn ternary_matmul(
+    type I2sInput = ();
+    type Q6kInput = Q6kInput;
+
+    fn i2s_matmul(
         self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        out: &mut crate::OutputRows<'_>,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        _: &(),
+        out: &mut OutputRows<'_>,
     ) {
         if x.n_tokens() < i2s_many::MIN_TOKENS {
-            crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
+            matmul_tiles::<_, _, 1, 1, 4>(self, w, x, |t| x.blocks(t), out);
         } else {
             with_token!(i2s_many::matmul(w, x, out));
         }
     }
 
-    fn trits5_unpack(self, w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+    fn i2s_rows(
+        self,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        _: &(),
+        rows: &[u32],
+        out: &mut OutputRows<'_>,
+    ) {
+        with_token!(sparse::rows(w, x, rows, out));
+    }
+
+    fn trits5_unpack(self, w: Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
         /// The same code, of which the compiler makes 256-bit vectors.
         #[target_feature(enable = "avx2")]
-        fn unpack(w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+        fn unpack(w: Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
             crate::trits5::unpack_rows(w, rows, out);
         }
         with_token!(unpack(w, rows, out));
     }
 
-    fn ternary_rows(
-        self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        rows: &[u32],
-        out: &mut crate::OutputRows<'_>,
-    ) {
-        with_token!(sparse::rows(w, x, rows, out));
-    }
-
     fn columns_tile(
         self,
-        lines: &[crate::sparse::columns::Line],
+        lines: &[Line],
         columns: &[[u32; 4]],
         values: &[[i8; 4]],
-        sums: &mut [i32; crate::sparse::columns::TILE],
+        sums: &mut [i32; TILE],
     ) {
         with_token!(sparse::columns_tile(lines, columns, values, sums));
     }
 
     #[inline]
-    fn q8_0_row<const T: usize>(
-        self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        with_token!(dense_one::q8_0_row(w, x))
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
+        with_token!(q8_0_few::row(w, x))
     }
 
-    #[inline]
-    fn q6_k_row<const T: usize>(
-        self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        with_token!(dense_one::q6_k_row(w, x))
+    fn pack_q6_k(self, x: &DenseInput, packed: &mut Q6kInput) {
+        packed.set(x);
     }
 
     #[inline(always)]
     fn q6_k_matmul(
         self,
-        w: crate::Dense<'_>,
-        x: &crate::DenseInput,
-        out: &mut crate::OutputRows<'_>,
+        w: Dense<'_>,
+        x: &DenseInput,
+        packed: &Q6kInput,
+        out: &mut OutputRows<'_>,
     ) {
         if x.n_tokens() == 1 {
-            crate::dense::quant_rows(self, w, x, out);
+            with_token!(q6_k_one::matvec(w, x, packed, out));
         } else {
-            with_token!(q6_k_few::matmul(w, x, out));
+            with_token!(q6_k_few::matmul(w, x, packed, out));
         }
+    }
+
+    /// A list is read at a third of a stream's speed: every line comes by itself, and pages are small.
+    fn listing_limits(self) -> ListingLimits {
+        ListingLimits {
+            rows: 0.3,
+            columns: 0.3,
+        }
+    }
+
+    fn read_through(self, bytes: &[u8]) -> u64 {
+        with_token!(probe::read_through(bytes))
+    }
+
+    fn multiply_add_peak(self, turns: u32) -> PeakRun {
+        with_token!(probe::multiply_add_peak(turns))
     }
 }
 
-impl crate::isa::TernaryTiles for Avx2 {
+impl I2sTile<&[Activations]> for Avx2 {
     #[inline]
-    fn ternary_tile<const R: usize, const T: usize>(
+    fn tile<const R: usize, const T: usize>(
         self,
-        w: [&[crate::ternary::Block]; R],
-        x: [crate::ternary::TokenRow<'_>; T],
+        w: [&[Block]; R],
+        x: [&[Activations]; T],
     ) -> [[i32; T]; R] {
         with_token!(i2s_few::tile(w, x))
     }

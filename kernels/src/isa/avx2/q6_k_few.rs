@@ -9,7 +9,8 @@
 
 use std::arch::x86_64::*;
 
-use super::dense_one::{accumulate, part, quarters, scale, scale_pair};
+use super::dense::{accumulate, part, quarters, scale, scale_pair};
+use super::q6_k_input::Q6kInput;
 use super::{load_half, load_i16};
 use crate::dense::q6_k;
 use crate::isa::x86::q6_k_pairs::{PairOfBlocks, STEPS};
@@ -36,7 +37,7 @@ struct Weights {
 
 /// See [`crate::dense_matmul`]; for two tokens or more.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut OutputRows<'_>) {
     let range = out.range();
     let n_blocks = w.cols() / q6_k::BLOCK;
     let mut weights = [Weights {
@@ -69,10 +70,10 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
                     while t < t1 {
                         let lanes = &mut lanes[t - t0..];
                         t += match t1 - t {
-                            1 => tile::<1>(rows, x, (t, b / 2), there, lanes, r),
-                            2 => tile::<2>(rows, x, (t, b / 2), there, lanes, r),
-                            3 => tile::<3>(rows, x, (t, b / 2), there, lanes, r),
-                            _ => tile::<T>(rows, x, (t, b / 2), there, lanes, r),
+                            1 => tile::<1>(rows, (x, packed), (t, b / 2), there, lanes, r),
+                            2 => tile::<2>(rows, (x, packed), (t, b / 2), there, lanes, r),
+                            3 => tile::<3>(rows, (x, packed), (t, b / 2), there, lanes, r),
+                            _ => tile::<T>(rows, (x, packed), (t, b / 2), there, lanes, r),
                         };
                     }
                 }
@@ -121,15 +122,15 @@ fn unpack(block: &[u8; q6_k::BYTES], weights: &mut Weights, p: usize) {
 #[target_feature(enable = "avx2,f16c")]
 fn tile<const N: usize>(
     rows: [&Weights; R],
-    x: &DenseInput,
+    (x, packed): (&DenseInput, &Q6kInput),
     (t, pair): (usize, usize),
     there: usize,
     lanes: &mut [[[[f32; 8]; 2]; ROWS]],
     r: usize,
 ) -> usize {
-    let mut tokens: [&PairOfBlocks; N] = [&x.quant_row(t).pairs[pair]; N];
+    let mut tokens: [&PairOfBlocks; N] = [&packed.pairs(x, t)[pair]; N];
     for (i, token) in tokens.iter_mut().enumerate() {
-        *token = &x.quant_row(t + i).pairs[pair];
+        *token = &packed.pairs(x, t + i)[pair];
     }
     for p in 0..there {
         let mut acc = [[_mm256_setzero_si256(); N]; R];

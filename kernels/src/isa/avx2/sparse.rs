@@ -6,9 +6,10 @@ use std::arch::x86_64::*;
 
 use super::i2s_few::{BLOCKS_PER_WIDENING, unpack};
 use super::load;
+use crate::isa::outputs::write_row;
 use crate::isa::x86::prefetch::{RowsAhead, prefetch};
 use crate::sparse::columns::{Line, TILE};
-use crate::ternary::{Activations, Block, write_row};
+use crate::ternary::{Activations, Block};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// Quads of columns summed in i16: each adds at most 2 * 3 * 127 = 762 to a lane, and 40 of them 30480. Their 160 lines
@@ -28,7 +29,7 @@ pub(super) fn rows(
         ahead.using(at);
         let weights = w.row(*row as usize);
         for t in 0..x.n_tokens() {
-            let sum = row_sum(weights, x.token_row(t).q);
+            let sum = row_sum(weights, x.blocks(t));
             write_row(w, x, out, *row as usize, t, &[sum]);
         }
     }

@@ -114,7 +114,7 @@ macro_rules! matmul_in_registers {
                 }
             }
             for (i, sums) in sums[..N].iter().enumerate() {
-                crate::ternary::write_token(w, x, out, rows.start, t + i, &sums[..rows.len()]);
+                crate::isa::outputs::write_token(w, x, out, rows.start, t + i, &sums[..rows.len()]);
             }
         }
     };

@@ -46,7 +46,7 @@ fn tile<const R: usize, const N: usize, const NEAR: bool>(
     }
     let mut tokens: [&[Activations]; N] = [&[]; N];
     for (i, token) in tokens.iter_mut().enumerate() {
-        *token = &x.token_row(t + i).q[blocks.clone()][..n];
+        *token = &x.blocks(t + i)[blocks.clone()][..n];
     }
     let near = near(R, Ternary::row_bytes(w.cols()));
     let mask = halves(0x0C, 0x03);

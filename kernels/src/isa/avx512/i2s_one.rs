@@ -29,7 +29,7 @@ pub(super) fn matvec<const NEAR: bool>(
     out: &mut OutputRows<'_>,
 ) {
     let range = out.range();
-    let q = x.token_row(0).q;
+    let q = x.blocks(0);
     for r in range.clone().step_by(R) {
         // Past the last row the last one again; its result is not stored.
         let row = |i: usize| w.row((r + i).min(range.end - 1));

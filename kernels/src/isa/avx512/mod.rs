@@ -5,7 +5,9 @@ mod i2s_few;
 mod i2s_many;
 mod i2s_one;
 mod panel;
+mod probe;
 mod q6_k_few;
+mod q6_k_input;
 mod q6_k_one;
 mod quotients;
 mod sparse;
@@ -14,21 +16,34 @@ mod token_tiles;
 mod trits5_codes;
 mod trits5_few;
 mod trits5_one;
-pub(crate) mod trits5_pack;
+mod trits5_pack;
 mod trits5_unpack;
 mod unrolled;
+mod vbmi;
 
 use std::arch::x86_64::*;
 
-use crate::dispatch::{Isa, Kind};
-use crate::isa::avx2::{Avx2, prefetch_far};
-use crate::isa::x86::vendor::intel;
-use crate::simd::LANES;
-use crate::simd::Simd;
+use super::avx2::{Avx2, prefetch_far};
+use super::kernels::{Kernels, kernel_list, over_lanes};
+use super::preferences::ListingLimits;
+use super::probe::PeakRun;
+use super::unpacked;
+use super::x86::vendor::intel;
+use crate::simd::{LANES, Simd};
+use crate::sparse::columns::{Line, TILE};
+use crate::ternary::Block;
+use crate::trits5::GROUP_BYTES;
+use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
+use q6_k_input::Q6kInput;
+use vbmi::Vbmi;
 
 /// Proof of AVX-512 F, BW, VL and VNNI, and of what `Avx2` proves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(Avx2);
+pub(crate) struct Avx512 {
+    avx2: Avx2,
+    /// The loops over layout T5, where the CPU has them.
+    vbmi: Option<Vbmi>,
+}
 
 /// All sixteen lanes.
 #[derive(Clone, Copy)]
@@ -40,7 +55,11 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
-        Avx2::new().filter(|_| found).map(Self)
+        let avx2 = Avx2::new().filter(|_| found)?;
+        Some(Self {
+            avx2,
+            vbmi: Vbmi::new(),
+        })
     }
 }
 
@@ -148,121 +167,140 @@ fn many_tokens() -> usize {
     if intel() { 20 } else { 65 }
 }
 
-impl crate::isa::Kernels for Avx512 {
-    crate::isa::kernels::float_kernels!("avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c");
+impl Kernels for Avx512 {
+    kernel_list!(over_lanes "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c");
 
-    fn ternary_matmul(
+    type I2sInput = ();
+    type Q6kInput = Q6kInput;
+
+    fn i2s_matmul(
         self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        out: &mut crate::OutputRows<'_>,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        _: &(),
+        out: &mut OutputRows<'_>,
     ) {
         match x.n_tokens() {
             1 if intel() => with_token!(i2s_one::matvec::<true>(w, x, out)),
             1 => with_token!(i2s_one::matvec::<false>(w, x, out)),
-            n if n >= many_tokens() => {
-                with_token!(i2s_many::matmul(self, w, x, out))
-            }
+            n if n >= many_tokens() => with_token!(i2s_many::matmul(self, w, x, out)),
             _ if intel() => with_token!(i2s_few::matmul::<true>(w, x, out)),
             _ => with_token!(i2s_few::matmul::<false>(w, x, out)),
         }
     }
 
-    #[inline]
-    fn has_trits5(self) -> bool {
-        trits5_one::supported()
+    fn i2s_rows(
+        self,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        _: &(),
+        rows: &[u32],
+        out: &mut OutputRows<'_>,
+    ) {
+        with_token!(sparse::rows(w, x, rows, out));
     }
 
-    fn trits5_matmul(
-        self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        out: &mut crate::OutputRows<'_>,
-    ) {
-        assert!(self.has_trits5(), "asked for before");
-        if x.n_tokens() >= many_tokens() {
-            return crate::trits5::matmul_unpacked(Isa(Kind::Avx512(self)), w, x, out);
-        }
-        // SAFETY: `self` proves all features but VBMI, and that is asserted above.
-        unsafe {
-            match x.n_tokens() {
-                1 if intel() => trits5_one::matvec::<true>(w, x, out),
-                1 => trits5_one::matvec::<false>(w, x, out),
-                _ if intel() => trits5_few::matmul::<true>(w, x, out),
-                _ => trits5_few::matmul::<false>(w, x, out),
-            }
+    #[inline]
+    fn has_trits5(self) -> bool {
+        self.vbmi.is_some()
+    }
+
+    #[inline]
+    fn prefers_t5(self, threads: usize) -> bool {
+        self.has_trits5() && (threads > 1 || intel())
+    }
+
+    fn trits5_matmul(self, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
+        match self.vbmi {
+            Some(vbmi) if x.n_tokens() < many_tokens() => vbmi.matmul(w, x, out),
+            _ => unpacked::matmul(
+                w,
+                out,
+                |w, rows, to| self.trits5_unpack(w, rows, to),
+                |w, out| self.i2s_matmul(w, x, &(), out),
+            ),
         }
     }
 
     fn trits5_rows(
         self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
         rows: &[u32],
-        out: &mut crate::OutputRows<'_>,
+        out: &mut OutputRows<'_>,
     ) {
-        assert!(self.has_trits5(), "asked for before");
-        // SAFETY: `self` proves all features but VBMI, and that is asserted above.
-        unsafe { trits5_one::rows(w, x, rows, out) };
-    }
-
-    fn trits5_unpack(self, w: crate::Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
-        if self.has_trits5() {
-            // SAFETY: `self` proves all features but VBMI, and that is asked for above.
-            unsafe { trits5_unpack::unpack(w, rows, out) };
-        } else {
-            self.0.trits5_unpack(w, rows, out);
+        match self.vbmi {
+            Some(vbmi) => vbmi.rows(w, x, rows, out),
+            None => unpacked::rows(
+                w,
+                rows,
+                out,
+                |w, rows, to| self.trits5_unpack(w, rows, to),
+                |w, run, out| self.i2s_rows(w, x, &(), run, out),
+            ),
         }
     }
 
-    fn ternary_rows(
-        self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        rows: &[u32],
-        out: &mut crate::OutputRows<'_>,
-    ) {
-        with_token!(sparse::rows(w, x, rows, out));
+    fn trits5_unpack(self, w: Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
+        match self.vbmi {
+            Some(vbmi) => vbmi.unpack(w, rows, out),
+            None => self.avx2.trits5_unpack(w, rows, out),
+        }
+    }
+
+    fn trits5_pack(self, blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool) {
+        match self.vbmi {
+            Some(vbmi) => vbmi.pack(blocks, out),
+            None => self.avx2.trits5_pack(blocks, out),
+        }
     }
 
     fn columns_tile(
         self,
-        lines: &[crate::sparse::columns::Line],
+        lines: &[Line],
         columns: &[[u32; 4]],
         values: &[[i8; 4]],
-        sums: &mut [i32; crate::sparse::columns::TILE],
+        sums: &mut [i32; TILE],
     ) {
         with_token!(sparse::columns_tile(lines, columns, values, sums));
     }
 
     #[inline]
-    fn q8_0_row<const T: usize>(
-        self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        self.0.q8_0_row(w, x)
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
+        self.avx2.q8_0_row(w, x)
     }
 
-    #[inline]
-    fn q6_k_row<const T: usize>(
-        self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        self.0.q6_k_row(w, x)
+    fn pack_q6_k(self, x: &DenseInput, packed: &mut Q6kInput) {
+        packed.set(x);
     }
 
     fn q6_k_matmul(
         self,
-        w: crate::Dense<'_>,
-        x: &crate::DenseInput,
-        out: &mut crate::OutputRows<'_>,
+        w: Dense<'_>,
+        x: &DenseInput,
+        packed: &Q6kInput,
+        out: &mut OutputRows<'_>,
     ) {
         match x.n_tokens() {
-            1 if intel() => with_token!(q6_k_one::matvec::<true>(w, x, out)),
-            1 => with_token!(q6_k_one::matvec::<false>(w, x, out)),
-            _ => with_token!(q6_k_few::matmul(w, x, out)),
+            1 if intel() => with_token!(q6_k_one::matvec::<true>(w, x, packed, out)),
+            1 => with_token!(q6_k_one::matvec::<false>(w, x, packed, out)),
+            _ => with_token!(q6_k_few::matmul(w, x, packed, out)),
         }
+    }
+
+    /// A list is read at a third of a stream's speed: every line comes by itself, and pages are small.
+    fn listing_limits(self) -> ListingLimits {
+        ListingLimits {
+            rows: 0.25,
+            columns: 0.25,
+        }
+    }
+
+    fn read_through(self, bytes: &[u8]) -> u64 {
+        with_token!(probe::read_through(bytes))
+    }
+
+    fn multiply_add_peak(self, turns: u32) -> PeakRun {
+        with_token!(probe::multiply_add_peak(turns))
     }
 }

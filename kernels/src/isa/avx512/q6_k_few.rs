@@ -16,6 +16,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::q6_k_input::Q6kInput;
 use super::q6_k_one::{Block, d, load, part, scales};
 use super::sums::tree_sum4;
 use super::token_tiles::token_tiles;
@@ -43,21 +44,21 @@ type GroupLanes<const N: usize> = [[Lanes; ROWS]; N];
 
 /// See [`crate::dense_matmul`]; for two tokens or more.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut OutputRows<'_>) {
     let range = out.range();
     for r0 in range.clone().step_by(ROWS) {
         let rows = r0..range.end.min(r0 + ROWS);
         for (t, n) in token_tiles(x.n_tokens(), T) {
             let rows = rows.clone();
             match n {
-                8 => group::<8>(w, x, out, rows, t),
-                7 => group::<7>(w, x, out, rows, t),
-                6 => group::<6>(w, x, out, rows, t),
-                5 => group::<5>(w, x, out, rows, t),
-                4 => group::<4>(w, x, out, rows, t),
-                3 => group::<3>(w, x, out, rows, t),
+                8 => group::<8>(w, (x, packed), out, rows, t),
+                7 => group::<7>(w, (x, packed), out, rows, t),
+                6 => group::<6>(w, (x, packed), out, rows, t),
+                5 => group::<5>(w, (x, packed), out, rows, t),
+                4 => group::<4>(w, (x, packed), out, rows, t),
+                3 => group::<3>(w, (x, packed), out, rows, t),
                 // Of two tokens or more none is left alone.
-                _ => group::<2>(w, x, out, rows, t),
+                _ => group::<2>(w, (x, packed), out, rows, t),
             }
         }
     }
@@ -67,14 +68,14 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
 fn group<const N: usize>(
     w: Dense<'_>,
-    x: &DenseInput,
+    (x, packed): (&DenseInput, &Q6kInput),
     out: &mut OutputRows<'_>,
     rows: std::ops::Range<usize>,
     t: usize,
 ) {
     let mut tokens: [&[PairOfBlocks]; N] = [&[]; N];
     for (i, token) in tokens.iter_mut().enumerate() {
-        *token = x.quant_row(t + i).pairs;
+        *token = packed.pairs(x, t + i);
     }
     let n_blocks = w.cols() / q6_k::BLOCK;
     // Of the rows of the next group.

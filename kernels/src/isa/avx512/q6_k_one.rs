@@ -14,9 +14,9 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::q6_k_input::Q6kInput;
 use super::sums::tree_sum;
 use crate::dense::q6_k;
-use crate::isa::QuantRow;
 use crate::isa::avx2::{PREFETCH_FAR_BYTES, load as load32, load_half};
 use crate::isa::x86::prefetch::ask_ahead;
 use crate::{Dense, DenseInput, OutputRows};
@@ -44,12 +44,12 @@ type Inputs<'a> = [Bytes<'a>; 2];
 
 impl<'a> Token<'a> {
     #[inline(always)]
-    fn new(row: QuantRow<'a>) -> Self {
+    fn new(row: &'a Q6kInput) -> Self {
         Token {
-            high: row.split.high.as_chunks().0,
-            low: row.split.low.as_chunks().0,
-            high_offsets: row.split.high_offsets.as_chunks().0,
-            low_offsets: row.split.low_offsets.as_chunks().0,
+            high: row.high.as_chunks().0,
+            low: row.low.as_chunks().0,
+            high_offsets: row.high_offsets.as_chunks().0,
+            low_offsets: row.low_offsets.as_chunks().0,
         }
     }
 
@@ -91,9 +91,14 @@ fn products(q: __m512i, [high, low]: Inputs<'_>, chunk: usize) -> __m512i {
 
 /// See [`crate::dense_matmul`], for the first token alone. Two rows at a time share the loads of activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
-pub(super) fn matvec<const NEAR: bool>(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+pub(super) fn matvec<const NEAR: bool>(
+    w: Dense<'_>,
+    x: &DenseInput,
+    packed: &Q6kInput,
+    out: &mut OutputRows<'_>,
+) {
     let range = out.range();
-    let (token, scale) = (Token::new(x.quant_row(0)), x.scale(0));
+    let (token, scale) = (Token::new(packed), x.scale(0));
     let line = out.token(0);
     for (outs, r) in line.chunks_mut(2).zip(range.clone().step_by(2)) {
         // Past the last row the last one again; its result is not stored.

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 use std::ops::RangeInclusive;
 
-use crate::ternary::output;
+use crate::isa::outputs::output;
 
 /// Of the scales that the quotient is computed for without dividing: |sum| is 0 or in 1..=2^31, so that the quotient and
 /// all remainders stay far from the ends of f32.

@@ -7,9 +7,10 @@
 use std::arch::x86_64::*;
 
 use crate::isa::avx2::load;
+use crate::isa::outputs::write_row;
 use crate::isa::x86::prefetch::{LINES_AHEAD, RowsAhead, prefetch};
 use crate::sparse::columns::{Line, TILE};
-use crate::ternary::{Activations, Block, write_row};
+use crate::ternary::{Activations, Block};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// Quads of columns that are on their way.
@@ -51,14 +52,14 @@ fn all_tokens<const R: usize>(
     let weights = rows.map(|r| w.row(r as usize));
     let mut t = 0;
     while t + 2 <= x.n_tokens() {
-        let sums = tile::<R, 2>(weights, [x.token_row(t).q, x.token_row(t + 1).q]);
+        let sums = tile::<R, 2>(weights, [x.blocks(t), x.blocks(t + 1)]);
         for (r, sums) in rows.iter().zip(&sums) {
             write_row(w, x, out, *r as usize, t, sums);
         }
         t += 2;
     }
     if t < x.n_tokens() {
-        let sums = tile::<R, 1>(weights, [x.token_row(t).q]);
+        let sums = tile::<R, 1>(weights, [x.blocks(t)]);
         for (r, sums) in rows.iter().zip(&sums) {
             write_row(w, x, out, *r as usize, t, sums);
         }

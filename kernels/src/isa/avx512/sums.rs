@@ -92,7 +92,7 @@ pub(super) fn tree_sum4([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
     out
 }
 
-/// Turns token `t`'s sums of code * q for up to four rows from `row` on into outputs, as [`crate::ternary::output`] does.
+/// Turns token `t`'s sums of code * q for up to four rows from `row` on into outputs, as [`crate::isa::outputs::output`] does.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 pub(super) fn write4(

@@ -21,11 +21,6 @@ use crate::{OutputRows, QuantizedActivations, Ternary};
 /// Rows of a tile: their sums, three each, are 12 registers.
 const R: usize = 4;
 
-/// Whether this machine has VBMI besides what the token of `mod.rs` proves.
-pub(super) fn supported() -> bool {
-    is_x86_feature_detected!("avx512vbmi")
-}
-
 /// See [`crate::ternary_matmul`], for its first token alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2")]
 pub(super) fn matvec<const NEAR: bool>(
@@ -63,7 +58,7 @@ pub(super) fn rows(
         for t in 0..x.n_tokens() {
             let [sums] = row_sums::<false, 1>(w, [*row as usize], x, t);
             let sum = _mm512_reduce_add_epi32(sums);
-            crate::ternary::write_row(w, x, out, *row as usize, t, &[sum]);
+            crate::isa::outputs::write_row(w, x, out, *row as usize, t, &[sum]);
         }
     }
 }

@@ -12,21 +12,10 @@ use crate::isa::avx2::load;
 use crate::ternary::Block;
 use crate::trits5::GROUP_BYTES;
 
-/// Packs the first groups of a row, as many as there are whole pairs of in `blocks` and `out`. Gives their number, and whether every code had
-/// a place; `None` on other machines.
-pub(crate) fn pack_groups(
-    blocks: &[Block],
-    out: &mut [[u8; GROUP_BYTES]],
-) -> Option<(usize, bool)> {
-    let found = super::trits5_one::supported()
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl");
-    // SAFETY: the features were found; AVX-512 F comes with each of them, and AVX2 with that.
-    found.then(|| unsafe { pack(blocks, out) })
-}
-
+/// Packs the first groups of a row, as many as there are whole pairs of in `blocks` and `out`. Gives their number, and whether
+/// every code had a place.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx2")]
-fn pack(blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool) {
+pub(super) fn pack(blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool) {
     let three = _mm512_set1_epi8(3);
     let shifts = [shift(6, 4), shift(2, 0)];
     let mut threes = _mm512_setzero_si512();

@@ -4,18 +4,18 @@ use super::intrinsics::*;
 
 use super::level::Level;
 use super::{load_i8, load_u8, prefetch};
-use crate::ternary::{Activations, Block, TokenRow};
+use crate::ternary::{Activations, Block};
 
 /// sums[r][t] = sum of code * q. All slices have as many blocks as `w[0]`.
 #[inline(always)]
 pub(super) fn tile<L: Level, const R: usize, const T: usize>(
     level: L,
     w: [&[Block]; R],
-    x: [TokenRow<'_>; T],
+    x: [&[Activations]; T],
 ) -> [[i32; T]; R] {
     let n = w[0].len();
     let w = w.map(|row| &row[..n]);
-    let x = x.map(|token| &token.q[..n]);
+    let x = x.map(|token| &token[..n]);
     if T == 1 {
         let sums = one_token(level, w, x[0]);
         sums.map(|sum| [sum; T])

@@ -12,7 +12,8 @@ use std::ops::Range;
 use super::i2s_few::unpack;
 use super::level::{Level, Sums};
 use super::{load_i8, prefetch, store_i8};
-use crate::ternary::{Block, write_token};
+use crate::isa::outputs::write_token;
+use crate::ternary::Block;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// With fewer tokens the codes are better kept in registers (not measured: no ARM machine was at hand).

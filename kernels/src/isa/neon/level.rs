@@ -14,8 +14,8 @@ pub(crate) type Sums = [[int32x4_t; 2]; 2];
 
 /// A set of int8 multipliers.
 pub(crate) trait Level: Copy {
-    /// The ISA's name.
-    const NAME: &'static str;
+    /// Whether the compiler knows the multiplier's arithmetic: of assembly it does not.
+    const TRANSPARENT: bool = false;
     /// Whether one vector holds all sums of a pair of rows by a pair of tokens.
     const MATRIX: bool = false;
 
@@ -64,7 +64,7 @@ pub(crate) struct Dotprod(());
 pub(crate) struct I8mm(Dotprod);
 
 impl Level for Baseline {
-    const NAME: &'static str = "neon";
+    const TRANSPARENT: bool = true;
 
     fn new() -> Option<Self> {
         Some(Self(()))
@@ -78,8 +78,6 @@ impl Level for Baseline {
 }
 
 impl Level for Dotprod {
-    const NAME: &'static str = "neon-dotprod";
-
     fn new() -> Option<Self> {
         is_aarch64_feature_detected!("dotprod").then_some(Self(()))
     }
@@ -103,7 +101,6 @@ impl Level for Dotprod {
 }
 
 impl Level for I8mm {
-    const NAME: &'static str = "neon-i8mm";
     const MATRIX: bool = true;
 
     fn new() -> Option<Self> {

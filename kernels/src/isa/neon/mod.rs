@@ -3,16 +3,25 @@
 mod dense;
 mod i2s_few;
 mod i2s_many;
-pub(crate) mod intrinsics;
+mod intrinsics;
 pub(crate) mod level;
+mod probe;
+mod q6_k_few;
+mod q8_0_few;
 
 use intrinsics::*;
 use std::arch::aarch64::{vld1_u8, vld1q_f32, vld1q_s8, vld1q_u8, vst1q_f32, vst1q_s8};
 use std::arch::asm;
 
-use crate::simd::LANES;
-use crate::simd::Simd;
+use super::dense_tiles::quant_rows;
+use super::kernels::{Kernels, kernel_list, over_lanes};
+use super::probe::PeakRun;
+use super::tiles::{I2sTile, matmul_tiles};
+use crate::simd::{LANES, Simd};
+use crate::ternary::{Activations, Block};
+use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
 use level::Level;
+use q6_k_few::{BySplit, Q6kInput};
 
 /// How far ahead of a linear read to prefetch, in bytes: as on x86, where it was measured.
 const PREFETCH_BYTES: usize = 1024;
@@ -28,10 +37,6 @@ pub(crate) struct F32x16([float32x4_t; 4]);
 impl<L: Level> Neon<L> {
     pub(crate) fn new() -> Option<Self> {
         L::new().map(Self)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        L::NAME
     }
 }
 
@@ -180,17 +185,21 @@ pub(crate) fn store_i8(v: int8x16_t) -> [i8; 16] {
     out
 }
 
-impl<L: Level> crate::isa::Kernels for Neon<L> {
-    crate::isa::kernels::float_kernels!(plain);
+impl<L: Level> Kernels for Neon<L> {
+    kernel_list!(over_lanes plain);
 
-    fn ternary_matmul(
+    type I2sInput = ();
+    type Q6kInput = Q6kInput;
+
+    fn i2s_matmul(
         self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        out: &mut crate::OutputRows<'_>,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        _: &(),
+        out: &mut OutputRows<'_>,
     ) {
         if x.n_tokens() < i2s_many::MIN_TOKENS {
-            crate::ternary::matmul_tiles::<_, 2, 2, 4>(self, w, x, out);
+            matmul_tiles::<_, _, 2, 2, 4>(self, w, x, |t| x.blocks(t), out);
         } else {
             // Sixteen registers of sums either way: `smmla` keeps a pair by a pair in one.
             if L::MATRIX {
@@ -202,30 +211,36 @@ impl<L: Level> crate::isa::Kernels for Neon<L> {
     }
 
     #[inline(always)]
-    fn q8_0_row<const T: usize>(
-        self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        dense::q8_0_row(w, x)
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
+        q8_0_few::row(w, x)
+    }
+
+    fn pack_q6_k(self, x: &DenseInput, packed: &mut Q6kInput) {
+        packed.set(x);
     }
 
     #[inline(always)]
-    fn q6_k_row<const T: usize>(
+    fn q6_k_matmul(
         self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        dense::q6_k_row(self.0, w, x)
+        w: Dense<'_>,
+        x: &DenseInput,
+        packed: &Q6kInput,
+        out: &mut OutputRows<'_>,
+    ) {
+        quant_rows(BySplit(self.0), w, x, |t| packed.token(x, t), out);
+    }
+
+    fn multiply_add_peak(self, turns: u32) -> PeakRun {
+        probe::multiply_add_peak(self.0, turns)
     }
 }
 
-impl<L: Level> crate::isa::TernaryTiles for Neon<L> {
+impl<L: Level> I2sTile<&[Activations]> for Neon<L> {
     #[inline(always)]
-    fn ternary_tile<const R: usize, const T: usize>(
+    fn tile<const R: usize, const T: usize>(
         self,
-        w: [&[crate::ternary::Block]; R],
-        x: [crate::ternary::TokenRow<'_>; T],
+        w: [&[Block]; R],
+        x: [&[Activations]; T],
     ) -> [[i32; T]; R] {
         i2s_few::tile(self.0, w, x)
     }

@@ -1,14 +1,23 @@
 //! The oracle: every kernel in plain Rust, written to be read. All other instruction sets must give its bits.
 
-use crate::dense::{q6_k, q8_0};
-use crate::isa::kernels::{Kernels, QuantRow, TernaryTiles};
-use crate::simd::LANES;
-use crate::simd::{Simd, tree_sum};
-use crate::ternary::{Activations, Block, TokenRow};
+mod i2s;
+mod q6_k;
+mod q8_0;
+
+use super::kernels::{Kernels, kernel_list, over_lanes};
+use super::tiles::matmul_tiles;
+use crate::simd::{LANES, Simd, tree_sum};
+use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
 
 /// Plain Rust; every machine supports it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scalar;
+
+impl Scalar {
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self)
+    }
+}
 
 impl Simd for Scalar {
     type F = [f32; LANES];
@@ -81,88 +90,26 @@ impl Simd for Scalar {
 }
 
 impl Kernels for Scalar {
-    crate::isa::kernels::float_kernels!(plain);
+    kernel_list!(over_lanes plain);
 
-    fn ternary_matmul(
+    type I2sInput = ();
+    type Q6kInput = ();
+
+    fn i2s_matmul(
         self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        out: &mut crate::OutputRows<'_>,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        _: &(),
+        out: &mut OutputRows<'_>,
     ) {
-        crate::ternary::matmul_tiles::<_, 1, 1, 4>(self, w, x, out);
+        matmul_tiles::<_, _, 1, 1, 4>(self, w, x, |t| x.blocks(t), out);
     }
 
-    fn q8_0_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T] {
-        x.map(|x| {
-            let mut lanes = [0.0; LANES];
-            let blocks = w.as_chunks::<{ q8_0::BYTES }>().0;
-            for (b, (block, x)) in blocks
-                .iter()
-                .zip(x.wide.as_chunks::<{ q8_0::BLOCK }>().0)
-                .enumerate()
-            {
-                let mut sums = [0i32; 8];
-                for (i, (w, x)) in q8_0::values(block).iter().zip(x).enumerate() {
-                    sums[i % 16 / 2] += i32::from(*w as i8) * i32::from(*x);
-                }
-                let d = q8_0::d(block);
-                for (j, sum) in sums.into_iter().enumerate() {
-                    lanes[b % 2 * 8 + j] += sum as f32 * d;
-                }
-            }
-            lanes
-        })
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
+        x.map(|x| q8_0::row(w, x))
     }
 
-    fn q6_k_row<const T: usize>(self, w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T] {
-        x.map(|x| {
-            let mut lanes = [0.0; LANES];
-            let blocks = w.as_chunks::<{ q6_k::BYTES }>().0;
-            for (b, (block, x)) in blocks
-                .iter()
-                .zip(x.wide.as_chunks::<{ q6_k::BLOCK }>().0)
-                .enumerate()
-            {
-                let mut sums = [0i32; 8];
-                for (i, x) in x.iter().enumerate() {
-                    let (q, scale) = q6_k::weight(block, i);
-                    sums[i % 32 / 4] += i32::from(q) * i32::from(scale) * i32::from(*x);
-                }
-                let d = q6_k::d(block);
-                for (j, sum) in sums.into_iter().enumerate() {
-                    lanes[b % 2 * 8 + j] += sum as f32 * d;
-                }
-            }
-            lanes
-        })
+    fn q6_k_matmul(self, w: Dense<'_>, x: &DenseInput, _: &(), out: &mut OutputRows<'_>) {
+        q6_k::matmul(w, x, out);
     }
-}
-
-impl TernaryTiles for Scalar {
-    fn ternary_tile<const R: usize, const T: usize>(
-        self,
-        w: [&[Block]; R],
-        x: [TokenRow<'_>; T],
-    ) -> [[i32; T]; R] {
-        w.map(|row| {
-            x.map(|token| {
-                row.iter()
-                    .zip(token.q)
-                    .map(|(block, x)| ternary_block(block, x))
-                    .sum()
-            })
-        })
-    }
-}
-
-/// sum of code * q over one block of 128 weights.
-fn ternary_block(block: &Block, x: &Activations) -> i32 {
-    let mut sum = 0;
-    for g in 0..4 {
-        for p in 0..32 {
-            let code = (block[p] >> (6 - 2 * g)) & 3;
-            sum += i32::from(code) * i32::from(x[32 * g + p]);
-        }
-    }
-    sum
 }

@@ -4,7 +4,8 @@
 //! the sixteen registers that x86-64 gives an engine.
 
 use super::i2s_inner as inner;
-use crate::ternary::write_token;
+use super::i2s_input::I2sInput;
+use crate::isa::outputs::write_token;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// With fewer tokens unpacking to memory does not pay.
@@ -22,7 +23,12 @@ const TOKENS: usize = 64;
 
 /// See [`crate::ternary_matmul`].
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
-pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
+pub(super) fn matmul(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    packed: &I2sInput,
+    out: &mut OutputRows<'_>,
+) {
     let range = out.range();
     let n_blocks = w.row(range.start).len();
     let mut codes = [inner::NO_CODES; UNPACKED / R];
@@ -42,8 +48,8 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                         inner::unpack(&w.row(r)[b0..b1], (r - u0) % R, codes);
                     }
                     for (t, sums) in (t0..t1).step_by(T).zip(&mut sums) {
-                        let x0 = &x.token_row(t).arranged[b0..b1];
-                        let x1 = &x.token_row((t + 1).min(t1 - 1)).arranged[b0..b1];
+                        let x0 = &packed.token(t)[b0..b1];
+                        let x1 = &packed.token((t + 1).min(t1 - 1))[b0..b1];
                         for (r, codes) in (u0..u1).step_by(R).zip(&codes) {
                             let tile = inner::panel_tile(codes, x0, x1);
                             for (sums, tile) in sums.iter_mut().zip(tile) {

@@ -6,18 +6,26 @@
 use std::arch::wasm32::*;
 
 use super::i2s_inner as inner;
+use super::i2s_input::I2sInput;
 use super::{add_lanes, add_lanes_of_four, load, store};
-use crate::ternary::{Block, output};
+use crate::isa::outputs::output;
+use crate::ternary::Block;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// Rows at once: as many as the inner loop has registers for.
 const ROWS: usize = if cfg!(feature = "relaxed-simd") { 4 } else { 2 };
 
 /// See [`crate::ternary_matmul`].
+#[inline(never)]
 #[cfg_attr(feature = "relaxed-simd", target_feature(enable = "relaxed-simd"))]
-pub(super) fn matvec(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
+pub(super) fn matvec(
+    w: Ternary<'_>,
+    x: &QuantizedActivations,
+    packed: &I2sInput,
+    out: &mut OutputRows<'_>,
+) {
     let range = out.range();
-    let input = x.token_row(0).arranged;
+    let input = packed.token(0);
     let out = out.token(0);
     let stream = range.len() / ROWS;
     for r in 0..stream {

@@ -3,33 +3,36 @@
 
 #[cfg_attr(feature = "relaxed-simd", path = "i2s_inner_relaxed.rs")]
 mod i2s_inner;
+mod i2s_input;
 mod i2s_many;
 mod i2s_one;
+mod q6_k;
 mod q6_k_few;
-pub(crate) mod q6_k_one;
-#[cfg(feature = "relaxed-simd")]
-pub(crate) mod q6_k_one_relaxed;
-mod q8_0;
+#[cfg_attr(feature = "relaxed-simd", path = "q6_k_one_relaxed.rs")]
+mod q6_k_one;
+mod q8_0_few;
 mod turns;
-
-pub(crate) use i2s_inner::{Arranged, arrange};
 
 use std::arch::wasm32::*;
 
-use crate::simd::LANES;
-use crate::simd::Simd;
-use crate::ternary::{Block, TokenRow};
-
-/// See [`crate::Isa::name`].
-pub(crate) const NAME: &str = if cfg!(feature = "relaxed-simd") {
-    "simd128-relaxed"
-} else {
-    "simd128"
-};
+use super::kernels::{Kernels, kernel_list, over_lanes};
+use super::tiles::{I2sTile, matmul_tiles};
+use crate::simd::{LANES, Simd};
+use crate::ternary::Block;
+use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
+use i2s_inner::Arranged;
+use i2s_input::I2sInput;
+use q6_k::Q6kInput;
 
 /// A module built with `simd128` only runs where it exists.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Simd128;
+
+impl Simd128 {
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self)
+    }
+}
 
 /// Lanes 0..4, 4..8, 8..12 and 12..16.
 #[derive(Clone, Copy)]
@@ -169,7 +172,7 @@ pub(crate) fn widen_scale(bytes: [u8; 2]) -> f32 {
     let magnitude = match magnitude {
         0..0x0400 => (magnitude as f32 * f32::from_bits((127 - 24) << 23)).to_bits(),
         0x0400..0x7c00 => (magnitude << 13) + ((127 - 15) << 23),
-        _ => return half::f16::from_le_bytes(bytes).to_f32(), // rare: an infinity or NaN
+        _ => magnitude << 13 | f32::INFINITY.to_bits(), // an infinity or NaN
     };
     f32::from_bits(sign | magnitude)
 }
@@ -305,60 +308,62 @@ impl Simd for Simd128 {
     }
 }
 
-impl crate::isa::Kernels for Simd128 {
-    crate::isa::kernels::float_kernels!(plain);
+impl Kernels for Simd128 {
+    kernel_list!(over_lanes plain);
 
-    fn ternary_matmul(
+    type I2sInput = I2sInput;
+    type Q6kInput = Q6kInput;
+
+    fn pack_i2s(self, x: &QuantizedActivations, packed: &mut I2sInput) {
+        packed.set(x);
+    }
+
+    // One copy of each loop, whoever calls it.
+    #[inline(never)]
+    fn i2s_matmul(
         self,
-        w: crate::Ternary<'_>,
-        x: &crate::QuantizedActivations,
-        out: &mut crate::OutputRows<'_>,
+        w: Ternary<'_>,
+        x: &QuantizedActivations,
+        packed: &I2sInput,
+        out: &mut OutputRows<'_>,
     ) {
         match x.n_tokens() {
-            1 => i2s_one::matvec(w, x, out),
+            1 => i2s_one::matvec(w, x, packed, out),
             n if n < i2s_many::MIN_TOKENS => {
-                crate::ternary::matmul_tiles::<_, 1, 1, 2>(self, w, x, out);
+                matmul_tiles::<_, _, 1, 1, 2>(self, w, x, |t| packed.token(t), out);
             }
-            _ => i2s_many::matmul(w, x, out),
+            _ => i2s_many::matmul(w, x, packed, out),
         }
     }
 
     #[inline]
-    fn q8_0_row<const T: usize>(
-        self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        q8_0::q8_0_row(w, x)
+    fn q8_0_row<const T: usize>(self, w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
+        q8_0_few::row(w, x)
     }
 
-    #[inline]
-    fn q6_k_row<const T: usize>(
-        self,
-        w: &[u8],
-        x: [crate::isa::QuantRow<'_>; T],
-    ) -> [[f32; LANES]; T] {
-        q6_k_one::row(w, x)
+    fn pack_q6_k(self, x: &DenseInput, packed: &mut Q6kInput) {
+        packed.set(x);
     }
 
     #[inline]
     fn q6_k_matmul(
         self,
-        w: crate::Dense<'_>,
-        x: &crate::DenseInput,
-        out: &mut crate::OutputRows<'_>,
+        w: Dense<'_>,
+        x: &DenseInput,
+        packed: &Q6kInput,
+        out: &mut OutputRows<'_>,
     ) {
-        q6_k_one::matmul(w, x, out);
+        q6_k::matmul(w, x, packed, out);
     }
 }
 
-impl crate::isa::TernaryTiles for Simd128 {
+impl I2sTile<&[Arranged]> for Simd128 {
     #[inline]
-    fn ternary_tile<const R: usize, const T: usize>(
+    fn tile<const R: usize, const T: usize>(
         self,
         w: [&[Block]; R],
-        x: [TokenRow<'_>; T],
+        x: [&[Arranged]; T],
     ) -> [[i32; T]; R] {
-        w.map(|row| i2s_inner::tokens(row, x.map(|token| token.arranged)))
+        w.map(|row| i2s_inner::tokens(row, x))
     }
 }

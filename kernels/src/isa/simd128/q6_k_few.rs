@@ -7,17 +7,16 @@
 use std::arch::wasm32::*;
 use std::hint::black_box;
 
-use super::q6_k_one::{GROUPS, Lanes, ROWS, Unpacked, add, blocks, clear, scales, tiles};
+use super::q6_k::{GROUPS, Lanes, Q6kInput, ROWS, Unpacked, add, blocks, clear, scales, tiles};
 use super::turns::turns;
 use super::{Simd128, load, store_halves};
-use crate::simd::LANES;
-use crate::simd::Simd;
+use crate::simd::{LANES, Simd};
 use crate::{Dense, DenseInput, OutputRows};
 
 /// Tokens that share unpacked rows. Their activations lie in L2.
 const TOKENS: usize = 8;
 
-/// A block of each row as [`super::q6_k_one::Arranged::halves`] lies: by parity of the group, then by group and half.
+/// A block of each row as [`super::q6_k::Grouped::halves`] lies: by parity of the group, then by group and half.
 type Values = [[[[i16; 8]; ROWS]; GROUPS]; 2];
 
 /// What stays in L1; made once, since an engine clears memory by a call.
@@ -29,7 +28,7 @@ struct Scratch {
 }
 
 /// See [`crate::dense_matmul`].
-pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut OutputRows<'_>) {
     let range = out.range();
     let mut scratch = Scratch {
         values: [[[[0; 8]; ROWS]; GROUPS]; 2],
@@ -41,7 +40,7 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     for t0 in (0..x.n_tokens()).step_by(TOKENS) {
         let n = (x.n_tokens() - t0).min(TOKENS);
         for at in tiles(&range) {
-            rows(w, x, &mut scratch, at, t0, n, n_halves);
+            rows(w, (x, packed), &mut scratch, at, t0, n, n_halves);
             for (i, lanes) in scratch.lanes[..n].iter().enumerate() {
                 let (out, scale) = (out.token(t0 + i), x.scale(t0 + i));
                 for (r, lanes) in at.into_iter().zip(lanes) {
@@ -52,11 +51,11 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     }
 }
 
-/// The lanes of [`crate::isa::Kernels::q6_k_row`] for the rows `at` and the tokens t0..t0 + n.
+/// The lanes of [`crate::isa::kernels::Kernels::q6_k_matmul`] for the rows `at` and the tokens t0..t0 + n.
 #[inline(always)]
 fn rows(
     w: Dense<'_>,
-    x: &DenseInput,
+    (x, packed): (&DenseInput, &Q6kInput),
     scratch: &mut Scratch,
     at: [usize; ROWS],
     t0: usize,
@@ -78,8 +77,8 @@ fn rows(
         for t in (0..n).step_by(2) {
             // The last token of an odd number meets itself.
             let second = (t + 1).min(n - 1);
-            let x0 = &x.quant_row(t0 + t).groups[b];
-            let x1 = &x.quant_row(t0 + second).groups[b];
+            let x0 = &packed.token(x, t0 + t)[b];
+            let x1 = &packed.token(x, t0 + second)[b];
             for s in 0..2 {
                 let values = &values[s][..n_halves];
                 let [a, b2] = tile(values, &x0.halves[s][..n_halves], &x1.halves[s][..n_halves]);

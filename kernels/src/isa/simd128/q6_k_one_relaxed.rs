@@ -14,6 +14,7 @@ use std::arch::wasm32::*;
 use std::mem::MaybeUninit;
 
 use super::i2s_inner::dot;
+use super::q6_k::Q6kInput;
 use super::{F32x16, Simd128, load, load_i8x8, widen_scale};
 use crate::dense::q6_k::{BLOCK, BYTES};
 use crate::simd::Simd;
@@ -43,10 +44,10 @@ struct Pair {
 
 /// A block's activations: by which 16 of 32, by half, by k % 2.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Arranged([[[Pair; 2]; 2]; 2]);
+pub(super) struct Arranged([[[Pair; 2]; 2]; 2]);
 
 /// Fills `arranged`, one for each block, from the natural order.
-pub(crate) fn arrange(wide: &[i16], arranged: &mut [Arranged]) {
+pub(super) fn arrange_one(wide: &[i16], arranged: &mut [Arranged]) {
     for (x, arranged) in wide.as_chunks::<BLOCK>().0.iter().zip(arranged) {
         for (g, x) in x.as_chunks::<16>().0.iter().enumerate() {
             let (n, k, s) = (g / 8, g / 2 % 4, g % 2);
@@ -83,15 +84,16 @@ macro_rules! add {
     };
 }
 
-/// The rows of `out` for token `t`. See [`crate::dense_matmul`].
+/// See [`crate::dense_matmul`], for the first token alone.
 ///
 /// Four rows a quarter of the matrix apart: what a core reads ahead of one linear stream does not cover the time of a
 /// read from memory.
+#[inline]
 #[target_feature(enable = "relaxed-simd")]
-pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>, t: usize) {
+pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut OutputRows<'_>) {
     let range = out.range();
-    let (input, scale) = (x.quant_row(t).arranged, x.scale(t));
-    let out = out.token(t);
+    let (input, scale) = (&packed.one[..], x.scale(0));
+    let out = out.token(0);
     let stream = range.len() / ROWS;
     for r in 0..stream {
         let rows = std::array::from_fn(|i| w.row(range.start + r + i * stream));
@@ -105,7 +107,7 @@ pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>, t: 
     }
 }
 
-/// The lanes of [`crate::isa::Kernels::q6_k_row`].
+/// The lanes of [`crate::isa::kernels::Kernels::q6_k_matmul`].
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 fn row(w: &[u8], x: &[Arranged]) -> F32x16 {

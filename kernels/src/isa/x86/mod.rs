@@ -2,5 +2,6 @@
 
 pub(crate) mod panel;
 pub(crate) mod prefetch;
+pub(crate) mod probe;
 pub(crate) mod q6_k_pairs;
 pub(crate) mod vendor;

@@ -3,6 +3,8 @@
 
 use std::arch::x86_64::*;
 
+use crate::{Ternary, TernaryLayout};
+
 /// Cache lines that are on their way while others are used. A core waits for at most some two dozen lines in L1 but for many
 /// more in L2, so lines are brought to L2, early: that doubled what a sparse list reads (README.md).
 pub(crate) const LINES_AHEAD: usize = 96;
@@ -41,7 +43,7 @@ pub(crate) fn ask_ahead<const NEAR: bool, T>(at: &T, far: usize, near: usize) {
 
 /// Asks for the rows of `w` on `rows`, in their order.
 pub(crate) struct RowsAhead<'a> {
-    w: crate::Ternary<'a>,
+    w: Ternary<'a>,
     rows: &'a [u32],
     /// Rows that were asked for and not used.
     ahead: usize,
@@ -49,7 +51,7 @@ pub(crate) struct RowsAhead<'a> {
 
 impl<'a> RowsAhead<'a> {
     #[inline]
-    pub(crate) fn new(w: crate::Ternary<'a>, rows: &'a [u32]) -> Self {
+    pub(crate) fn new(w: Ternary<'a>, rows: &'a [u32]) -> Self {
         let lines = (w.layout().bytes(1, w.cols())).div_ceil(64);
         let ahead = (LINES_AHEAD / lines).max(1);
         rows.iter().take(ahead).for_each(|row| ask(w, *row));
@@ -66,8 +68,12 @@ impl<'a> RowsAhead<'a> {
 }
 
 #[inline]
-fn ask(w: crate::Ternary<'_>, row: u32) {
-    for line in w.row_bytes_of(row as usize).chunks(64) {
+fn ask(w: Ternary<'_>, row: u32) {
+    let row = match w.layout() {
+        TernaryLayout::I2S => w.row(row as usize).as_flattened(),
+        TernaryLayout::T5 => w.trits5_row(row as usize),
+    };
+    for line in row.chunks(64) {
         prefetch(&line[0]);
     }
 }

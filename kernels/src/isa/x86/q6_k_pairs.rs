@@ -11,6 +11,7 @@
 //!
 //! With h as the odd or even bytes, weights need no shuffle: they are the bytes of 16-bit words as they lie.
 
+use crate::DenseInput;
 use crate::dense::q6_k::BLOCK;
 
 /// Steps of two blocks.
@@ -26,8 +27,17 @@ pub(crate) fn pairs(k: usize) -> usize {
     k.div_ceil(2 * BLOCK)
 }
 
-/// Puts one token's activations in order; `out` has [`pairs`] elements.
-pub(crate) fn arrange(x: &[i16], out: &mut [PairOfBlocks]) {
+/// Puts all tokens' activations in order, `[n_tokens, pairs(k)]`.
+pub(crate) fn arrange_rows(x: &DenseInput, out: &mut Vec<PairOfBlocks>) {
+    let n = pairs(x.k());
+    out.resize(x.n_tokens() * n, PairOfBlocks::default());
+    for (t, pairs) in out.chunks_exact_mut(n.max(1)).enumerate() {
+        arrange(x.wide(t), pairs);
+    }
+}
+
+/// One token; `out` has [`pairs`] elements.
+fn arrange(x: &[i16], out: &mut [PairOfBlocks]) {
     for (blocks, pair) in x.as_chunks::<BLOCK>().0.chunks(2).zip(out) {
         *pair = PairOfBlocks::default();
         for (p, block) in blocks.iter().enumerate() {

@@ -4,7 +4,6 @@ use std::arch::wasm32::*;
 
 use super::{load, load_i8x8, store, widen_scale};
 use crate::dense::q8_0;
-use crate::isa::QuantRow;
 use crate::simd::LANES;
 
 /// Result lanes 0..4 and 4..8 of even and of odd blocks.
@@ -32,11 +31,11 @@ fn lanes<const T: usize>(acc: [Acc; T]) -> [[f32; LANES]; T] {
     )
 }
 
-/// See [`crate::isa::Kernels::q8_0_row`].
+/// See [`crate::isa::kernels::Kernels::q8_0_row`].
 #[inline(always)]
-pub(super) fn q8_0_row<const T: usize>(w: &[u8], x: [QuantRow<'_>; T]) -> [[f32; LANES]; T] {
+pub(super) fn row<const T: usize>(w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
     let blocks = w.as_chunks::<{ q8_0::BYTES }>().0;
-    let x = x.map(|x| &x.wide.as_chunks::<{ q8_0::BLOCK }>().0[..blocks.len()]);
+    let x = x.map(|x| &x.as_chunks::<{ q8_0::BLOCK }>().0[..blocks.len()]);
     let mut acc = [[[f32x4_splat(0.0); 2]; 2]; T];
     for (b, block) in blocks.iter().enumerate() {
         let d = widen_scale([block[0], block[1]]);

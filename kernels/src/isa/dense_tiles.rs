@@ -1,46 +1,39 @@
-//! The product of a dense matrix with float or int16 rows. Decode reads each weight once; rows are the outer loop.
+//! Dense products over any ISA: walks over rows and tokens. Decode reads each weight once; rows are the outer loop.
 
-use super::{Dense, DenseInput, DenseType};
-use crate::isa::Kernels;
+use super::kernels::Kernels;
+use crate::OutputRows;
+use crate::dense::{Dense, DenseInput, DenseType};
 use crate::simd::lanes::{LANES, padded};
 use crate::simd::tree_sum;
-use crate::{Isa, OutputRows};
 
-/// `out[t][r] = sum_j x[t][j] * w[r][j]`, for the rows of `out`.
-///
-/// # Panics
-/// If `x` was set for another type or width than `w`, or `out` has other tokens than `x` or rows outside `w`: a caller's
-/// mistake.
-pub fn dense_matmul(isa: Isa, w: Dense<'_>, x: &DenseInput, mut out: OutputRows<'_>) {
-    assert!(
-        quantised(w.ty()) == quantised(x.ty()) && (!quantised(w.ty()) || w.ty() == x.ty()),
-        "input set for another type"
-    );
-    assert_eq!(x.k(), w.cols(), "input of another width than the matrix");
-    assert_eq!(
-        x.n_tokens(),
-        out.n_tokens(),
-        "output for another number of tokens"
-    );
-    assert!(
-        out.range().end <= w.rows(),
-        "output rows outside the matrix"
-    );
-    isa.dense_matmul(w, x, &mut out);
+/// The inner loop of a quantised type; X is a token as it reads one.
+pub(crate) trait RowLoop<X: Copy>: Copy {
+    /// The lanes of one row for some tokens.
+    fn lanes<const T: usize>(self, w: &[u8], x: [X; T]) -> [[f32; LANES]; T];
 }
 
-fn quantised(ty: DenseType) -> bool {
-    matches!(ty, DenseType::Q8_0 | DenseType::Q6K)
+/// Q8_0 by an ISA's loop.
+#[derive(Clone, Copy)]
+struct Q8_0<K>(K);
+
+impl<K: Kernels> RowLoop<&[i16]> for Q8_0<K> {
+    #[inline(always)]
+    fn lanes<const T: usize>(self, w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
+        self.0.q8_0_row(w, x)
+    }
 }
 
-/// [`dense_matmul`] for one ISA.
+/// Packs what the product will read.
+pub(crate) fn pack<K: Kernels>(k: K, x: &DenseInput) {
+    if x.ty() == DenseType::Q6K {
+        x.packed()
+            .get(&mut Default::default(), |packed| k.pack_q6_k(x, packed));
+    }
+}
+
+/// See [`crate::dense_matmul`].
 #[inline(always)]
-pub(crate) fn matmul_rows<S: Kernels>(
-    s: S,
-    w: Dense<'_>,
-    x: &DenseInput,
-    out: &mut OutputRows<'_>,
-) {
+pub(crate) fn matmul<S: Kernels>(s: S, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
     match w.ty() {
         DenseType::F32 => float_rows(
             s,
@@ -66,8 +59,12 @@ pub(crate) fn matmul_rows<S: Kernels>(
             #[inline(always)]
             |v: &[u8; 2 * LANES]| s.load_bf16(v),
         ),
-        DenseType::Q8_0 => quant_rows(s, w, x, out),
-        DenseType::Q6K => s.q6_k_matmul(w, x, out),
+        DenseType::Q8_0 => quant_rows(Q8_0(s), w, x, |t| x.wide(t), out),
+        DenseType::Q6K => {
+            let mut own = Default::default();
+            let packed = x.packed().get(&mut own, |packed| s.pack_q6_k(x, packed));
+            s.q6_k_matmul(w, x, packed, out);
+        }
     }
 }
 
@@ -150,15 +147,21 @@ fn float_tile<S: Kernels, const B: usize, const R: usize, const T: usize>(
 
 /// Quantised types: a row at a time, one linear stream of bytes; up to four tokens share each unpacked block.
 #[inline(always)]
-pub(crate) fn quant_rows<S: Kernels>(s: S, w: Dense<'_>, x: &DenseInput, out: &mut OutputRows<'_>) {
+pub(crate) fn quant_rows<L: RowLoop<X>, X: Copy>(
+    row_loop: L,
+    w: Dense<'_>,
+    x: &DenseInput,
+    token: impl Fn(usize) -> X + Copy,
+    out: &mut OutputRows<'_>,
+) {
     let range = out.range();
     for r in range.clone() {
         let mut t = 0;
         while t < x.n_tokens() {
             t += match x.n_tokens() - t {
-                1 => quant_tile::<S, 1>(s, w, x, out, r, t),
-                2 | 3 => quant_tile::<S, 2>(s, w, x, out, r, t),
-                _ => quant_tile::<S, 4>(s, w, x, out, r, t),
+                1 => quant_tile::<L, X, 1>(row_loop, w, x, token, out, r, t),
+                2 | 3 => quant_tile::<L, X, 2>(row_loop, w, x, token, out, r, t),
+                _ => quant_tile::<L, X, 4>(row_loop, w, x, token, out, r, t),
             };
         }
     }
@@ -166,19 +169,20 @@ pub(crate) fn quant_rows<S: Kernels>(s: S, w: Dense<'_>, x: &DenseInput, out: &m
 
 /// Row `r` for tokens t..t + T; returns T.
 #[inline(always)]
-fn quant_tile<S: Kernels, const T: usize>(
-    s: S,
+fn quant_tile<L: RowLoop<X>, X: Copy, const T: usize>(
+    row_loop: L,
     w: Dense<'_>,
     x: &DenseInput,
+    token: impl Fn(usize) -> X,
     out: &mut OutputRows<'_>,
     r: usize,
     t: usize,
 ) -> usize {
-    let rows = std::array::from_fn(|i| x.quant_row(t + i));
-    let lanes = match w.ty() {
-        DenseType::Q8_0 => s.q8_0_row::<T>(w.row(r), rows),
-        _ => s.q6_k_row::<T>(w.row(r), rows),
-    };
+    let tokens = std::array::from_fn(
+        #[inline(always)]
+        |i| token(t + i),
+    );
+    let lanes = row_loop.lanes::<T>(w.row(r), tokens);
     let at = r - out.range().start;
     for (i, lanes) in lanes.into_iter().enumerate() {
         out.token(t + i)[at] = tree_sum(lanes) / x.scale(t + i);
