@@ -25,7 +25,7 @@ pub struct Model {
     pub id: String,
     /// Its shape.
     pub config: ModelConfig,
-    /// What was trained.
+    /// The trained weights.
     pub weights: Weights,
     /// Text to token ids and back.
     pub tokenizer: Tokenizer,
@@ -33,7 +33,8 @@ pub struct Model {
     pub template: ChatTemplate,
     /// Sampling a request takes where it says nothing.
     pub defaults: SamplingDefaults,
-    /// What its files say that could not be taken as it is, a sentence each: for the operator's log.
+    /// The statements of its files that could not be taken as they are, a sentence each: for the
+    /// operator's log.
     pub warnings: Vec<String>,
 }
 
@@ -88,8 +89,9 @@ impl Model {
         Ok(())
     }
 
-    /// Pack the two-bit matrices that lie in memory of the process's own as T5, each in place of the other. Nothing where that
-    /// is not wanted ([`Optimisations::wants_t5`]). Those of a mapped file wait for [`Model::settle`].
+    /// Pack the two-bit matrices that lie in memory of the process's own as T5, each in place of
+    /// the other. Nothing where that is not wanted ([`Optimisations::wants_t5`]). Those of a mapped
+    /// file wait for [`Model::settle`].
     #[cfg(feature = "native")]
     pub fn pack_owned(&mut self, optimisations: Optimisations, isa: Isa, threads: usize) {
         if !optimisations.wants_t5(isa, threads) {
@@ -104,7 +106,8 @@ impl Model {
         }
     }
 
-    /// Put the weights where they are read fastest, while the model may be in use: see [`placement::settle`].
+    /// Put the weights where they are read fastest, while the model may be in use: see
+    /// [`placement::settle`].
     #[cfg(feature = "native")]
     pub fn settle(
         &self,
@@ -139,8 +142,8 @@ impl Model {
         mapped.map(|bytes| bytes.len() as u64).sum()
     }
 
-    /// Bytes that copies of `down` by columns take when all layers have one (optimisation `down-copy`); 0 where none is ever
-    /// made on this instruction set.
+    /// Bytes that copies of `down` by columns take when all layers have one (optimisation
+    /// `down-copy`); 0 where none is ever made on this instruction set.
     pub fn down_copy_bytes(&self, isa: Isa, optimisations: Optimisations) -> u64 {
         let wanted = optimisations.skip_zeros
             && optimisations.down_copy
@@ -183,7 +186,8 @@ impl Model {
         Ok(ids.unwrap_or_default())
     }
 
-    /// As [`Self::tokenize`], for a text that may have `most` tokens (see [`Tokenizer::encode_at_most`]).
+    /// As [`Self::tokenize`], for a text that may have `most` tokens (see
+    /// [`Tokenizer::encode_at_most`]).
     ///
     /// # Errors
     /// As [`Self::tokenize`].

@@ -16,7 +16,8 @@ use sterna_engine::weights::{Layer, Linear};
 use sterna_kernels::{DenseType, Isa, TernaryLayout};
 use support::{batch, forward_with, open};
 
-/// A model in I2_S, the second layer's `up` with a weight that T5 cannot hold; and the same as a mapped file.
+/// A model in I2_S, the second layer's `up` with a weight that T5 cannot hold; and the same as a
+/// mapped file.
 fn models() -> (tempfile::TempDir, Arc<Model>, Arc<Model>) {
     let mut config = synthetic::shape("tiny").unwrap();
     (config.hidden_size, config.ffn_size) = (384, 640);

@@ -54,7 +54,7 @@ pub struct Settling {
     pub huge_pages: bool,
     /// Pack a mapped file's I2_S matrices as T5.
     pub t5: bool,
-    /// What packs them.
+    /// The ISA whose kernels pack them.
     pub isa: Isa,
     /// Bytes that copies of all kinds may take.
     pub budget: u64,
