@@ -10,9 +10,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sterna::driven_engine::DrivenEngine;
+use sterna::engine::driven::DrivenEngine;
+use sterna::engine::step_limit::StepLimit;
 use sterna::sandbox::{AppFile, SandboxOptions, SandboxedEngine, SandboxedEngines};
-use sterna::step_limit::StepLimit;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::request::{Prompt, Request, Sampling};
 use sterna_kernels::Isa;

@@ -15,7 +15,7 @@ use sterna_engine::request::{EngineStats, Prompt};
 use sterna_engine::scheduler::PromptSize;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::driven_engine::Answered;
+use crate::engine::driven::Answered;
 use crate::low_priority;
 
 /// One thread for so many that compute, and no more than [`MOST_THREADS`].

@@ -28,7 +28,7 @@ use wasmtime_wasi_http::{
 use sterna_config::Settings;
 
 use crate::bindings::{config, engine};
-use crate::engine_actor::EngineHandle;
+use crate::engine::handle::EngineHandle;
 use crate::engine_import::{EngineImport, HasEngine, TokenCount};
 use crate::epoch_clock::EpochClock;
 use crate::large_requests::{LargeRequests, is_large};

@@ -11,10 +11,12 @@ wasmtime::component::bindgen!({
     path: "../wit",
     world: "api",
     imports: { default: async | trappable },
-    with: { "sterna:inference/engine.generation": crate::engine_import::OpenGeneration },
+    with: { "sterna:inference/engine.generation": crate::engine::Generation },
 });
 
 pub use sterna::inference::{config, engine};
+
+sterna_engine::convert_engine_types!(sterna::inference::engine);
 
 /// A baked engine's exports. Its import `kernels` is linked by hand (`sandbox::kernels_import`): generated code would
 /// copy the weights.
@@ -23,4 +25,7 @@ pub mod baked {
         path: "../wit",
         world: "scheduler-provider",
     });
+
+    sterna_engine::convert_engine_types!(exports::sterna::inference::engine);
+    sterna_engine::convert_scheduler_types!(exports::sterna::inference::scheduler);
 }

@@ -16,10 +16,10 @@ use sterna_engine::{files, team};
 use sterna_kernels::{Isa, TernaryLayout};
 
 use crate::assets::Assets;
-use crate::driven_engine::{EngineSource, LinkedEngines};
+use crate::engine::driven::{EngineSource, LinkedEngines};
+use crate::engine::step_limit::StepLimit;
+use crate::memory::{lost_pages, private_copies, weight_pages};
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
-use crate::step_limit::StepLimit;
-use crate::{lost_pages, private_copies, weight_pages};
 
 /// The name of the embedded model.
 pub const DEMO: &str = "demo";

@@ -6,20 +6,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::lost_pages;
+use crate::memory::lost_pages;
 
 /// Folders that exist now. Held while one is made, so that none is made after the last look.
 static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-/// Whether the thread that removes them listens.
-static LISTENS: AtomicBool = AtomicBool::new(false);
 
 /// A folder for unfinished files, on the disk of the output; it goes with this value, or with the process.
 #[derive(Debug)]
@@ -168,7 +164,7 @@ async fn end_at_a_signal(ready: &std::sync::mpsc::Sender<()>) {
         [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].map(caught);
     // Caught and not listened to: a file above `ulimit -f` is then an error, not the end.
     let _large = caught(libc::SIGXFSZ);
-    LISTENS.store(terminate.is_some(), Ordering::SeqCst);
+    lost_pages::end_by_sigterm(terminate.is_some());
     // The other end waits.
     let _ = ready.send(());
     async fn next(signal: &mut Option<tokio::signal::unix::Signal>) {
@@ -196,11 +192,6 @@ async fn end_at_a_signal(ready: &std::sync::mpsc::Sender<()>) {
         crate::say::note("stopped; nothing was written");
     }
     std::process::exit(BY_SIGNAL + number);
-}
-
-/// Whether somebody listens to SIGTERM and removes what is unfinished.
-pub(crate) fn cleans_up() -> bool {
-    LISTENS.load(Ordering::SeqCst)
 }
 
 /// The main thread may be making another file in it.

@@ -27,3 +27,4 @@ pub mod team;
 pub mod template;
 pub mod tokenizer;
 pub mod weights;
+mod wit_types;

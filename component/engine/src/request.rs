@@ -206,6 +206,7 @@ pub struct EngineStats {
 }
 
 /// Sizes that come from files fit u32 in practice; what does not is reported as the largest u32.
-pub(crate) fn clamp_u32(value: usize) -> u32 {
+#[must_use]
+pub fn clamp_u32(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }

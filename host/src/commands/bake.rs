@@ -17,11 +17,12 @@ use crate::assets::Assets;
 use crate::commands::compose::{KERNELS_STUB, Target, compose};
 use crate::head_type::HeadType;
 use crate::layout_type::LayoutType;
+use crate::memory::lost_pages;
 use crate::model_source::{DEMO, byte_bar};
 use crate::output::Scratch;
 use crate::pre_init::pre_initialise;
 use crate::sandbox::mark_engine;
-use crate::{lost_pages, say, wasm_config};
+use crate::{say, wasm_config};
 
 /// Write a model and its server as one WebAssembly component, with the model already loaded
 ///

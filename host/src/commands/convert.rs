@@ -8,9 +8,10 @@ use sterna_engine::files::LoadOptions;
 
 use crate::head_type::HeadType;
 use crate::layout_type::LayoutType;
+use crate::memory::lost_pages;
 use crate::model_source::byte_bar;
 use crate::output::Scratch;
-use crate::{lost_pages, say};
+use crate::say;
 
 /// Write a model as a GGUF file
 ///

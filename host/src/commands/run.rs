@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use sterna_engine::request::{Message, Prompt, Request, Sampling, Usage};
 
 use crate::assets::Assets;
-use crate::engine_actor::EngineHandle;
+use crate::engine::handle::EngineHandle;
 use crate::logging::{self, LogFormat};
 use crate::model_source::{ModelArgs, no_kv_budget};
 use crate::say;

@@ -14,7 +14,7 @@ use clap::Parser;
 use crate::assets::Assets;
 use crate::blank::is_blank;
 use crate::commands::serve;
-use crate::private_copies::COPYING;
+use crate::memory::private_copies::COPYING;
 use crate::sandbox::AppFile;
 use crate::say;
 

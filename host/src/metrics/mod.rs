@@ -316,7 +316,7 @@ impl Metrics {
     pub fn queue_is_full(&self) -> bool {
         let state = &self.state;
         let (queued, limit) = self.queue();
-        // A request that a free slot waits for is taken whatever the queue.
+        // A request that can begin at once is taken whatever the queue.
         queued >= limit && state.running.get() >= state.running_limit.get()
     }
 

@@ -101,7 +101,7 @@ impl Metrics {
         );
         ours.register(
             "sequences_queued",
-            "Requests that wait for a slot",
+            "Requests that wait",
             state.queued.clone(),
         );
         ours.register(

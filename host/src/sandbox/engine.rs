@@ -26,14 +26,15 @@ use super::guest_log::GuestLog;
 use super::lender::Lender;
 use super::limits::{Limiter, MOST_RESOURCES, default_memory, fuel};
 use super::state::State;
-use super::{convert, kernels_import, wasi};
+use super::{kernels_import, wasi};
 use crate::bindings::baked::exports::sterna::inference::engine::{self as wit, Guest};
 use crate::bindings::baked::exports::sterna::inference::scheduler::{Guest as Scheduler, Options};
 use crate::bindings::baked::{SchedulerProvider, SchedulerProviderPre};
-use crate::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
+use crate::engine::changed_files;
+use crate::engine::driven::{Answered, DrivenEngine, EngineSource, Texts};
+use crate::engine::step_limit::StepLimit;
 use crate::epoch_clock::EpochClock;
-use crate::step_limit::StepLimit;
-use crate::{changed_files, wasm_config};
+use crate::wasm_config;
 
 /// How engines in sandboxes use the machine.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ pub struct SandboxOptions {
     pub threads: usize,
     /// Sequences generated at the same time.
     pub max_sequences: u32,
-    /// Requests that may wait for a slot.
+    /// Requests that may wait.
     pub max_queue: u32,
     /// Positions of a sequence at most; the model's own context if absent.
     pub max_context: Option<u32>,
@@ -261,8 +262,8 @@ impl SandboxedEngine {
             max_kv_bytes: options.max_kv_bytes,
         };
         let started = self.scheduler(|scheduler, store| scheduler.call_start(store, options))?;
-        let info = started.map_err(|error| anyhow!(short(convert::error(error))))?;
-        let info = checked_info(convert::info(info))?;
+        let info = started.map_err(|error| anyhow!(short(error.into())))?;
+        let info = checked_info(info.into())?;
         self.model.clone_from(&info.id);
         self.info = Some(info);
         Ok(())
@@ -302,7 +303,7 @@ impl SandboxedEngine {
 }
 
 fn fault(error: wit::Error) -> EngineError {
-    short(convert::error(error))
+    short(error.into())
 }
 
 impl Texts for SandboxedEngine {
@@ -320,7 +321,7 @@ impl Texts for SandboxedEngine {
     }
 
     fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String> {
-        let messages: Vec<_> = messages.into_iter().map(convert::message).collect();
+        let messages: Vec<_> = messages.into_iter().map(Into::into).collect();
         let text = self.about_texts(|engine, store, model| {
             engine.call_apply_template(store, model, &messages)
         })?;
@@ -334,7 +335,7 @@ impl Texts for SandboxedEngine {
             prompt,
             ..request.clone()
         };
-        let asked = convert::request(asked, &self.model);
+        let asked = (self.model.clone(), asked).into();
         let tokens =
             self.scheduler(|scheduler, store| scheduler.call_admit(store, &asked, context))?;
         Ok(tokens.map_err(fault).map(|tokens| Request {
@@ -345,7 +346,7 @@ impl Texts for SandboxedEngine {
 
     fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>> {
         let context = self.info().context_length;
-        let input = convert::prompt(input);
+        let input = input.into();
         let tokens =
             self.scheduler(|scheduler, store| scheduler.call_admit_input(store, &input, context))?;
         Ok(tokens.map_err(fault))
@@ -359,13 +360,13 @@ impl DrivenEngine for SandboxedEngine {
 
     fn prompt_size(&mut self) -> anyhow::Result<PromptSize> {
         let size = self.scheduler(|scheduler, store| scheduler.call_measure(store))?;
-        Ok(convert::prompt_size(size))
+        Ok(size.into())
     }
 
     fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
         let context = self.context_length();
         let max_tokens = request.max_tokens.unwrap_or(context).min(context);
-        let request = convert::request(request, &self.model);
+        let request = (self.model.clone(), request).into();
         let submitted =
             self.scheduler(|scheduler, store| scheduler.call_submit(store, &request))?;
         let submitted = match submitted {
@@ -382,7 +383,7 @@ impl DrivenEngine for SandboxedEngine {
         let stepped = deliveries.is_some();
         for delivery in deliveries.unwrap_or_default() {
             let id = GenerationId(delivery.id);
-            let event = delivery.event.map(convert::event).map_err(fault);
+            let event = delivery.event.map(Into::into).map_err(fault);
             if self.open.take(id, &event)? {
                 deliver((id, event));
             }
@@ -397,7 +398,7 @@ impl DrivenEngine for SandboxedEngine {
 
     fn stats(&mut self) -> anyhow::Result<EngineStats> {
         let stats = self.scheduler(|scheduler, store| scheduler.call_stats(store))?;
-        Ok(convert::stats(stats))
+        Ok(stats.into())
     }
 
     fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {

@@ -12,7 +12,7 @@ use sterna_engine::team::Team;
 use sterna_kernels::Isa;
 use wasmtime::{Result, bail, ensure, format_err};
 
-use crate::weight_pages;
+use crate::memory::weight_pages;
 
 /// Bytes that all passes of an instance may take together, and their logits.
 const MOST_BYTES: usize = 1 << 30;

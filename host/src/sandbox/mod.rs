@@ -7,7 +7,6 @@
 mod answers;
 mod app_file;
 mod code_file;
-mod convert;
 mod engine;
 mod guest_log;
 mod kernels_import;

@@ -7,8 +7,8 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use super::answer;
 use super::lifecycle::Phase;
 use super::service::Shared;
-use crate::engine_actor::EngineHandle;
-use crate::engine_health::EngineState;
+use crate::engine::handle::EngineHandle;
+use crate::engine::health::EngineState;
 
 const JSON: &str = "application/json";
 const STOPPED: &str = "engine: it has stopped and does not start again; see the server's log";

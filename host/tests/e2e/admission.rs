@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sterna::driven_engine::{Answered, DrivenEngine, EngineSource, Texts};
-use sterna::engine_actor::{EngineHandle, Generation};
+use sterna::engine::Generation;
+use sterna::engine::driven::{Answered, DrivenEngine, EngineSource, Texts};
+use sterna::engine::handle::EngineHandle;
 use sterna_engine::error::EngineError;
 use sterna_engine::request::{
     Delivery, EngineStats, GenerationId, Message, ModelInfo, Prompt, Request,

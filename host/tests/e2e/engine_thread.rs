@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
 
-use sterna::driven_engine::{Answered, DrivenEngine, EngineSource, LinkedEngines, Texts};
-use sterna::engine_actor::EngineHandle;
-use sterna::step_limit::StepLimit;
+use sterna::engine::driven::{Answered, DrivenEngine, EngineSource, LinkedEngines, Texts};
+use sterna::engine::handle::EngineHandle;
+use sterna::engine::step_limit::StepLimit;
 use sterna_engine::options::EngineOptions;
 use sterna_engine::request::{Delivery, EngineStats, GenerationId, ModelInfo, Prompt, Request};
 use sterna_engine::scheduler::PromptSize;

@@ -7,12 +7,11 @@ use sterna_kernels::Isa;
 
 use super::exports::sterna::inference::scheduler;
 use super::{
-    BAKED, Component, INSTANCE, Instance, model, wit, wit_types, with_instance, with_model,
-    with_texts,
+    BAKED, Component, INSTANCE, Instance, model, wit, with_instance, with_model, with_texts,
 };
 use crate::model::Model;
 use crate::options::EngineOptions;
-use crate::request::{GenerationId, Prompt, clamp_u32};
+use crate::request::{GenerationId, Prompt};
 use crate::scheduler::Gate;
 
 impl scheduler::Guest for Component {
@@ -28,7 +27,7 @@ impl scheduler::Guest for Component {
             let reason = "the engine has started; its options cannot be changed".to_owned();
             return Err(wit::Error::Unavailable(reason));
         }
-        with_instance(|instance| Ok(wit_types::info(instance.engine.info())))
+        with_instance(|instance| Ok(instance.engine.info().into()))
     }
 
     fn measure() -> scheduler::PromptSize {
@@ -40,37 +39,33 @@ impl scheduler::Guest for Component {
                 token_bytes: 0,
                 whitespace: true,
             },
-            |size| scheduler::PromptSize {
-                context: clamp_u32(size.context),
-                token_bytes: clamp_u32(size.token_bytes.most),
-                whitespace: size.token_bytes.whitespace,
-            },
+            Into::into,
         )
     }
 
     fn admit(request: wit::Request, context: u32) -> Result<Vec<u32>, wit::Error> {
         let name = request.model.clone();
         with_texts(&name, |model| {
-            let admitted = gate(model, context).admit(wit_types::request(request))?;
+            let admitted = gate(model, context).admit(request.into())?;
             Ok(admitted.tokens)
         })
     }
 
     fn admit_input(input: wit::Prompt, context: u32) -> Result<Vec<u32>, wit::Error> {
         let model = model().map_err(wit::Error::Unavailable)?;
-        let tokens = gate(&model, context).prompt_tokens(wit_types::prompt(input), 0);
-        tokens.map_err(wit_types::error)
+        let tokens = gate(&model, context).prompt_tokens(input.into(), 0);
+        tokens.map_err(Into::into)
     }
 
     fn embed_start(input: Vec<u32>) -> Result<(), wit::Error> {
         with_instance(|instance| {
             let started = instance.engine.embed_start(Prompt::Tokens(input));
-            started.map(|_| ()).map_err(wit_types::error)
+            started.map(|_| ()).map_err(Into::into)
         })
     }
 
     fn embed_step() -> Result<Option<Vec<f32>>, wit::Error> {
-        with_instance(|instance| instance.engine.embed_step().map_err(wit_types::error))
+        with_instance(|instance| instance.engine.embed_step().map_err(Into::into))
     }
 
     fn embed_stop() {
@@ -84,7 +79,7 @@ impl scheduler::Guest for Component {
     fn submit(request: wit::Request) -> Result<scheduler::Submitted, wit::Error> {
         let name = request.model.clone();
         with_model(&name, |instance| {
-            let (id, prompt_tokens) = instance.engine.submit(wit_types::request(request))?;
+            let (id, prompt_tokens) = instance.engine.submit(request.into())?;
             Ok(scheduler::Submitted {
                 id: id.0,
                 prompt_tokens,
@@ -101,7 +96,7 @@ impl scheduler::Guest for Component {
                 Some(waiting) => waiting.push_back(event),
                 None => deliveries.push(scheduler::Delivery {
                     id: id.0,
-                    event: event.map(wit_types::event).map_err(wit_types::error),
+                    event: event.map(Into::into).map_err(Into::into),
                 }),
             });
             Ok(stepped.then_some(deliveries))
@@ -115,24 +110,8 @@ impl scheduler::Guest for Component {
     }
 
     fn stats() -> scheduler::EngineStats {
-        let stats = with_instance(|instance| Ok(instance.engine.stats())).unwrap_or_default();
-        scheduler::EngineStats {
-            queued: clamp_u32(stats.queued),
-            running: clamp_u32(stats.running),
-            kv_bytes: stats.kv_bytes,
-            kv_allocated_bytes: stats.kv_allocated_bytes,
-            kv_reserved_bytes: stats.kv_reserved_bytes,
-            kv_limit_bytes: stats.kv_limit_bytes,
-            prompt_tokens: stats.prompt_tokens,
-            tokens_generated: stats.tokens_generated,
-            finished: stats.finished,
-            cancelled: stats.cancelled,
-            failed: stats.failed,
-            steps: stats.steps,
-            retry_after_ms: stats.retry_after_ms,
-            drafted: stats.drafted,
-            accepted: stats.accepted,
-        }
+        let stats = with_instance(|instance| Ok(instance.engine.stats()));
+        stats.unwrap_or_default().into()
     }
 }
 

@@ -15,7 +15,6 @@
 )]
 
 mod driven;
-mod wit_types;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +36,9 @@ use crate::request::{self, GenerationId};
 wit_bindgen::generate!({ path: "../../wit", world: "engine-bakeable" });
 
 use exports::sterna::inference::engine as wit;
-use wit_types::{error, info, message, prompt};
+
+crate::convert_engine_types!(exports::sterna::inference::engine);
+crate::convert_scheduler_types!(exports::sterna::inference::scheduler);
 
 /// Where a model is looked for without `STERNA_MODEL`.
 const MODEL_DIRECTORY: &str = "/model";
@@ -79,7 +80,7 @@ fn with_model<R>(
         if instance.engine.model().id != name {
             return Err(wit::Error::UnknownModel(name.to_string()));
         }
-        call(instance).map_err(error)
+        call(instance).map_err(Into::into)
     })
 }
 
@@ -130,7 +131,7 @@ fn with_texts<R>(
     if model.id != name {
         return Err(wit::Error::UnknownModel(name.to_string()));
     }
-    call(&model).map_err(error)
+    call(&model).map_err(Into::into)
 }
 
 fn load_model() -> Result<Arc<Model>, String> {
@@ -201,13 +202,13 @@ impl wit::Guest for Component {
 
     fn models() -> Vec<wit::ModelInfo> {
         // A list cannot carry the reason; `generate` gives it.
-        with_instance(|instance| Ok(vec![info(instance.engine.info())])).unwrap_or_default()
+        with_instance(|instance| Ok(vec![instance.engine.info().into()])).unwrap_or_default()
     }
 
     fn generate(request: wit::Request) -> Result<wit::Generation, wit::Error> {
         let model = request.model.clone();
         with_model(&model, |instance| {
-            let (id, prompt_tokens) = instance.engine.submit(wit_types::request(request))?;
+            let (id, prompt_tokens) = instance.engine.submit(request.into())?;
             instance.events.insert(id, VecDeque::new());
             Ok(wit::Generation::new(Generation {
                 id,
@@ -219,7 +220,7 @@ impl wit::Guest for Component {
 
     fn embed(model: String, input: wit::Prompt) -> Result<wit::Embedding, wit::Error> {
         with_model(&model, |instance| {
-            let (vector, prompt_tokens) = instance.engine.embed(prompt(input))?;
+            let (vector, prompt_tokens) = instance.engine.embed(input.into())?;
             Ok(wit::Embedding {
                 vector,
                 prompt_tokens,
@@ -236,7 +237,7 @@ impl wit::Guest for Component {
     }
 
     fn apply_template(model: String, messages: Vec<wit::Message>) -> Result<String, wit::Error> {
-        let messages: Vec<_> = messages.into_iter().map(message).collect();
+        let messages: Vec<_> = messages.into_iter().map(Into::into).collect();
         with_texts(&model, |model| model.apply_template(&messages))
     }
 }
@@ -250,12 +251,12 @@ impl wit::GuestGeneration for Generation {
         if self.finished.get() {
             return Ok(None);
         }
-        let event = with_instance(|instance| instance.next(self.id).map_err(error));
+        let event = with_instance(|instance| instance.next(self.id).map_err(Into::into));
         self.finished.set(!matches!(
             &event,
             Ok(Some(request::Event { finish: None, .. }))
         ));
-        Ok(event?.map(wit_types::event))
+        Ok(event?.map(Into::into))
     }
 }
 

@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{logging, output};
+use crate::logging;
 
 /// `EX_IOERR` of sysexits.h.
 pub const EXIT_CODE: i32 = 74;
@@ -15,6 +15,8 @@ pub const EXIT_CODE: i32 = 74;
 /// What the handler writes: made beforehand, since a handler may not.
 static LINE: OnceLock<String> = OnceLock::new();
 static LOST: AtomicBool = AtomicBool::new(false);
+/// Whether a thread listens to SIGTERM, removes what is unfinished and ends the process.
+static CLEANS_UP: AtomicBool = AtomicBool::new(false);
 
 /// From now on a lost page ends the process with [`EXIT_CODE`] and one line on stderr that names `model`. The first
 /// call counts.
@@ -28,6 +30,11 @@ pub fn tell_of(model: &Path) {
     if LINE.set(logging::error_line(&text)).is_ok() {
         install();
     }
+}
+
+/// Whether a thread listens to SIGTERM, removes what is unfinished and ends the process: a lost page then ends it that way.
+pub(crate) fn end_by_sigterm(listens: bool) {
+    CLEANS_UP.store(listens, Ordering::SeqCst);
 }
 
 /// Whether a page was lost.
@@ -69,7 +76,7 @@ extern "C" fn on_lost_page(signal: i32, info: *mut libc::siginfo_t, _context: *m
             }
         }
         libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
-        if output::cleans_up() {
+        if CLEANS_UP.load(Ordering::SeqCst) {
             // The thread that removes unfinished files ends the process.
             libc::kill(libc::getpid(), libc::SIGTERM);
             loop {

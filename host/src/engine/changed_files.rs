@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sterna_engine::placement::WatchedFile;
 
-use crate::driven_engine::EngineSource;
+use crate::engine::driven::EngineSource;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ impl ChangedFiles {
             tracing::error!(
                 "{change}: answers may be wrong from now on, and the process may end (exit code {}). Replace a model by \
                  renaming the new file to its name, never in place; then start again",
-                crate::lost_pages::EXIT_CODE
+                crate::memory::lost_pages::EXIT_CODE
             );
         }
         known.changed

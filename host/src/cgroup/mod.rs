@@ -290,5 +290,4 @@ fn unescape(field: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "cgroup_tests.rs"]
 mod tests;

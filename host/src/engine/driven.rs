@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::changed_files;
+use crate::engine::changed_files;
 use sterna_engine::engine::Engine;
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
@@ -15,7 +15,7 @@ use sterna_engine::request::{
 };
 use sterna_engine::scheduler::{Gate, PromptSize};
 
-use crate::step_limit::StepLimit;
+use crate::engine::step_limit::StepLimit;
 
 /// An answer, or a broken engine.
 pub type Answered<T> = anyhow::Result<Result<T, EngineError>>;

@@ -1,0 +1,297 @@
+//! Conversions between `request`'s types and those that are generated from `wit/`, written once.
+//!
+//! Whoever speaks the contract generates types of its own: the component (`component`), and the host
+//! twice, for the component that asks it and for the baked engine that it asks. They have the same
+//! names and fields, so a macro makes the conversions for each such module, in both directions.
+
+/// `From`, both ways, between two structs with these fields, whose types are the same.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! convert_fields {
+    ($ours:ty, $wit:ty, { $($field:ident),+ $(,)? }) => {
+        impl From<$wit> for $ours {
+            fn from(from: $wit) -> Self {
+                Self { $($field: from.$field),+ }
+            }
+        }
+        impl From<$ours> for $wit {
+            fn from(from: $ours) -> Self {
+                Self { $($field: from.$field),+ }
+            }
+        }
+    };
+}
+
+/// `From`, both ways, between the types of [`request`](crate::request) and those of the module that
+/// was generated from the interface `engine`. A request of ours names no model: `(model, request)`
+/// becomes the contract's.
+#[macro_export]
+macro_rules! convert_engine_types {
+    ($($wit:ident)::+) => {
+        const _: () = {
+            use $($wit)::+ as wit;
+            use $crate::convert_fields;
+            use $crate::error::EngineError;
+            use $crate::request::{
+                Event, Finish, FinishReason, Message, ModelInfo, Prompt, Request, Sampling, ToolCall,
+                Usage,
+            };
+
+            convert_fields!(ModelInfo, wit::ModelInfo, {
+                id, created, architecture, context_length, vocab_size, parameters, head_type, isa,
+                max_sequences,
+            });
+            convert_fields!(ToolCall, wit::ToolCall, { id, name, arguments });
+            convert_fields!(Sampling, wit::Sampling, {
+                temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty,
+                frequency_penalty, seed,
+            });
+            convert_fields!(Usage, wit::Usage, { prompt_tokens, completion_tokens, cached_tokens });
+
+            impl From<wit::Message> for Message {
+                fn from(message: wit::Message) -> Self {
+                    Message {
+                        role: message.role,
+                        content: message.content,
+                        name: message.name,
+                        reasoning_content: message.reasoning_content,
+                        tool_call_id: message.tool_call_id,
+                        tool_calls: message.tool_calls.into_iter().map(Into::into).collect(),
+                    }
+                }
+            }
+
+            impl From<Message> for wit::Message {
+                fn from(message: Message) -> Self {
+                    wit::Message {
+                        role: message.role,
+                        content: message.content,
+                        name: message.name,
+                        reasoning_content: message.reasoning_content,
+                        tool_call_id: message.tool_call_id,
+                        tool_calls: message.tool_calls.into_iter().map(Into::into).collect(),
+                    }
+                }
+            }
+
+            impl From<wit::Prompt> for Prompt {
+                fn from(prompt: wit::Prompt) -> Self {
+                    match prompt {
+                        wit::Prompt::Messages(messages) => {
+                            Prompt::Messages(messages.into_iter().map(Into::into).collect())
+                        }
+                        wit::Prompt::Text(text) => Prompt::Text(text),
+                        wit::Prompt::Tokens(tokens) => Prompt::Tokens(tokens),
+                    }
+                }
+            }
+
+            impl From<Prompt> for wit::Prompt {
+                fn from(prompt: Prompt) -> Self {
+                    match prompt {
+                        Prompt::Messages(messages) => {
+                            wit::Prompt::Messages(messages.into_iter().map(Into::into).collect())
+                        }
+                        Prompt::Text(text) => wit::Prompt::Text(text),
+                        Prompt::Tokens(tokens) => wit::Prompt::Tokens(tokens),
+                    }
+                }
+            }
+
+            impl From<wit::Request> for Request {
+                fn from(request: wit::Request) -> Self {
+                    Request {
+                        prompt: request.prompt.into(),
+                        max_tokens: request.max_tokens,
+                        stop: request.stop,
+                        stop_tokens: request.stop_tokens,
+                        include_stop: request.include_stop,
+                        min_tokens: request.min_tokens,
+                        ignore_eos: request.ignore_eos,
+                        sampling: request.sampling.into(),
+                    }
+                }
+            }
+
+            impl From<(String, Request)> for wit::Request {
+                fn from((model, request): (String, Request)) -> Self {
+                    wit::Request {
+                        model,
+                        prompt: request.prompt.into(),
+                        max_tokens: request.max_tokens,
+                        stop: request.stop,
+                        stop_tokens: request.stop_tokens,
+                        include_stop: request.include_stop,
+                        min_tokens: request.min_tokens,
+                        ignore_eos: request.ignore_eos,
+                        sampling: request.sampling.into(),
+                    }
+                }
+            }
+
+            impl From<wit::Event> for Event {
+                fn from(event: wit::Event) -> Self {
+                    Event {
+                        text: event.text,
+                        tokens: event.tokens,
+                        finish: event.finish.map(Into::into),
+                    }
+                }
+            }
+
+            impl From<Event> for wit::Event {
+                fn from(event: Event) -> Self {
+                    wit::Event {
+                        text: event.text,
+                        tokens: event.tokens,
+                        finish: event.finish.map(Into::into),
+                    }
+                }
+            }
+
+            impl From<wit::Finish> for Finish {
+                fn from(finish: wit::Finish) -> Self {
+                    Finish {
+                        reason: match finish.reason {
+                            wit::FinishReason::Stop => FinishReason::Stop,
+                            wit::FinishReason::Length => FinishReason::Length,
+                        },
+                        usage: finish.usage.into(),
+                    }
+                }
+            }
+
+            impl From<Finish> for wit::Finish {
+                fn from(finish: Finish) -> Self {
+                    wit::Finish {
+                        reason: match finish.reason {
+                            FinishReason::Stop => wit::FinishReason::Stop,
+                            FinishReason::Length => wit::FinishReason::Length,
+                        },
+                        usage: finish.usage.into(),
+                    }
+                }
+            }
+
+            impl From<wit::Error> for EngineError {
+                fn from(error: wit::Error) -> Self {
+                    match error {
+                        wit::Error::InvalidRequest(wit::InvalidRequest { field, message }) => {
+                            EngineError::InvalidRequest { field, message }
+                        }
+                        wit::Error::ContextOverflow(wit::ContextOverflow { limit, requested }) => {
+                            EngineError::ContextOverflow { limit, requested }
+                        }
+                        // Ours is only ever asked for the model that it said it has.
+                        wit::Error::UnknownModel(name) => EngineError::Internal(format!(
+                            "the engine does not know its own model {name}"
+                        )),
+                        wit::Error::Overloaded(retry_after_ms) => {
+                            EngineError::Overloaded { retry_after_ms }
+                        }
+                        wit::Error::Unavailable(reason) => EngineError::Unavailable(reason),
+                        wit::Error::Internal(reason) => EngineError::Internal(reason),
+                    }
+                }
+            }
+
+            impl From<EngineError> for wit::Error {
+                fn from(error: EngineError) -> Self {
+                    match error {
+                        EngineError::InvalidRequest { field, message } => {
+                            wit::Error::InvalidRequest(wit::InvalidRequest { field, message })
+                        }
+                        EngineError::ContextOverflow { limit, requested } => {
+                            wit::Error::ContextOverflow(wit::ContextOverflow { limit, requested })
+                        }
+                        EngineError::Overloaded { retry_after_ms } => {
+                            wit::Error::Overloaded(retry_after_ms)
+                        }
+                        EngineError::Unavailable(reason) => wit::Error::Unavailable(reason),
+                        EngineError::Internal(reason) => wit::Error::Internal(reason),
+                    }
+                }
+            }
+        };
+    };
+}
+
+/// The same for the module that was generated from the interface `scheduler`. Sizes that exceed its
+/// `u32` become the largest one.
+#[macro_export]
+macro_rules! convert_scheduler_types {
+    ($($wit:ident)::+) => {
+        const _: () = {
+            use $($wit)::+ as wit;
+            use $crate::request::{EngineStats, clamp_u32};
+            use $crate::scheduler::PromptSize;
+            use $crate::tokenizer::TokenBytes;
+
+            impl From<wit::EngineStats> for EngineStats {
+                fn from(stats: wit::EngineStats) -> Self {
+                    EngineStats {
+                        queued: stats.queued as usize,
+                        running: stats.running as usize,
+                        kv_bytes: stats.kv_bytes,
+                        kv_allocated_bytes: stats.kv_allocated_bytes,
+                        kv_reserved_bytes: stats.kv_reserved_bytes,
+                        kv_limit_bytes: stats.kv_limit_bytes,
+                        prompt_tokens: stats.prompt_tokens,
+                        tokens_generated: stats.tokens_generated,
+                        finished: stats.finished,
+                        cancelled: stats.cancelled,
+                        failed: stats.failed,
+                        steps: stats.steps,
+                        retry_after_ms: stats.retry_after_ms,
+                        drafted: stats.drafted,
+                        accepted: stats.accepted,
+                    }
+                }
+            }
+
+            impl From<EngineStats> for wit::EngineStats {
+                fn from(stats: EngineStats) -> Self {
+                    wit::EngineStats {
+                        queued: clamp_u32(stats.queued),
+                        running: clamp_u32(stats.running),
+                        kv_bytes: stats.kv_bytes,
+                        kv_allocated_bytes: stats.kv_allocated_bytes,
+                        kv_reserved_bytes: stats.kv_reserved_bytes,
+                        kv_limit_bytes: stats.kv_limit_bytes,
+                        prompt_tokens: stats.prompt_tokens,
+                        tokens_generated: stats.tokens_generated,
+                        finished: stats.finished,
+                        cancelled: stats.cancelled,
+                        failed: stats.failed,
+                        steps: stats.steps,
+                        retry_after_ms: stats.retry_after_ms,
+                        drafted: stats.drafted,
+                        accepted: stats.accepted,
+                    }
+                }
+            }
+
+            impl From<wit::PromptSize> for PromptSize {
+                fn from(size: wit::PromptSize) -> Self {
+                    PromptSize {
+                        context: size.context as usize,
+                        token_bytes: TokenBytes {
+                            most: size.token_bytes as usize,
+                            whitespace: size.whitespace,
+                        },
+                    }
+                }
+            }
+
+            impl From<PromptSize> for wit::PromptSize {
+                fn from(size: PromptSize) -> Self {
+                    wit::PromptSize {
+                        context: clamp_u32(size.context),
+                        token_bytes: clamp_u32(size.token_bytes.most),
+                        whitespace: size.token_bytes.whitespace,
+                    }
+                }
+            }
+        };
+    };
+}

@@ -1,0 +1,234 @@
+//! The way to ask the engine: requests are checked and tokenised beside its thread, and token ids sent to it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
+
+use sterna_engine::error::EngineError;
+use sterna_engine::request::{ModelInfo, Prompt, Request};
+use sterna_engine::scheduler::PromptSize;
+use tokio::sync::{oneshot, watch};
+
+use super::actor::Actor;
+use super::changed_files::ChangedFiles;
+use super::command::{Command, Input};
+use super::driven::{Answered, EngineSource, Texts};
+use super::generation::{Generation, cut, ending, stopped};
+use super::health::{EngineHealth, EngineState, Failures};
+use crate::admission::{self, Admission};
+use crate::cgroup::Cgroup;
+use crate::metrics::Metrics;
+
+/// A way to ask the engine; clones ask the same one. The thread ends with the last of them.
+#[derive(Clone)]
+pub struct EngineHandle {
+    commands: Sender<Command>,
+    source: Arc<dyn EngineSource>,
+    info: Arc<ModelInfo>,
+    size: PromptSize,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    changed: ChangedFiles,
+    health: Arc<EngineHealth>,
+    /// True once nobody is to wait for the engine any more.
+    ended: Arc<watch::Sender<bool>>,
+}
+
+impl EngineHandle {
+    /// Check the kernels, reserve the caches and start the thread, which computes on `threads` threads.
+    ///
+    /// # Errors
+    /// The engine does not accept the model or the options, or the system gives no thread.
+    pub fn start(source: Arc<dyn EngineSource>, threads: usize) -> anyhow::Result<EngineHandle> {
+        let metrics = Arc::new(Metrics::new(Cgroup::of_this_process()));
+        EngineHandle::start_with(source, threads, metrics, u64::MAX)
+    }
+
+    /// The same with counters that are there already, and with so much memory for what comes before the engine.
+    ///
+    /// # Errors
+    /// As [`EngineHandle::start`].
+    pub fn start_with(
+        source: Arc<dyn EngineSource>,
+        threads: usize,
+        metrics: Arc<Metrics>,
+        admission_bytes: u64,
+    ) -> anyhow::Result<EngineHandle> {
+        let mut engine = source.start()?;
+        let info = Arc::new(engine.info());
+        let size = engine.prompt_size()?;
+        metrics.loaded(&info, threads, source.max_queue());
+        let most = source.max_queue().saturating_add(info.max_sequences) as usize;
+        let admission = Arc::new(Admission::start(threads, most, admission_bytes)?);
+        let stats = engine.stats()?;
+        metrics.engine(&stats);
+        admission.follow(&stats);
+        let changed = ChangedFiles::default();
+        let health = Arc::new(EngineHealth::new());
+        let (commands, inbox) = channel();
+        let actor = Actor {
+            engine,
+            source: Arc::clone(&source),
+            inbox,
+            waiting: VecDeque::new(),
+            inputs: VecDeque::new(),
+            open: HashMap::new(),
+            admission: Arc::clone(&admission),
+            metrics: Arc::clone(&metrics),
+            changed: changed.clone(),
+            health: Arc::clone(&health),
+            step_limit: source.step_limit().step(info.context_length),
+            failures: Failures::default(),
+        };
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || actor.run())?;
+        Ok(EngineHandle {
+            commands,
+            source,
+            info,
+            size,
+            admission,
+            metrics,
+            changed,
+            health,
+            ended: Arc::new(watch::Sender::new(false)),
+        })
+    }
+
+    /// End every generation now, and take no further ones: each gets `Unavailable` as its last event, whatever the engine
+    /// is doing.
+    pub fn end_all(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// The facts about the model.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether the engine's thread is there and at work; once it is not, only a new process helps.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.state(), EngineState::Well | EngineState::Resting)
+    }
+
+    /// How the engine's thread is.
+    #[must_use]
+    pub fn state(&self) -> EngineState {
+        self.health.state()
+    }
+
+    /// Whether a file the model is read from was changed since it was loaded.
+    #[must_use]
+    pub fn model_has_changed(&self) -> bool {
+        self.changed.look(&*self.source)
+    }
+
+    /// Start a generation. Dropping what comes back cancels it.
+    ///
+    /// # Errors
+    /// As the engine's `submit`: a field is wrong, the prompt is too long, the queue is full.
+    pub async fn generate(&self, request: Request) -> Result<Generation, EngineError> {
+        self.until_the_end(self.start_generation(request)).await
+    }
+
+    async fn start_generation(&self, request: Request) -> Result<Generation, EngineError> {
+        let asked = Instant::now();
+        self.size.check(&request.prompt, 1)?;
+        let place = self.admission.enter()?;
+        let request = if matches!(request.prompt, Prompt::Tokens(_)) {
+            request
+        } else {
+            let memory_bytes = admission::prompt_bytes(&self.size, &request.prompt);
+            self.texts(memory_bytes, move |texts| texts.admit(request))
+                .await?
+        };
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Submit {
+            request: Box::new(request),
+            place,
+            asked,
+            commands: self.commands.clone(),
+            ended: self.ended.subscribe(),
+            reply,
+        })?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// The meaning of one input as a vector, and the input's length in tokens.
+    ///
+    /// # Errors
+    /// As the engine's `embed`.
+    pub async fn embed(&self, input: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
+        self.until_the_end(self.start_embedding(input)).await
+    }
+
+    async fn start_embedding(&self, input: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
+        self.size.check(&input, 0)?;
+        let place = self.admission.enter()?;
+        let memory_bytes = admission::prompt_bytes(&self.size, &input);
+        let tokens = self
+            .texts(memory_bytes, move |texts| texts.input_tokens(input))
+            .await?;
+        let prompt_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Embed(Input {
+            tokens: Some(tokens),
+            reply,
+            _place: place,
+        }))?;
+        Ok((answer.await.map_err(|_| stopped())??, prompt_tokens))
+    }
+
+    /// Ask about texts of so many bytes together, beside the engine's thread and never on the caller's, since a long text takes
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// As `question`'s; `Overloaded` where as many requests wait as may.
+    pub async fn ask_texts<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let _place = self.admission.enter()?;
+        let memory_bytes = admission::memory_bytes(bytes, bytes);
+        self.until_the_end(self.texts(memory_bytes, question)).await
+    }
+
+    async fn texts<T: Send + 'static>(
+        &self,
+        memory_bytes: usize,
+        question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let source = Arc::clone(&self.source);
+        let work = move || question(&mut *source.texts()?);
+        self.admission.work(memory_bytes, work).await
+    }
+
+    /// What comes of `waiting`, unless the server ends everything before.
+    async fn until_the_end<T>(
+        &self,
+        waiting: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            // Asked first: what is ended starts nothing.
+            biased;
+            () = cut(&mut ended) => Err(ending()),
+            result = waiting => result,
+        }
+    }
+
+    fn ask(&self, command: Command) -> Result<(), EngineError> {
+        self.commands.send(command).map_err(|_| stopped())
+    }
+}
