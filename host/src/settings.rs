@@ -2,60 +2,61 @@
 //! `config` import that hands it on. The rules are those of the other providers
 //! (`component/config`).
 
+use std::sync::LazyLock;
+
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use sterna_config::{SETTINGS, Setting, option, settings_as, variable};
 use wasmtime::component::HasData;
 
 use crate::bindings::config as wit;
 
-/// As text: `sterna-config` has the rules.
-#[derive(clap::Args)]
-#[command(next_help_heading = "What clients may do")]
+/// The options, one for each of [`SETTINGS`], and the values given. As text: `sterna-config` has the
+/// rules.
+#[derive(Clone, Default)]
 pub struct SettingsArgs {
-    /// Keys between commas, one of which requests to /v1 must bear (`Authorization: Bearer KEY`)
-    /// [default: no key is asked for]. Prefer the environment: everyone on this machine can read
-    /// command lines
-    #[arg(
-        long,
-        env = "STERNA_API_KEY",
-        value_name = "KEYS",
-        hide_env_values = true
-    )]
-    api_key: Option<String>,
+    /// In the order of [`SETTINGS`].
+    values: [Option<String>; SETTINGS.len()],
+}
 
-    /// Tokens to generate at most where a request does not say [default: as many as fit]
-    #[arg(long, env = "STERNA_DEFAULT_MAX_TOKENS", value_name = "N")]
-    default_max_tokens: Option<String>,
+/// Each setting on the command line: its option, its variable and its help.
+static SPELLINGS: LazyLock<[(String, String, String); SETTINGS.len()]> = LazyLock::new(|| {
+    SETTINGS.map(|setting| {
+        let help = format!("{} [default: {}]", setting.help, setting.default);
+        (option(setting.name), variable(setting.name), help)
+    })
+});
 
-    /// The most tokens a request may ask for [default: the model's context]
-    #[arg(long, env = "STERNA_MAX_TOKENS", value_name = "N")]
-    max_tokens: Option<String>,
+impl clap::Args for SettingsArgs {
+    fn augment_args(command: Command) -> Command {
+        let command = command.next_help_heading("What clients may do");
+        let settings = SETTINGS.iter().zip(&*SPELLINGS);
+        command.args(settings.map(|(setting, (option, variable, help))| {
+            Arg::new(setting.name)
+                .long(option.as_str())
+                .env(variable.as_str())
+                .value_name(setting.value_name)
+                .help(help.as_str())
+                .hide_env_values(setting.is_secret)
+        }))
+    }
 
-    /// The longest prompt in tokens [default: the model's context]
-    #[arg(long, env = "STERNA_MAX_PROMPT_TOKENS", value_name = "N")]
-    max_prompt_tokens: Option<String>,
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
 
-    /// Turns a conversation may have [default: 4096]
-    #[arg(long, env = "STERNA_MAX_MESSAGES", value_name = "N")]
-    max_messages: Option<String>,
+impl FromArgMatches for SettingsArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let value = |setting: Setting| matches.get_one::<String>(setting.name).cloned();
+        Ok(SettingsArgs {
+            values: SETTINGS.map(value),
+        })
+    }
 
-    /// Bytes a request's body may have, 1024 to 8388608 [default: 4194304]
-    #[arg(long, env = "STERNA_MAX_BODY_BYTES", value_name = "N")]
-    max_body_bytes: Option<String>,
-
-    /// A second name for the model, as clients know it
-    #[arg(long, env = "STERNA_MODEL_ALIAS", value_name = "NAME")]
-    model_alias: Option<String>,
-
-    /// The web origin whose pages may call the API beside the server's own, such as
-    /// https://example.com; `*` for all, `none` for none [default: none; all where a key is asked
-    /// for]
-    #[arg(long, env = "STERNA_CORS_ORIGIN", value_name = "ORIGIN")]
-    cors_origin: Option<String>,
-
-    /// Names between commas that clients may ask the server by, such as llm.example, or
-    /// .example.com for all below it too; `*` for any. Local names and addresses are always
-    /// answered [default: no others on a loopback address, any elsewhere]
-    #[arg(long, env = "STERNA_ALLOWED_HOSTS", value_name = "NAMES")]
-    allowed_hosts: Option<String>,
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl SettingsArgs {
@@ -64,29 +65,18 @@ impl SettingsArgs {
     /// # Errors
     /// One of them cannot be used; the error names its option.
     pub fn read(&self) -> anyhow::Result<sterna_config::Settings> {
-        sterna_config::read(|name| Ok(self.value(name).clone())).map_err(|invalid| {
+        let value = |name| {
+            let index = SETTINGS.iter().position(|setting| setting.name == name)?;
+            self.values[index].clone()
+        };
+        sterna_config::read(|name| Ok(value(name))).map_err(|invalid| {
             anyhow::anyhow!(
-                "--{} (STERNA_{}) cannot be used: {}",
-                invalid.name.replace('_', "-"),
-                invalid.name.to_uppercase(),
+                "--{} ({}) cannot be used: {}",
+                option(invalid.name),
+                variable(invalid.name),
                 invalid.message
             )
         })
-    }
-
-    fn value(&self, name: &str) -> &Option<String> {
-        match name {
-            "api_key" => &self.api_key,
-            "default_max_tokens" => &self.default_max_tokens,
-            "max_tokens" => &self.max_tokens,
-            "max_prompt_tokens" => &self.max_prompt_tokens,
-            "max_messages" => &self.max_messages,
-            "max_body_bytes" => &self.max_body_bytes,
-            "model_alias" => &self.model_alias,
-            "cors_origin" => &self.cors_origin,
-            "allowed_hosts" => &self.allowed_hosts,
-            _ => &None,
-        }
     }
 }
 
@@ -109,25 +99,17 @@ impl HasData for HasConfig {
 
 impl wit::Host for ConfigImport<'_> {
     async fn get(&mut self) -> wasmtime::Result<Result<wit::Settings, wit::InvalidSetting>> {
-        let set = self.0.clone();
         Ok(Ok(wit::Settings {
-            api_keys: set.api_keys,
-            default_max_tokens: set.default_max_tokens,
-            max_tokens: set.max_tokens,
-            max_prompt_tokens: set.max_prompt_tokens,
-            max_messages: set.max_messages,
-            max_body_bytes: set.max_body_bytes,
-            model_alias: set.model_alias,
-            cors_origin: set.cors_origin,
             // The server has looked before the component is asked (`server/target.rs`).
             allowed_hosts: Vec::new(),
+            ..settings_as!(self.0.clone(), wit::Settings)
         }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, FromArgMatches};
+    use clap::CommandFactory;
 
     use super::*;
 
@@ -151,10 +133,10 @@ mod tests {
             "b.example",
         ];
         let mut command = Program::command();
-        let options: Vec<String> = sterna_config::NAMES
+        let options: Vec<String> = SETTINGS
             .iter()
             .zip(values)
-            .map(|(name, value)| format!("--{}={value}", name.replace('_', "-")))
+            .map(|(setting, value)| format!("--{}={value}", setting.name.replace('_', "-")))
             .collect();
         let arguments = std::iter::once("program").chain(options.iter().map(String::as_str));
         let matches = command.try_get_matches_from_mut(arguments).unwrap();
@@ -171,7 +153,7 @@ mod tests {
             allowed_hosts: vec!["b.example".into()],
         };
         assert_eq!(settings.read().unwrap(), expected);
-        for name in sterna_config::NAMES {
+        for Setting { name, .. } in SETTINGS {
             let variable = format!("STERNA_{}", name.to_uppercase());
             let known = command
                 .get_arguments()

@@ -2,9 +2,12 @@
 //! `compose` close the HTTP component's import `config` with this component, unless they are told
 //! to write one for Spin.
 
-use sterna_config::provider::{
-    self,
-    wit::{Guest, InvalidSetting, Settings},
+use sterna_config::{
+    provider::{
+        self,
+        wit::{Guest, InvalidSetting, Settings},
+    },
+    variable,
 };
 
 struct Environment;
@@ -17,10 +20,6 @@ impl Guest for Environment {
             Err(std::env::VarError::NotUnicode(_)) => Err("it is no UTF-8".to_owned()),
         })
     }
-}
-
-fn variable(name: &str) -> String {
-    format!("STERNA_{}", name.to_ascii_uppercase())
 }
 
 provider::bindings::export!(Environment with_types_in provider::bindings);

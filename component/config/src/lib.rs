@@ -3,8 +3,7 @@
 //!
 //! Such a place ([`read`]'s `lookup`) is the WASI environment (`component/config-env`), Spin's
 //! variables (`component/config-spin`) or the command line of `sterna serve`. Each has its own
-//! spelling of the names in [`NAMES`], and shows them so in errors. What the settings mean is in
-//! `wit/config.wit`.
+//! spelling of the names in [`SETTINGS`], and shows them so in errors.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -13,8 +12,11 @@ use std::fmt;
 #[cfg(target_arch = "wasm32")]
 pub mod provider;
 mod rules;
+mod table;
 #[cfg(test)]
 mod tests;
+
+pub use table::{SETTINGS, Setting, option, spin_variable, variable};
 
 /// The operator's settings; the record `settings` of `wit/config.wit`, which documents each field.
 #[allow(missing_docs, reason = "documented in wit/config.wit")]
@@ -34,25 +36,11 @@ pub struct Settings {
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidSetting {
-    /// One of [`NAMES`].
+    /// That of one of [`SETTINGS`].
     pub name: &'static str,
     /// The fault and its remedy. Holds no part of a secret.
     pub message: String,
 }
-
-/// Every setting, as Spin spells it; an environment variable is the same in capitals after
-/// `STERNA_`.
-pub const NAMES: [&str; 9] = [
-    "api_key",
-    "default_max_tokens",
-    "max_tokens",
-    "max_prompt_tokens",
-    "max_messages",
-    "max_body_bytes",
-    "model_alias",
-    "cors_origin",
-    "allowed_hosts",
-];
 
 /// The fault of an empty value.
 const BLANK: &str = "it is set, but to nothing; give it a value, or do not set it";
@@ -62,12 +50,13 @@ const MAX_MESSAGES: u32 = 4096;
 /// so this leaves room for models with two hundred times that.
 const MAX_BODY_BYTES: u32 = 4 << 20;
 
-/// Read all settings. `lookup` is asked for each of [`NAMES`] and says what is set, if anything is.
+/// Read all settings. `lookup` is asked for the name of each of [`SETTINGS`] and says what is set,
+/// if anything is.
 /// A value of nothing or of blanks is refused: whoever wrote it meant something, for example a key,
 /// and would otherwise get an open server.
 ///
 /// # Errors
-/// The first setting that cannot be used, under its name in [`NAMES`], or for which `lookup`
+/// The first setting that cannot be used, under its name in [`SETTINGS`], or for which `lookup`
 /// failed.
 pub fn read(
     mut lookup: impl FnMut(&'static str) -> Result<Option<String>, String>,

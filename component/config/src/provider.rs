@@ -1,7 +1,7 @@
 //! The shared part of the components that provide settings: the world `config-provider`, and the
 //! way from a lookup to its types.
 
-use crate::read;
+use crate::{read, settings_as};
 use wit::{InvalidSetting, Settings};
 
 #[allow(
@@ -30,17 +30,7 @@ pub fn get(
     lookup: impl FnMut(&'static str) -> Result<Option<String>, String>,
 ) -> Result<Settings, InvalidSetting> {
     match read(lookup) {
-        Ok(set) => Ok(Settings {
-            api_keys: set.api_keys,
-            default_max_tokens: set.default_max_tokens,
-            max_tokens: set.max_tokens,
-            max_prompt_tokens: set.max_prompt_tokens,
-            max_messages: set.max_messages,
-            max_body_bytes: set.max_body_bytes,
-            model_alias: set.model_alias,
-            cors_origin: set.cors_origin,
-            allowed_hosts: set.allowed_hosts,
-        }),
+        Ok(set) => Ok(settings_as!(set, Settings)),
         Err(invalid) => Err(InvalidSetting {
             name: spell(invalid.name),
             message: invalid.message,

@@ -1,11 +1,12 @@
-//! The values each setting accepts, and the completeness of Spin's manifest.
+//! The values each setting accepts, and the agreement of manifest and documentation with the table.
 
 use super::*;
 
 /// Settings where only these are set.
 fn with(set: &[(&str, &str)]) -> Result<Settings, InvalidSetting> {
     read(|name| {
-        assert!(NAMES.contains(&name), "{name} is not in NAMES");
+        let is_known = SETTINGS.iter().any(|setting| setting.name == name);
+        assert!(is_known, "{name} is not in SETTINGS");
         let value = set.iter().find(|(set, _)| *set == name);
         Ok(value.map(|(_, value)| (*value).to_owned()))
     })
@@ -18,7 +19,7 @@ fn nothing_set_is_the_default() {
 
 #[test]
 fn nothing_is_no_value() {
-    for name in NAMES {
+    for Setting { name, .. } in SETTINGS {
         for blank in ["", " ", "\t \n", "\u{a0}"] {
             let error = with(&[(name, blank)]).unwrap_err();
             assert_eq!(
@@ -154,7 +155,7 @@ fn a_failed_lookup_is_told() {
 #[test]
 fn spins_manifest_passes_all_of_them_on() {
     let manifest = include_str!("../../../spin.toml");
-    for name in NAMES {
+    for Setting { name, .. } in SETTINGS {
         let declared = format!("\n{name} = {{ default = \"\"");
         assert!(
             manifest.contains(&declared),
@@ -165,5 +166,43 @@ fn spins_manifest_passes_all_of_them_on() {
             manifest.contains(&passed_on),
             "spin.toml does not give {name} to the component"
         );
+    }
+}
+
+#[test]
+fn the_documentation_lists_all_of_them() {
+    let documented = include_str!("../../../docs/portable.md");
+    for setting in SETTINGS {
+        let names = [
+            variable(setting.name),
+            setting.name.to_owned(),
+            format!("--{}", option(setting.name)),
+        ];
+        let row = format!("\n| `{}` |", names.join("` | `"));
+        assert!(
+            documented.contains(&row),
+            "docs/portable.md has no row {row}"
+        );
+    }
+}
+
+#[test]
+fn the_defaults_that_are_told_are_those_that_hold() {
+    let told = |name| SETTINGS.iter().find(|setting| setting.name == name);
+    let defaults = Settings::default();
+    for (name, holds) in [
+        ("max_messages", defaults.max_messages),
+        ("max_body_bytes", defaults.max_body_bytes),
+    ] {
+        let told = told(name).unwrap().default;
+        assert_eq!(told, holds.to_string(), "{name}");
+        let in_manifest = format!(" Unset: {told}.\n{name} = ");
+        let manifest = include_str!("../../../spin.toml");
+        assert!(manifest.contains(&in_manifest), "spin.toml: {name}");
+        let documented = include_str!("../../../docs/portable.md").lines();
+        let row = documented
+            .into_iter()
+            .find(|line| line.contains(&format!("| `{name}` |")));
+        assert!(row.unwrap().ends_with(&format!("| {told} |")), "{name}");
     }
 }
