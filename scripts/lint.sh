@@ -18,6 +18,7 @@ scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p 
 # The folders that are missing here do not keep to it yet.
 scripts/columns.py ./*.md ./*.toml Makefile Dockerfile docs k8s scripts tests wit \
   component/*-* component/config component/errors host/push host/shim
+scripts/imports.py component/engine/src component/api/src component/config/src host/src
 echo "lint: docs/dependencies.md against the manifests"
 python3 tests/scripts/test_dependencies.py
 if command -v shellcheck >/dev/null || scripts/apt.sh lint shellcheck; then

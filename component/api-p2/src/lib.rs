@@ -44,7 +44,7 @@ impl Guest for Component {
                 &mut stream,
                 stamp(),
             )),
-            Err(invalid) => settings::misconfigured(&invalid),
+            Err(invalid) => Reply::misconfigured(&invalid),
         };
         if !expects_continue {
             linger(&stream);

@@ -44,7 +44,7 @@ impl Guest for Component {
                 let engine = Imported::<Turns>::new();
                 route::handle(&engine, &settings, &head, &mut body, stamp()).await
             }
-            Err(invalid) => settings::misconfigured(&invalid),
+            Err(invalid) => Reply::misconfigured(&invalid),
         };
         Ok(send(reply, body))
     }

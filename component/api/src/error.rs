@@ -2,7 +2,10 @@
 //!
 //! This is the one place that knows which status belongs to which fault, the engine's included.
 
-use crate::{engine, http::Header, settings::InvalidSetting};
+use crate::{
+    engine::{self, bindings::sterna::inference::config::InvalidSetting},
+    http::Header,
+};
 use serde::Serialize;
 use serde_json::Value;
 use sterna_errors::brief;

@@ -6,7 +6,7 @@
 //! whose) -> `completion.rs` -> `body.rs` (bytes, not too many) -> `known/` (which fields there
 //! are) -> `fields.rs`, `params/`, `messages/`, `prompt.rs` (OpenAI's schema, into the engine's
 //! request) -> `choices.rs` (one generation for each prompt) -> `engine.rs` (the contract in
-//! `wit/`) -> `answer.rs` (whole) or `stream.rs` (events), and `reply.rs`. Every fault becomes an
+//! `wit/`) -> `answer.rs` (whole) or `stream/` (events), and `reply.rs`. Every fault becomes an
 //! HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
 //!
 //! Decisions that OpenAI's documentation leaves open:

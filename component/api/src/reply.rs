@@ -1,6 +1,8 @@
 //! The answer to a request: a document, or a stream of events.
 
-use crate::{engine::Engine, error::ApiError, http::Header, stream::EventStream};
+use crate::{
+    engine::Engine, error::ApiError, http::Header, settings::InvalidSetting, stream::EventStream,
+};
 
 /// The answer of the engine `E` to a request.
 pub struct Reply<E: Engine> {
@@ -98,6 +100,14 @@ impl<E: Engine> Reply<E> {
             ]);
         }
         reply
+    }
+
+    /// The answer to every request while a setting cannot be used. The operator reads logs, and whoever
+    /// tries the server its answers; both are told.
+    pub fn misconfigured(invalid: &InvalidSetting) -> Self {
+        let error = ApiError::misconfigured(invalid);
+        eprintln!("{}", error.message);
+        error.into()
     }
 }
 

@@ -2,9 +2,8 @@
 //! request.
 
 use crate::{
-    engine::{Engine, ModelInfo, bindings},
+    engine::{ModelInfo, bindings},
     error::ApiError,
-    reply::Reply,
 };
 
 pub use bindings::sterna::inference::config::{self as wit, InvalidSetting, Settings};
@@ -48,12 +47,4 @@ impl Settings {
         let alias = self.model_alias.as_deref()?;
         (!models.iter().any(|model| model.id == alias)).then_some(alias)
     }
-}
-
-/// The answer to every request while a setting cannot be used. The operator reads logs, and whoever
-/// tries the server its answers; both are told.
-pub fn misconfigured<E: Engine>(invalid: &InvalidSetting) -> Reply<E> {
-    let error = ApiError::misconfigured(invalid);
-    eprintln!("{}", error.message);
-    error.into()
 }

@@ -1,0 +1,104 @@
+//! An answer as server-sent events, which are written and flushed one by one.
+//!
+//! Dropping it drops its generations, which cancels them; that is how a client that went away stops
+//! the engine.
+
+use crate::{
+    answer::Answer,
+    choices::{Choices, Piece},
+    engine::Engine,
+};
+
+/// The server-sent events of one answer, as bytes to write.
+pub struct EventStream<E: Engine> {
+    answer: Answer,
+    state: State<E>,
+}
+
+enum State<E: Engine> {
+    /// Nothing was sent yet.
+    Opening(Choices<E>),
+    Running(Choices<E>),
+    Ended,
+}
+
+impl<E: Engine> EventStream<E> {
+    /// The events of `choices`, which `answer` describes.
+    pub fn new(answer: Answer, choices: Choices<E>) -> Self {
+        EventStream {
+            answer,
+            state: State::Opening(choices),
+        }
+    }
+
+    /// Wait for the next bytes to send; `None` after the last.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut choices = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Opening(choices) => {
+                if let Some(chunk) = self.answer.opening_chunk(choices.usage()) {
+                    push_data(&mut bytes, &chunk);
+                    self.state = State::Running(choices);
+                    return Some(bytes);
+                }
+                choices
+            }
+            State::Running(choices) => choices,
+            State::Ended => return None,
+        };
+        while bytes.is_empty() {
+            match choices.next().await {
+                Ok(Some(piece)) => {
+                    let ended = self.render(&piece, &choices, &mut bytes);
+                    if ended {
+                        return Some(bytes);
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    // The status has been sent, so the fault goes where the next chunk would; no
+                    // [DONE] follows.
+                    push_data(&mut bytes, &error.to_event(&choices.resume()));
+                    return Some(bytes);
+                }
+            }
+        }
+        self.state = State::Running(choices);
+        Some(bytes)
+    }
+
+    /// Append what a piece is sent as: nothing where it has no text and is not the last of its
+    /// choice. True after the last of all.
+    fn render(&self, piece: &Piece, choices: &Choices<E>, bytes: &mut Vec<u8>) -> bool {
+        let (event, usage) = (&piece.event, choices.usage());
+        if !event.text.is_empty() {
+            push_data(
+                bytes,
+                &self.answer.text_chunk(piece.index, &event.text, usage),
+            );
+        }
+        let Some(finish) = event.finish else {
+            return false;
+        };
+        let chunk = self.answer.finish_chunk(piece.index, finish.reason, usage);
+        push_data(bytes, &chunk);
+        let ended = piece.index + 1 == choices.total();
+        if ended {
+            if let Some(chunk) = self.answer.usage_chunk(usage) {
+                push_data(bytes, &chunk);
+            }
+            push_data(bytes, b"[DONE]");
+        }
+        ended
+    }
+}
+
+/// One event. JSON as serde writes it is a single line, so one `data:` field holds it.
+fn push_data(bytes: &mut Vec<u8>, data: &[u8]) {
+    bytes.extend_from_slice(b"data: ");
+    bytes.extend_from_slice(data);
+    bytes.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests;
