@@ -1,12 +1,13 @@
 //! Tells the crate where the built components lie, and whether they are there and in step.
 //!
-//! The binary embeds them (src/embedded.rs). The library does not, so that `sterna-precompile`, which
-//! makes one of them, can be built first; hence a missing file is reported there and not here.
+//! The binary embeds them (src/embedded.rs). The library does not, so that `sterna-precompile`,
+//! which makes one of them, can be built first; hence a missing file is reported there and not
+//! here.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What `make build` leaves in the components' folder.
+/// The files that `make build` leaves in the components' folder.
 const EMBEDDED: [&str; 10] = [
     "api.wasm",
     "api.cwasm",

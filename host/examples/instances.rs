@@ -1,9 +1,9 @@
-//! What a baked engine costs in the host's sandbox:
+//! The cost of a baked engine in the host's sandbox:
 //! `cargo run --release -p sterna --example instances -- app.cwasm [simd128]`
 //!
-//! Prints the time from the start of the process to the engine's first answer and its first token, the time of
-//! instantiating and of a fresh instance's first token after that, and the memory that each living instance has for itself.
-//! With `simd128` no kernels are lent.
+//! Prints the time from the start of the process to the engine's first answer and its first token,
+//! the time of instantiating and of a fresh instance's first token after that, and the memory that
+//! each living instance has for itself. With `simd128` no kernels are lent.
 
 #![allow(clippy::unwrap_used, reason = "an example that fails says where")]
 

@@ -1,9 +1,10 @@
-//! Where requests are checked, rendered and tokenised before the engine's thread sees them: on few threads of low
-//! priority, so that what is sent never stalls what is running.
+//! Checks, renders and tokenises requests before the engine's thread sees them: on few threads of
+//! low priority, so that what is sent never stalls what is running.
 //!
-//! Everything is bounded. Who is inside counts towards the queue's limit, and is asked to come back where that is reached.
-//! Memory is promised before it is used, from a share of its own. What waits for its turn waits in the caller's task and ends with
-//! it; what has begun ends soon, because the work follows from the context and not from what was sent.
+//! Everything is bounded. Who is inside counts towards the queue's limit, and is asked to come back
+//! where that is reached. Memory is promised before it is used, from a share of its own. What waits
+//! for its turn waits in the caller's task and ends with it; what has begun ends soon, because the
+//! work follows from the context and not from what was sent.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -25,10 +26,12 @@ const MOST_THREADS: usize = 4;
 /// Bytes that a piece of work takes whatever it is about, in a sandbox too.
 const BASE_BYTES: usize = 512 << 10;
 
-/// Bytes for each byte of a prompt: its guarded form, the rendered one, the template's own copies, the normal form.
+/// Bytes for each byte of a prompt: its guarded form, the rendered one, the template's own copies,
+/// the normal form.
 const BYTES_PER_BYTE: usize = 8;
 
-/// Bytes for each byte that is merged: symbols, nodes and heap of one long word (`tokenizer/bpe.rs`), and ids.
+/// Bytes for each byte that is merged: symbols, nodes and heap of one long word
+/// (`tokenizer/bpe.rs`), and ids.
 const BYTES_PER_MERGED_BYTE: usize = 40;
 
 /// A semaphore counts in `u32`; 64 KiB each reaches 256 TiB.
@@ -55,8 +58,8 @@ pub struct Admission {
 pub struct Place(Arc<Admission>);
 
 impl Admission {
-    /// For an engine that computes on `engine_threads` threads and takes `most` requests, queued and running; with
-    /// `memory_bytes` for all the work at a time.
+    /// For an engine that computes on `engine_threads` threads and takes `most` requests, queued
+    /// and running; with `memory_bytes` for all the work at a time.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -101,8 +104,8 @@ impl Admission {
         }
     }
 
-    /// The engine's present state. Called after whoever it has taken left its place: so nobody is counted twice, and who is
-    /// counted too little for a moment meets the engine's own limit.
+    /// The engine's present state. Called after whoever it has taken left its place: so nobody is
+    /// counted twice, and who is counted too little for a moment meets the engine's own limit.
     pub fn follow(&self, stats: &EngineStats) {
         self.in_engine.store(stats.queued + stats.running, SeqCst);
         self.retry_after_ms.store(stats.retry_after_ms, SeqCst);
@@ -111,7 +114,8 @@ impl Admission {
     /// Do the work on one of the threads, once there is a turn and `bytes` of memory for it.
     ///
     /// # Errors
-    /// `InvalidRequest` where there is never so much memory; the work's own; `Internal` where it fails.
+    /// `InvalidRequest` where there is never so much memory; the work's own; `Internal` where it
+    /// fails.
     pub async fn work<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -167,7 +171,8 @@ pub fn prompt_bytes(size: &PromptSize, prompt: &Prompt) -> usize {
     memory_bytes(all, merged)
 }
 
-/// Bytes of memory that a question about texts of so many bytes may take, of which so many are merged.
+/// Bytes of memory that a question about texts of so many bytes may take, of which so many are
+/// merged.
 #[must_use]
 pub fn memory_bytes(bytes: usize, merged: usize) -> usize {
     BASE_BYTES
@@ -181,11 +186,12 @@ impl Drop for Place {
     }
 }
 
-/// What a thread does.
+/// The loop of a thread.
 fn work(inbox: &Mutex<Receiver<Job>>) {
     low_priority::lower("checking requests");
     loop {
-        // One thread waits in the channel, the others for the lock: it is held while nothing is done.
+        // One thread waits in the channel, the others for the lock: it is held while nothing is
+        // done.
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
@@ -251,8 +257,8 @@ mod tests {
         assert_eq!(admission.work(1, || Ok(Ok(1))).await, Ok(1));
     }
 
-    /// One thread, and memory for one: a second piece of work begins only once the first has ended, also where nobody waits
-    /// for that any more.
+    /// One thread, and memory for one: a second piece of work begins only once the first has ended,
+    /// also where nobody waits for that any more.
     #[tokio::test]
     async fn work_that_has_begun_keeps_its_memory_until_it_ends() {
         let admission = admission(1, 1 << 20);

@@ -1,8 +1,8 @@
 //! Runs the HTTP component: a fresh instance for each request, dropped when the request is over.
 //!
 //! A guest that waits in `generation.next` sees no disconnect. So the task that runs it is tied to
-//! the answer: when the client leaves, hyper drops the answer (or the future that waits for it), the
-//! task is aborted, its store dropped, and with it the guest's generations, which cancels them.
+//! the answer: when the client leaves, hyper drops the answer (or the future that waits for it),
+//! the task is aborted, its store dropped, and with it the guest's generations, which cancels them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -64,7 +64,8 @@ impl ApiComponent {
         settings: Settings,
         instances: usize,
     ) -> anyhow::Result<Self> {
-        // SAFETY: `cwasm` comes from this program's own build (embedded.rs), by `Engine::precompile_component`.
+        // SAFETY: `cwasm` comes from this program's own build (embedded.rs), by
+        // `Engine::precompile_component`.
         let component = match unsafe { Component::deserialize(wasmtime, cwasm) } {
             Ok(component) => component,
             Err(error) => {
@@ -106,8 +107,8 @@ impl ApiComponent {
         self.settings.max_body_bytes
     }
 
-    /// Make one instance and have it answer: a machine that gives no memory for it, or no address space, is found out before
-    /// anybody is told that the server is ready.
+    /// Make one instance and have it answer: a machine that gives no memory for it, or no address
+    /// space, is found out before anybody is told that the server is ready.
     ///
     /// # Errors
     /// As [`ApiComponent::handle`]; or the answer is none.
@@ -122,8 +123,8 @@ impl ApiComponent {
         Ok(())
     }
 
-    /// Answer one request. The guest runs until the returned [`GuestTask`] is dropped, and that is the
-    /// caller's duty: after the answer's last byte, or when the client has left.
+    /// Answer one request. The guest runs until the returned [`GuestTask`] is dropped, and that is
+    /// the caller's duty: after the answer's last byte, or when the client has left.
     ///
     /// # Errors
     /// The instance could not be made, the guest trapped, or it ended without an answer.
@@ -188,7 +189,7 @@ impl Drop for GuestTask {
     }
 }
 
-/// What one instance may touch: its streams, its memory, the engine. No files, no sockets, no
+/// The resources of one instance: its streams, its memory, the engine. No files, no sockets, no
 /// environment.
 struct InstanceState {
     table: ResourceTable,

@@ -1,5 +1,6 @@
-//! The Rust side of the contract, generated: what the HTTP component imports (the traits that `engine_import` and
-//! `settings` implement), and what a baked engine exports (which `sandbox` calls).
+//! The Rust side of the contract, generated: what the HTTP component imports (the traits that
+//! `engine_import` and `settings` implement), and what a baked engine exports (which `sandbox`
+//! calls).
 
 #![allow(
     missing_docs,
@@ -18,8 +19,8 @@ pub use sterna::inference::{config, engine};
 
 sterna_engine::convert_engine_types!(sterna::inference::engine);
 
-/// A baked engine's exports. Its import `kernels` is linked by hand (`sandbox::kernels_import`): generated code would
-/// copy the weights.
+/// A baked engine's exports. Its import `kernels` is linked by hand (`sandbox::kernels_import`):
+/// generated code would copy the weights.
 pub mod baked {
     wasmtime::component::bindgen!({
         path: "../wit",

@@ -28,7 +28,7 @@ pub struct EngineImport<'a> {
     pub table: &'a mut ResourceTable,
     /// The engine.
     pub engine: &'a EngineHandle,
-    /// What the request costs.
+    /// The token counter of the request.
     pub tokens: &'a TokenCount,
 }
 

@@ -1,8 +1,8 @@
 //! The native host: runs the HTTP component in wasmtime and the engine beside it.
 //!
-//! The path of a request: `server` (accept, limits) -> `api_component` (one wasm instance per request)
-//! -> `engine_import` (the component's `engine` import) -> `engine` (the handle, and the thread that owns the
-//! engine): linked into this process, or baked and in its `sandbox`.
+//! The path of a request: `server` (accept, limits) -> `api_component` (one wasm instance per
+//! request) -> `engine_import` (the component's `engine` import) -> `engine` (the handle, and the
+//! thread that owns the engine): linked into this process, or baked and in its `sandbox`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -24,7 +24,7 @@ use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 /// The name of the embedded model.
 pub const DEMO: &str = "demo";
 
-/// What a loaded model takes, or would like to.
+/// The memory that a loaded model takes, or would like to.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
     /// Bytes that are mapped from its file.
@@ -33,12 +33,12 @@ pub struct Needs {
     pub copy_bytes: u64,
 }
 
-/// What it may take.
+/// The memory it may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted {
     /// Bytes of keys and values; `None` sets no limit.
     pub kv_bytes: Option<u64>,
-    /// Whether there is room for the copies.
+    /// True if there is room for the copies.
     pub copies: bool,
 }
 
@@ -59,13 +59,13 @@ pub fn no_kv_budget(_needs: Needs) -> anyhow::Result<Granted> {
 /// Which model, and what it may use: shared by the commands that generate.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
-    /// A GGUF file, a Hugging Face directory, or what `sterna bake` wrote (.wasm, .cwasm). Without it: the small
-    /// demo model inside this program
+    /// A GGUF file, a Hugging Face directory, or what `sterna bake` wrote (.wasm, .cwasm). Without
+    /// it: the small demo model inside this program
     #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
     pub model: Option<PathBuf>,
 
-    /// Run a precompiled model (.cwasm) as the machine code it is, with this process's rights. For files of your own `sterna
-    /// bake --aot` alone; everything else that is code runs in a sandbox
+    /// Run a precompiled model (.cwasm) as the machine code it is, with this process's rights. For
+    /// files of your own `sterna bake --aot` alone; everything else that is code runs in a sandbox
     #[arg(long, env = "STERNA_ALLOW_PRECOMPILED", value_parser = BoolishValueParser::new())]
     pub allow_precompiled: bool,
 
@@ -81,34 +81,37 @@ pub struct ModelArgs {
     #[arg(short, long, env = "STERNA_CONTEXT", value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub context: Option<u32>,
 
-    /// Instruction set of the kernels [default: the best this machine has]; simd128 makes a baked model use its own
+    /// Instruction set of the kernels [default: the best this machine has]; simd128 makes a baked
+    /// model use its own
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy, speculation. They
-    /// change speed and memory, never what is generated [default: nothing; under a memory limit, as in a pod, huge-pages,
-    /// t5 and down-copy, which hold copies of a model file's weights]. Of a baked model's, down-copy is never on, and
-    /// speculation is in the file
+    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy,
+    /// speculation. They change speed and memory, never what is generated [default: nothing; under
+    /// a memory limit, as in a pod, huge-pages, t5 and down-copy, which hold copies of a model
+    /// file's weights]. Of a baked model's, down-copy is never on, and speculation is in the file
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST")]
     pub without: Option<String>,
 
-    /// Bytes one engine may take: of a baked model its whole memory [default: the file's size, that of its keys and values,
-    /// and 512 MiB], of a model file the keys and values [default: no limit]
+    /// Bytes one engine may take: of a baked model its whole memory [default: the file's size, that
+    /// of its keys and values, and 512 MiB], of a model file the keys and values [default: no
+    /// limit]
     #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY", value_name = "BYTES")]
     pub max_instance_memory: Option<u64>,
 
-    /// How long a step may take.
+    /// The time limit of a step.
     #[command(flatten)]
     pub step_limit: StepLimit,
 }
 
 impl ModelArgs {
-    /// Load the model, for engines that run so many sequences at a time while so many wait. `kv_budget` is asked once it is
-    /// loaded how much memory there is for keys and values, and for copies of weights.
+    /// Load the model, for engines that run so many sequences at a time while so many wait.
+    /// `kv_budget` is asked once it is loaded how much memory there is for keys and values, and for
+    /// copies of weights.
     ///
     /// # Errors
-    /// The path is no model, or a damaged one; the chain of messages says where and what to do. Or the machine does
-    /// not support the instruction set, or there is no memory for keys and values.
+    /// The path is no model, or a damaged one; the chain of messages says where and what to do. Or
+    /// the machine does not support the instruction set, or there is no memory for keys and values.
     pub fn engines(
         &self,
         assets: &Assets,
@@ -228,7 +231,8 @@ impl ModelArgs {
         Ok(Arc::new(SandboxedEngines::new(app, options)?))
     }
 
-    /// Threads asked for, else what the process may use: affinity and cgroup quota, not the cores in sight.
+    /// Threads asked for, else what the process may use: affinity and cgroup quota, not the cores
+    /// in sight.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads.map_or_else(team::default_threads, usize::from)

@@ -1,7 +1,7 @@
-//! What commands write: made beside its place, and put there whole.
+//! Output files of commands: written beside their place, and moved there whole.
 //!
-//! An existing file is never touched before its successor is complete and on the disk, and nothing is left
-//! behind: not after an error, and not when the command is told to stop.
+//! An existing file is never touched before its successor is complete and on the disk, and nothing
+//! is left behind: not after an error, and not when the command is told to stop.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,8 @@ use crate::memory::lost_pages;
 /// Folders that exist now. Held while one is made, so that none is made after the last look.
 static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A folder for unfinished files, on the disk of the output; it goes with this value, or with the process.
+/// A folder for unfinished files, on the disk of the output; it goes with this value, or with the
+/// process.
 #[derive(Debug)]
 pub struct Scratch {
     /// `None` once it is removed.
@@ -65,7 +66,8 @@ impl Scratch {
         let to = place(output)?;
         let publish = || -> io::Result<()> {
             let from = self.path.join(name);
-            // On the disk before it has the name: else a crash may leave a whole name with half a file.
+            // On the disk before it has the name: else a crash may leave a whole name with half a
+            // file.
             File::open(&from)?.sync_all()?;
             fs::rename(&from, &to)
         };
@@ -100,7 +102,8 @@ fn folders() -> MutexGuard<'static, Vec<PathBuf>> {
     FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where an output really goes: through symbolic links. Replacing a device or a folder by a file helps nobody.
+/// The final path of an output, through symbolic links. Replacing a device or a folder by a file
+/// helps nobody.
 fn place(output: &Path) -> anyhow::Result<PathBuf> {
     let name = output.display();
     let metadata = match fs::metadata(output) {
@@ -128,8 +131,8 @@ fn place(output: &Path) -> anyhow::Result<PathBuf> {
 /// Exit codes of a process that a signal ended: 128 and the signal's number.
 const BY_SIGNAL: i32 = 128;
 
-/// Start the thread that removes the folders at SIGINT, SIGTERM and SIGHUP. Without it (no threads left) a signal
-/// leaves them behind, as SIGKILL does.
+/// Start the thread that removes the folders at SIGINT, SIGTERM and SIGHUP. Without it (no threads
+/// left) a signal leaves them behind, as SIGKILL does.
 fn listen_once() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

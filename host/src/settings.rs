@@ -10,8 +10,8 @@ use wasmtime::component::HasData;
 
 use crate::bindings::config as wit;
 
-/// The options, one for each of [`SETTINGS`], and the values given. As text: `sterna-config` has the
-/// rules.
+/// The options, one for each of [`SETTINGS`], and the values given. As text: `sterna-config` has
+/// the rules.
 #[derive(Clone, Default)]
 pub struct SettingsArgs {
     /// In the order of [`SETTINGS`].

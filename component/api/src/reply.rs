@@ -102,8 +102,8 @@ impl<E: Engine> Reply<E> {
         reply
     }
 
-    /// The answer to every request while a setting cannot be used. The operator reads logs, and whoever
-    /// tries the server its answers; both are told.
+    /// The answer to every request while a setting cannot be used. The operator reads logs, and
+    /// whoever tries the server its answers; both are told.
     pub fn misconfigured(invalid: &InvalidSetting) -> Self {
         let error = ApiError::misconfigured(invalid);
         eprintln!("{}", error.message);

@@ -1,4 +1,4 @@
-//! What an engine is asked and what it answers: the Rust side of `wit/engine.wit`.
+//! Requests to an engine and their answers: the Rust side of `wit/engine.wit`.
 //!
 //! These types mirror the contract one to one, so that the host's bindings and the component's
 //! exports are plain conversions. Ranges and defaults are documented in the WIT and checked in
@@ -25,9 +25,9 @@ pub struct Message {
     pub role: String,
     /// The turn's text; empty where it has none.
     pub content: String,
-    /// Who speaks, or which function answers.
+    /// The name of the speaker, or of the function that answers.
     pub name: Option<String>,
-    /// What the assistant thought before its text.
+    /// The assistant's reasoning before its text.
     pub reasoning_content: Option<String>,
     /// Of a `tool` turn: the call it answers.
     pub tool_call_id: Option<String>,
@@ -46,7 +46,7 @@ impl Message {
     }
 }
 
-/// What to continue.
+/// The prompt to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
     /// A conversation, rendered by the model's chat template.
@@ -57,7 +57,7 @@ pub enum Prompt {
     Tokens(Vec<u32>),
 }
 
-/// How the next token is chosen; `None` takes the model's default. Ranges: `wit/engine.wit`.
+/// Sampling of the next token; `None` takes the model's default. Ranges: `wit/engine.wit`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
 pub struct Sampling {
@@ -74,7 +74,7 @@ pub struct Sampling {
 /// One generation to start.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What to continue.
+    /// The prompt to continue.
     pub prompt: Prompt,
     /// Tokens to generate at most, at least 1; `None` fills the context.
     pub max_tokens: Option<u32>,
@@ -88,7 +88,7 @@ pub struct Request {
     pub min_tokens: u32,
     /// No end-of-sequence token is ever chosen, save those in `stop_tokens`.
     pub ignore_eos: bool,
-    /// How tokens are chosen.
+    /// The sampling parameters.
     pub sampling: Sampling,
 }
 
@@ -117,7 +117,7 @@ pub enum FinishReason {
     Length,
 }
 
-/// What a generation cost, in tokens.
+/// The cost of a generation, in tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the rendered prompt.
@@ -133,7 +133,7 @@ pub struct Usage {
 pub struct Finish {
     /// Why it ended.
     pub reason: FinishReason,
-    /// What it cost.
+    /// Its token counts.
     pub usage: Usage,
 }
 
@@ -152,7 +152,7 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GenerationId(pub u64);
 
-/// What `Engine::step` hands out: an event of one generation, or the fault that ended it.
+/// An item of `Engine::step`: an event of one generation, or the fault that ended it.
 pub type Delivery = (GenerationId, Result<Event, EngineError>);
 
 /// The facts of `wit/engine.wit`'s `model-info`.
@@ -170,7 +170,7 @@ pub struct ModelInfo {
     pub max_sequences: u32,
 }
 
-/// What the engine is doing and has done; totals count from its creation.
+/// The engine's state and counters; totals count from its creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
     /// Requests that wait, now.

@@ -1,8 +1,9 @@
 //! Conversions between `request`'s types and those that are generated from `wit/`, written once.
 //!
-//! Whoever speaks the contract generates types of its own: the component (`component`), and the host
-//! twice, for the component that asks it and for the baked engine that it asks. They have the same
-//! names and fields, so a macro makes the conversions for each such module, in both directions.
+//! Whoever speaks the contract generates types of its own: the component (`component`), and the
+//! host twice, for the component that asks it and for the baked engine that it asks. They have the
+//! same names and fields, so a macro makes the conversions for each such module, in both
+//! directions.
 
 /// `From`, both ways, between two structs with these fields, whose types are the same.
 #[doc(hidden)]

@@ -1,22 +1,24 @@
-//! The control groups this process runs in: how much CPU and memory they leave it, and how often they held it back.
+//! The control groups this process runs in: how much CPU and memory they leave it, and how often
+//! they held it back.
 //!
-//! Both versions are read. A limit may stand on any level from the process's own group up to the mount point, and the
-//! tightest one counts; usage and throttling are those of the level that limits, since others in it count too.
-//! Kernel documentation: admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst, scheduler/sched-bwc.rst.
+//! Both versions are read. A limit may stand on any level from the process's own group up to the
+//! mount point, and the tightest one counts; usage and throttling are those of the level that
+//! limits, since others in it count too. Kernel documentation: admin-guide/cgroup-v2.rst,
+//! admin-guide/cgroup-v1/memory.rst, scheduler/sched-bwc.rst.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Where the process stands; `None` for a controller that is not mounted.
+/// The control groups of the process; `None` for a controller that is not mounted.
 #[derive(Clone, Debug, Default)]
 pub struct Cgroup {
     cpu: Option<Levels>,
     memory: Option<Levels>,
 }
 
-/// How often the quota held the process's group back, since the group was made.
+/// The number of times the quota throttled the process's group since the group was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttling {
     /// Scheduling periods in which the group wanted to run.
@@ -27,7 +29,7 @@ pub struct Throttling {
     pub throttled: Duration,
 }
 
-/// What the limited group holds.
+/// The memory of the limited group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUsage {
     /// All that is charged to it, file pages included.
@@ -104,7 +106,7 @@ impl Cgroup {
         Some(self.cpu.as_ref()?.tightest(cpu_quota)?.0)
     }
 
-    /// How the quota has been felt; all zero where there is none.
+    /// The throttling by the quota; all zero where there is none.
     #[must_use]
     pub fn throttling(&self) -> Throttling {
         let read = |levels: &Levels| {
@@ -123,13 +125,15 @@ impl Cgroup {
         self.cpu.as_ref().and_then(read).unwrap_or_default()
     }
 
-    /// Bytes above which the kernel kills, or slows down to a crawl (`memory.high`); `None` without a limit.
+    /// Bytes above which the kernel kills, or slows down to a crawl (`memory.high`); `None` without
+    /// a limit.
     #[must_use]
     pub fn memory_limit(&self) -> Option<u64> {
         Some(self.memory.as_ref()?.tightest(memory_limit)?.0)
     }
 
-    /// Memory of the limited group that no file backs, so that it cannot be dropped; `None` where nobody counts.
+    /// Memory of the limited group that no file backs, so that it cannot be dropped; `None` where
+    /// nobody counts.
     #[must_use]
     pub fn memory_anonymous_bytes(&self) -> Option<u64> {
         let (levels, path) = self.limited_memory()?;
@@ -150,7 +154,7 @@ impl Cgroup {
         Some((levels, path))
     }
 
-    /// What the limited group holds, else the process's own; `None` where nobody counts.
+    /// The memory of the limited group, else of the process's own; `None` where nobody counts.
     #[must_use]
     pub fn memory_usage(&self) -> Option<MemoryUsage> {
         let (levels, path) = self.limited_memory()?;
@@ -179,7 +183,8 @@ impl Levels {
                 wanted(controllers).then_some(path)
             })
         };
-        // A controller that version 1 has is not in version 2's hierarchy, though that may be mounted as well.
+        // A controller that version 1 has is not in version 2's hierarchy, though that may be
+        // mounted as well.
         let (version, group) = match line(&has) {
             Some(group) => (Version::V1, group),
             None => (Version::V2, line(&str::is_empty)?),
@@ -197,13 +202,15 @@ impl Levels {
             if !fits {
                 return None;
             }
-            // In a container the mount may begin at the container's own group, and the group be named from the host's root.
+            // In a container the mount may begin at the container's own group, and the group be
+            // named from the host's root.
             let below = Path::new(group)
                 .strip_prefix(&root)
                 .or_else(|_| Path::new(group).strip_prefix("/"))
                 .ok()?;
             let own = Path::new(&point).join(below);
-            // A group named from outside the container does not exist inside: the mount point is the container's then.
+            // A group named from outside the container does not exist inside: the mount point is
+            // the container's then.
             let own = if own.is_dir() { own } else { (&point).into() };
             let paths = own
                 .ancestors()

@@ -38,7 +38,8 @@ impl Machine {
 
 #[test]
 fn a_pod_under_version_2() {
-    // With a cgroup namespace the container's group is the root, and the pod's limit is out of sight.
+    // With a cgroup namespace the container's group is the root, and the pod's limit is out of
+    // sight.
     let machine = Machine::new("0::/\n", &[("/", "fs", "cgroup2", "rw")]);
     machine.write("fs/cpu.max", "50000 100000\n");
     machine.write(

@@ -1,4 +1,5 @@
-//! `sterna bake`: a model and the server around it as one `.wasm` file, with the model already loaded.
+//! `sterna bake`: a model and the server around it as one `.wasm` file, with the model already
+//! loaded.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,16 +27,17 @@ use crate::{say, wasm_config};
 
 /// Write a model and its server as one WebAssembly component, with the model already loaded
 ///
-/// The result imports nothing but WASI, reads no file, and answers its first request without any start-up work.
-/// Serve it with any WASI 0.2 HTTP runtime, for example: wasmtime serve -Scli app.wasm
-/// (`--spin` writes one for Spin alone, `--wasi 0.3` one for runtimes of that level.)
+/// The result imports nothing but WASI, reads no file, and answers its first request without any
+/// start-up work. Serve it with any WASI 0.2 HTTP runtime, for example: wasmtime serve -Scli
+/// app.wasm (`--spin` writes one for Spin alone, `--wasi 0.3` one for runtimes of that level.)
 /// `sterna serve app.wasm` serves it too, and lends it this machine's kernels and threads.
 ///
-/// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head or `--layout t5`, or serve its file
-/// with `sterna serve --model`.
+/// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head or
+/// `--layout t5`, or serve its file with `sterna serve --model`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this program
+    /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this
+    /// program
     #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
     model: Option<PathBuf>,
 
@@ -47,17 +49,17 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH", default_value = "app.wasm")]
     output: PathBuf,
 
-    /// How embedding and output head are stored [default: as the source has them, else f16]
+    /// Storage type of embedding and output head [default: as the source has them, else f16]
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// How the layers' matrices are stored [default: as the source has them, else i2_s]. t5 is a sixth smaller and slower in
-    /// WebAssembly: for a model that does not fit otherwise
+    /// Layout of the layers' matrices [default: as the source has them, else i2_s]. t5 is a sixth
+    /// smaller and slower in WebAssembly: for a model that does not fit otherwise
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
 
-    /// Also compile the engine for this machine's CPU, into a file beside it that ends with .cwasm: `sterna serve`
-    /// starts it in milliseconds, whatever its size
+    /// Also compile the engine for this machine's CPU, into a file beside it that ends with .cwasm:
+    /// `sterna serve` starts it in milliseconds, whatever its size
     #[arg(long)]
     aot: bool,
 
@@ -65,17 +67,17 @@ pub struct Args {
     target: Target,
 }
 
-/// A core module of a component, and a component in a component, may be this large: the limit of every
-/// runtime and tool on wasmparser.
+/// A core module of a component, and a component in a component, may be this large: the limit of
+/// every runtime and tool on wasmparser.
 const MODULE_BYTES: u64 = 1 << 30;
-/// What a baked engine holds besides the model's file: code, the tokenizer's tables.
+/// The size of a baked engine without the model's file: code, the tokenizer's tables.
 const ENGINE_BYTES: u64 = 32 << 20;
 
 /// Bake and write.
 ///
 /// # Errors
-/// The model cannot be read or is too large, or a file cannot be written; what was there before is then
-/// still there.
+/// The model cannot be read or is too large, or a file cannot be written; what was there before is
+/// then still there.
 pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let start = Instant::now();
     // Beside the output: the disk that has room for it, and a rename away from its place.
@@ -133,8 +135,8 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The model as one GGUF in the kernels' own layouts: the component then reads it to its final place, and
-/// leaves no freed heap behind.
+/// The model as one GGUF in the kernels' own layouts: the component then reads it to its final
+/// place, and leaves no freed heap behind.
 fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathBuf> {
     let demo = scratch.join("demo.gguf");
     let source = match &args.model {

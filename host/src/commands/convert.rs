@@ -15,8 +15,9 @@ use crate::say;
 
 /// Write a model as a GGUF file
 ///
-/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout t5` stores the same weights in 1.67 bits
-/// each, for Sterna alone: a cache of a standard file, from which `--layout i2_s` makes one again.
+/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout t5` stores
+/// the same weights in 1.67 bits each, for Sterna alone: a cache of a standard file, from which
+/// `--layout i2_s` makes one again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory
@@ -26,11 +27,11 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
 
-    /// How embedding and output head are stored [default: as the source has them, else f16]
+    /// Storage type of embedding and output head [default: as the source has them, else f16]
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// How the layers' matrices are stored [default: as the source has them, else i2_s]
+    /// Layout of the layers' matrices [default: as the source has them, else i2_s]
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
 

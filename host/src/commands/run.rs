@@ -165,8 +165,9 @@ fn print(text: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// When the request was made, and when the engine made the first and the last piece of the answer. Not when they
-/// were printed: a terminal may be slower or, after a short answer, find all of it waiting.
+/// When the request was made, and when the engine made the first and the last piece of the answer.
+/// Not when they were printed: a terminal may be slower or, after a short answer, find all of it
+/// waiting.
 struct Times {
     start: Instant,
     pieces: Option<(Instant, Instant)>,

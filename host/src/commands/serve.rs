@@ -100,7 +100,7 @@ pub struct Args {
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, env = "STERNA_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 }
@@ -111,7 +111,8 @@ const LONGEST_S: u64 = 365 * 86_400;
 /// Listen, load, serve until told to stop.
 ///
 /// # Errors
-/// A setting cannot be used, the model cannot be loaded, the options do not fit it, or the address cannot be taken.
+/// A setting cannot be used, the model cannot be loaded, the options do not fit it, or the address
+/// cannot be taken.
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let _flush = logging::init(args.log_format)?;
     let started = Instant::now();
@@ -189,7 +190,7 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is needed to get from a listening server to a serving one.
+/// The parts needed to turn a listening server into a serving one.
 struct Load {
     settings: sterna_config::Settings,
     model: ModelArgs,
@@ -254,7 +255,7 @@ impl Load {
     }
 }
 
-/// What a person wants to know first, on stdout; log lines go to stderr.
+/// The facts a person wants to know first, on stdout; log lines go to stderr.
 fn announce(engine: &EngineHandle, threads: usize, load: Duration, address: &str) {
     let info = engine.info();
     let text = format!(

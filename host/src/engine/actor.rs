@@ -1,10 +1,11 @@
 //! The thread that owns the engine.
 //!
-//! The engine (`driven`) is a plain step function: the thread takes some of what has been asked, runs one batch,
-//! hands out the tokens, and again; it sleeps while there is no work. What it takes is token ids: requests are checked and
-//! tokenised before (`admission`), and between two steps it takes so much and no more. Each generation has its own
-//! channel out. Those need no bound of their own: a generation has at most as many events as the context has
-//! positions, so a client that reads slowly holds that many small texts and never the engine.
+//! The engine (`driven`) is a plain step function: the thread takes some of what has been asked,
+//! runs one batch, hands out the tokens, and again; it sleeps while there is no work. What it takes
+//! is token ids: requests are checked and tokenised before (`admission`), and between two steps it
+//! takes so much and no more. Each generation has its own channel out. Those need no bound of their
+//! own: a generation has at most as many events as the context has positions, so a client that
+//! reads slowly holds that many small texts and never the engine.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +26,8 @@ use super::restart::panic_text;
 use crate::admission::{Admission, Place};
 use crate::metrics::Metrics;
 
-/// Requests taken between two steps at most, and their prompts' tokens: those are looked at once, and put into a sampler's
-/// table.
+/// Requests taken between two steps at most, and their prompts' tokens: those are looked at once,
+/// and put into a sampler's table.
 const REQUESTS_A_STEP: usize = 16;
 const TOKENS_A_STEP: usize = 16 << 10;
 
@@ -51,7 +52,7 @@ pub(super) struct Actor {
     pub(super) metrics: Arc<Metrics>,
     pub(super) changed: ChangedFiles,
     pub(super) health: Arc<EngineHealth>,
-    /// How long a call of the engine may take.
+    /// The time limit of a call of the engine.
     pub(super) step_limit: Duration,
     pub(super) failures: Failures,
 }
@@ -84,7 +85,8 @@ impl Actor {
         }
     }
 
-    /// Update the gauges. It comes before counters and events: who sees one of those also sees what it changed.
+    /// Update the gauges. It comes before counters and events: who sees one of those also sees what
+    /// it changed.
     pub(super) fn show_state(&mut self) -> anyhow::Result<()> {
         let stats = self.engine.stats()?;
         self.metrics.engine(&stats);
@@ -92,8 +94,9 @@ impl Actor {
         Ok(())
     }
 
-    /// Every cancellation asked for so far, which frees what others wait for, and a bounded number of the rest. Waits for the
-    /// first where there is nothing else to do. False when nobody is left to ask.
+    /// Every cancellation asked for so far, which frees what others wait for, and a bounded number
+    /// of the rest. Waits for the first where there is nothing else to do. False when nobody is
+    /// left to ask.
     fn take_commands(&mut self, busy: bool) -> anyhow::Result<bool> {
         if !busy && self.waiting.is_empty() {
             let Ok(command) = self.inbox.recv() else {
@@ -132,7 +135,8 @@ impl Actor {
         }
     }
 
-    /// Whoever asked and has left gets no answer: an answer is dropped, and a generation in it cancelled.
+    /// Whoever asked and has left gets no answer: an answer is dropped, and a generation in it
+    /// cancelled.
     fn obey(&mut self, command: Command) -> anyhow::Result<()> {
         let health = Arc::clone(&self.health);
         let _busy = health.busy(self.step_limit);
@@ -155,8 +159,8 @@ impl Actor {
         Ok(())
     }
 
-    /// A part of the first input that is to be embedded; false where there is none. Running generations are stepped between
-    /// two parts.
+    /// A part of the first input that is to be embedded; false where there is none. Running
+    /// generations are stepped between two parts.
     fn embed_step(&mut self) -> anyhow::Result<bool> {
         let health = Arc::clone(&self.health);
         let _busy = health.busy(self.step_limit);

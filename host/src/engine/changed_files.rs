@@ -1,7 +1,7 @@
-//! Whether the model's files still are what was loaded.
+//! Detects changes to the model's files after loading.
 //!
-//! Looked at when somebody asks whether the server is ready, and beside the engine's steps: an idle server is not
-//! woken for it.
+//! Looked at when somebody asks whether the server is ready, and beside the engine's steps: an idle
+//! server is not woken for it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ struct Known {
 }
 
 impl ChangedFiles {
-    /// Whether a file that the model is still read from was changed. Once it was, it stays so: what was read of it since
-    /// may be anything.
+    /// True if a file that the model is still read from was changed. Once it was, it stays so: what
+    /// was read of it since may be anything.
     pub fn look(&self, source: &dyn EngineSource) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -46,7 +46,7 @@ impl ChangedFiles {
     }
 }
 
-/// What was done to a file, for the log.
+/// The change to a file, for the log.
 #[must_use]
 pub fn sentence(file: &WatchedFile) -> Option<String> {
     let change = file.change()?;

@@ -1,4 +1,4 @@
-//! What the engine's thread is asked.
+//! The commands of the engine's thread.
 
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -51,7 +51,7 @@ pub(super) struct Input {
     pub(super) _place: Place,
 }
 
-/// Who ended a generation before its end.
+/// The party that ended a generation before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cancelled {
     ByClient,

@@ -1,7 +1,8 @@
-//! What the engine's thread drives: an engine linked into this process, or one in a sandbox (`sandbox`).
+//! The engine that its thread drives: linked into this process, or in a sandbox (`sandbox`).
 //!
-//! Every call has two kinds of failure. The outer one means that the engine itself is broken (a trap): its thread then
-//! ends what was running and starts it anew. The inner one is an answer to the caller.
+//! Every call has two kinds of failure. The outer one means that the engine itself is broken (a
+//! trap): its thread then ends what was running and starts it anew. The inner one is an answer to
+//! the caller.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::engine::step_limit::StepLimit;
 /// An answer, or a broken engine.
 pub type Answered<T> = anyhow::Result<Result<T, EngineError>>;
 
-/// Where engines come from: the first one, and another after a failure.
+/// The source of engines: of the first one, and of another after a failure.
 pub trait EngineSource: Send + Sync {
     /// A fresh, idle engine.
     ///
@@ -28,7 +29,8 @@ pub trait EngineSource: Send + Sync {
     /// The engine does not accept the model or the options.
     fn start(&self) -> anyhow::Result<Box<dyn DrivenEngine>>;
 
-    /// Tokenizer and chat template, beside the engine and everybody else's: nobody waits for another.
+    /// Tokenizer and chat template, beside the engine and everybody else's: nobody waits for
+    /// another.
     ///
     /// # Errors
     /// The machine gives no memory for them.
@@ -37,12 +39,12 @@ pub trait EngineSource: Send + Sync {
     /// Requests that may wait in an engine of this source.
     fn max_queue(&self) -> u32;
 
-    /// What was done to a file that the model is still read from, if anything: a sentence.
+    /// The change to a file that the model is still read from, if any: a sentence.
     fn changed_file(&self) -> Option<String> {
         None
     }
 
-    /// How long a call of an engine may take.
+    /// The time limit of a call of an engine.
     fn step_limit(&self) -> StepLimit {
         StepLimit::default()
     }
@@ -68,7 +70,8 @@ pub trait Texts {
     /// See [`Answered`].
     fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String>;
 
-    /// Check a request, and put its prompt's token ids in the place of its prompt. The engine then has nothing left to do.
+    /// Check a request, and put its prompt's token ids in the place of its prompt. The engine then
+    /// has nothing left to do.
     ///
     /// # Errors
     /// See [`Answered`].
@@ -86,13 +89,14 @@ pub trait DrivenEngine: Send {
     /// The facts about the model.
     fn info(&mut self) -> ModelInfo;
 
-    /// What a prompt may measure.
+    /// The limits of a prompt.
     ///
     /// # Errors
     /// The engine is broken.
     fn prompt_size(&mut self) -> anyhow::Result<PromptSize>;
 
-    /// Queue a request that was admitted ([`Texts::admit`]); its id and its prompt's length in tokens.
+    /// Queue a request that was admitted ([`Texts::admit`]); its id and its prompt's length in
+    /// tokens.
     ///
     /// # Errors
     /// See [`Answered`].
@@ -110,7 +114,7 @@ pub trait DrivenEngine: Send {
     /// The engine is broken.
     fn cancel(&mut self, id: GenerationId) -> anyhow::Result<bool>;
 
-    /// What the engine is doing and has done.
+    /// The engine's state and counters.
     ///
     /// # Errors
     /// The engine is broken.
@@ -139,9 +143,10 @@ pub trait DrivenEngine: Send {
 pub struct LinkedEngines {
     /// The model.
     pub model: Arc<Model>,
-    /// How each engine uses the machine.
+    /// Each engine's use of the machine.
     pub options: EngineOptions,
-    /// How long a call may take: then probes say that it is stuck. Native code cannot be interrupted.
+    /// The time limit of a call: after it probes say that it is stuck. Native code cannot be
+    /// interrupted.
     pub step_limit: StepLimit,
 }
 

@@ -13,8 +13,8 @@ use super::command::{Cancelled, Command};
 pub(super) type Timed = (Instant, Result<Event, EngineError>);
 pub(super) type Events = mpsc::UnboundedSender<Timed>;
 
-/// A running generation, and so the WIT resource `generation`: its instance drops it when its client
-/// has left, which cancels it.
+/// A running generation, and so the WIT resource `generation`: its instance drops it when its
+/// client has left, which cancels it.
 pub struct Generation {
     pub(super) id: GenerationId,
     pub(super) prompt_tokens: u32,

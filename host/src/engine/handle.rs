@@ -1,4 +1,5 @@
-//! The way to ask the engine: requests are checked and tokenised beside its thread, and token ids sent to it.
+//! The way to ask the engine: requests are checked and tokenised beside its thread, and token ids
+//! sent to it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,7 +37,8 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Check the kernels, reserve the caches and start the thread, which computes on `threads` threads.
+    /// Check the kernels, reserve the caches and start the thread, which computes on `threads`
+    /// threads.
     ///
     /// # Errors
     /// The engine does not accept the model or the options, or the system gives no thread.
@@ -45,7 +47,8 @@ impl EngineHandle {
         EngineHandle::start_with(source, threads, metrics, u64::MAX)
     }
 
-    /// The same with counters that are there already, and with so much memory for what comes before the engine.
+    /// The same with counters that are there already, and with so much memory for what comes before
+    /// the engine.
     ///
     /// # Errors
     /// As [`EngineHandle::start`].
@@ -97,8 +100,8 @@ impl EngineHandle {
         })
     }
 
-    /// End every generation now, and take no further ones: each gets `Unavailable` as its last event, whatever the engine
-    /// is doing.
+    /// End every generation now, and take no further ones: each gets `Unavailable` as its last
+    /// event, whatever the engine is doing.
     pub fn end_all(&self) {
         self.ended.send_replace(true);
     }
@@ -115,19 +118,19 @@ impl EngineHandle {
         &self.metrics
     }
 
-    /// Whether the engine's thread is there and at work; once it is not, only a new process helps.
+    /// True if the engine's thread is there and at work; once it is not, only a new process helps.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.state(), EngineState::Well | EngineState::Resting)
     }
 
-    /// How the engine's thread is.
+    /// The state of the engine's thread.
     #[must_use]
     pub fn state(&self) -> EngineState {
         self.health.state()
     }
 
-    /// Whether a file the model is read from was changed since it was loaded.
+    /// True if a file the model is read from was changed since it was loaded.
     #[must_use]
     pub fn model_has_changed(&self) -> bool {
         self.changed.look(&*self.source)
@@ -189,8 +192,8 @@ impl EngineHandle {
         Ok((answer.await.map_err(|_| stopped())??, prompt_tokens))
     }
 
-    /// Ask about texts of so many bytes together, beside the engine's thread and never on the caller's, since a long text takes
-    /// milliseconds.
+    /// Ask about texts of so many bytes together, beside the engine's thread and never on the
+    /// caller's, since a long text takes milliseconds.
     ///
     /// # Errors
     /// As `question`'s; `Overloaded` where as many requests wait as may.
@@ -214,7 +217,7 @@ impl EngineHandle {
         self.admission.work(memory_bytes, work).await
     }
 
-    /// What comes of `waiting`, unless the server ends everything before.
+    /// The result of `waiting`, unless the server ends everything before.
     async fn until_the_end<T>(
         &self,
         waiting: impl Future<Output = Result<T, EngineError>>,

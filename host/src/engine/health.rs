@@ -1,20 +1,22 @@
-//! How the engine's thread is: seen by probes, which must not wait for it.
+//! The state of the engine's thread, for probes, which must not wait for it.
 //!
-//! A step without an end (a fault of ours, or of what somebody baked) stops no other thread, so nothing but a clock tells:
-//! the engine's thread says when it begins a call and how long that may take. What fails again and again is started anew, but
-//! ever later, and is not ready meanwhile.
+//! A step without an end (a fault of ours, or of what somebody baked) stops no other thread, so
+//! nothing but a clock tells: the engine's thread says when it begins a call and how long that may
+//! take. What fails again and again is started anew, but ever later, and is not ready meanwhile.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long after its limit a call counts as stuck: a baked engine is interrupted at the limit, and starts anew.
+/// The time after its limit at which a call counts as stuck: a baked engine is interrupted at the
+/// limit, and starts anew.
 const GRACE: Duration = Duration::from_secs(10);
-/// The first pause before a start, after the second failure in a row; each further one is twice as long.
+/// The first pause before a start, after the second failure in a row; each further one is twice as
+/// long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What a probe says of the engine.
+/// The engine's state, as a probe reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineState {
     /// It works, or waits for work.
@@ -77,7 +79,7 @@ impl EngineHealth {
         self.stopped.store(true, Relaxed);
     }
 
-    /// How it is now.
+    /// The present state.
     pub(crate) fn state(&self) -> EngineState {
         self.state_after(self.created.elapsed())
     }
@@ -112,7 +114,8 @@ impl Failures {
         self.0 = 0;
     }
 
-    /// It failed: how long to wait before it is started anew. Not at all after the first failure, which may be one request's.
+    /// It failed: how long to wait before it is started anew. Not at all after the first failure,
+    /// which may be one request's.
     pub(crate) fn pause(&mut self) -> Duration {
         let before = self.0;
         self.0 = before.saturating_add(1);

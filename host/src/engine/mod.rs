@@ -1,5 +1,6 @@
-//! The engine beside the HTTP component: `handle` is the way to ask it, `actor` the thread that owns it, `driven` what that
-//! thread drives: an engine linked into this process, or a baked one in its sandbox (`crate::sandbox`).
+//! The engine beside the HTTP component: `handle` is the way to ask it, `actor` the thread that
+//! owns it, `driven` what that thread drives: an engine linked into this process, or a baked one in
+//! its sandbox (`crate::sandbox`).
 
 mod actor;
 pub mod changed_files;

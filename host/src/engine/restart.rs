@@ -1,4 +1,5 @@
-//! After a failure: the clients are told, and the engine is built anew, after a pause where it failed before.
+//! After a failure: the clients are told, and the engine is built anew, after a pause where it
+//! failed before.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -43,7 +44,8 @@ impl Actor {
         restarted.is_ok()
     }
 
-    /// Wait before the engine is started anew, and decline what is asked meanwhile. False when nobody is left to ask.
+    /// Wait before the engine is started anew, and decline what is asked meanwhile. False when
+    /// nobody is left to ask.
     fn rest(&mut self, pause: Duration) -> bool {
         if pause.is_zero() {
             return true;

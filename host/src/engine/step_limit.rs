@@ -1,5 +1,6 @@
-//! How long an engine may compute without coming back: then a step has no end. It is far more than any step of a
-//! working engine takes, on the slowest machines too, and grows with the context, since attention does.
+//! The time limit of an engine's step: beyond it a step counts as endless. It is far more than any
+//! step of a working engine takes, on the slowest machines too, and grows with the context, since
+//! attention does.
 
 use std::time::Duration;
 
@@ -9,14 +10,15 @@ use clap::builder::RangedU64ValueParser;
 const LEAST: Duration = Duration::from_secs(120);
 /// Positions of a context for which the limit is that, and for each further which as much more.
 const POSITIONS: u32 = 8192;
-/// How many times as long it is at most.
+/// The largest factor by which it grows.
 const MOST: u32 = 16;
 
 /// The option, shared by the commands that generate.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct StepLimit {
-    /// Seconds one step of the engine may take; then a baked engine is ended and started anew, and /livez says that the
-    /// engine is stuck [default: 120, and as much again for each further 8192 positions of the context]
+    /// Seconds one step of the engine may take; then a baked engine is ended and started anew, and
+    /// /livez says that the engine is stuck [default: 120, and as much again for each further 8192
+    /// positions of the context]
     #[arg(long = "step-timeout", env = "STERNA_STEP_TIMEOUT", value_name = "S",
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=86_400))]
     seconds: Option<u32>,

@@ -1,10 +1,11 @@
-//! How the memory this process may have is shared out before it is used, so that a limit is never met by surprise: the
-//! kernel answers that with SIGKILL.
+//! Divides the memory this process may have before it is used, so that a limit is never met by
+//! surprise: the kernel answers that with SIGKILL.
 //!
-//! What there is, is the cgroup's limit, the machine's memory or the address space of `ulimit -v`, whichever leaves least;
-//! where nobody says how much there is, no limit is told. From it go what is in use once the model is loaded, the
-//! model's mapped pages, and a margin for what nobody counts (stacks, sockets, page tables, fragmentation). A quarter of
-//! the rest is for the instances that answer requests, a sixteenth for checking and tokenising prompts, the rest of it for keys
+//! The total is the cgroup's limit, the machine's memory or the address space of `ulimit -v`,
+//! whichever leaves least; where nobody says how much there is, no limit is told. From it go what
+//! is in use once the model is loaded, the model's mapped pages, and a margin for what nobody
+//! counts (stacks, sockets, page tables, fragmentation). A quarter of the rest is for the instances
+//! that answer requests, a sixteenth for checking and tokenising prompts, the rest of it for keys
 //! and values.
 
 use anyhow::ensure;
@@ -14,7 +15,7 @@ use crate::process::{self, MachineMemory};
 use crate::resource_limits;
 use crate::server::INSTANCE_BASE_BYTES;
 
-/// What each may take.
+/// The memory each part may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget {
     /// Keys and values of all sequences together.
@@ -27,12 +28,12 @@ pub struct MemoryBudget {
     pub copy_bytes: u64,
 }
 
-/// What was found.
+/// The limit that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryState {
-    /// Who limits.
+    /// The source of the limit.
     pub limit: Limit,
-    /// How much there is.
+    /// The limit itself.
     pub limit_bytes: u64,
     /// In use, and not to be had by dropping file pages.
     pub used_bytes: u64,
@@ -40,7 +41,7 @@ pub struct MemoryState {
     pub mapped_bytes: u64,
 }
 
-/// What memory is limited by.
+/// The sources of a memory limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// The control group's limit.
@@ -132,14 +133,14 @@ impl MemoryState {
         (self.limit_bytes / 10).clamp(MARGIN.0, MARGIN.1)
     }
 
-    /// What may be shared out.
+    /// The memory that may be divided.
     fn left(&self) -> u64 {
         let taken = self.used_bytes + self.mapped_bytes + self.margin();
         self.limit_bytes.saturating_sub(taken)
     }
 
-    /// Share out what is left. Of `wanted_copy_bytes` for copies of weights, which only make the engine faster, all are granted
-    /// if they take a quarter at most and leave enough, else none.
+    /// Share out what is left. Of `wanted_copy_bytes` for copies of weights, which only make the
+    /// engine faster, all are granted if they take a quarter at most and leave enough, else none.
     ///
     /// # Errors
     /// Too little is left to answer anything; the message says what takes how much.

@@ -1,5 +1,5 @@
-//! What happens when a mapped file loses pages in use: somebody has cut it short or overwritten it, or its disk
-//! fails. The system tells by SIGBUS, whose default is an end without a word.
+//! Handles the loss of a mapped file's pages in use: somebody has cut it short or overwritten it,
+//! or its disk fails. The system tells by SIGBUS, whose default is an end without a word.
 
 use std::ffi::c_void;
 use std::path::Path;
@@ -12,14 +12,14 @@ use crate::logging;
 /// `EX_IOERR` of sysexits.h.
 pub const EXIT_CODE: i32 = 74;
 
-/// What the handler writes: made beforehand, since a handler may not.
+/// The line that the handler writes: made beforehand, since a handler may not.
 static LINE: OnceLock<String> = OnceLock::new();
 static LOST: AtomicBool = AtomicBool::new(false);
-/// Whether a thread listens to SIGTERM, removes what is unfinished and ends the process.
+/// True if a thread listens to SIGTERM, removes what is unfinished and ends the process.
 static CLEANS_UP: AtomicBool = AtomicBool::new(false);
 
-/// From now on a lost page ends the process with [`EXIT_CODE`] and one line on stderr that names `model`. The first
-/// call counts.
+/// From now on a lost page ends the process with [`EXIT_CODE`] and one line on stderr that names
+/// `model`. The first call counts.
 pub fn tell_of(model: &Path) {
     let model = sterna_errors::brief(&model.display().to_string()).into_owned();
     let text = format!(
@@ -32,12 +32,13 @@ pub fn tell_of(model: &Path) {
     }
 }
 
-/// Whether a thread listens to SIGTERM, removes what is unfinished and ends the process: a lost page then ends it that way.
+/// True if a thread listens to SIGTERM, removes what is unfinished and ends the process: a lost
+/// page then ends it that way.
 pub(crate) fn end_by_sigterm(listens: bool) {
     CLEANS_UP.store(listens, Ordering::SeqCst);
 }
 
-/// Whether a page was lost.
+/// True if a page was lost.
 pub(crate) fn were_lost() -> bool {
     LOST.load(Ordering::SeqCst)
 }
@@ -47,7 +48,8 @@ fn install() {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_lost_page as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: `action` is whole, and the handler only does what signal-safety(7) allows. A failure leaves the default.
+    // SAFETY: `action` is whole, and the handler only does what signal-safety(7) allows. A failure
+    // leaves the default.
     unsafe {
         libc::sigemptyset(&raw mut action.sa_mask);
         libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut());

@@ -1,9 +1,11 @@
-//! Optimisations that copy a model's weights into memory of the process's own, and when they are left out.
+//! Optimisations that copy a model's weights into memory of the process's own, and when they are
+//! left out.
 //!
-//! Where one server has a machine, copies only cost memory nobody else wants. Where several serve the same file, as pods of
-//! one image on a node, each would hold its own of what they else share in the page cache, and a scheduler that was told
-//! `requests.memory` of a pod knows nothing of it. A process cannot see which of the two it is in; a memory limit of its
-//! control group is what pods have and servers of a whole machine have not.
+//! On a machine with one server, copies only cost memory nobody else wants. If several serve the
+//! same file, as pods of one image on a node, each would hold its own of what they else share in
+//! the page cache, and a scheduler that was told `requests.memory` of a pod knows nothing of it. A
+//! process cannot see which of the two it is in; a memory limit of its control group is what pods
+//! have and servers of a whole machine have not.
 
 use std::path::Path;
 
@@ -15,11 +17,11 @@ use crate::process;
 /// The optimisations that copy.
 pub(crate) const COPYING: &str = "huge-pages,t5,down-copy";
 
-/// What `--without` says to leave nothing out, whatever the default.
+/// The value of `--without` that leaves nothing out, whatever the default.
 const NOTHING: &str = "nothing";
 
-/// The optimisations for a model: `without` as the user gave it, else all, or those that do not copy where the model
-/// is a file and memory is limited.
+/// The optimisations for a model: `without` as the user gave it, else all, or those that do not
+/// copy where the model is a file and memory is limited.
 ///
 /// # Errors
 /// A sentence, for a name that is none.
@@ -42,7 +44,7 @@ pub(crate) fn optimisations(
     }
 }
 
-/// Whether a control group leaves this process less memory than the machine has.
+/// True if a control group leaves this process less memory than the machine has.
 pub(crate) fn memory_is_limited() -> bool {
     let limit = Cgroup::of_this_process().memory_limit();
     let machine = process::machine_memory();
@@ -66,7 +68,8 @@ mod tests {
             "a pod"
         );
         assert!(off(None, file, false).unwrap().is_empty(), "a machine");
-        // A Hugging Face directory is quantised into memory, and the demo lies in the program: there is no file to share.
+        // A Hugging Face directory is quantised into memory, and the demo lies in the program:
+        // there is no file to share.
         let folder = std::env::temp_dir();
         for model in [None, Some(folder.as_path())] {
             assert!(off(None, model, true).unwrap().is_empty());

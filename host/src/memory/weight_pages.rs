@@ -1,4 +1,5 @@
-//! Moves a served model's weights to 2 MiB pages, and packs them tighter, beside the requests, as far as memory allows.
+//! Moves a served model's weights to 2 MiB pages, and packs them tighter, beside the requests, as
+//! far as memory allows.
 
 use anyhow::Context;
 use sterna_engine::placement::Settled;
@@ -6,8 +7,8 @@ use sterna_engine::placement::Settled;
 use crate::cgroup::Cgroup;
 use crate::{process, resource_limits};
 
-/// Start `settle` on a thread of its own, and return at once: the model is used where it lies meanwhile. It is given
-/// [`copy_budget`].
+/// Start `settle` on a thread of its own, and return at once: the model is used where it lies
+/// meanwhile. It is given [`copy_budget`].
 ///
 /// # Errors
 /// The system refuses a thread.
@@ -50,7 +51,7 @@ fn free_bytes(cgroup: &Cgroup) -> u64 {
     }
 }
 
-/// What `ulimit -v` leaves, where there is such a limit.
+/// The address space that `ulimit -v` leaves, where there is such a limit.
 fn address_space_left() -> Option<u64> {
     let limit = resource_limits::address_space()?;
     Some(limit.saturating_sub(process::address_space_bytes().unwrap_or(0)))

@@ -1,8 +1,9 @@
 //! Runs a baked engine as the engine's thread wants it.
 //!
-//! One instance lives as long as the server. It may only write to the log, look at clocks and draw random numbers: no
-//! file, no socket, no wait. A trap in it, a call that does not come back in time and an answer that nobody asked for are reported
-//! as a broken engine; the thread then takes a fresh instance, whose memory is the snapshot again.
+//! One instance lives as long as the server. It may only write to the log, look at clocks and draw
+//! random numbers: no file, no socket, no wait. A trap in it, a call that does not come back in
+//! time and an answer that nobody asked for are reported as a broken engine; the thread then takes
+//! a fresh instance, whose memory is the snapshot again.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -36,7 +37,7 @@ use crate::engine::step_limit::StepLimit;
 use crate::epoch_clock::EpochClock;
 use crate::wasm_config;
 
-/// How engines in sandboxes use the machine.
+/// The use of the machine by engines in sandboxes.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
     /// The kernels lent to the engine; `None` lends none, and it computes by itself on one thread.
@@ -51,12 +52,12 @@ pub struct SandboxOptions {
     pub max_context: Option<u32>,
     /// Bytes all keys and values may take together.
     pub max_kv_bytes: Option<u64>,
-    /// Bytes the engine's memory may grow to, model included; what does not fit waits or is refused. Absent: the file's, those of
-    /// keys and values, and 512 MiB.
+    /// Bytes the engine's memory may grow to, model included; what does not fit waits or is
+    /// refused. Absent: the file's, those of keys and values, and 512 MiB.
     pub max_memory: Option<usize>,
-    /// How long a call may take.
+    /// The time limit of a call.
     pub step_limit: StepLimit,
-    /// What is on.
+    /// The optimisations that are on.
     pub optimisations: Optimisations,
 }
 
@@ -66,7 +67,7 @@ pub struct SandboxedEngines {
     pre: SchedulerProviderPre<State>,
     team: Team,
     options: SandboxOptions,
-    /// What its engine says about the model.
+    /// The model's facts, as its engine tells them.
     info: OnceLock<ModelInfo>,
     /// Bytes of the engine and its model.
     app_bytes: u64,
@@ -182,7 +183,8 @@ impl EngineSource for SandboxedEngines {
         Ok(Box::new(engine))
     }
 
-    /// An instance of its own, which shares what was baked with the others. It wakes no thread: the engine has them.
+    /// An instance of its own, which shares what was baked with the others. It wakes no thread: the
+    /// engine has them.
     fn texts(&self) -> anyhow::Result<Box<dyn Texts>> {
         let mut instance = self.instantiate_for(Team::new(1)?)?;
         let info = self.info.get().context("no engine was started yet")?;
@@ -214,7 +216,7 @@ pub struct SandboxedEngine {
     open: Allowances,
 }
 
-/// How an instance is called: with an end.
+/// Calls of an instance, with a time limit.
 struct Calls {
     team: Team,
     clock: Arc<EpochClock>,

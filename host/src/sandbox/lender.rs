@@ -1,9 +1,10 @@
-//! What an engine in a sandbox may borrow: passes of one shape, which is its model's, within one budget of memory and of work
-//! for a call.
+//! The kernels lent to an engine in a sandbox: passes of one shape, which is its model's, within
+//! one budget of memory and of work for a call.
 //!
-//! The engine is code that somebody else wrote. Its calls cannot be interrupted while the host computes for it, and what
-//! they make the host hold is this process's memory. So every size is checked against what a model of its file's size can
-//! need before anything is allocated, and what does not fit traps the engine.
+//! The engine is code that somebody else wrote. Its calls cannot be interrupted while the host
+//! computes for it, and what they make the host hold is this process's memory. So every size is
+//! checked against what a model of its file's size can need before anything is allocated, and what
+//! does not fit traps the engine.
 
 use sterna_engine::forward::{Pass, PassShape};
 use sterna_engine::optimisations::Optimisations;
@@ -22,7 +23,8 @@ const MOST_PASSES: usize = 4;
 const MOST_LAYERS: usize = 1024;
 /// Weights for each byte of the file: the densest layout has five of them.
 const WEIGHTS_PER_BYTE: u64 = 8;
-/// Attention scores of a token at most, for one kv head, which each thread holds: 16 query heads over a million positions.
+/// Attention scores of a token at most, for one kv head, which each thread holds: 16 query heads
+/// over a million positions.
 const MOST_SCORES: usize = 1 << 24;
 /// Multiplications of one call at most: a minute or so of a small machine.
 const MOST_WORK: u64 = 1 << 42;
@@ -31,7 +33,7 @@ const MOST_SEQUENCES: usize = 1 << 16;
 /// Blocks of a cache: 64 Mi positions.
 const MOST_BLOCKS: usize = 1 << 20;
 
-/// What is lent to one instance, and has been.
+/// The loans of one instance, present and past.
 pub(super) struct Lender {
     isa: Option<Isa>,
     team: Team,
@@ -55,7 +57,8 @@ pub(super) struct Lent {
 }
 
 impl Lender {
-    /// Kernels of `isa` on `team`, with these optimisations; without `isa`, nothing. For an engine in a file of that size.
+    /// Kernels of `isa` on `team`, with these optimisations; without `isa`, nothing. For an engine
+    /// in a file of that size.
     pub(super) fn new(
         isa: Option<Isa>,
         team: Team,
@@ -73,12 +76,12 @@ impl Lender {
         }
     }
 
-    /// Whether it lends.
+    /// True if it lends.
     pub(super) fn lends(&self) -> bool {
         self.isa.is_some()
     }
 
-    /// What computes.
+    /// The ISA that computes.
     ///
     /// # Errors
     /// Nothing is lent.
@@ -89,7 +92,8 @@ impl Lender {
     /// Buffers for `max_tokens` tokens at a time.
     ///
     /// # Errors
-    /// The shape is none, another than before, or larger than the file; or there are too many passes, or too large ones.
+    /// The shape is none, another than before, or larger than the file; or there are too many
+    /// passes, or too large ones.
     pub(super) fn pass(&mut self, shape: PassShape, max_tokens: u32) -> Result<Lent> {
         let isa = self.isa()?;
         self.check_shape(&shape)?;
@@ -103,7 +107,8 @@ impl Lender {
             .map_err(|error| error.context(format!("a pass of {max_tokens} tokens")))?;
         self.passes += 1;
         self.shape = Some(shape);
-        // How large these copies are is not known when memory is shared out: the model is the guest's.
+        // How large these copies are is not known when memory is shared out: the model is the
+        // guest's.
         let optimisations = Optimisations {
             down_copy: false,
             ..self.optimisations
@@ -157,8 +162,8 @@ impl Lender {
         Ok(())
     }
 
-    /// Count the logits of `n_wanted` tokens before there is memory for them: `[n_wanted, rows]` floats, and the same as
-    /// they go back.
+    /// Count the logits of `n_wanted` tokens before there is memory for them: `[n_wanted, rows]`
+    /// floats, and the same as they go back.
     ///
     /// # Errors
     /// They are too many.
@@ -187,7 +192,7 @@ impl Lender {
 }
 
 impl Lent {
-    /// Whether a batch of tokens at these positions can be computed.
+    /// Checks that a batch of tokens at these positions can be computed.
     ///
     /// # Errors
     /// None, too many of them, or further on than any context.
@@ -211,7 +216,8 @@ impl Lent {
         Ok(())
     }
 
-    /// Whether a cache of so many sequences and blocks can be what the engine has, whose memory is of `memory_bytes`.
+    /// Checks that a cache of so many sequences and blocks can be what the engine has, whose memory
+    /// is of `memory_bytes`.
     ///
     /// # Errors
     /// It cannot: some would have to lie in the same place.
@@ -231,7 +237,7 @@ impl Lent {
         Ok(())
     }
 
-    /// Whether attention over what the batch sees ends soon.
+    /// Checks that attention over what the batch sees ends soon.
     ///
     /// # Errors
     /// It is too much for one call.
@@ -239,7 +245,7 @@ impl Lent {
         check_work(&[self.pass.n_positions_seen(), 2 * self.pass.shape().q_size()])
     }
 
-    /// Whether a product of the batch with `[rows, cols]` fits the shape, and ends soon.
+    /// Checks that a product of the batch with `[rows, cols]` fits the shape, and ends soon.
     ///
     /// # Errors
     /// It does not.
@@ -255,7 +261,7 @@ impl Lent {
         check_work(&[self.pass.n_tokens(), is[0], is[1]])
     }
 
-    /// Whether `begin` has come.
+    /// Checks that `begin` has come.
     ///
     /// # Errors
     /// Not yet.

@@ -1,8 +1,11 @@
-//! A baked engine in its sandbox: one long-lived instance that all requests share, with this machine's kernels lent to it.
+//! A baked engine in its sandbox: one long-lived instance that all requests share, with this
+//! machine's kernels lent to it.
 //!
-//! `code_file` tells code from data, `app_file` finds the engine in what `sterna bake` wrote, `seal` checks a precompiled one,
-//! `engine` runs it, `kernels_import` lends the kernels (`wit/kernels.wit`), `convert` translates the contract's types. The engine
-//! is not trusted: `limits`, `wasi`, `guest_log`, `lender` and `answers` bound what it takes, says, borrows and brings.
+//! `code_file` tells code from data, `app_file` finds the engine in what `sterna bake` wrote,
+//! `seal` checks a precompiled one, `engine` runs it, `kernels_import` lends the kernels
+//! (`wit/kernels.wit`), `convert` translates the contract's types. The engine is not trusted:
+//! `limits`, `wasi`, `guest_log`, `lender` and `answers` bound what it takes, says, borrows and
+//! brings.
 
 mod answers;
 mod app_file;

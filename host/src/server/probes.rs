@@ -1,4 +1,5 @@
-//! `/livez` and `/readyz`: answered here, without component, engine or queue, so that no load delays them.
+//! `/livez` and `/readyz`: answered here, without component, engine or queue, so that no load
+//! delays them.
 
 use hyper::{Response, StatusCode};
 use serde_json::json;
@@ -17,7 +18,7 @@ const STUCK: &str =
 const RESTING: &str =
     "engine: it failed several times in a row and starts again after a pause; see the server's log";
 
-/// What probes are about.
+/// The state that probes report.
 pub(super) struct State<'a> {
     server: &'a Shared,
     phase: Phase,
@@ -37,8 +38,8 @@ impl<'a> State<'a> {
         }
     }
 
-    /// What keeps requests away; `None` where they are wanted. The model is there only after its
-    /// kernels passed their test.
+    /// The reason why requests are not wanted; `None` where they are. The model is there only after
+    /// its kernels passed their test.
     pub(super) fn unready(&self) -> Option<&'static str> {
         match self.phase {
             Phase::Loading => return Some("loading: the model is not there yet"),
@@ -76,8 +77,8 @@ impl<'a> State<'a> {
     }
 }
 
-/// Whether the process is worth keeping: only a restart brings back an engine that does not start again, or is stuck. A server that
-/// loads or drains is worth keeping.
+/// Answers the liveness probe: only a restart brings back an engine that does not start again, or
+/// is stuck. A server that loads or drains is worth keeping.
 pub(super) fn live(state: &State<'_>) -> Response<HyperOutgoingBody> {
     let reason = match state.engine.map(EngineHandle::state) {
         Some(EngineState::Stopped) => Some(STOPPED),
@@ -90,7 +91,7 @@ pub(super) fn live(state: &State<'_>) -> Response<HyperOutgoingBody> {
     answer::text(status(live), JSON, body.to_string())
 }
 
-/// Whether requests are wanted, and if not, why not.
+/// Answers the readiness probe: ready, or the reason why not.
 pub(super) fn ready(state: &State<'_>) -> Response<HyperOutgoingBody> {
     let unready = state.unready();
     let (queued, queue_limit) = state.server.metrics.queue();

@@ -1,5 +1,5 @@
-//! What is sent does not stall what is running: prompts are refused by their size or beside the engine's thread, and between
-//! two steps that thread takes so much and no more.
+//! New requests do not stall running ones: prompts are refused by their size or beside the engine's
+//! thread, and between two steps that thread takes so much and no more.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -25,7 +25,7 @@ use crate::support::{LILY, LILY_GREEDY, demo_with_context, greedy, wait_until};
 /// Requests that may be queued or running: `EngineOptions`' defaults.
 const MOST: usize = 64 + 8;
 
-/// What an engine was asked for, in order.
+/// The calls of an engine, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Submit,
@@ -87,7 +87,7 @@ impl DrivenEngine for Noting {
     }
 }
 
-/// Where the engine comes from, and texts that wait until they are let go.
+/// The source of the engine, and texts that wait until they are let go.
 struct NotingEngines {
     notes: Arc<Mutex<Vec<Asked>>>,
     channels: Mutex<Option<(Sender<()>, Receiver<()>)>>,
@@ -205,8 +205,8 @@ fn poll_until_ready<T>(asking: &mut Asking<'_, T>) -> Result<T, EngineError> {
     result.unwrap()
 }
 
-/// As many as may ask while a step goes on: it ends, and the next one does not wait for all of them. Who leaves is not kept
-/// waiting behind them.
+/// As many as may ask while a step goes on: it ends, and the next one does not wait for all of
+/// them. Who leaves is not kept waiting behind them.
 #[test]
 fn a_flood_of_requests_does_not_keep_the_next_step_waiting() {
     let InAStep {
@@ -375,8 +375,8 @@ fn does_not_stall(server: &Server) {
                 }
             });
         }
-        // Time is what this is about. A busy machine may stall a stream by itself, but not each time; on a thread that tokenises
-        // them each of these bodies took half a second.
+        // Time is what this is about. A busy machine may stall a stream by itself, but not each
+        // time; on a thread that tokenises them each of these bodies took half a second.
         let attempts: Vec<Duration> = (0..3)
             .map(|_| {
                 let (gap, text) = longest_gap(server);

@@ -53,7 +53,8 @@ impl DrivenEngine for Fragile {
     }
 }
 
-/// Its first engines are fragile, the ones after `failures` of them are not; `None` where there are no further ones.
+/// Its first engines are fragile, the ones after `failures` of them are not; `None` where there are
+/// no further ones.
 struct FragileEngines {
     engines: LinkedEngines,
     panics: bool,
@@ -109,7 +110,7 @@ fn engine() -> EngineHandle {
     EngineHandle::start(Arc::new(linked()), 1).unwrap()
 }
 
-/// What the first generation says, and the number of tokens of the one after it.
+/// The text of the first generation, and the number of tokens of the one after it.
 async fn fail_then_go_on(engine: &EngineHandle) -> (String, usize) {
     let request = || Request {
         max_tokens: Some(5),
@@ -157,7 +158,8 @@ fn an_engine_that_cannot_be_started_again_is_reported() {
     });
 }
 
-/// The engine has accepted the request, and nobody has yet taken its answer: leaving now must cancel too.
+/// The engine has accepted the request, and nobody has yet taken its answer: leaving now must
+/// cancel too.
 #[test]
 fn leaving_between_acceptance_and_answer_cancels() {
     let engine = engine();
@@ -165,7 +167,8 @@ fn leaving_between_acceptance_and_answer_cancels() {
         // Token ids need no admission: the engine is asked at the first poll.
         let mut asking = pin!(engine.generate(Request::new(Prompt::Tokens(vec![5]))));
         let mut context = Context::from_waker(Waker::noop());
-        // Pending, unless the engine was faster than this line: then the answer itself is dropped below.
+        // Pending, unless the engine was faster than this line: then the answer itself is dropped
+        // below.
         let _answer = asking.as_mut().poll(&mut context);
         wait_until("acceptance", || {
             engine.metrics().generations_started.get() == 1

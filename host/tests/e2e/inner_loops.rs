@@ -1,10 +1,11 @@
 //! The machine code that wasmtime makes of the kernels' inner loops, against golden files.
 //!
-//! Compiled for one fixed CPU (x86-64 with AVX2), so it is the same on every machine, and with the interruption of busy guests
-//! that serving runtimes use: its check stands in each turn and may cost registers. A loop must hold exactly the golden
-//! file's vector instructions, in any order, and no more of the others. So it fails where a sum or an activation is
-//! spilled to the stack, a constant is loaded again in every turn, or a mask or shift is added; a compiler that names
-//! other registers or sorts the loads differently does not matter.
+//! Compiled for one fixed CPU (x86-64 with AVX2), so it is the same on every machine, and with the
+//! interruption of busy guests that serving runtimes use: its check stands in each turn and may
+//! cost registers. A loop must hold exactly the golden file's vector instructions, in any order,
+//! and no more of the others. So it fails where a sum or an activation is spilled to the stack, a
+//! constant is loaded again in every turn, or a mask or shift is added; a compiler that names other
+//! registers or sorts the loads differently does not matter.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::support::component;
 
 const BLESS: &str = "STERNA_BLESS=1 cargo nextest run --cargo-profile ci -p sterna inner_loops";
 
-/// What a CPU with AVX2 has, as Cranelift names it.
+/// The features of a CPU with AVX2, as Cranelift names them.
 const AVX2: [&str; 10] = [
     "has_sse3",
     "has_ssse3",
@@ -30,13 +31,14 @@ const AVX2: [&str; 10] = [
     "has_lzcnt",
 ];
 
-/// A loop, known by how often a turn has some instructions. A turn may be several steps (kernels/src/isa/simd128/turns.rs).
+/// A loop, known by how often a turn has some instructions. A turn may be several steps
+/// (kernels/src/isa/simd128/turns.rs).
 struct Loop {
     /// Its golden file.
     name: &'static str,
     component: &'static str,
     has: &'static [(Mnemonic, usize)],
-    /// How many loops of the component are of this kind. Each is compared.
+    /// The number of the component's loops of this kind. Each is compared.
     number: usize,
 }
 
@@ -124,7 +126,7 @@ fn inner_loops_are_as_tight_as_their_golden_files() {
     );
 }
 
-/// What a loop has that its golden file has not, and the other way round.
+/// The differences between a loop and its golden file, in both directions.
 fn against_golden(name: &str, body: &[Instruction]) -> String {
     let now: Vec<String> = body.iter().map(kind).collect();
     let path = golden(name);
@@ -141,7 +143,7 @@ fn against_golden(name: &str, body: &[Instruction]) -> String {
         .collect()
 }
 
-/// What has come or gone: vector instructions exactly, others by number.
+/// The instructions that have come or gone: vector instructions exactly, others by number.
 fn compare(golden: &[String], now: &[String]) -> Vec<String> {
     let mut difference = BTreeMap::new();
     let vector = |line: &&String| line.contains("xmm");
@@ -207,8 +209,8 @@ fn text(elf: &[u8]) -> &[u8] {
         .expect("wasmtime writes its code as an ELF file")
 }
 
-/// The stretches between a backward jump's target and the jump that have these instructions exactly so often and no other such
-/// stretch inside, the shortest first.
+/// The stretches between a backward jump's target and the jump that have these instructions exactly
+/// so often and no other such stretch inside, the shortest first.
 fn find<'a>(code: &'a [Instruction], has: &[(Mnemonic, usize)]) -> Vec<&'a [Instruction]> {
     let mut bodies: Vec<_> = code
         .iter()

@@ -1,4 +1,5 @@
-//! The interface `scheduler`: a host that serves many callers from one instance steps the engine itself.
+//! The interface `scheduler`: a host that serves many callers from one instance steps the engine
+//! itself.
 
 use std::cell::RefCell;
 use std::sync::Arc;

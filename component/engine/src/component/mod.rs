@@ -1,13 +1,16 @@
 //! `engine.wasm`: the exports of `wit/bake.wit`'s world `engine-bakeable`.
 //!
-//! `sterna bake` calls `load-model` and takes a snapshot of the memory: then the model is there when an
-//! instance starts. Else it is loaded on first use, once per instance: from the path in the environment
-//! variable `STERNA_MODEL`, else the first `*.gguf` or Hugging Face directory in `/model`.
+//! `sterna bake` calls `load-model` and takes a snapshot of the memory: then the model is there
+//! when an instance starts. Else it is loaded on first use, once per instance: from the path in the
+//! environment variable `STERNA_MODEL`, else the first `*.gguf` or Hugging Face directory in
+//! `/model`.
 //!
-//! Through `engine` there is nobody to drive it but its callers: `next` steps it until the caller's own generation
-//! has an event, and keeps what the step brought the others. Through `scheduler` (`driven`) a host drives it.
+//! Through `engine` there is nobody to drive it but its callers: `next` steps it until the caller's
+//! own generation has an event, and keeps what the step brought the others. Through `scheduler`
+//! (`driven`) a host drives it.
 //!
-//! Where the host lends its kernels (`wit/kernels.wit`), they compute. That is asked after the snapshot.
+//! If the host lends its kernels (`wit/kernels.wit`), they compute. That is asked after the
+//! snapshot.
 
 #![allow(
     missing_docs,
@@ -40,11 +43,11 @@ use exports::sterna::inference::engine as wit;
 crate::convert_engine_types!(exports::sterna::inference::engine);
 crate::convert_scheduler_types!(exports::sterna::inference::scheduler);
 
-/// Where a model is looked for without `STERNA_MODEL`.
+/// The path of the model without `STERNA_MODEL`.
 const MODEL_DIRECTORY: &str = "/model";
 
-/// An engine, and events that await their generation's `next`. A tree, because a hash map would keep its
-/// keys across a snapshot.
+/// An engine, and events that await their generation's `next`. A tree, because a hash map would
+/// keep its keys across a snapshot.
 struct Instance {
     engine: Engine,
     events: BTreeMap<GenerationId, VecDeque<Result<request::Event, EngineError>>>,
@@ -53,7 +56,7 @@ struct Instance {
 thread_local! {
     /// Loaded once. A failure is kept too: every call gets the same reason.
     static INSTANCE: OnceCell<Result<RefCell<Instance>, String>> = const { OnceCell::new() };
-    /// What `load-model` left for the first call after the snapshot.
+    /// The instance that `load-model` left for the first call after the snapshot.
     static BAKED: Cell<Option<Instance>> = const { Cell::new(None) };
     /// Found once.
     static MODEL: OnceCell<Result<Arc<Model>, String>> = const { OnceCell::new() };
@@ -109,7 +112,8 @@ fn load() -> Result<Instance, String> {
     }
 }
 
-/// The model that was baked in, else the one that lies in the file system. Without an engine, for who asks about texts.
+/// The model that was baked in, else the one that lies in the file system. Without an engine, for
+/// who asks about texts.
 fn model() -> Result<Arc<Model>, String> {
     let find = || match BAKED.take() {
         Some(baked) => {
@@ -144,8 +148,8 @@ fn load_model() -> Result<Arc<Model>, String> {
     Ok(Arc::new(model))
 }
 
-/// Bytes the memory may still grow by, if the runtime lets it: requests wait rather than fail where their
-/// keys and values would not fit.
+/// Bytes the memory may still grow by, if the runtime lets it: requests wait rather than fail where
+/// their keys and values would not fit.
 fn free_memory() -> u64 {
     const PAGE_BYTES: u64 = 64 << 10;
     const MEMORY_BYTES: u64 = 4 << 30;

@@ -1,6 +1,8 @@
-//! `sterna bench`: tokens a second of a model's shape on this machine, natively or in wasm, beside the machine's limits.
+//! `sterna bench`: tokens a second of a model's shape on this machine, natively or in wasm, beside
+//! the machine's limits.
 //!
-//! Weights are random and made in memory: speed depends on the shape alone, and nothing is downloaded.
+//! Weights are random and made in memory: speed depends on the shape alone, and nothing is
+//! downloaded.
 
 mod table;
 
@@ -28,13 +30,13 @@ const RELAXED: &str = "simd128-relaxed";
 
 /// Measure tokens per second
 ///
-/// Random weights of a known shape are made in memory; the median, slowest and fastest of the repetitions
-/// are shown, as shares of the read bandwidth and int8 peak that are measured in between. `--isa simd128` and
-/// `--isa simd128-relaxed` measure the engine as WebAssembly.
+/// Random weights of a known shape are made in memory; the median, slowest and fastest of the
+/// repetitions are shown, as shares of the read bandwidth and int8 peak that are measured in
+/// between. `--isa simd128` and `--isa simd128-relaxed` measure the engine as WebAssembly.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 (2b, 0.7b, 3b, 8b) or tiny; demo is the trained model
-    /// inside this program, whose head is what it is
+    /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 (2b, 0.7b, 3b, 8b) or tiny; demo is the
+    /// trained model inside this program, whose head is what it is
     #[arg(long, value_name = "NAME", default_value = "bitnet-2b-4t")]
     shape: String,
 
@@ -42,15 +44,16 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "head"])]
     model: Option<PathBuf>,
 
-    /// How embedding and output head are stored
+    /// Storage type of embedding and output head
     #[arg(long, value_enum, default_value = "q8_0")]
     head: HeadType,
 
-    /// How the layers' matrices are stored [default: i2_s, or as the model has them]
+    /// Layout of the layers' matrices [default: i2_s, or as the model has them]
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
 
-    /// Share of the feed-forward activations that are exactly zero [default: as random weights have it, about one half]
+    /// Share of the feed-forward activations that are exactly zero [default: as random weights have
+    /// it, about one half]
     #[arg(
         long,
         value_name = "SHARE",
@@ -91,11 +94,13 @@ pub struct Args {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     isa: Option<String>,
 
-    /// Also compare completions with and without drafts, of a text that repeats and of one that does not
+    /// Also compare completions with and without drafts, of a text that repeats and of one that
+    /// does not
     #[arg(long)]
     speculation: bool,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy, speculation
+    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy,
+    /// speculation
     #[arg(long, value_name = "LIST", default_value = "")]
     without: String,
 
@@ -103,8 +108,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write the benchmark as a WASI command and measure nothing, with `--isa simd128` or `simd128-relaxed`; then, for
-    /// example, `wasmtime run bench.wasm --shape bitnet-2b-4t --head q6_k` prints JSON
+    /// Write the benchmark as a WASI command and measure nothing, with `--isa simd128` or
+    /// `simd128-relaxed`; then, for example,
+    /// `wasmtime run bench.wasm --shape bitnet-2b-4t --head q6_k` prints JSON
     #[arg(short, long, value_name = "PATH", requires = "isa")]
     output: Option<PathBuf>,
 }
@@ -130,8 +136,8 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Write the benchmark as a component that imports nothing but WASI. It is linked with the engine, and so imports kernels,
-/// which it never asks for.
+/// Write the benchmark as a component that imports nothing but WASI. It is linked with the engine,
+/// and so imports kernels, which it never asks for.
 fn write_wasm(isa: Option<&str>, path: &Path, assets: &Assets) -> anyhow::Result<()> {
     let bench = match isa {
         Some(SIMD128) => assets.bench_wasm,
@@ -176,8 +182,8 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     Ok(bench::run(&Arc::new(model), &options)?)
 }
 
-/// Run the benchmark as a WASI command; it prints its report as JSON. What it cannot know of the machine is measured
-/// here, right after it.
+/// Run the benchmark as a WASI command; it prints its report as JSON. What it cannot know of the
+/// machine is measured here, right after it.
 fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Result<BenchReport> {
     if args.threads.is_some_and(|threads| threads > 1) {
         bail!("--threads: WebAssembly has one thread; leave it out with --isa {isa}");

@@ -1,9 +1,11 @@
-//! `sterna up`: serve what a container image holds, started the way Spin's operator starts `spin up`.
+//! `sterna up`: serve what a container image holds, started the way Spin's operator starts
+//! `spin up`.
 //!
-//! With the executor option `spinImage` the operator runs the executor's image with
-//! `up --listen 0.0.0.0:80 -f REF --runtime-config-file FILE (--component-id ID)*` and Spin's variables in the environment
-//! (spin-operator, `internal/controller/deployment.go`). The containerd shim runs the same command. Everything becomes a
-//! `sterna serve`, so that there is one server and one set of options.
+//! With the executor option `spinImage` the operator runs the executor's image with `up --listen
+//! 0.0.0.0:80 -f REF --runtime-config-file FILE (--component-id ID)*` and Spin's variables in the
+//! environment (spin-operator, `internal/controller/deployment.go`). The containerd shim runs the
+//! same command. Everything becomes a `sterna serve`, so that there is one server and one set of
+//! options.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,13 +21,15 @@ use crate::memory::private_copies::COPYING;
 use crate::sandbox::AppFile;
 use crate::say;
 
-/// Serve the image's own model, with the arguments and environment Spin's operator gives to `spin up`
+/// Serve the image's own model, with the arguments and environment Spin's operator gives to
+/// `spin up`
 ///
-/// Takes --listen ADDR (else SPIN_HTTP_LISTEN_ADDR, STERNA_LISTEN, 0.0.0.0:80) and --model PATH (else STERNA_MODEL, /app.cwasm,
-/// /app.wasm, /model.gguf, the demo model inside this program). Nothing is pulled: -f REF is only a name. The image's own
-/// /app.cwasm is machine code that its maker put there, and runs; another .cwasm needs --allow-precompiled.
-/// --runtime-config-file and --component-id are accepted, unknown options are named and ignored.
-/// SPIN_VARIABLE_API_KEY and its like are read where STERNA_API_KEY and its like are not set; every other variable of
+/// Takes --listen ADDR (else SPIN_HTTP_LISTEN_ADDR, STERNA_LISTEN, 0.0.0.0:80) and --model PATH
+/// (else STERNA_MODEL, /app.cwasm, /app.wasm, /model.gguf, the demo model inside this program).
+/// Nothing is pulled: -f REF is only a name. The image's own /app.cwasm is machine code that its
+/// maker put there, and runs; another .cwasm needs --allow-precompiled. --runtime-config-file and
+/// --component-id are accepted, unknown options are named and ignored. SPIN_VARIABLE_API_KEY and
+/// its like are read where STERNA_API_KEY and its like are not set; every other variable of
 /// `sterna serve` works too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -38,11 +42,12 @@ pub struct Args {
     arguments: Vec<String>,
 }
 
-/// The image's own machine code: who makes an image decides what runs in its pods, by its program as by this file.
+/// The image's own machine code: who makes an image decides what runs in its pods, by its program
+/// as by this file.
 const PRECOMPILED: &str = "app.cwasm";
 /// The files of an image that hold a model, best first.
 const IMAGE_FILES: [&str; 3] = [PRECOMPILED, "app.wasm", "model.gguf"];
-/// What the operator's Service and probes expect.
+/// The address that the operator's Service and probes expect.
 const DEFAULT_LISTEN: &str = "0.0.0.0:80";
 
 /// Serve until told to stop.
@@ -67,7 +72,7 @@ struct Serve {
     args: serve::Args,
 }
 
-/// What of the command line matters here.
+/// The part of the command line that matters here.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Started {
     listen: Option<String>,
@@ -79,7 +84,8 @@ struct Started {
 }
 
 impl Started {
-    /// Options as `--name value` or `--name=value`. What follows an unknown option and is no option is taken for its value.
+    /// Options as `--name value` or `--name=value`. What follows an unknown option and is no option
+    /// is taken for its value.
     fn read(arguments: &[String]) -> anyhow::Result<Started> {
         let mut started = Started::default();
         let mut rest = arguments.iter().map(String::as_str).peekable();
@@ -124,7 +130,7 @@ impl Started {
         Ok(started)
     }
 
-    /// What the operator of the cluster should know.
+    /// Notes for the operator of the cluster.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if !self.ignored.is_empty() {
@@ -189,7 +195,8 @@ impl Started {
         if self.allow_precompiled || model.as_deref() == Some(&root.join(PRECOMPILED)) {
             command.push("--allow-precompiled".into());
         }
-        // As `sterna serve` does under a memory limit. Here it is a pod in any case, though none may limit it.
+        // As `sterna serve` does under a memory limit. Here it is a pod in any case, though none
+        // may limit it.
         if variable("STERNA_WITHOUT").is_none()
             && model.is_some_and(|model| model.is_file() && !AppFile::is_named_so(&model))
         {
