@@ -9,11 +9,16 @@ pub const BLOCK: usize = 128;
 /// Bytes in one block.
 pub const BLOCK_BYTES: usize = 32;
 
+/// Bytes of one row of `cols` weights: 32 for each started 128.
+pub(crate) const fn row_bytes(cols: usize) -> usize {
+    cols.div_ceil(BLOCK) * BLOCK_BYTES
+}
+
 /// Packs `trits`, row-major `[rows, cols]` of -1, 0 and 1, into `rows * Ternary::row_bytes(cols)` bytes.
 ///
 /// Values outside -1..=1 are clamped; missing trits count as 0.
 pub fn pack_ternary(rows: usize, cols: usize, trits: &[i8]) -> Vec<u8> {
-    let row_bytes = crate::Ternary::row_bytes(cols);
+    let row_bytes = row_bytes(cols);
     let mut packed = vec![0u8; rows * row_bytes];
     for (r, out) in packed.chunks_exact_mut(row_bytes.max(1)).enumerate() {
         let start = (r * cols).min(trits.len());

@@ -1,6 +1,6 @@
 //! The packed ternary matrix.
 
-use crate::pack::{BLOCK, BLOCK_BYTES};
+use crate::pack::{self, BLOCK, BLOCK_BYTES};
 use crate::{ShapeError, trits5};
 
 /// Most columns: sums of 2^20 products of +-127 by a code, even scaled by 64 (SIMD128), fit i32.
@@ -64,7 +64,7 @@ pub struct Ternary<'a> {
 impl<'a> Ternary<'a> {
     /// Bytes of one row in I2_S: 32 for each started 128 columns.
     pub const fn row_bytes(cols: usize) -> usize {
-        cols.div_ceil(BLOCK) * BLOCK_BYTES
+        pack::row_bytes(cols)
     }
 
     /// I2_S rows: `packed` holds exactly `rows * row_bytes(cols)` bytes; a weight is `trit * scale`.

@@ -15,7 +15,7 @@ pub fn pack_trits5(isa: Isa, w: Ternary<'_>) -> Option<Vec<u8>> {
 pub fn pack_trits5_into(isa: Isa, w: Ternary<'_>, out: &mut [u8]) -> bool {
     w.layout() == TernaryLayout::I2S
         && out.len() == TernaryLayout::T5.bytes(w.rows(), w.cols())
-        && trits5::pack_rows(w, out, &|blocks, groups| isa.trits5_pack(blocks, groups))
+        && trits5::pack::pack_rows(w, out, &|blocks, groups| isa.trits5_pack(blocks, groups))
 }
 
 /// All rows of a matrix as I2_S rows, for what knows only those.

@@ -67,7 +67,7 @@ pub(crate) fn rows(
 
 /// Unpacking in portable code.
 pub(crate) fn unpack<K: Kernels>(_: K, w: Ternary<'_>, rows: Range<usize>, out: &mut [u8]) {
-    trits5::unpack_rows(w, rows, out);
+    trits5::unpack::unpack_rows(w, rows, out);
 }
 
 /// Packing is left to portable code.

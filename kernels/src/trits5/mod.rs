@@ -5,11 +5,8 @@
 //! p, 16 + p, 32 + p and 48 + p in byte p from the highest bits down. Rows lie one after the other, so that any of them can be
 //! read alone. README.md has the picture.
 
-mod pack;
-mod unpack;
-
-pub(crate) use pack::pack_rows;
-pub(crate) use unpack::unpack_rows;
+pub(crate) mod pack;
+pub(crate) mod unpack;
 
 /// Columns of a group, and its bytes.
 pub(crate) const GROUP: usize = 192;

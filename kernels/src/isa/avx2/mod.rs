@@ -238,7 +238,7 @@ impl Kernels for Avx2 {
         /// The same code, of which the compiler makes 256-bit vectors.
         #[target_feature(enable = "avx2")]
         fn unpack(w: Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
-            crate::trits5::unpack_rows(w, rows, out);
+            crate::trits5::unpack::unpack_rows(w, rows, out);
         }
         with_token!(unpack(w, rows, out));
     }

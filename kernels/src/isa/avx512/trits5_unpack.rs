@@ -8,7 +8,7 @@ use crate::isa::avx2::prefetch_far;
 use crate::pack::BLOCK_BYTES;
 use crate::trits5::{GROUP_BYTES, TAIL_BYTES, parts};
 
-/// See [`crate::trits5::unpack_rows`].
+/// See [`crate::trits5::unpack::unpack_rows`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2")]
 pub(super) fn unpack(w: Ternary<'_>, rows: std::ops::Range<usize>, out: &mut [u8]) {
     let tables = Tables::new();
