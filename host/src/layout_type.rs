@@ -12,15 +12,15 @@ pub enum LayoutType {
     /// 1.67 bits a weight, exactly the same weights: a layout that only Sterna reads, a sixth
     /// smaller. Slower than i2_s wherever it was measured: for a model that else would not fit
     /// (kernels/README.md).
-    #[value(name = "t5")]
-    T5,
+    #[value(name = "trits5", alias = "t5")]
+    Trits5,
 }
 
 impl From<LayoutType> for TernaryLayout {
     fn from(layout: LayoutType) -> Self {
         match layout {
             LayoutType::I2S => TernaryLayout::I2S,
-            LayoutType::T5 => TernaryLayout::T5,
+            LayoutType::Trits5 => TernaryLayout::Trits5,
         }
     }
 }

@@ -86,9 +86,9 @@ pub struct ModelArgs {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy,
+    /// Optimisations to switch off, separated by commas: huge-pages, trits5, skip-zeros, down-copy,
     /// speculation. They change speed and memory, never what is generated [default: nothing; under
-    /// a memory limit, as in a pod, huge-pages, t5 and down-copy, which hold copies of a model
+    /// a memory limit, as in a pod, huge-pages, trits5 and down-copy, which hold copies of a model
     /// file's weights]. Of a baked model's, down-copy is never on, and speculation is in the file
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST")]
     pub without: Option<String>,
@@ -158,7 +158,7 @@ impl ModelArgs {
             );
             optimisations.down_copy = false;
         }
-        if (optimisations.huge_pages || optimisations.t5) && self.model.is_some() {
+        if (optimisations.huge_pages || optimisations.trits5) && self.model.is_some() {
             let (model, threads) = (model.clone(), self.threads());
             weight_pages::settle_in_background(move |budget| {
                 model.settle(optimisations, isa, threads, budget)
@@ -255,11 +255,11 @@ impl ModelArgs {
 
 /// A layout that was made for another machine costs speed: say so.
 fn warn_of_slow_layout(model: &Model, isa: Isa) {
-    let t5 = TernaryLayout::T5;
-    if model.weights.has_layout(t5) && !isa.has_loop_for(t5) {
+    let trits5 = TernaryLayout::Trits5;
+    if model.weights.has_layout(trits5) && !isa.has_loop_for(trits5) {
         tracing::warn!(
             isa = isa.name(),
-            "the model's layout t5 is slow on this instruction set: `sterna convert --layout i2_s` makes a faster file of it"
+            "the model's layout trits5 is slow on this instruction set: `sterna convert --layout i2_s` makes a faster file of it"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Ternary products: decode (bytes of packed weights a second) and several tokens (multiply-adds a second).
+//! Ternary products: decode (bytes of packed weights a second) and several tokens (multiply-adds a
+//! second).
 //!
 //! `cargo bench -p sterna-kernels --bench ternary -- avx512vnni/decode`
 

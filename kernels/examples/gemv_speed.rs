@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release -p sterna-kernels --example gemv_speed [isa]`
 //!
-//! Decode: one token by matrices that together exceed every cache, GB/s of packed weight bytes. Prefill: 128 tokens,
-//! G multiply-adds/s. Figures leave out other processes' time as well as they can; see `undisturbed`.
+//! Decode: one token by matrices that together exceed every cache, GB/s of packed weight bytes.
+//! Prefill: 128 tokens, G multiply-adds/s. Figures leave out other processes' time as well as they
+//! can; see `undisturbed`.
 
 use std::time::Instant;
 
@@ -58,8 +59,8 @@ fn quantized(isa: Isa, n_tokens: usize, k: usize) -> QuantizedActivations {
     q
 }
 
-/// Seconds that `n` equal slices of work would take undisturbed: n times the tenth percentile. Slices last well under a
-/// scheduler tick, so that even on a busy machine some run alone.
+/// Seconds that `n` equal slices of work would take undisturbed: n times the tenth percentile.
+/// Slices last well under a scheduler tick, so that even on a busy machine some run alone.
 fn undisturbed(n: usize, mut slice: impl FnMut(usize)) -> f64 {
     let mut times: Vec<f64> = (0..n)
         .map(|i| {

@@ -1,7 +1,8 @@
-//! T5 against I2_S rows, by turns, for every ISA of this machine: how many times as fast, and G weights/s of each; and how fast
-//! the one is packed as the other.
+//! trits5 against I2_S rows, by turns, for every ISA of this machine: how many times as fast, and G
+//! weights/s of each; and how fast the one is packed as the other.
 //!
-//! `GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo run --release -p sterna-kernels --example layout_speed [isa [threads]]`
+//! `GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo run --release -p sterna-kernels --example
+//! layout_speed [isa [threads]]`
 //!
 //! Each thread has matrices of its own, of 256 MiB in I2_S, so that they come from memory.
 
@@ -38,18 +39,18 @@ fn main() {
                 let sum = |of: fn(&(usize, f64, f64)) -> f64| {
                     runs.iter().map(|run| of(&run[index])).sum::<f64>()
                 };
-                let (i2_s, t5) = (sum(|run| run.1), sum(|run| run.2));
+                let (i2_s, trits5) = (sum(|run| run.1), sum(|run| run.2));
                 println!(
-                    "{:<10} {threads} threads, K={cols} x {n_tokens:<3} T5 {:5.2} times I2_S, {t5:6.1} and {i2_s:6.1} G weights/s",
+                    "{:<10} {threads} threads, K={cols} x {n_tokens:<3} trits5 {:5.2} times I2_S, {trits5:6.1} and {i2_s:6.1} G weights/s",
                     isa.name(),
-                    t5 / i2_s
+                    trits5 / i2_s
                 );
             }
         }
     }
 }
 
-/// For each number of tokens the weights a second, in 1e9, of I2_S and T5.
+/// For each number of tokens the weights a second, in 1e9, of I2_S and trits5.
 fn run(isa: Isa, cols: usize, seed: u32) -> Vec<(usize, f64, f64)> {
     let rows = WORKING_SET / Ternary::row_bytes(cols) / ROWS * ROWS;
     let mut state = seed;
@@ -61,16 +62,16 @@ fn run(isa: Isa, cols: usize, seed: u32) -> Vec<(usize, f64, f64)> {
         })
         .collect();
     let w = Ternary::new(rows, cols, &i2_s, 1.0).expect("fits");
-    let mut t5 = vec![0; TernaryLayout::T5.bytes(rows, cols)];
+    let mut trits5 = vec![0; TernaryLayout::Trits5.bytes(rows, cols)];
     let seconds = (0..3).map(|_| {
         let start = Instant::now();
-        assert!(pack_trits5_into(isa, w, &mut t5), "no code is 3");
+        assert!(pack_trits5_into(isa, w, &mut trits5), "no code is 3");
         start.elapsed().as_secs_f64()
     });
     let seconds = seconds.fold(f64::MAX, f64::min);
     if seed == 0 {
         println!(
-            "K={cols} packed as T5 at {:.1} GB/s of I2_S",
+            "K={cols} packed as trits5 at {:.1} GB/s of I2_S",
             i2_s.len() as f64 / seconds / 1e9
         );
     }
@@ -85,9 +86,9 @@ fn run(isa: Isa, cols: usize, seed: u32) -> Vec<(usize, f64, f64)> {
             let mut out = vec![0.0; n_tokens * ROWS];
             let mut times = [Vec::new(), Vec::new()];
             for round in 0..2000 / n_tokens.max(5) {
-                for (layout, (bytes, times)) in [TernaryLayout::I2S, TernaryLayout::T5]
+                for (layout, (bytes, times)) in [TernaryLayout::I2S, TernaryLayout::Trits5]
                     .into_iter()
-                    .zip([&i2_s, &t5].into_iter().zip(&mut times))
+                    .zip([&i2_s, &trits5].into_iter().zip(&mut times))
                 {
                     let n = layout.bytes(ROWS, cols);
                     let at = round % (rows / ROWS) * n;
@@ -99,11 +100,11 @@ fn run(isa: Isa, cols: usize, seed: u32) -> Vec<(usize, f64, f64)> {
                     times.push(start.elapsed().as_secs_f64());
                 }
             }
-            let [i2_s, t5] = times.map(|mut times| {
+            let [i2_s, trits5] = times.map(|mut times| {
                 times.sort_by(f64::total_cmp);
                 (ROWS * cols) as f64 / times[times.len() / 4] / 1e9
             });
-            (n_tokens, i2_s, t5)
+            (n_tokens, i2_s, trits5)
         })
         .collect()
 }

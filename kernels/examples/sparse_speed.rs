@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release -p sterna-kernels --example sparse_speed [isa]`
 //!
-//! The feed-forward matrices of the 2B-4T shape, of as many layers as exceed the caches: `up` by listed rows, `down` by
-//! columns, at several shares of rows or columns that are needed. Times are relative to the whole product of such
-//! matrices, measured in turn with it.
+//! The feed-forward matrices of the 2B-4T shape, of as many layers as exceed the caches: `up` by
+//! listed rows, `down` by columns, at several shares of rows or columns that are needed. Times are
+//! relative to the whole product of such matrices, measured in turn with it.
 
 use std::time::Instant;
 
@@ -96,7 +96,8 @@ fn rows(
     )
 }
 
-/// Time by columns over time by rows, and what the columns read a second (counted once for all tokens).
+/// Time by columns over time by rows, and what the columns read a second (counted once for all
+/// tokens).
 fn by_zeros(
     isa: Isa,
     down: &[Ternary<'_>],
@@ -125,8 +126,9 @@ fn by_zeros(
     )
 }
 
-/// Time of `some` over time of `all` and bytes a second of `some`, matrix by matrix in turn. The tenth percentile: a
-/// matrix takes well under a scheduler tick, so that even on a busy machine some run alone.
+/// Time of `some` over time of `all` and bytes a second of `some`, matrix by matrix in turn. The
+/// tenth percentile: a matrix takes well under a scheduler tick, so that even on a busy machine
+/// some run alone.
 fn compare(
     bytes: usize,
     mut some: impl FnMut(usize, &mut [f32]),

@@ -1,4 +1,5 @@
-//! A buffer whose values start on a cache line: a 64-byte load that crosses two lines costs two loads.
+//! A buffer whose values start on a cache line: a 64-byte load that crosses two lines costs two
+//! loads.
 
 use std::ops::{Deref, DerefMut};
 

@@ -1,11 +1,13 @@
-//! The choice of instruction set: the list of ISAs, and one match that every kernel's front door goes through.
+//! The choice of instruction set: the list of ISAs, and one match that every kernel's front door
+//! goes through.
 
 use crate::IsaError;
 use crate::isa::kernels::{Kernels as _, kernel_list};
 use crate::isa::{self, Scalar};
 
-/// Hands the list of all instruction sets to the macro `$then`, best first: the name of each as an identifier and as users write
-/// it, its token, and what has to be built for that the crate holds it.
+/// Hands the list of all instruction sets to the macro `$then`, best first: the name of each as an
+/// identifier and as users write it, its token, and what has to be built for that the crate holds
+/// it.
 macro_rules! isa_list {
     ($then:ident $($with:tt)*) => {
         $then! { [$($with)*]
@@ -36,7 +38,8 @@ pub(crate) use isa_list;
 
 macro_rules! define_isas {
     ([] $($variant:ident $ident:ident $name:literal $token:ty, $built:meta;)*) => {
-        /// Names of all kernel sets, best first; `from_name` knows which are in this build and on this machine.
+        /// Names of all kernel sets, best first; `from_name` knows which are in this build and on
+        /// this machine.
         const NAMES: &[&str] = &[$($name),*];
 
         #[derive(Clone, Copy, Debug)]
@@ -121,7 +124,8 @@ impl Isa {
         Self::supported().first().copied().unwrap_or(Self::SCALAR)
     }
 
-    /// `"amx-int8"`, `"avx512vnni"`, `"avx2"`, `"neon-i8mm"`, `"neon-dotprod"`, `"neon"`, `"simd128-relaxed"`, `"simd128"` or `"scalar"`.
+    /// `"amx-int8"`, `"avx512vnni"`, `"avx2"`, `"neon-i8mm"`, `"neon-dotprod"`, `"neon"`,
+    /// `"simd128-relaxed"`, `"simd128"` or `"scalar"`.
     pub fn from_name(name: &str) -> Result<Isa, IsaError> {
         let supported = Self::supported();
         if let Some(isa) = supported.iter().find(|isa| isa.name() == name) {
@@ -140,7 +144,8 @@ impl Isa {
         })
     }
 
-    /// The one that the environment variable `STERNA_ISA` names, or `detect()` where it is unset or empty.
+    /// The one that the environment variable `STERNA_ISA` names, or `detect()` where it is unset or
+    /// empty.
     pub fn from_env() -> Result<Isa, IsaError> {
         match std::env::var("STERNA_ISA") {
             Ok(name) if !name.is_empty() => Self::from_name(&name),
@@ -148,8 +153,8 @@ impl Isa {
         }
     }
 
-    /// Whether decoding multiplies matrices of this layout where they lie. Where not, rows are unpacked first: the same
-    /// bits, some times slower.
+    /// Whether decoding multiplies matrices of this layout where they lie. Where not, rows are
+    /// unpacked first: the same bits, some times slower.
     pub fn has_loop_for(self, layout: crate::TernaryLayout) -> bool {
         layout == crate::TernaryLayout::I2S || self.has_trits5()
     }

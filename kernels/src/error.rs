@@ -1,4 +1,5 @@
-//! What can be refused: a shape that does not fit its bytes, an ISA this machine lacks, a kernel that computes wrongly.
+//! What can be refused: a shape that does not fit its bytes, an ISA this machine lacks, a kernel
+//! that computes wrongly.
 
 use thiserror::Error;
 

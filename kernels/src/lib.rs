@@ -1,10 +1,12 @@
 //! Arithmetic on slices for ternary language models. No I/O, no threads, no model knowledge.
 //!
-//! Every kernel exists once per instruction set ([`Isa`]), and all of them give the same bits as [`Isa::SCALAR`]:
-//! integer dot products are exact in i32, and float steps share one reduction shape (16 virtual lanes, a fixed tree,
-//! no FMA). README.md beside this crate has the layouts, the inner loops and the measurements.
+//! Every kernel exists once per instruction set ([`Isa`]), and all of them give the same bits as
+//! [`Isa::SCALAR`]: integer dot products are exact in i32, and float steps share one reduction
+//! shape (16 virtual lanes, a fixed tree, no FMA). README.md beside this crate has the layouts, the
+//! inner loops and the measurements.
 //!
-//! NaN is the one exception: where the oracle gives NaN every ISA gives NaN, but sign and payload may differ.
+//! NaN is the one exception: where the oracle gives NaN every ISA gives NaN, but sign and payload
+//! may differ.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -1,13 +1,15 @@
 //! The output of a matrix product, cut by matrix rows so that threads can fill it without sharing.
 //!
-//! The output is `[n_tokens, rows]`, so a range of rows is one piece of each token's line. Holding one slice per token
-//! makes the cut safe Rust; the first slice is stored inline, so decoding one token allocates nothing.
+//! The output is `[n_tokens, rows]`, so a range of rows is one piece of each token's line. Holding
+//! one slice per token makes the cut safe Rust; the first slice is stored inline, so decoding one
+//! token allocates nothing.
 
 use std::ops::Range;
 
 use crate::ShapeError;
 
-/// A mutable view of the columns `range()` of an output `[n_tokens, rows]` (a column is one matrix row's result).
+/// A mutable view of the columns `range()` of an output `[n_tokens, rows]` (a column is one matrix
+/// row's result).
 pub struct OutputRows<'a> {
     start: usize,
     first: &'a mut [f32],

@@ -1,8 +1,8 @@
 //! Trits to packed bytes and back: the layout of [`crate::Ternary`].
 //!
-//! Block b of a row holds weights 128b..128b+128 in bytes 32b..32b+32; byte p of a block holds weights p, 32+p, 64+p
-//! and 96+p, the first in its highest two bits, as code = weight + 1. Source: GGUF type I2_S as bitnet.cpp's x86 build
-//! and its Python converters write it.
+//! Block b of a row holds weights 128b..128b+128 in bytes 32b..32b+32; byte p of a block holds
+//! weights p, 32+p, 64+p and 96+p, the first in its highest two bits, as code = weight + 1. Source:
+//! GGUF type I2_S as bitnet.cpp's x86 build and its Python converters write it.
 
 /// Weights in one block.
 pub const BLOCK: usize = 128;
@@ -14,7 +14,8 @@ pub(crate) const fn row_bytes(cols: usize) -> usize {
     cols.div_ceil(BLOCK) * BLOCK_BYTES
 }
 
-/// Packs `trits`, row-major `[rows, cols]` of -1, 0 and 1, into `rows * Ternary::row_bytes(cols)` bytes.
+/// Packs `trits`, row-major `[rows, cols]` of -1, 0 and 1, into `rows * Ternary::row_bytes(cols)`
+/// bytes.
 ///
 /// Values outside -1..=1 are clamped; missing trits count as 0.
 pub fn pack_ternary(rows: usize, cols: usize, trits: &[i8]) -> Vec<u8> {
@@ -28,7 +29,8 @@ pub fn pack_ternary(rows: usize, cols: usize, trits: &[i8]) -> Vec<u8> {
     packed
 }
 
-/// Packs one row into `out` (`Ternary::row_bytes(trits.len())` bytes or more); places past the trits become weight 0.
+/// Packs one row into `out` (`Ternary::row_bytes(trits.len())` bytes or more); places past the
+/// trits become weight 0.
 pub fn pack_row(trits: &[i8], out: &mut [u8]) {
     for (b, block) in out.chunks_mut(BLOCK_BYTES).enumerate() {
         for (p, byte) in block.iter_mut().enumerate() {
@@ -40,7 +42,8 @@ pub fn pack_row(trits: &[i8], out: &mut [u8]) {
     }
 }
 
-/// Unpacks the first `cols` weights of one row into `out`. Code 3, which no converter writes, comes out as 2.
+/// Unpacks the first `cols` weights of one row into `out`. Code 3, which no converter writes, comes
+/// out as 2.
 pub fn unpack_row(packed: &[u8], cols: usize, out: &mut [i8]) {
     for (i, weight) in out.iter_mut().enumerate().take(cols) {
         let byte = packed[i / BLOCK * BLOCK_BYTES + i % 32];

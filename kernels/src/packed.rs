@@ -1,8 +1,8 @@
 //! An input in the order in which a kernel's loops read it, kept beside the input.
 //!
 //! Data types know no instruction set: each kernel packs what it reads, in a type of its own. The
-//! packed form that is kept belongs to the kernel that asked first, since a process computes with one
-//! instruction set. Another kernel packs for itself, each time.
+//! packed form that is kept belongs to the kernel that asked first, since a process computes with
+//! one instruction set. Another kernel packs for itself, each time.
 
 use std::any::Any;
 use std::sync::{Mutex, OnceLock, PoisonError};

@@ -9,11 +9,13 @@ use crate::pack::BLOCK;
 use crate::packed::Packed;
 use crate::ternary::Activations;
 
-/// Bytes between two rows: an odd number of cache lines from row to row spreads a tile's rows over all sets of a cache,
-/// where rows 4 KiB apart would share one. Wasm arranges all rows at once and wants none.
+/// Bytes between two rows: an odd number of cache lines from row to row spreads a tile's rows over
+/// all sets of a cache, where rows 4 KiB apart would share one. Wasm arranges all rows at once and
+/// wants none.
 const ROW_GAP: usize = if cfg!(target_arch = "wasm32") { 0 } else { 64 };
 
-/// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated once.
+/// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated
+/// once.
 pub struct QuantizedActivations {
     k: usize,
     n_tokens: usize,
@@ -39,8 +41,8 @@ impl QuantizedActivations {
         }
     }
 
-    /// Replaces the contents by `n_tokens` rows of `k` values that are yet to be filled, on any threads. One that
-    /// is not filled has scale NaN.
+    /// Replaces the contents by `n_tokens` rows of `k` values that are yet to be filled, on any
+    /// threads. One that is not filled has scale NaN.
     pub fn rows_to_fill(
         &mut self,
         n_tokens: usize,

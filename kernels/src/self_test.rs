@@ -1,7 +1,8 @@
-//! Known vectors through every kernel of an ISA and through scalar. The engine refuses to serve on a mismatch.
+//! Known vectors through every kernel of an ISA and through scalar. The engine refuses to serve on
+//! a mismatch.
 //!
-//! The comparisons are functions of a shape, so that the load-time test (few shapes) and [`crate::checks`] (many) are
-//! the same code.
+//! The comparisons are functions of a shape, so that the load-time test (few shapes) and
+//! [`crate::checks`] (many) are the same code.
 
 use crate::rng::Rng;
 use crate::{
@@ -192,11 +193,11 @@ pub(crate) fn ternary(
     let Some(small) = pack_trits5(isa, w) else {
         return Ok(()); // a code 3 among them
     };
-    let small = Ternary::with_layout(TernaryLayout::T5, rows, cols, &small, 0.37)
+    let small = Ternary::with_layout(TernaryLayout::Trits5, rows, cols, &small, 0.37)
         .map_err(|e| fail("pack_trits5", e.to_string()))?;
     for rows_per_chunk in [rows, cut] {
         let out = run(isa, small, rows_per_chunk)?;
-        same(isa, "ternary_matmul (T5)", &shape, &expected, &out)?;
+        same(isa, "ternary_matmul (trits5)", &shape, &expected, &out)?;
     }
     Ok(())
 }
@@ -239,15 +240,15 @@ pub(crate) fn sparse(
     let small = pack_trits5(isa, w);
     let small = match &small {
         Some(small) => {
-            let w =
-                Ternary::with_layout(TernaryLayout::T5, rows, cols, small, 0.37).map_err(fail)?;
+            let w = Ternary::with_layout(TernaryLayout::Trits5, rows, cols, small, 0.37)
+                .map_err(fail)?;
             let mut again = vec![Line::default(); cols];
             for (tile, lines) in lines.chunks_exact(cols).enumerate() {
                 pack_columns(isa, w, tile, &mut again);
                 if again != lines {
                     return Err(SelfTestError {
                         isa: isa.name(),
-                        kernel: "pack_columns (T5)",
+                        kernel: "pack_columns (trits5)",
                         detail: shape(),
                     });
                 }
@@ -284,7 +285,7 @@ pub(crate) fn sparse(
     let mut out = vec![7.0; n_tokens * rows];
     let view = OutputRows::new(&mut out, n_tokens, rows).map_err(fail)?;
     ternary_matmul_rows(isa, small, &q, &listed, view);
-    same(isa, "ternary_matmul_rows (T5)", &shape, &expected, &out)
+    same(isa, "ternary_matmul_rows (trits5)", &shape, &expected, &out)
 }
 
 /// Dense product of random weights stored as `ty`.
@@ -327,7 +328,8 @@ pub(crate) fn dense(
     same(isa, kernel, &shape, &run(Isa::SCALAR)?, &run(isa)?)
 }
 
-/// Integer fields of quantised blocks at random or all at their limits; the f16 scales stay as they are.
+/// Integer fields of quantised blocks at random or all at their limits; the f16 scales stay as they
+/// are.
 fn extreme_values(ty: DenseType, rng: &mut Rng, row: &mut [u8]) {
     let (from, to, block) = match ty {
         DenseType::Q8_0 => (2, 34, 34),

@@ -14,29 +14,31 @@ pub(crate) type Activations = [i8; BLOCK];
 /// How a ternary matrix lies in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TernaryLayout {
-    /// Two bits a weight: blocks of 128 weights in 32 bytes as in GGUF type I2_S (see [`crate::pack`]). Where `cols % 128 != 0`
-    /// each *row* is padded to a whole block with weight 0, so a GGUF tensor whose columns are a multiple of 128 is used
-    /// in place. Code 3, which no converter writes, counts as +2 on every path.
+    /// Two bits a weight: blocks of 128 weights in 32 bytes as in GGUF type I2_S (see
+    /// [`crate::pack`]). Where `cols % 128 != 0` each *row* is padded to a whole block with weight
+    /// 0, so a GGUF tensor whose columns are a multiple of 128 is used in place. Code 3, which no
+    /// converter writes, counts as +2 on every path.
     #[default]
     I2S,
     /// Three weights in five bits (README.md); [`crate::pack_trits5`] makes it.
-    T5,
+    Trits5,
 }
 
 impl TernaryLayout {
     /// Every layout.
-    pub const ALL: [TernaryLayout; 2] = [TernaryLayout::I2S, TernaryLayout::T5];
+    pub const ALL: [TernaryLayout; 2] = [TernaryLayout::I2S, TernaryLayout::Trits5];
 
-    /// The name in options and messages: `i2_s` or `t5`.
+    /// The name in options and messages: `i2_s` or `trits5`.
     pub const fn name(self) -> &'static str {
         match self {
             TernaryLayout::I2S => "i2_s",
-            TernaryLayout::T5 => "t5",
+            TernaryLayout::Trits5 => "trits5",
         }
     }
 
-    /// The layout of that name.
+    /// The layout of that name; `t5` is another for `trits5`.
     pub fn from_name(name: &str) -> Option<Self> {
+        let name = if name == "t5" { "trits5" } else { name };
         Self::ALL.into_iter().find(|layout| layout.name() == name)
     }
 
@@ -44,7 +46,7 @@ impl TernaryLayout {
     pub const fn bytes(self, rows: usize, cols: usize) -> usize {
         match self {
             TernaryLayout::I2S => rows.saturating_mul(Ternary::row_bytes(cols)),
-            TernaryLayout::T5 => rows.saturating_mul(trits5::row_bytes(cols)),
+            TernaryLayout::Trits5 => rows.saturating_mul(trits5::row_bytes(cols)),
         }
     }
 }
@@ -67,7 +69,8 @@ impl<'a> Ternary<'a> {
         pack::row_bytes(cols)
     }
 
-    /// I2_S rows: `packed` holds exactly `rows * row_bytes(cols)` bytes; a weight is `trit * scale`.
+    /// I2_S rows: `packed` holds exactly `rows * row_bytes(cols)` bytes; a weight is `trit *
+    /// scale`.
     pub fn new(rows: usize, cols: usize, packed: &'a [u8], scale: f32) -> Result<Self, ShapeError> {
         Self::with_layout(TernaryLayout::I2S, rows, cols, packed, scale)
     }
@@ -127,16 +130,16 @@ impl<'a> Ternary<'a> {
         }
     }
 
-    /// T5: row `r`.
+    /// trits5: row `r`.
     #[inline]
     pub(crate) fn trits5_row(&self, r: usize) -> &'a [u8] {
         &self.trits5_rows_from(r)[..trits5::row_bytes(self.cols)]
     }
 
-    /// T5: the rows from `r` on.
+    /// trits5: the rows from `r` on.
     #[inline]
     pub(crate) fn trits5_rows_from(&self, r: usize) -> &'a [u8] {
-        debug_assert_eq!(self.layout, TernaryLayout::T5);
+        debug_assert_eq!(self.layout, TernaryLayout::Trits5);
         &self.packed[r * trits5::row_bytes(self.cols)..]
     }
 
@@ -155,7 +158,8 @@ impl<'a> Ternary<'a> {
         self.scale
     }
 
-    /// The packed bytes, as [`TernaryLayout::bytes`] counts them; of a part of a matrix, those of the part.
+    /// The packed bytes, as [`TernaryLayout::bytes`] counts them; of a part of a matrix, those of
+    /// the part.
     pub fn packed(&self) -> &'a [u8] {
         self.packed
     }
@@ -180,6 +184,15 @@ impl<'a> Ternary<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layouts_have_names() {
+        for layout in TernaryLayout::ALL {
+            assert_eq!(TernaryLayout::from_name(layout.name()), Some(layout));
+        }
+        assert_eq!(TernaryLayout::from_name("t5"), Some(TernaryLayout::Trits5));
+        assert_eq!(TernaryLayout::from_name("t6"), None);
+    }
 
     #[test]
     fn bytes_that_do_not_fit_are_refused() {

@@ -1,10 +1,11 @@
-//! The layers of this crate: no module imports one of a layer above it, and modules that import each
-//! other in a circle stand in one folder. Tests inside a module may import anything.
+//! The layers of this crate: no module imports one of a layer above it, and modules that import
+//! each other in a circle stand in one folder. Tests inside a module may import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What belongs to each layer, from the lowest: files and folders of `src`, the longest name counts.
+/// What belongs to each layer, from the lowest: files and folders of `src`, the longest name
+/// counts.
 const LAYERS: [&[&str]; 6] = [
     &["aligned", "error", "output", "packed", "rng"],
     &["simd"],

@@ -89,19 +89,19 @@ impl Model {
         Ok(())
     }
 
-    /// Pack the two-bit matrices that lie in memory of the process's own as T5, each in place of
-    /// the other. Nothing where that is not wanted ([`Optimisations::wants_t5`]). Those of a mapped
-    /// file wait for [`Model::settle`].
+    /// Pack the two-bit matrices that lie in memory of the process's own as trits5, each in place
+    /// of the other. Nothing where that is not wanted ([`Optimisations::wants_trits5`]). Those of a
+    /// mapped file wait for [`Model::settle`].
     #[cfg(feature = "native")]
     pub fn pack_owned(&mut self, optimisations: Optimisations, isa: Isa, threads: usize) {
-        if !optimisations.wants_t5(isa, threads) {
+        if !optimisations.wants_trits5(isa, threads) {
             return;
         }
         let linears = self.weights.layers.iter_mut().flat_map(Layer::linears_mut);
         for linear in linears.filter(|linear| linear.packed().is_owned()) {
-            // One with a code that T5 has not stays as it is.
-            if let Ok(t5) = linear.to_layout(TernaryLayout::T5) {
-                *linear = t5;
+            // One with a code that trits5 has not stays as it is.
+            if let Ok(trits5) = linear.to_layout(TernaryLayout::Trits5) {
+                *linear = trits5;
             }
         }
     }

@@ -7,9 +7,9 @@ use sterna_kernels::Isa;
 pub struct Optimisations {
     /// Weights move to 2 MiB pages.
     pub huge_pages: bool,
-    /// Two-bit matrices are packed as T5, 1.67 bits a weight, where several threads share the
+    /// Two-bit matrices are packed as trits5, 1.67 bits a weight, where several threads share the
     /// memory and the instruction set has loops for it.
-    pub t5: bool,
+    pub trits5: bool,
     /// `up` rows are not read where relu(gate) is zero, nor `down` columns where the activation is.
     pub skip_zeros: bool,
     /// A copy of `down` by columns is made in memory once many of its inputs have turned out to be
@@ -29,7 +29,7 @@ impl Optimisations {
     /// Everything on.
     pub const ALL: Optimisations = Optimisations {
         huge_pages: true,
-        t5: true,
+        trits5: true,
         skip_zeros: true,
         down_copy: true,
         speculation: true,
@@ -39,7 +39,7 @@ impl Optimisations {
     fn switches(&mut self) -> [(&'static str, &mut bool); 5] {
         [
             ("huge-pages", &mut self.huge_pages),
-            ("t5", &mut self.t5),
+            ("trits5", &mut self.trits5),
             ("skip-zeros", &mut self.skip_zeros),
             ("down-copy", &mut self.down_copy),
             ("speculation", &mut self.speculation),
@@ -57,6 +57,8 @@ impl Optimisations {
             .map(str::trim)
             .filter(|name| !name.is_empty())
         {
+            // The layout's name in commands that were written before it had this one.
+            let name = if name == "t5" { "trits5" } else { name };
             let mut switches = optimisations.switches();
             match switches.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, on)) => **on = false,
@@ -71,11 +73,11 @@ impl Optimisations {
         Ok(optimisations)
     }
 
-    /// True if two-bit matrices are better packed as T5 for `threads` threads of this instruction
-    /// set (kernels/README.md has the figures).
+    /// True if two-bit matrices are better packed as trits5 for `threads` threads of this
+    /// instruction set (kernels/README.md has the figures).
     #[must_use]
-    pub fn wants_t5(self, isa: Isa, threads: usize) -> bool {
-        self.t5 && isa.prefers_t5(threads)
+    pub fn wants_trits5(self, isa: Isa, threads: usize) -> bool {
+        self.trits5 && isa.prefers_trits5(threads)
     }
 
     /// The names of those that are off.
@@ -96,6 +98,8 @@ mod tests {
         let off = Optimisations::without(" huge-pages,").unwrap();
         assert!(!off.huge_pages);
         assert_eq!(off.off(), ["huge-pages"]);
+        let [new, old] = ["trits5", "t5"].map(|name| Optimisations::without(name).unwrap());
+        assert!(!new.trits5 && new == old);
         assert!(Optimisations::ALL.off().is_empty());
         let error = Optimisations::without("huge-pages,warp").unwrap_err();
         assert!(

@@ -67,12 +67,12 @@ impl Linear {
         })
     }
 
-    /// From now on show the same weights in layout T5, as [`pack_trits5`] made them. A view that
-    /// was taken before stays good, and only the first call counts. False where `bytes` are too
-    /// many or too few.
+    /// From now on show the same weights in layout trits5, as [`pack_trits5`] made them. A view
+    /// that was taken before stays good, and only the first call counts. False where `bytes` are
+    /// too many or too few.
     #[cfg(feature = "native")]
-    pub(crate) fn show_t5(&self, bytes: Bytes) -> bool {
-        let layout = TernaryLayout::T5;
+    pub(crate) fn show_trits5(&self, bytes: Bytes) -> bool {
+        let layout = TernaryLayout::Trits5;
         bytes.len() == layout.bytes(self.rows, self.cols)
             && self.repacked.set(Packed { layout, bytes }).is_ok()
     }
@@ -92,8 +92,8 @@ impl Linear {
         let isa = Isa::from_env().unwrap_or_else(|_| Isa::detect());
         let packed = match layout {
             TernaryLayout::I2S => unpack_trits5(isa, self.view()),
-            TernaryLayout::T5 => pack_trits5(isa, self.view())
-                .ok_or("a weight has the code 3, which layout t5 cannot hold: keep i2_s")?,
+            TernaryLayout::Trits5 => pack_trits5(isa, self.view())
+                .ok_or("a weight has the code 3, which layout trits5 cannot hold: keep i2_s")?,
         };
         Self::with_layout(layout, self.rows, self.cols, packed.into(), self.scale)
     }

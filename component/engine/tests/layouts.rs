@@ -26,21 +26,21 @@ fn logits(model: &Arc<Model>, isa: Isa, chunk: usize, without: &str) -> (Vec<u32
     (bits, forward.skipped_bytes())
 }
 
-fn in_t5(model: &Model) -> Arc<Model> {
+fn in_trits5(model: &Model) -> Arc<Model> {
     let mut model = model.clone();
-    model.to_layout(TernaryLayout::T5).unwrap();
+    model.to_layout(TernaryLayout::Trits5).unwrap();
     assert!(!model.weights.has_layout(TernaryLayout::I2S));
     Arc::new(model)
 }
 
 fn compare(model: &Arc<Model>, sparse: bool) {
-    let t5 = in_t5(model);
+    let trits5 = in_trits5(model);
     let (expected, skipped) = logits(model, Isa::SCALAR, 40, "skip-zeros");
     assert_eq!(skipped, 0);
     for isa in Isa::supported() {
         for chunk in [1, 2, 3, 5, 40] {
             for without in ["", "down-copy", "skip-zeros"] {
-                let (bits, skipped) = logits(&t5, isa, chunk, without);
+                let (bits, skipped) = logits(&trits5, isa, chunk, without);
                 assert!(
                     bits == expected,
                     "{}, {chunk} at a time, without `{without}`",
@@ -71,7 +71,7 @@ fn a_model_of_odd_shape_with_many_zeros() {
 #[test]
 fn a_layout_leads_back_to_the_same_bytes() {
     let model = synthetic::model("tiny", DenseType::F16).unwrap();
-    let mut again = (*in_t5(&model)).clone();
+    let mut again = (*in_trits5(&model)).clone();
     again.to_layout(TernaryLayout::I2S).unwrap();
     for (a, b) in model.weights.layers.iter().zip(&again.weights.layers) {
         for (a, b) in a.linears().into_iter().zip(b.linears()) {

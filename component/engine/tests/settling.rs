@@ -1,4 +1,4 @@
-//! Packing a mapped file's matrices as T5 while they are in use changes no bit.
+//! Packing a mapped file's matrices as trits5 while they are in use changes no bit.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "native")]
@@ -16,8 +16,8 @@ use sterna_engine::weights::{Layer, Linear};
 use sterna_kernels::{DenseType, Isa, TernaryLayout};
 use support::{batch, forward_with, open};
 
-/// A model in I2_S, the second layer's `up` with a weight that T5 cannot hold; and the same as a
-/// mapped file.
+/// A model in I2_S, the second layer's `up` with a weight that trits5 cannot hold; and the same as
+/// a mapped file.
 fn models() -> (tempfile::TempDir, Arc<Model>, Arc<Model>) {
     let mut config = synthetic::shape("tiny").unwrap();
     (config.hidden_size, config.ffn_size) = (384, 640);
@@ -38,15 +38,15 @@ fn models() -> (tempfile::TempDir, Arc<Model>, Arc<Model>) {
 
 const EVERYTHING: Settling = Settling {
     huge_pages: true,
-    t5: true,
+    trits5: true,
     isa: Isa::SCALAR,
     budget: u64::MAX,
 };
 
 fn layouts(model: &Model) -> (usize, usize) {
     let linears = model.weights.layers.iter().flat_map(Layer::linears);
-    let t5 = linears.filter(|linear| linear.layout() == TernaryLayout::T5);
-    (t5.count(), 7 * model.weights.layers.len())
+    let trits5 = linears.filter(|linear| linear.layout() == TernaryLayout::Trits5);
+    (trits5.count(), 7 * model.weights.layers.len())
 }
 
 /// Logits of one token after the other, as bits; `between` is called before each.
@@ -72,7 +72,7 @@ fn logits_before_and_after_are_the_same() {
             if i == 12 {
                 let (_, all) = layouts(&mapped);
                 let settled = settle(&mapped.weights, EVERYTHING);
-                assert!(settled.t5_bytes > 0 && settled.t5_bytes < settled.bytes);
+                assert!(settled.trits5_bytes > 0 && settled.trits5_bytes < settled.bytes);
                 // All but the one with a weight of two, and for every clone.
                 assert_eq!(layouts(&clone), (all - 1, all));
                 let up = &clone.weights.layers[1].up;
@@ -90,7 +90,7 @@ fn nobody_waits_for_it() {
     std::thread::scope(|scope| {
         let settling = scope.spawn(|| settle(&mapped.weights, EVERYTHING));
         assert!(logits(&mapped, Isa::detect(), |_| ()) == expected);
-        assert!(settling.join().unwrap().t5_bytes > 0);
+        assert!(settling.join().unwrap().trits5_bytes > 0);
     });
 }
 
@@ -99,22 +99,28 @@ fn nothing_is_packed_where_it_is_not_wanted_or_too_large() {
     let (_dir, _, mapped) = models();
     let linears = || mapped.weights.layers.iter().flat_map(Layer::linears);
     let bytes = |linear: &Linear| {
-        let bytes = TernaryLayout::T5.bytes(linear.rows(), linear.cols());
+        let bytes = TernaryLayout::Trits5.bytes(linear.rows(), linear.cols());
         bytes.next_multiple_of(64) as u64
     };
     let needed: u64 = linears().map(bytes).sum();
-    let some = |t5, budget| Settling {
+    let some = |trits5, budget| Settling {
         huge_pages: false,
-        t5,
+        trits5,
         isa: Isa::SCALAR,
         budget,
     };
-    assert_eq!(settle(&mapped.weights, some(false, u64::MAX)).t5_bytes, 0);
-    assert_eq!(settle(&mapped.weights, some(true, needed - 1)).t5_bytes, 0);
+    assert_eq!(
+        settle(&mapped.weights, some(false, u64::MAX)).trits5_bytes,
+        0
+    );
+    assert_eq!(
+        settle(&mapped.weights, some(true, needed - 1)).trits5_bytes,
+        0
+    );
     assert_eq!(layouts(&mapped).0, 0);
-    assert!(settle(&mapped.weights, some(true, needed)).t5_bytes > 0);
+    assert!(settle(&mapped.weights, some(true, needed)).trits5_bytes > 0);
     // There is nothing left to do.
-    assert_eq!(settle(&mapped.weights, EVERYTHING).t5_bytes, 0);
+    assert_eq!(settle(&mapped.weights, EVERYTHING).trits5_bytes, 0);
 }
 
 #[test]
@@ -125,14 +131,21 @@ fn weights_of_the_process_own_are_packed_in_place() {
     let packed = |model: &Model, optimisations, threads| {
         let mut model = model.clone();
         model.pack_owned(optimisations, isa, threads);
-        let (t5, all) = layouts(&model);
+        let (trits5, all) = layouts(&model);
         assert!(logits(&Arc::new(model), isa, |_| ()) == logits(&owned, isa, |_| ()));
-        (t5, all)
+        (trits5, all)
     };
     for threads in [1, 2] {
-        let (t5, all) = packed(&owned, Optimisations::ALL, threads);
-        assert_eq!(t5, if isa.prefers_t5(threads) { all - 1 } else { 0 });
+        let (trits5, all) = packed(&owned, Optimisations::ALL, threads);
+        assert_eq!(
+            trits5,
+            if isa.prefers_trits5(threads) {
+                all - 1
+            } else {
+                0
+            }
+        );
     }
-    assert_eq!(packed(&owned, without("t5"), 2).0, 0);
+    assert_eq!(packed(&owned, without("trits5"), 2).0, 0);
     assert_eq!(packed(&mapped, Optimisations::ALL, 2).0, 0);
 }

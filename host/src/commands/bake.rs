@@ -33,7 +33,7 @@ use crate::{say, wasm_config};
 /// `sterna serve app.wasm` serves it too, and lends it this machine's kernels and threads.
 ///
 /// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head or
-/// `--layout t5`, or serve its file with `sterna serve --model`.
+/// `--layout trits5`, or serve its file with `sterna serve --model`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this
@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// Layout of the layers' matrices [default: as the source has them, else i2_s]. t5 is a sixth
+    /// Layout of the layers' matrices [default: as the source has them, else i2_s]. trits5 is a sixth
     /// smaller and slower in WebAssembly: for a model that does not fit otherwise
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
@@ -216,10 +216,10 @@ fn smaller_forms(model: &Model, needed: u64) -> Vec<String> {
     let present: usize = tables().map(|table| table.bytes().len()).sum();
     let linears = || weights.layers.iter().flat_map(Layer::linears);
     let packed: usize = linears().map(|linear| linear.packed().len()).sum();
-    let t5: usize = linears()
-        .map(|linear| TernaryLayout::T5.bytes(linear.rows(), linear.cols()))
+    let trits5: usize = linears()
+        .map(|linear| TernaryLayout::Trits5.bytes(linear.rows(), linear.cols()))
         .sum();
-    let saved = packed.saturating_sub(t5) as u64;
+    let saved = packed.saturating_sub(trits5) as u64;
     let heads = [HeadType::F16, HeadType::Q8_0, HeadType::Q6K].into_iter();
     let heads = heads.filter_map(|head| {
         let bytes = tables()
@@ -232,7 +232,7 @@ fn smaller_forms(model: &Model, needed: u64) -> Vec<String> {
         } else {
             let needed = needed - saved;
             (needed <= MODULE_BYTES)
-                .then(|| format!("--head {name} --layout t5 ({})", size(needed)))
+                .then(|| format!("--head {name} --layout trits5 ({})", size(needed)))
         }
     });
     heads.collect()
@@ -302,7 +302,7 @@ mod tests {
         );
         let message = over(300_000);
         assert!(
-            message.contains("--head f16 --layout t5 (") && message.contains("--head q8_0 ("),
+            message.contains("--head f16 --layout trits5 (") && message.contains("--head q8_0 ("),
             "{message}"
         );
         let message = over(524_288);

@@ -15,7 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::process;
 
 /// The optimisations that copy.
-pub(crate) const COPYING: &str = "huge-pages,t5,down-copy";
+pub(crate) const COPYING: &str = "huge-pages,trits5,down-copy";
 
 /// The value of `--without` that leaves nothing out, whatever the default.
 const NOTHING: &str = "nothing";
@@ -64,7 +64,7 @@ mod tests {
         };
         assert_eq!(
             off(None, file, true).unwrap(),
-            ["huge-pages", "t5", "down-copy"],
+            ["huge-pages", "trits5", "down-copy"],
             "a pod"
         );
         assert!(off(None, file, false).unwrap().is_empty(), "a machine");

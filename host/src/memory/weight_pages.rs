@@ -21,8 +21,8 @@ pub(crate) fn settle_in_background(
             bytes = settled.bytes,
             huge_bytes = settled.huge_bytes,
             copied_bytes = settled.copied_bytes,
-            t5_bytes = settled.t5_bytes,
-            "weights settled: in 2 MiB pages, copied for that, packed as T5"
+            trits5_bytes = settled.trits5_bytes,
+            "weights settled: in 2 MiB pages, copied for that, packed as trits5"
         );
     };
     std::thread::Builder::new()

@@ -90,7 +90,7 @@ pub(super) enum MatrixLayout {
     #[component(name = "i2-s")]
     I2S,
     #[component(name = "t5")]
-    T5,
+    Trits5,
 }
 
 #[derive(ComponentType, Lift)]
@@ -117,7 +117,7 @@ impl Matrix {
         let packed = self.packed.as_le_slice(ctx);
         let layout = match self.layout {
             MatrixLayout::I2S => TernaryLayout::I2S,
-            MatrixLayout::T5 => TernaryLayout::T5,
+            MatrixLayout::Trits5 => TernaryLayout::Trits5,
         };
         Ok(Ternary::with_layout(
             layout,

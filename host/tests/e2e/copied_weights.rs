@@ -18,9 +18,9 @@ const COPIED: &str = "weights of the baked model copied";
 
 #[test]
 fn copies_of_a_baked_models_weights_change_no_token() {
-    if !huge_pages::wanted() && !Optimisations::ALL.wants_t5(Isa::detect(), THREADS) {
+    if !huge_pages::wanted() && !Optimisations::ALL.wants_trits5(Isa::detect(), THREADS) {
         println!(
-            "left out: this machine has neither 2 MiB pages nor loops for T5, so that nothing is copied"
+            "left out: this machine has neither 2 MiB pages nor loops for trits5, so that nothing is copied"
         );
         return;
     }
@@ -40,8 +40,8 @@ fn copies_of_a_baked_models_weights_change_no_token() {
     };
     let app = app.to_str().unwrap();
     let (native, in_place, copied) = (
-        serve(file, "huge-pages,t5"),
-        serve(app, "huge-pages,t5"),
+        serve(file, "huge-pages,trits5"),
+        serve(app, "huge-pages,trits5"),
         // Under a memory limit too.
         serve(app, "nothing"),
     );

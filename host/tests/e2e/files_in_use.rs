@@ -18,7 +18,7 @@ fn model(folder: &Path) -> PathBuf {
 /// Served from its mapping: nothing is copied.
 fn serve(path: &Path, more: &[&str]) -> Server {
     let path = path.to_str().unwrap();
-    let mut options = vec!["--model", path, "--without", "huge-pages,t5,down-copy"];
+    let mut options = vec!["--model", path, "--without", "huge-pages,trits5,down-copy"];
     options.extend(more);
     Server::start(&options)
 }

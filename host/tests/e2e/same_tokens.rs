@@ -29,12 +29,12 @@ fn on_every_isa_and_thread_count() {
     );
 }
 
-/// The demo model in layout T5, as a file in `folder`.
-fn t5(folder: &Path) -> String {
+/// The demo model in layout trits5, as a file in `folder`.
+fn trits5(folder: &Path) -> String {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../component/engine/models/demo.gguf");
     let file = folder.join("demo.gguf").to_str().unwrap().to_owned();
     let (status, _, stderr) = run(sterna()
-        .args(["convert", "--layout", "t5", "-o", &file])
+        .args(["convert", "--layout", "trits5", "-o", &file])
         .arg(&demo));
     assert!(status.success(), "{stderr}");
     let bytes = |path: &Path| path.metadata().unwrap().len();
@@ -43,9 +43,9 @@ fn t5(folder: &Path) -> String {
 }
 
 #[test]
-fn with_weights_in_layout_t5() {
+fn with_weights_in_layout_trits5() {
     let folder = tempfile::tempdir().unwrap();
-    let file = t5(folder.path());
+    let file = trits5(folder.path());
     let request = sampled(LILY, 1, 60, false);
     let expected = Server::start(&[])
         .post("/v1/completions", &request)
@@ -59,7 +59,7 @@ fn with_weights_in_layout_t5() {
 
     // Inside a component: with its own instructions, and with those that the host lends it.
     let baked = tempfile::tempdir().unwrap();
-    let app = bake(baked.path(), &["--layout", "t5"]);
+    let app = bake(baked.path(), &["--layout", "trits5"]);
     let text = PlainHost::new(&app).text(&greedy(LILY, 48, false));
     assert_eq!(text, LILY_GREEDY);
     let server = Server::start(&["--model", app.to_str().unwrap()]);

@@ -19,7 +19,8 @@ pub(crate) fn config() -> Criterion {
         .without_plots()
 }
 
-/// The machine's instruction sets, save scalar, which is written to be read; `STERNA_ISA` chooses one, scalar too.
+/// The machine's instruction sets, save scalar, which is written to be read; `STERNA_ISA` chooses
+/// one, scalar too.
 pub(crate) fn isas() -> Vec<Isa> {
     if std::env::var_os("STERNA_ISA").is_some() {
         return vec![Isa::from_env().expect("STERNA_ISA names an instruction set of this machine")];

@@ -1,5 +1,5 @@
-//! The tiles in plain Rust, after Intel's description of each instruction (Software Developer's Manual, volume 2): what
-//! would fault on a CPU panics here.
+//! The tiles in plain Rust, after Intel's description of each instruction (Software Developer's
+//! Manual, volume 2): what would fault on a CPU panics here.
 
 use crate::dispatch::{Isa, Kind};
 use crate::isa::Scalar;
@@ -95,8 +95,8 @@ impl Vectors for Scalar {
     fn prefetch(self, _block: &Block) {}
 }
 
-/// The tiled product on these tiles against scalar: any number of tokens, rows and blocks. What is done around
-/// the tiles is the ISA's own code where it has any (AVX-512), else plain Rust.
+/// The tiled product on these tiles against scalar: any number of tokens, rows and blocks. What is
+/// done around the tiles is the ISA's own code where it has any (AVX-512), else plain Rust.
 pub(crate) fn check(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(31);
     let mut run = |rows, cols, n_tokens, codes| match isa.0 {

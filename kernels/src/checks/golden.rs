@@ -1,4 +1,5 @@
-//! One number for all results: equal to scalar is not enough if scalar itself differs between targets.
+//! One number for all results: equal to scalar is not enough if scalar itself differs between
+//! targets.
 
 use crate::pack::pack_ternary;
 use crate::rng::Rng;
@@ -10,11 +11,12 @@ use crate::{
     softmax, ternary_matmul,
 };
 
-/// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a kernel's definition
-/// changes, and then every model's output does too: say so in the commit.
+/// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a
+/// kernel's definition changes, and then every model's output does too: say so in the commit.
 const GOLDEN: u64 = 0x08a7_956d_3f03_131c;
 
-/// FNV-1a over matrices in the layouts that files and memory hold: a file written today is read for ever.
+/// FNV-1a over matrices in the layouts that files and memory hold: a file written today is read for
+/// ever.
 const GOLDEN_LAYOUTS: u64 = 0x6eaa_8432_edd0_9426;
 
 /// FNV-1a, 64 bits.

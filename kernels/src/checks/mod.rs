@@ -1,8 +1,9 @@
-//! Every kernel of every ISA against scalar, over several hundred seeded shapes: the crate's property tests.
+//! Every kernel of every ISA against scalar, over several hundred seeded shapes: the crate's
+//! property tests.
 //!
-//! Plain functions, so that the same list runs under `cargo test`, inside wasmtime and under a CPU emulator (package
-//! `sterna-kernel-checks`, feature `checks`). `PROPTEST_CASES` sets the number of cases of each check; a failure names its
-//! shape, and the seed is fixed, so it repeats.
+//! Plain functions, so that the same list runs under `cargo test`, inside wasmtime and under a CPU
+//! emulator (package `sterna-kernel-checks`, feature `checks`). `PROPTEST_CASES` sets the number of
+//! cases of each check; a failure names its shape, and the seed is fixed, so it repeats.
 
 #[cfg(target_arch = "x86_64")]
 mod amx_model;
@@ -20,7 +21,8 @@ pub struct Check {
     pub run: fn(Isa, usize) -> Result<(), SelfTestError>,
 }
 
-/// Hands the list of checks to the macro `$then`: each one's name and function, and what has to be built for that it exists.
+/// Hands the list of checks to the macro `$then`: each one's name and function, and what has to be
+/// built for that it exists.
 macro_rules! check_list {
     ($then:ident $($with:tt)*) => {
         $then! { [$($with)*]
@@ -101,11 +103,12 @@ fn ternary_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     Ok(())
 }
 
-/// Rows so wide that loops cut their columns, whole or with a rest in either layout. No two columns are alike, so that a part that meets
-/// another part's activations is seen.
+/// Rows so wide that loops cut their columns, whole or with a rest in either layout. No two columns
+/// are alike, so that a part that meets another part's activations is seen.
 fn ternary_wide(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(19);
-    // A group of T5 is 192 columns, a block of I2_S 128: all of both; one more; a tail of T5 alone behind the last cut.
+    // A group of trits5 is 192 columns, a block of I2_S 128: all of both; one more; a tail of
+    // trits5 alone behind the last cut.
     let wide = [6912, 6913, 7680, 9216, 9344, 14_336, 20_480 + 77];
     for cols in wide {
         for n_tokens in [3, 4, 5, 8, 9, 21, 66] {
@@ -165,7 +168,8 @@ fn ternary_limits(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     self_test::ternary(isa, &mut rng, 1, 1 << 20, 1, Codes::AllThree, Fill::Limits)
 }
 
-/// Listed rows and matrices by columns: odd shapes, cut tiles, any share of zeros, and sums at their limits.
+/// Listed rows and matrices by columns: odd shapes, cut tiles, any share of zeros, and sums at
+/// their limits.
 fn sparse_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(16);
     for _ in 0..cases {

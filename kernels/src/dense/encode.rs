@@ -2,8 +2,8 @@
 
 use super::{DenseType, q6_k, q8_0};
 
-/// Stores `row` as `ty` in `out`, which holds `ty.row_bytes(row.len())` bytes. Values that fill no whole block, and bytes
-/// past the row, are left alone.
+/// Stores `row` as `ty` in `out`, which holds `ty.row_bytes(row.len())` bytes. Values that fill no
+/// whole block, and bytes past the row, are left alone.
 pub fn encode_dense_row(ty: DenseType, row: &[f32], out: &mut [u8]) {
     match ty {
         DenseType::F32 => {

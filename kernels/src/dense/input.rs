@@ -6,8 +6,8 @@ use crate::packed::Packed;
 
 /// Largest int16 activation for Q8_0: a lane sums 4 products of at most 128 * 32767.
 const LIMIT_Q8_0: f32 = 32767.0;
-/// Largest int16 activation for Q6_K: a lane sums 32 products of at most 32 * 128 * 16383 = 2^26 - 4096, just under 2^31,
-/// and the sum of two neighbours still fits int16.
+/// Largest int16 activation for Q6_K: a lane sums 32 products of at most 32 * 128 * 16383 = 2^26 -
+/// 4096, just under 2^31, and the sum of two neighbours still fits int16.
 const LIMIT_Q6_K: f32 = 16383.0;
 
 /// Several tokens' inputs to a [`super::dense_matmul`]. Buffers are allocated once.
@@ -36,8 +36,8 @@ impl DenseInput {
         }
     }
 
-    /// Replaces the contents by the rows of `x`, `[n_tokens, k]`, for a matrix stored as `ty`. `quantize` turns a row into int16 within
-    /// a limit and returns its scale.
+    /// Replaces the contents by the rows of `x`, `[n_tokens, k]`, for a matrix stored as `ty`.
+    /// `quantize` turns a row into int16 within a limit and returns its scale.
     pub(crate) fn fill(
         &mut self,
         x: &[f32],

@@ -1,8 +1,9 @@
 //! Dense matrices: the embedding table and the output head, in ggml's storage types.
 //!
-//! Float types (F32, F16, BF16) meet float activations: 16 lanes, the fixed tree. Quantised types (Q8_0, Q6_K) meet
-//! int16 activations, scaled by absmax per token, so that the products of a block are exact in i32 on every ISA; only
-//! the sum over blocks is float, in 16 lanes (see `q8_0_row` in `isa/kernels.rs` for which lane takes what).
+//! Float types (F32, F16, BF16) meet float activations: 16 lanes, the fixed tree. Quantised types
+//! (Q8_0, Q6_K) meet int16 activations, scaled by absmax per token, so that the products of a block
+//! are exact in i32 on every ISA; only the sum over blocks is float, in 16 lanes (see `q8_0_row` in
+//! `isa/kernels.rs` for which lane takes what).
 
 mod encode;
 mod input;

@@ -43,9 +43,10 @@ pub(crate) fn decode(row: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Stores one block. Each group of 16 gets the scale that minimises its squared error weighted by x^2 among a few
-/// candidates (so that large weights, which matter most, are kept best); the scales are then stored in 8 bits against
-/// their largest, and the values rounded again with the scales as stored.
+/// Stores one block. Each group of 16 gets the scale that minimises its squared error weighted by
+/// x^2 among a few candidates (so that large weights, which matter most, are kept best); the scales
+/// are then stored in 8 bits against their largest, and the values rounded again with the scales as
+/// stored.
 pub(crate) fn encode(x: &[f32; BLOCK], block: &mut [u8; BYTES]) {
     block.fill(0);
     let groups = x.as_chunks::<16>().0;
@@ -85,8 +86,8 @@ fn level(v: f32) -> f32 {
     v.round_ties_even().clamp(-32.0, 31.0)
 }
 
-/// The step size for 16 weights: for each candidate inverse step near -32 / (weight of largest magnitude), the least
-/// squares step for the levels it gives; the best fit wins.
+/// The step size for 16 weights: for each candidate inverse step near -32 / (weight of largest
+/// magnitude), the least squares step for the levels it gives; the best fit wins.
 fn group_scale(x: &[f32; 16]) -> f32 {
     let peak = x
         .iter()

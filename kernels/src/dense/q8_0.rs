@@ -27,7 +27,8 @@ pub(crate) fn decode(row: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Stores one block: d = absmax / 127, as f16; q rounds x / (absmax / 127) half away from zero, as ggml does.
+/// Stores one block: d = absmax / 127, as f16; q rounds x / (absmax / 127) half away from zero, as
+/// ggml does.
 pub(crate) fn encode(x: &[f32; BLOCK], block: &mut [u8; BYTES]) {
     let absmax = x.iter().fold(0.0f32, |max, v| max.max(v.abs()));
     let d = absmax / 127.0;

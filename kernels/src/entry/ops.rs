@@ -20,10 +20,12 @@ pub fn add_assign(isa: Isa, x: &mut [f32], y: &[f32]) {
     isa.add_assign(x, y);
 }
 
-/// `out[q * stride + p] = scale * (queries[q] . keys[p])` for queries `[n_queries, head_dim]` and keys `[n, head_dim]`.
+/// `out[q * stride + p] = scale * (queries[q] . keys[p])` for queries `[n_queries, head_dim]` and
+/// keys `[n, head_dim]`.
 ///
-/// All queries that read the same keys are best given together: each key is then loaded once for several of them. `next` is
-/// for keys that come from memory: what will be read after them, asked for meanwhile. It changes no result.
+/// All queries that read the same keys are best given together: each key is then loaded once for
+/// several of them. `next` is for keys that come from memory: what will be read after them, asked
+/// for meanwhile. It changes no result.
 ///
 /// # Panics
 /// If `out` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
@@ -44,10 +46,11 @@ pub fn attention_scores(
     isa.attention_scores(head_dim, queries, keys, next, scale, stride, out);
 }
 
-/// `acc[q][d] += p[q * stride] * values[0][d]`, then `p[q * stride + 1] * values[1][d]` and so on, for values
-/// `[n, head_dim]` and acc `[n_queries, head_dim]`.
+/// `acc[q][d] += p[q * stride] * values[0][d]`, then `p[q * stride + 1] * values[1][d]` and so on,
+/// for values `[n, head_dim]` and acc `[n_queries, head_dim]`.
 ///
-/// Positions are added in order, so cutting them into several calls changes no bit. `next` is as in [`attention_scores`].
+/// Positions are added in order, so cutting them into several calls changes no bit. `next` is as in
+/// [`attention_scores`].
 ///
 /// # Panics
 /// If `p` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
@@ -73,7 +76,8 @@ pub fn rope_rotate_half(isa: Isa, head: &mut [f32], cos: &[f32], sin: &[f32]) {
     isa.rope_rotate_half(head, cos, sin);
 }
 
-/// `x[i] = exp(x[i] - max x) / sum`, in place. -infinity masks an entry; a NaN makes the whole row NaN.
+/// `x[i] = exp(x[i] - max x) / sum`, in place. -infinity masks an entry; a NaN makes the whole row
+/// NaN.
 pub fn softmax(isa: Isa, x: &mut [f32]) {
     isa.softmax(x);
 }

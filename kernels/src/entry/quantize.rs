@@ -6,7 +6,8 @@ use crate::quantize::{QuantizedActivations, RowToFill};
 impl QuantizedActivations {
     /// Replaces the contents by the rows of `x`, `[n_tokens, k]` (a partial last row is left out).
     ///
-    /// A row with a NaN or an infinity gets scale NaN, so that everything computed from it is NaN rather than plausible.
+    /// A row with a NaN or an infinity gets scale NaN, so that everything computed from it is NaN
+    /// rather than plausible.
     pub fn quantize(&mut self, isa: Isa, x: &[f32], k: usize) {
         let n_tokens = x.len().checked_div(k).unwrap_or(0);
         let rows = self.rows_to_fill(n_tokens, k);

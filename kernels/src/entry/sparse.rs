@@ -4,9 +4,11 @@ use crate::isa::unpacked;
 use crate::sparse::columns::{self, Line, TILE};
 use crate::{Isa, NonZero, OutputRows, QuantizedActivations, Ternary, TernaryColumns};
 
-/// [`crate::ternary_matmul`] for the rows `rows` alone: the same bits there, and other outputs stay as they are.
+/// [`crate::ternary_matmul`] for the rows `rows` alone: the same bits there, and other outputs stay
+/// as they are.
 ///
-/// `rows` ascends strictly and lies within `out.range()`. Rows that are not listed are not read; meant for few tokens.
+/// `rows` ascends strictly and lies within `out.range()`. Rows that are not listed are not read;
+/// meant for few tokens.
 ///
 /// # Panics
 /// As `ternary_matmul`, and where `rows` is not as said: a caller's mistake.
@@ -38,7 +40,8 @@ pub fn ternary_matmul_rows(
     isa.ternary_rows(w, x, rows, &mut out);
 }
 
-/// The lines of rows `256 * tile..` of `w`, into `out` (`w.cols()` lines). Past the last row they hold code 0.
+/// The lines of rows `256 * tile..` of `w`, into `out` (`w.cols()` lines). Past the last row they
+/// hold code 0.
 ///
 /// # Panics
 /// If there is no such tile, or `out` has another length: a caller's mistake.
@@ -57,8 +60,9 @@ pub fn pack_columns(isa: Isa, w: Ternary<'_>, tile: usize, out: &mut [Line]) {
 
 /// [`crate::ternary_matmul`] of the same matrix, to the bit, reading only the columns of `nonzero`.
 ///
-/// Tokens are computed one after the other, each with its own columns, while a tile is in cache: meant for few tokens.
-/// Threads should cut `out` at multiples of 256 rows; a tile that is cut is computed for each part.
+/// Tokens are computed one after the other, each with its own columns, while a tile is in cache:
+/// meant for few tokens. Threads should cut `out` at multiples of 256 rows; a tile that is cut is
+/// computed for each part.
 ///
 /// # Panics
 /// If `x`, `nonzero`, `w` and `out` do not fit each other: a caller's mistake.

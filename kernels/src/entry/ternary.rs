@@ -4,10 +4,12 @@ use crate::{Isa, OutputRows, QuantizedActivations, Ternary};
 
 /// `out[t][r] = (sum_j q[t][j] * w[r][j]) as f32 / s_t * w.scale`, for the rows of `out`.
 ///
-/// One token streams the weights once (decode); several unpack each weight block once for a tile of tokens.
+/// One token streams the weights once (decode); several unpack each weight block once for a tile of
+/// tokens.
 ///
 /// # Panics
-/// If `x` has not `w.cols()` values a token, or `out` other tokens than `x` or rows outside `w`: a caller's mistake.
+/// If `x` has not `w.cols()` values a token, or `out` other tokens than `x` or rows outside `w`: a
+/// caller's mistake.
 pub fn ternary_matmul(isa: Isa, w: Ternary<'_>, x: &QuantizedActivations, mut out: OutputRows<'_>) {
     assert_eq!(
         x.k(),

@@ -1,4 +1,5 @@
-//! Dense products over any ISA: walks over rows and tokens. Decode reads each weight once; rows are the outer loop.
+//! Dense products over any ISA: walks over rows and tokens. Decode reads each weight once; rows are
+//! the outer loop.
 
 use super::kernels::Kernels;
 use crate::OutputRows;
@@ -68,8 +69,8 @@ pub(crate) fn matmul<S: Kernels>(s: S, w: Dense<'_>, x: &DenseInput, out: &mut O
     }
 }
 
-/// Float types. Decode takes four rows at once so that their additions overlap; more tokens take two rows by two tokens,
-/// which also halves the conversions to f32. B is the bytes of 16 weights.
+/// Float types. Decode takes four rows at once so that their additions overlap; more tokens take
+/// two rows by two tokens, which also halves the conversions to f32. B is the bytes of 16 weights.
 #[inline(always)]
 fn float_rows<S: Kernels, const B: usize>(
     s: S,
@@ -99,7 +100,8 @@ fn float_rows<S: Kernels, const B: usize>(
     }
 }
 
-/// Rows r..r + R for tokens t..t + T: w . x, lane i % 16 summing element i, then the tree. Returns T.
+/// Rows r..r + R for tokens t..t + T: w . x, lane i % 16 summing element i, then the tree. Returns
+/// T.
 #[inline(always)]
 fn float_tile<S: Kernels, const B: usize, const R: usize, const T: usize>(
     s: S,
@@ -145,7 +147,8 @@ fn float_tile<S: Kernels, const B: usize, const R: usize, const T: usize>(
     T
 }
 
-/// Quantised types: a row at a time, one linear stream of bytes; up to four tokens share each unpacked block.
+/// Quantised types: a row at a time, one linear stream of bytes; up to four tokens share each
+/// unpacked block.
 #[inline(always)]
 pub(crate) fn quant_rows<L: RowLoop<X>, X: Copy>(
     row_loop: L,

@@ -1,10 +1,10 @@
 //! The kernels that every instruction set provides.
 //!
-//! [`kernel_list`] is the list of those that are called from outside: a new one is a line in it. Float
-//! kernels are the generic functions of [`crate::ops`], compiled for each ISA. Of the others the list
-//! names a generic function, over which an ISA may put its own. What the generic functions are built
-//! from are the integer inner loops, which each ISA writes itself: the methods of [`Kernels`] that are
-//! not in the list.
+//! [`kernel_list`] is the list of those that are called from outside: a new one is a line in it.
+//! Float kernels are the generic functions of [`crate::ops`], compiled for each ISA. Of the others
+//! the list names a generic function, over which an ISA may put its own. What the generic functions
+//! are built from are the integer inner loops, which each ISA writes itself: the methods of
+//! [`Kernels`] that are not in the list.
 
 use std::ops::Range;
 
@@ -81,38 +81,39 @@ macro_rules! kernel_list {
                     nonzero: &$crate::NonZero,
                     out: &mut $crate::OutputRows<'_>,
                 ) -> () = $crate::isa::column_tiles::matmul;
-                /// The rows `rows` of a matrix in layout T5 as I2_S rows.
+                /// The rows `rows` of a matrix in layout trits5 as I2_S rows.
                 pub(crate) fn trits5_unpack(
                     w: $crate::Ternary<'_>,
                     rows: std::ops::Range<usize>,
                     out: &mut [u8],
                 ) -> () = $crate::isa::unpacked::unpack;
-                /// Packs the first groups of a row, as many as there is a loop for: their number, and
-                /// whether every code had a place.
+                /// Packs the first groups of a row, as many as there is a loop for: their number,
+                /// and whether every code had a place.
                 pub(crate) fn trits5_pack(
                     blocks: &[$crate::ternary::Block],
                     out: &mut [[u8; $crate::trits5::GROUP_BYTES]],
                 ) -> (usize, bool) = $crate::isa::unpacked::pack;
-                /// Whether T5 has loops of its own, for any number of tokens.
+                /// Whether trits5 has loops of its own, for any number of tokens.
                 pub(crate) fn has_trits5() -> bool = $crate::isa::preferences::has_trits5;
-                /// Whether T5 serves better than I2_S with that many threads: its loops take any number
-                /// of tokens at nearly I2_S's speed, and read five sixths of the bytes. That pays where
-                /// memory is slower than arithmetic: where threads share it, and on Intel's CPUs with
-                /// one (README.md has the figures).
-                pub fn prefers_t5(threads: usize) -> bool = $crate::isa::preferences::prefers_t5;
+                /// Whether trits5 serves better than I2_S with that many threads: its loops take
+                /// any number of tokens at nearly I2_S's speed, and read five sixths of the bytes.
+                /// That pays where memory is slower than arithmetic: where threads share it, and on
+                /// Intel's CPUs with one (README.md has the figures).
+                pub fn prefers_trits5(threads: usize) -> bool = $crate::isa::preferences::prefers_trits5;
                 /// Up to which share of a matrix reading by a list is faster than reading all of it
                 /// (README.md has the figures).
                 pub fn listing_limits() -> $crate::ListingLimits
                     = $crate::isa::preferences::listing_limits;
-                /// Prompt tokens that one pass should take in where nothing else decides (README.md has
-                /// the figures).
+                /// Prompt tokens that one pass should take in where nothing else decides (README.md
+                /// has the figures).
                 pub fn prefill_chunk() -> usize = $crate::isa::preferences::prefill_chunk;
-                /// Reads every byte once, as fast as this instruction set can, and returns the exclusive
-                /// or of the little-endian u64 words (the last one padded with zeros).
+                /// Reads every byte once, as fast as this instruction set can, and returns the
+                /// exclusive or of the little-endian u64 words (the last one padded with zeros).
                 pub fn read_through(bytes: &[u8]) -> u64 = $crate::isa::probe::read_through;
-                /// Runs the densest int8 multiply-add instruction of this instruction set in independent
-                /// chains, registers only: `tdpbssd`, `vpdpbusd`, `vpmaddubsw` with the `vpaddw` that
-                /// keeps its sums, `smmla`, `sdot`, or what the compiler makes of plain Rust.
+                /// Runs the densest int8 multiply-add instruction of this instruction set in
+                /// independent chains, registers only: `tdpbssd`, `vpdpbusd`, `vpmaddubsw` with the
+                /// `vpaddw` that keeps its sums, `smmla`, `sdot`, or what the compiler makes of
+                /// plain Rust.
                 pub fn multiply_add_peak(turns: u32) -> $crate::PeakRun
                     = $crate::isa::probe::multiply_add_peak;
             }
@@ -177,7 +178,7 @@ macro_rules! define_kernels {
             ) {
                 ternary::i2s_runs(self, w, x, packed, rows, out);
             }
-            /// The product with a matrix in layout T5.
+            /// The product with a matrix in layout trits5.
             #[inline]
             fn trits5_matmul(
                 self,
@@ -217,10 +218,11 @@ macro_rules! define_kernels {
             ) {
                 column_tiles::tile_sums(lines, columns, values, sums);
             }
-            /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in i32).
+            /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in
+            /// i32).
             fn q8_0_row<const T: usize>(self, w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T];
-            /// The product with a Q6_K matrix. Of a row, lane 8 (b % 2) + j sums d * (block b's scaled
-            /// products i with i % 32 / 4 == j, exact in i32).
+            /// The product with a Q6_K matrix. Of a row, lane 8 (b % 2) + j sums d * (block b's
+            /// scaled products i with i % 32 / 4 == j, exact in i32).
             fn q6_k_matmul(
                 self,
                 w: Dense<'_>,

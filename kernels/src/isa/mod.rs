@@ -1,7 +1,9 @@
-//! The kernels of each instruction set. The only folder with `unsafe`: intrinsics, behind tokens that prove support.
+//! The kernels of each instruction set. The only folder with `unsafe`: intrinsics, behind tokens
+//! that prove support.
 //!
-//! One folder an ISA, whose `mod.rs` has the token and the float lanes. A file in it is named after the format and the number of
-//! tokens that its loops take: `<format>_<one|few|many>.rs`. In `x86/` stands what the x86 ISAs share.
+//! One folder an ISA, whose `mod.rs` has the token and the float lanes. A file in it is named after
+//! the format and the number of tokens that its loops take: `<format>_<one|few|many>.rs`. In `x86/`
+//! stands what the x86 ISAs share.
 
 pub(crate) mod column_tiles;
 pub(crate) mod dense_tiles;

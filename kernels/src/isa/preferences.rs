@@ -1,4 +1,5 @@
-//! What an instruction set is good at, as far as a caller has to choose: the answers of those that say nothing else.
+//! What an instruction set is good at, as far as a caller has to choose: the answers of those that
+//! say nothing else.
 
 use super::kernels::Kernels;
 
@@ -17,7 +18,7 @@ pub(crate) fn has_trits5<K: Kernels>(_: K) -> bool {
 }
 
 /// Where threads share the memory, of ISAs that have the loops.
-pub(crate) fn prefers_t5<K: Kernels>(k: K, threads: usize) -> bool {
+pub(crate) fn prefers_trits5<K: Kernels>(k: K, threads: usize) -> bool {
     k.has_trits5() && threads > 1
 }
 

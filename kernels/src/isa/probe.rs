@@ -1,7 +1,9 @@
-//! What the machine can give at most: a pure read and a pure multiply-add loop for each instruction set.
+//! What the machine can give at most: a pure read and a pure multiply-add loop for each instruction
+//! set.
 //!
-//! A benchmark runs them beside the kernels, so that a figure can be said as a share of the limit. They do no work
-//! of a model; their results are only there so that they can be tested and are not optimised away.
+//! A benchmark runs them beside the kernels, so that a figure can be said as a share of the limit.
+//! They do no work of a model; their results are only there so that they can be tested and are not
+//! optimised away.
 
 use super::kernels::Kernels;
 
@@ -10,7 +12,8 @@ use super::kernels::Kernels;
 pub struct PeakRun {
     /// int8 multiply-adds that were computed.
     pub multiply_adds: u64,
-    /// The wrapping sum of one accumulator's lanes: `turns` times a constant of the instruction set.
+    /// The wrapping sum of one accumulator's lanes: `turns` times a constant of the instruction
+    /// set.
     pub checksum: i64,
 }
 
@@ -77,7 +80,8 @@ mod tests {
     fn the_peak_loop_computes_what_it_counts() {
         for isa in Isa::supported() {
             let run = isa.multiply_add_peak(1000);
-            // All operands are 1: a lane sums the products it takes a turn, and the lanes of one accumulator all of them.
+            // All operands are 1: a lane sums the products it takes a turn, and the lanes of one
+            // accumulator all of them.
             let (lanes, chains) = match isa.name() {
                 "avx2" => (32, 12),
                 "avx512vnni" => (64, 12),

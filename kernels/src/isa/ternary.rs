@@ -20,7 +20,7 @@ pub(crate) fn matmul<K: Kernels>(
             let packed = x.packed().get(&mut own, |packed| k.pack_i2s(x, packed));
             k.i2s_matmul(w, x, packed, out);
         }
-        TernaryLayout::T5 => k.trits5_matmul(w, x, out),
+        TernaryLayout::Trits5 => k.trits5_matmul(w, x, out),
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn rows<K: Kernels>(
             let packed = x.packed().get(&mut own, |packed| k.pack_i2s(x, packed));
             k.i2s_rows(w, x, packed, rows, out);
         }
-        TernaryLayout::T5 => k.trits5_rows(w, x, rows, out),
+        TernaryLayout::Trits5 => k.trits5_rows(w, x, rows, out),
     }
 }
 

@@ -4,7 +4,8 @@ use super::outputs::write_row;
 use crate::ternary::Block;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
-/// The inner loop of an ISA that lets [`matmul_tiles`] walk rows and tokens; X is a token as it reads one.
+/// The inner loop of an ISA that lets [`matmul_tiles`] walk rows and tokens; X is a token as it
+/// reads one.
 pub(crate) trait I2sTile<X: Copy>: Copy {
     /// sums[r][t] = sum of code * q, exact. All rows and tokens have as many blocks as `w[0]`.
     fn tile<const R: usize, const T: usize>(self, w: [&[Block]; R], x: [X; T]) -> [[i32; T]; R];
@@ -13,7 +14,8 @@ pub(crate) trait I2sTile<X: Copy>: Copy {
 /// Rows whose packed bytes stay in L2 while all tokens pass over them.
 const ROW_BLOCK: usize = 32;
 
-/// Walks rows and tokens in tiles of R x T around an ISA's [`I2sTile`]; single tokens take R1 rows at once.
+/// Walks rows and tokens in tiles of R x T around an ISA's [`I2sTile`]; single tokens take R1 rows
+/// at once.
 #[inline(always)]
 pub(crate) fn matmul_tiles<S, X, const R1: usize, const R: usize, const T: usize>(
     s: S,

@@ -1,4 +1,5 @@
-//! Products with T5 rows that are unpacked to I2_S first, a few at a time: where an ISA has no loop for T5, or none for so many tokens.
+//! Products with trits5 rows that are unpacked to I2_S first, a few at a time: where an ISA has no
+//! loop for trits5, or none for so many tokens.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -16,7 +17,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `use_rows` with the rows `rows` of `w` in I2_S, under their own numbers. `unpack` is an ISA's `trits5_unpack`.
+/// Calls `use_rows` with the rows `rows` of `w` in I2_S, under their own numbers. `unpack` is an
+/// ISA's `trits5_unpack`.
 pub(crate) fn with_i2s_rows<R>(
     w: Ternary<'_>,
     rows: Range<usize>,

@@ -1,9 +1,11 @@
-//! The two halves of attention over a run of cached positions, for the query heads that share a kv head. Softmax stands between them.
+//! The two halves of attention over a run of cached positions, for the query heads that share a kv
+//! head. Softmax stands between them.
 
 use crate::simd::Simd;
 use crate::simd::lanes::{LANES, padded};
 
-/// Numbers that are asked for ahead of their use (8 KB): no hardware prefetcher follows from the end of a block to the next.
+/// Numbers that are asked for ahead of their use (8 KB): no hardware prefetcher follows from the
+/// end of a block to the next.
 const AHEAD: usize = 2048;
 
 /// What lies [`AHEAD`] of `rows[at..at + len]`, where `next` follows `rows`: all of it or nothing.
@@ -38,7 +40,8 @@ pub(crate) fn attention_scores_lanes<S: Simd>(
     }
     let n = keys.len() / d;
     let mut p = 0;
-    // Few positions at a time, so that the keys stay in the nearest cache until all queries have met them.
+    // Few positions at a time, so that the keys stay in the nearest cache until all queries have
+    // met them.
     while p < n {
         let len = if n - p >= 4 { 4 } else { 1 };
         let mut ahead = ahead(keys, next, p * d, len * d);
@@ -66,8 +69,8 @@ pub(crate) fn attention_scores_lanes<S: Simd>(
     }
 }
 
-/// The first Q queries and K keys; returns Q. Each pair has its own sum, so their additions overlap. Asks for `ahead`, as many
-/// numbers as K keys, or none.
+/// The first Q queries and K keys; returns Q. Each pair has its own sum, so their additions
+/// overlap. Asks for `ahead`, as many numbers as K keys, or none.
 #[inline(always)]
 #[allow(
     clippy::too_many_arguments,
@@ -119,7 +122,8 @@ fn dots<S: Simd, const Q: usize, const K: usize>(
             #[inline(always)]
             |k| s.load(&keys[k].0[i]),
         );
-        // Spread among the multiplications: a core waits for some dozens of lines only, and then for the next request.
+        // Spread among the multiplications: a core waits for some dozens of lines only, and then
+        // for the next request.
         for ahead in ahead {
             if let Some(line) = ahead.get(i * LANES) {
                 s.ask(line);
@@ -162,7 +166,8 @@ pub(crate) fn attention_mix_lanes<S: Simd>(
     }
     let n_queries = acc.len() / d;
     let n = values.len() / d;
-    // Few positions at a time, so that the values stay in the nearest cache until all queries have met them.
+    // Few positions at a time, so that the values stay in the nearest cache until all queries have
+    // met them.
     for at in (0..n).step_by(MIX_POSITIONS) {
         let len = MIX_POSITIONS.min(n - at) * d;
         let mut ahead = ahead(values, next, at * d, len);
@@ -186,8 +191,8 @@ const MIX_POSITIONS: usize = 16;
 /// Vectors of an accumulator that stay in registers.
 const COLUMNS: usize = 4;
 
-/// The first Q queries; returns Q. 64 columns of each accumulator stay in registers while the positions pass. Asks for `ahead`,
-/// as many numbers as `values`, or none.
+/// The first Q queries; returns Q. 64 columns of each accumulator stay in registers while the
+/// positions pass. Asks for `ahead`, as many numbers as `values`, or none.
 #[inline(always)]
 fn mix<S: Simd, const Q: usize>(
     s: S,

@@ -2,9 +2,11 @@
 
 use crate::simd::Simd;
 
-/// e^x for 16 lanes, within 2 ulp; overflow gives infinity, underflow goes through the subnormals to 0, NaN stays NaN.
+/// e^x for 16 lanes, within 2 ulp; overflow gives infinity, underflow goes through the subnormals
+/// to 0, NaN stays NaN.
 ///
-/// x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n p(r). Coefficients and the split of ln 2: Cephes `expf` (S. Moshier).
+/// x = n ln 2 + r with |r| <= ln 2 / 2, e^x = 2^n p(r). Coefficients and the split of ln 2: Cephes
+/// `expf` (S. Moshier).
 #[inline(always)]
 #[allow(clippy::excessive_precision)] // as Cephes prints them
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
@@ -28,7 +30,8 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     }
     let p = s.add(s.add(s.mul(p, s.mul(r, r)), r), s.splat(1.0));
 
-    // 2^n in two factors: n reaches 128 and -150, outside the exponents of a normal f32. Only the last product rounds.
+    // 2^n in two factors: n reaches 128 and -150, outside the exponents of a normal f32. Only the
+    // last product rounds.
     let half = round(s, s.mul(n, s.splat(0.5)));
     s.mul(s.mul(p, s.pow2(half)), s.pow2(s.sub(n, half)))
 }

@@ -1,4 +1,5 @@
-//! Rows to integers by their largest magnitude: int8 for ternary products, int16 for quantised dense ones.
+//! Rows to integers by their largest magnitude: int8 for ternary products, int16 for quantised
+//! dense ones.
 
 use crate::simd::Simd;
 use crate::simd::lanes::{self, LANES};
@@ -31,8 +32,8 @@ fn absmax_scale<S: Simd>(s: S, x: &[f32], limit: f32) -> f32 {
 /// x * scale rounded half to even and clamped to +-limit; limit <= 2^22.
 #[inline(always)]
 fn scaled_round<S: Simd>(s: S, v: S::F, scale: S::F, limit: f32) -> [i32; LANES] {
-    // Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the mantissa: the same on every target, NaN included,
-    // which float-to-integer conversions are not.
+    // Adding 1.5 * 2^23 leaves the rounded integer in the low bits of the mantissa: the same on
+    // every target, NaN included, which float-to-integer conversions are not.
     const MAGIC: f32 = 12_582_912.0;
     let clamped = s.max(s.min(s.mul(v, scale), s.splat(limit)), s.splat(-limit));
     s.to_array(s.add(clamped, s.splat(MAGIC)))

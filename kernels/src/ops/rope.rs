@@ -1,10 +1,11 @@
-//! Rotary position embedding (Su et al. 2021) in the rotate-half form of Hugging Face and GPT-NeoX: pair (i, i + d/2).
+//! Rotary position embedding (Su et al. 2021) in the rotate-half form of Hugging Face and GPT-NeoX:
+//! pair (i, i + d/2).
 
 use crate::simd::Simd;
 use crate::simd::lanes::{LANES, padded};
 
-/// cos and sin of `position * theta^(-2i/head_dim)` for i in 0..head_dim/2, computed in f64 by the `libm` crate
-/// (pow, cos and sin have no platform paths there) and rounded once to f32.
+/// cos and sin of `position * theta^(-2i/head_dim)` for i in 0..head_dim/2, computed in f64 by the
+/// `libm` crate (pow, cos and sin have no platform paths there) and rounded once to f32.
 pub fn rope_angles(theta: f64, head_dim: usize, position: usize, cos: &mut [f32], sin: &mut [f32]) {
     for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate().take(head_dim / 2) {
         let frequency = libm::pow(theta, -((2 * i) as f64) / head_dim as f64);

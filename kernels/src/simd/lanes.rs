@@ -1,7 +1,7 @@
 //! Walking a slice 16 lanes at a time: element i always meets lane i % 16, tails included.
 //!
-//! A tail is copied into a zero-filled array first. An accumulator that started at +0 never becomes -0, so adding those
-//! zeros changes no bit, and every ISA does the very same operations.
+//! A tail is copied into a zero-filled array first. An accumulator that started at +0 never becomes
+//! -0, so adding those zeros changes no bit, and every ISA does the very same operations.
 
 use super::Simd;
 

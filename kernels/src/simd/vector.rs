@@ -1,8 +1,9 @@
 //! Sixteen float lanes, and the operations from which every float kernel is built.
 //!
-//! An implementor is a token: a value of it proves that the CPU has the instructions, and a vector can only come from
-//! a token's method. All operations are IEEE-754 single precision, one rounding each; none is fused. `max` and `min`
-//! are a comparison and a choice, whose NaN and -0 behaviour x86 (`maxps`), wasm (`pmax`) and scalar code share.
+//! An implementor is a token: a value of it proves that the CPU has the instructions, and a vector
+//! can only come from a token's method. All operations are IEEE-754 single precision, one rounding
+//! each; none is fused. `max` and `min` are a comparison and a choice, whose NaN and -0 behaviour
+//! x86 (`maxps`), wasm (`pmax`) and scalar code share.
 
 use crate::simd::LANES;
 

@@ -1,7 +1,7 @@
 //! A ternary matrix by columns, so that columns that meet a zero are not read.
 //!
-//! Tiles of 256 rows; in a tile each column is one cache line, so that any set of columns can be left out and every
-//! byte of what is read counts. README.md has the picture.
+//! Tiles of 256 rows; in a tile each column is one cache line, so that any set of columns can be
+//! left out and every byte of what is read counts. README.md has the picture.
 
 use crate::pack::BLOCK;
 use crate::{ShapeError, Ternary};
@@ -9,7 +9,8 @@ use crate::{ShapeError, Ternary};
 /// Rows of a tile.
 pub(crate) const TILE: usize = 256;
 
-/// One column's codes in one tile: byte 4d + p, bits 2g and 2g + 1, hold row 64g + 4 * transposed(d) + p.
+/// One column's codes in one tile: byte 4d + p, bits 2g and 2g + 1, hold row 64g + 4 *
+/// transposed(d) + p.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Line(pub(crate) [u8; 64]);
@@ -20,8 +21,8 @@ impl Default for Line {
     }
 }
 
-/// Where the dword d of a line comes among the rows: its place in the transposed 4 x 4 matrix. Two rounds of
-/// `vpunpck` put it there, so that sums leave in the order of rows.
+/// Where the dword d of a line comes among the rows: its place in the transposed 4 x 4 matrix. Two
+/// rounds of `vpunpck` put it there, so that sums leave in the order of rows.
 pub(crate) const fn transposed(d: usize) -> usize {
     d % 4 * 4 + d / 4
 }
@@ -100,8 +101,8 @@ impl<'a> TernaryColumns<'a> {
 
 /// The lines of the 256 rows from `first` on of an I2_S matrix, into `out`.
 pub(crate) fn pack(w: Ternary<'_>, first: usize, out: &mut [Line]) {
-    // Codes of one row's block in natural order; then four rows' codes in the bits of a byte; then a line for each
-    // column.
+    // Codes of one row's block in natural order; then four rows' codes in the bits of a byte; then
+    // a line for each column.
     let mut quads = [[0u8; BLOCK]; 64];
     for (b, out) in out.chunks_mut(BLOCK).enumerate() {
         for (at, quad) in quads.iter_mut().enumerate() {

@@ -1,4 +1,5 @@
-//! Products that leave out what is known to be zero: exact, since a zero adds nothing to an integer sum.
+//! Products that leave out what is known to be zero: exact, since a zero adds nothing to an integer
+//! sum.
 //!
 //! | file | what is left out |
 //! |---|---|

@@ -2,7 +2,8 @@
 
 use crate::QuantizedActivations;
 
-/// For each token the columns whose activation is not zero, by fours: four columns make one `vpdpbusd`.
+/// For each token the columns whose activation is not zero, by fours: four columns make one
+/// `vpdpbusd`.
 ///
 /// Buffers are kept from use to use.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,8 @@ pub struct NonZero {
 }
 
 impl NonZero {
-    /// Takes note of the values of `x` that are not zero. The last quad of a token is filled up with zeros of column 0.
+    /// Takes note of the values of `x` that are not zero. The last quad of a token is filled up
+    /// with zeros of column 0.
     pub fn set(&mut self, x: &QuantizedActivations) {
         self.cols = x.k();
         self.columns.clear();

@@ -1,9 +1,10 @@
-//! Layout T5: three weights in five bits, 1.67 bits a weight.
+//! Layout trits5: three weights in five bits, 1.67 bits a weight.
 //!
-//! 192 columns of a row are 64 triples: triple i holds the weights i, 64 + i and 128 + i as `code0 + 3 code1 + 9 code2`, and lies
-//! in bits 5i.. of 40 bytes. What is left over, up to 128 columns, stays at two bits: 16 bytes for each started 64, weights
-//! p, 16 + p, 32 + p and 48 + p in byte p from the highest bits down. Rows lie one after the other, so that any of them can be
-//! read alone. README.md has the picture.
+//! 192 columns of a row are 64 triples: triple i holds the weights i, 64 + i and 128 + i as `code0
+//! + 3 code1 + 9 code2`, and lies in bits 5i.. of 40 bytes. What is left over, up to 128 columns,
+//! stays at two bits: 16 bytes for each started 64, weights p, 16 + p, 32 + p and 48 + p in byte p
+//! from the highest bits down. Rows lie one after the other, so that any of them can be read alone.
+//! README.md has the picture.
 
 pub(crate) mod pack;
 pub(crate) mod unpack;
@@ -15,7 +16,8 @@ pub(crate) const GROUP_BYTES: usize = 40;
 pub(crate) const TAIL: usize = 64;
 pub(crate) const TAIL_BYTES: usize = 16;
 
-/// How many groups and pieces of tail a row has. More than 128 left-over columns are cheaper as a group.
+/// How many groups and pieces of tail a row has. More than 128 left-over columns are cheaper as a
+/// group.
 pub(crate) const fn parts(cols: usize) -> (usize, usize) {
     let (groups, rest) = (cols / GROUP, cols % GROUP);
     if rest > 2 * TAIL {
@@ -57,8 +59,9 @@ mod tests {
                 let packed = pack_ternary(rows, cols, &trits);
                 let w = Ternary::new(rows, cols, &packed, 1.0).unwrap();
                 let small = pack_trits5(Isa::detect(), w).unwrap();
-                assert_eq!(small.len(), TernaryLayout::T5.bytes(rows, cols));
-                let w = Ternary::with_layout(TernaryLayout::T5, rows, cols, &small, 1.0).unwrap();
+                assert_eq!(small.len(), TernaryLayout::Trits5.bytes(rows, cols));
+                let w =
+                    Ternary::with_layout(TernaryLayout::Trits5, rows, cols, &small, 1.0).unwrap();
                 for isa in Isa::supported() {
                     assert_eq!(unpack_trits5(isa, w), packed, "[{rows}, {cols}] {isa:?}");
                 }
@@ -73,7 +76,7 @@ mod tests {
             let bytes: Vec<u8> = (0..3 * row_bytes(cols))
                 .map(|_| rng.below(256) as u8)
                 .collect();
-            let w = Ternary::with_layout(TernaryLayout::T5, 3, cols, &bytes, 1.0).unwrap();
+            let w = Ternary::with_layout(TernaryLayout::Trits5, 3, cols, &bytes, 1.0).unwrap();
             let expected = unpack_trits5(Isa::SCALAR, w);
             for isa in Isa::supported() {
                 assert_eq!(unpack_trits5(isa, w), expected, "{cols} {isa:?}");

@@ -1,5 +1,5 @@
-//! I2_S rows as T5 rows: words of eight codes, in steps over eight words, of which a compiler makes vectors where the target has some;
-//! AVX-512 has a loop of its own for whole groups.
+//! I2_S rows as trits5 rows: words of eight codes, in steps over eight words, of which a compiler
+//! makes vectors where the target has some; AVX-512 has a loop of its own for whole groups.
 
 use super::{CodeWords, GROUP, GROUP_BYTES, TAIL, TAIL_BYTES, bytes, parts, row_bytes};
 use crate::Ternary;
@@ -10,10 +10,12 @@ use crate::ternary::Block;
 const HALF: usize = TAIL;
 const THIRDS: usize = GROUP / HALF;
 
-/// Packs as many groups of a row as an ISA has a loop for: their number, and whether every code had a place.
+/// Packs as many groups of a row as an ISA has a loop for: their number, and whether every code had
+/// a place.
 type PackGroups<'a> = dyn Fn(&[Block], &mut [[u8; GROUP_BYTES]]) -> (usize, bool) + 'a;
 
-/// Packs the rows of an I2_S matrix into `out`, as many bytes as they take. Whether every code had a place.
+/// Packs the rows of an I2_S matrix into `out`, as many bytes as they take. Whether every code had
+/// a place.
 pub(crate) fn pack_rows(w: Ternary<'_>, out: &mut [u8], whole_groups: &PackGroups<'_>) -> bool {
     out.chunks_exact_mut(row_bytes(w.cols()))
         .enumerate()
@@ -159,7 +161,7 @@ mod tests {
         let packed = pack_ternary(3, 192, &[0; 3 * 192]);
         let w = Ternary::new(3, 192, &packed, 1.0).unwrap();
         let small = pack_trits5(Isa::SCALAR, w).unwrap();
-        let again = Ternary::with_layout(TernaryLayout::T5, 3, 192, &small, 1.0).unwrap();
+        let again = Ternary::with_layout(TernaryLayout::Trits5, 3, 192, &small, 1.0).unwrap();
         assert!(pack_trits5(Isa::SCALAR, again).is_none());
         assert!(!pack_trits5_into(Isa::SCALAR, w, &mut [0; 119]));
     }

@@ -1,4 +1,4 @@
-//! T5 rows as I2_S rows, in portable code.
+//! trits5 rows as I2_S rows, in portable code.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ fn at_least(x: u64, limit: u8) -> u64 {
     (x + bytes(128 - limit)) >> 7 & bytes(1)
 }
 
-/// The codes of a group's weights 0.., 64.. and 128... Words of eight triples, in steps over all eight words: a compiler
-/// makes vectors of them where the target has some.
+/// The codes of a group's weights 0.., 64.. and 128... Words of eight triples, in steps over all
+/// eight words: a compiler makes vectors of them where the target has some.
 #[inline(always)]
 fn group_codes(group: &[u8; GROUP_BYTES]) -> [CodeWords; 3] {
     let mut out = [[0; 8]; 3];
@@ -27,7 +27,8 @@ fn group_codes(group: &[u8; GROUP_BYTES]) -> [CodeWords; 3] {
         let x = x[i] & 0xf_ffff | (x[i] & 0xff_fff0_0000) << 12;
         let x = x & 0x0000_03ff_0000_03ff | (x & 0x000f_fc00_000f_fc00) << 6;
         let x = x & 0x001f_001f_001f_001f | (x & 0x03e0_03e0_03e0_03e0) << 3;
-        // The five patterns that no writer makes count as the last that one does, as in the tables of the loops.
+        // The five patterns that no writer makes count as the last that one does, as in the tables
+        // of the loops.
         let none = at_least(x, 27) * 0xff;
         let x = x & !none | bytes(26) & none;
         let nines = at_least(x, 9) + at_least(x, 18);
@@ -98,7 +99,8 @@ fn unpack_row(row: &[u8], cols: usize, out: &mut [u8]) {
     }
 }
 
-/// The rows `rows` of `w`, which is T5, as I2_S rows into `out`: as many times `Ternary::row_bytes(w.cols())`.
+/// The rows `rows` of `w`, which is trits5, as I2_S rows into `out`: as many times
+/// `Ternary::row_bytes(w.cols())`.
 #[inline(always)]
 pub(crate) fn unpack_rows(w: Ternary<'_>, rows: Range<usize>, out: &mut [u8]) {
     for (r, out) in rows.zip(out.chunks_exact_mut(Ternary::row_bytes(w.cols()))) {

@@ -63,7 +63,7 @@ fn gguf(folder: &Path) -> Result<(), Error> {
     for (name, tied, head, layout) in [
         ("tied", true, DenseType::F32, TernaryLayout::I2S),
         ("head", false, DenseType::F16, TernaryLayout::I2S),
-        ("t5", true, DenseType::F16, TernaryLayout::T5),
+        ("trits5", true, DenseType::F16, TernaryLayout::Trits5),
     ] {
         let model = synthetic::from_config(name, config(), tied, head, 1)?;
         let path = folder.join(name);

@@ -139,7 +139,7 @@ pub struct BenchReport {
     pub parameters: u64,
     /// The storage type of the output head.
     pub head: String,
-    /// The layout of the layers' matrices: `i2_s`, `t5`, or both.
+    /// The layout of the layers' matrices: `i2_s`, `trits5`, or both.
     pub layout: String,
     /// The instruction set.
     pub isa: String,

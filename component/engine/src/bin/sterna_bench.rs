@@ -15,7 +15,7 @@ use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa, TernaryLayout};
 
-const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--layout i2_s|t5] [--depth N] [--prompt N] [--generate N] \
+const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--layout i2_s|trits5] [--depth N] [--prompt N] [--generate N] \
                      [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
                      --shape - takes a GGUF from standard input, --shape PATH a model's file or directory";
 
@@ -50,7 +50,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
     };
     if let Some(layout) = layout {
         model.to_layout(layout).map_err(|error| error.to_string())?;
-        options.optimisations.t5 = false;
+        options.optimisations.trits5 = false;
     }
     #[cfg(feature = "native")]
     model.pack_owned(options.optimisations, options.isa, options.threads);
@@ -96,7 +96,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             }
             "--layout" => {
                 let named = TernaryLayout::from_name(&value);
-                layout = Some(named.ok_or_else(|| format!("--layout {value}: i2_s or t5"))?);
+                layout = Some(named.ok_or_else(|| format!("--layout {value}: i2_s or trits5"))?);
             }
             "--head" => head = dense_type(&value)?,
             "--isa" => options.isa = Isa::from_name(&value).map_err(|error| error.to_string())?,
@@ -164,7 +164,7 @@ mod tests {
             (&["--fast", "1"], "unknown argument --fast"),
             (&["--shape", "cube"], "bitnet-2b-4t"),
             (&["--head", "q2"], "q6_k"),
-            (&["--layout", "t6"], "--layout t6: i2_s or t5"),
+            (&["--layout", "t6"], "--layout t6: i2_s or trits5"),
             (&["--isa", "sse9"], "scalar"),
             (&["--without", "warp"], "huge-pages"),
         ] {

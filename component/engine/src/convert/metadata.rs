@@ -7,17 +7,17 @@ use crate::config::{
 };
 use crate::files::gguf_tokenizer;
 use crate::files::gguf_write::Entry;
-use crate::files::{OpenModel, T5_VERSION, T5_VERSION_KEY};
+use crate::files::{OpenModel, TRITS5_VERSION, TRITS5_VERSION_KEY};
 
 /// bitnet.cpp's number for files of I2_S.
 const FILE_TYPE_I2_S: u32 = 40;
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// Every entry, in the order they are written; `t5` where linears are stored so.
+/// Every entry, in the order they are written; `trits5` where linears are stored so.
 pub(super) fn entries(
     model: &OpenModel,
     options: &ConvertOptions,
-    t5: bool,
+    trits5: bool,
 ) -> Result<Vec<(String, Entry)>, ConvertError> {
     let config = &model.config;
     let architecture = architecture(config)?;
@@ -41,8 +41,8 @@ pub(super) fn entries(
             .into_iter()
             .map(|(key, value)| (key, Entry::String(value))),
     );
-    entries.push(if t5 {
-        (T5_VERSION_KEY.into(), Entry::U32(T5_VERSION))
+    entries.push(if trits5 {
+        (TRITS5_VERSION_KEY.into(), Entry::U32(TRITS5_VERSION))
     } else {
         ("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S))
     });

@@ -137,8 +137,8 @@ fn write(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<ConvertReport, ConvertError> {
     let steps = steps(model, options)?;
-    let t5 = steps.iter().any(|step| step.kind.is_t5());
-    let metadata = metadata::entries(model, options, t5)?;
+    let trits5 = steps.iter().any(|step| step.kind.is_trits5());
+    let metadata = metadata::entries(model, options, trits5)?;
     let tensors: Vec<TensorPlan> = steps.iter().map(Step::plan).collect();
     let total: u64 = tensors.iter().map(|tensor| tensor.n_bytes as u64).sum();
 
@@ -245,11 +245,11 @@ fn dense_step(
 }
 
 impl Kind {
-    fn is_t5(&self) -> bool {
+    fn is_trits5(&self) -> bool {
         matches!(
             self,
             Kind::Linear {
-                layout: TernaryLayout::T5,
+                layout: TernaryLayout::Trits5,
                 ..
             }
         )
@@ -264,7 +264,9 @@ impl Step {
                 let n = rows * cols;
                 let scales = LINEAR_SCALES * size_of::<f32>();
                 let (ty, n_bytes) = match layout {
-                    TernaryLayout::T5 => (ggml_id::STERNA_T5, layout.bytes(*rows, *cols) + scales),
+                    TernaryLayout::Trits5 => {
+                        (ggml_id::STERNA_TRITS5, layout.bytes(*rows, *cols) + scales)
+                    }
                     TernaryLayout::I2S if n.is_multiple_of(I2_S_BLOCK) => {
                         (ggml_id::I2_S, n / 4 + scales)
                     }
@@ -290,13 +292,13 @@ impl Step {
     }
 }
 
-/// T5; or I2_S, or floats on the grid where the weights do not fill its blocks: reading them back
-/// gives the same trits and scale.
+/// trits5; or I2_S, or floats on the grid where the weights do not fill its blocks: reading them
+/// back gives the same trits and scale.
 fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> std::io::Result<()> {
     let (rows, cols, packed) = (linear.rows(), linear.cols(), linear.packed());
-    let t5 = linear.layout() == TernaryLayout::T5;
-    if t5 || (rows * cols).is_multiple_of(I2_S_BLOCK) {
-        if t5 || cols.is_multiple_of(I2_S_BLOCK) {
+    let trits5 = linear.layout() == TernaryLayout::Trits5;
+    if trits5 || (rows * cols).is_multiple_of(I2_S_BLOCK) {
+        if trits5 || cols.is_multiple_of(I2_S_BLOCK) {
             writer.append(packed)?;
         } else {
             writer.append(&to_i2s(packed, rows, cols))?;

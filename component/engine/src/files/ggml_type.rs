@@ -27,7 +27,9 @@ pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
             n.is_multiple_of(I2_S_BLOCK)
                 .then_some((n / 4).checked_add(TAIL_BYTES)?)
         }
-        id::STERNA_T5 => TernaryLayout::T5.bytes(rows, cols).checked_add(TAIL_BYTES),
+        id::STERNA_TRITS5 => TernaryLayout::Trits5
+            .bytes(rows, cols)
+            .checked_add(TAIL_BYTES),
         _ => None,
     }
 }
@@ -43,9 +45,9 @@ pub(crate) mod id {
     pub(crate) const Q6_K: u32 = 14;
     pub(crate) const BF16: u32 = 30;
     pub(crate) const I2_S: u32 = 36;
-    /// This engine's own: layout T5 of sterna-kernels. Nobody else reads it; a metadata key has its
-    /// version.
-    pub(crate) const STERNA_T5: u32 = 0x5354_0005;
+    /// This engine's own: layout trits5 of sterna-kernels. Nobody else reads it; a metadata key has
+    /// its version.
+    pub(crate) const STERNA_TRITS5: u32 = 0x5354_0005;
 }
 
 /// The name of a type, or `unknown`. One id may have two: forks disagree about 39.
@@ -86,7 +88,7 @@ pub(crate) fn name(ty: u32) -> &'static str {
         142 => "PQ2_0 or IQ1_TN",
         143 => "PTQ1_0 or IQ2_TN",
         335 => "IQ2_BN_R4",
-        id::STERNA_T5 => "T5 (Sterna's own)",
+        id::STERNA_TRITS5 => "trits5 (Sterna's own)",
         _ => "unknown",
     }
 }

@@ -23,9 +23,10 @@ fn factor_of(id: TensorId) -> String {
     id.gguf_base() + ".scale"
 }
 
-/// The metadata key that says how T5 tensors are to be read, and the one version there is.
-pub(crate) const T5_VERSION_KEY: &str = "sterna.layout.t5.version";
-pub(crate) const T5_VERSION: u32 = 1;
+/// The metadata key that says how trits5 tensors are to be read, and the one version there is.
+/// Files that exist know the layout by this name.
+pub(crate) const TRITS5_VERSION_KEY: &str = "sterna.layout.t5.version";
+pub(crate) const TRITS5_VERSION: u32 = 1;
 
 /// Reads tensors by llama.cpp's names.
 pub(crate) struct GgufWeights {
@@ -48,9 +49,9 @@ impl WeightSource for GgufWeights {
         let mut layout = TernaryLayout::I2S;
         let (packed, mut scale) = if tensor.ty == ty::I2_S {
             self.i2_s(tensor, rows, cols)?
-        } else if tensor.ty == ty::STERNA_T5 {
-            layout = TernaryLayout::T5;
-            self.t5(tensor, rows, cols)?
+        } else if tensor.ty == ty::STERNA_TRITS5 {
+            layout = TernaryLayout::Trits5;
+            self.trits5(tensor, rows, cols)?
         } else if let Some(float) = float_type(tensor.ty) {
             let weights = self.floats(tensor, float, rows * cols)?;
             let (packed, scale) = ternary::quantize_or_recover(&weights, rows, cols)
@@ -69,7 +70,7 @@ impl WeightSource for GgufWeights {
 
     fn layout(&self, id: TensorId) -> TernaryLayout {
         match self.gguf.tensor(&id.gguf()) {
-            Some(tensor) if tensor.ty == ty::STERNA_T5 => TernaryLayout::T5,
+            Some(tensor) if tensor.ty == ty::STERNA_TRITS5 => TernaryLayout::Trits5,
             _ => TernaryLayout::I2S,
         }
     }
@@ -230,25 +231,31 @@ impl GgufWeights {
         Ok((packed, scale))
     }
 
-    fn t5(&self, tensor: &TensorInfo, rows: usize, cols: usize) -> Result<(Bytes, f32), LoadError> {
-        const REMEDY: &str = "convert the file it was made of anew (`sterna convert --layout t5`)";
+    fn trits5(
+        &self,
+        tensor: &TensorInfo,
+        rows: usize,
+        cols: usize,
+    ) -> Result<(Bytes, f32), LoadError> {
+        const REMEDY: &str =
+            "convert the file it was made of anew (`sterna convert --layout trits5`)";
         let refuse = |reason: String| tensor_error(&tensor.name, format!("{reason}: {REMEDY}"));
-        match self.gguf.get(T5_VERSION_KEY) {
+        match self.gguf.get(TRITS5_VERSION_KEY) {
             None => {
                 return Err(refuse(format!(
-                    "is of type T5, and the file has no metadata key `{T5_VERSION_KEY}`"
+                    "is of type trits5, and the file has no metadata key `{TRITS5_VERSION_KEY}`"
                 )));
             }
-            Some(version) if version.as_usize() != Some(T5_VERSION as usize) => {
+            Some(version) if version.as_usize() != Some(TRITS5_VERSION as usize) => {
                 let version = version.as_usize();
                 let found = version.map_or("no number".to_owned(), |n| n.to_string());
                 return Err(refuse(format!(
-                    "is of type T5, of which `{T5_VERSION_KEY}` is {found}; this program reads {T5_VERSION}"
+                    "is of type trits5, of which `{TRITS5_VERSION_KEY}` is {found}; this program reads {TRITS5_VERSION}"
                 )));
             }
             Some(_) => {}
         }
-        let data_bytes = TernaryLayout::T5.bytes(rows, cols);
+        let data_bytes = TernaryLayout::Trits5.bytes(rows, cols);
         let n_bytes = data_bytes.saturating_add(TAIL_BYTES);
         let all = self.data(tensor, Some(n_bytes))?;
         // Other layouts have other sizes, so that a tensor that was written as something else is
@@ -256,7 +263,7 @@ impl GgufWeights {
         let room = self.gguf.room(tensor);
         if room < n_bytes || room - n_bytes >= MAX_PADDING {
             return Err(refuse(format!(
-                "has {room} bytes in the file; T5 of [{rows}, {cols}] takes {n_bytes}"
+                "has {room} bytes in the file; trits5 of [{rows}, {cols}] takes {n_bytes}"
             )));
         }
         let scale = first_scale(&all[data_bytes..]);

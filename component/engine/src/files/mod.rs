@@ -31,7 +31,7 @@ use std::path::Path;
 pub(crate) use ggml_type::{SCALES as LINEAR_SCALES, id as ggml_id};
 pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};
-pub(crate) use gguf_weights::{T5_VERSION, T5_VERSION_KEY};
+pub(crate) use gguf_weights::{TRITS5_VERSION, TRITS5_VERSION_KEY};
 pub(crate) use names::TensorId;
 pub use open::stem;
 pub(crate) use open::{OpenModel, open, open_gguf_bytes};

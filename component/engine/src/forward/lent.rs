@@ -144,7 +144,7 @@ fn ternary(linear: &Linear) -> host::TernaryParam<'_> {
         scale: linear.scale(),
         layout: match linear.layout() {
             TernaryLayout::I2S => host::TernaryLayout::I2S,
-            TernaryLayout::T5 => host::TernaryLayout::T5,
+            TernaryLayout::Trits5 => host::TernaryLayout::T5,
         },
         packed: linear.packed(),
     }

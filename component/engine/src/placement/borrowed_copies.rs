@@ -77,7 +77,7 @@ struct Piece {
 
 impl BorrowedCopies {
     /// Copies of all weights, or of none where they are more than the budget: in 2 MiB pages if
-    /// those are wanted and the system has them switched on, and I2_S matrices as T5 if that is
+    /// those are wanted and the system has them switched on, and I2_S matrices as trits5 if that is
     /// wanted.
     #[must_use]
     pub fn new(how: Settling) -> Self {
@@ -113,7 +113,7 @@ impl BorrowedCopies {
                 None
             }
             State::Counting(bytes) => {
-                let wanted = self.how.huge_pages || self.how.t5;
+                let wanted = self.how.huge_pages || self.how.trits5;
                 let worth_it = wanted && (LEAST_BYTES..=self.how.budget).contains(&bytes);
                 self.state = if worth_it {
                     State::Copying
@@ -205,18 +205,18 @@ impl BorrowedCopies {
         piece.filled == piece.len
     }
 
-    /// A place for a copy, if there is room now: with the whole matrix as T5 in it, if that is
+    /// A place for a copy, if there is room now: with the whole matrix as trits5 in it, if that is
     /// wanted and possible.
     fn begin_copy(&mut self, bytes: &[u8], matrix: Option<Ternary<'_>>) -> Option<Piece> {
-        if let Some(w) = matrix.filter(|w| self.how.t5 && w.layout() == TernaryLayout::I2S) {
-            let mut piece = self.place(TernaryLayout::T5.bytes(w.rows(), w.cols()))?;
+        if let Some(w) = matrix.filter(|w| self.how.trits5 && w.layout() == TernaryLayout::I2S) {
+            let mut piece = self.place(TernaryLayout::Trits5.bytes(w.rows(), w.cols()))?;
             let room = &mut self.chunks[piece.chunk][piece.start..][..piece.len];
             if self.time.work(|| pack_trits5_into(self.how.isa, w, room)) {
                 piece.filled = piece.len;
-                piece.layout = Some(TernaryLayout::T5);
+                piece.layout = Some(TernaryLayout::Trits5);
                 return Some(piece);
             }
-            // One with a code that T5 has not.
+            // One with a code that trits5 has not.
             self.used = piece.start;
             self.how.budget += piece.len as u64;
         }
@@ -378,10 +378,10 @@ mod tests {
         (finished, copied + usize::from(head_is_copied))
     }
 
-    fn how(huge_pages: bool, t5: bool, budget: u64) -> Settling {
+    fn how(huge_pages: bool, trits5: bool, budget: u64) -> Settling {
         Settling {
             huge_pages,
-            t5,
+            trits5,
             isa: Isa::detect(),
             budget,
         }
@@ -424,15 +424,15 @@ mod tests {
     #[test]
     fn matrices_are_packed_where_that_is_possible() {
         let mut weights = weights(5);
-        weights[3][BYTES / 2] |= 3; // has no place in T5
+        weights[3][BYTES / 2] |= 3; // has no place in trits5
         let mut copies = BorrowedCopies::new(how(false, true, u64::MAX));
         pass(&mut copies, &weights);
         let mut passes = (0..MOST_PASSES).map(|_| pass(&mut copies, &weights));
         let last = passes.find(|(finished, _)| finished.is_some()).unwrap();
         assert_eq!(last.1, 6);
-        let t5 = TernaryLayout::T5.bytes(ROWS, COLS);
+        let trits5 = TernaryLayout::Trits5.bytes(ROWS, COLS);
         let taken: usize = copies.pieces.values().map(|piece| piece.len).sum();
-        assert_eq!(taken, 4 * t5 + BYTES + HEAD);
+        assert_eq!(taken, 4 * trits5 + BYTES + HEAD);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Packs a mapped file's I2_S matrices as T5 while the model is in use.
+//! Packs a mapped file's I2_S matrices as trits5 while the model is in use.
 //!
 //! Each matrix is packed from the file's pages into new memory, and from then on every view that is
 //! taken shows the new rows with their layout, both at once; the sums are the same, so that nobody
@@ -14,8 +14,8 @@ use super::{Bytes, huge_pages};
 use crate::weights::Linear;
 
 /// Pack those of `linears` that are I2_S in a mapped file, all of them or, where that takes more
-/// than the budget, none. A matrix with a code that T5 has not stays what it is. Returns the
-/// bytes of T5.
+/// than the budget, none. A matrix with a code that trits5 has not stays what it is. Returns the
+/// bytes of trits5.
 pub(super) fn pack_mapped<'a>(linears: impl Iterator<Item = &'a Linear>, how: Settling) -> u64 {
     let linears: Vec<&Linear> = linears
         .filter(|linear| linear.layout() == TernaryLayout::I2S && linear.packed().is_mapped())
@@ -42,13 +42,13 @@ pub(super) fn pack_mapped<'a>(linears: impl Iterator<Item = &'a Linear>, how: Se
     packed
 }
 
-/// Bytes of a matrix in T5, up to where the next may begin.
+/// Bytes of a matrix in trits5, up to where the next may begin.
 fn room(linear: &Linear) -> usize {
-    let bytes = TernaryLayout::T5.bytes(linear.rows(), linear.cols());
+    let bytes = TernaryLayout::Trits5.bytes(linear.rows(), linear.cols());
     bytes.next_multiple_of(ALIGNMENT)
 }
 
-/// Bytes of T5 that were made. `None` where the system has no memory.
+/// Bytes of trits5 that were made. `None` where the system has no memory.
 fn pack_group(group: &[&Linear], size: usize, how: Settling) -> Option<u64> {
     let mut memory = MmapMut::map_anon(size).ok()?;
     if how.huge_pages {
@@ -58,7 +58,7 @@ fn pack_group(group: &[&Linear], size: usize, how: Settling) -> Option<u64> {
     let mut at = 0;
     for linear in group {
         let (view, stored) = (linear.view(), linear.packed());
-        let end = at + TernaryLayout::T5.bytes(linear.rows(), linear.cols());
+        let end = at + TernaryLayout::Trits5.bytes(linear.rows(), linear.cols());
         // From the file in one go.
         huge_pages::populate([&**stored]);
         if pack_trits5_into(how.isa, view, &mut memory[at..end]) {
@@ -69,9 +69,9 @@ fn pack_group(group: &[&Linear], size: usize, how: Settling) -> Option<u64> {
     let memory = Arc::new(memory.make_read_only().ok()?);
     let mut bytes = 0;
     for (linear, stored, range) in made {
-        let t5 = Bytes::anonymous(&memory, range)?;
-        bytes += t5.len() as u64;
-        if linear.show_t5(t5) {
+        let trits5 = Bytes::anonymous(&memory, range)?;
+        bytes += trits5.len() as u64;
+        if linear.show_trits5(trits5) {
             stored.give_back();
         }
     }

@@ -6,7 +6,7 @@
 //! cannot put them together in place, the weights are copied, some tens of megabytes at a time, and
 //! every view that is taken afterwards shows the copy. Both hold the same bytes, so that nobody
 //! waits for anybody. The file's pages are given back as they are copied: they stay in the page
-//! cache, where others may map them and the kernel may drop them. Where T5 is wanted a mapped
+//! cache, where others may map them and the kernel may drop them. Where trits5 is wanted a mapped
 //! file's two-bit matrices are not copied but packed (`repack.rs`): that takes less memory, and
 //! pays in small pages too.
 //!
@@ -36,8 +36,8 @@ pub struct Settled {
     pub bytes: u64,
     /// Bytes that were copied out of a mapped file for it.
     pub copied_bytes: u64,
-    /// Bytes of T5 that were made of a mapped file's I2_S matrices.
-    pub t5_bytes: u64,
+    /// Bytes of trits5 that were made of a mapped file's I2_S matrices.
+    pub trits5_bytes: u64,
 }
 
 impl Settled {
@@ -52,8 +52,8 @@ impl Settled {
 pub struct Settling {
     /// Move them to 2 MiB pages.
     pub huge_pages: bool,
-    /// Pack a mapped file's I2_S matrices as T5.
-    pub t5: bool,
+    /// Pack a mapped file's I2_S matrices as trits5.
+    pub trits5: bool,
     /// The ISA whose kernels pack them.
     pub isa: Isa,
     /// Bytes that copies of all kinds may take.
@@ -66,37 +66,37 @@ impl Settling {
     pub fn of(optimisations: Optimisations, isa: Isa, threads: usize, budget: u64) -> Self {
         Settling {
             huge_pages: optimisations.huge_pages,
-            t5: optimisations.wants_t5(isa, threads),
+            trits5: optimisations.wants_trits5(isa, threads),
             isa,
             budget,
         }
     }
 }
 
-/// Pack matrices as T5 and move weights to 2 MiB pages, as far as that is wanted and the system
+/// Pack matrices as trits5 and move weights to 2 MiB pages, as far as that is wanted and the system
 /// grants them. Takes about as long as reading them once; to be called on a thread of its own where
 /// somebody waits.
 pub fn settle(weights: &Weights, how: Settling) -> Settled {
-    let mut t5_bytes = 0;
-    if how.t5 {
+    let mut trits5_bytes = 0;
+    if how.trits5 {
         let linears = weights.layers.iter().flat_map(Layer::linears);
-        t5_bytes = repack::pack_mapped(linears, how);
+        trits5_bytes = repack::pack_mapped(linears, how);
     }
     let streamed: Vec<&Bytes> = weights.streamed().collect();
     let mut copied_bytes = 0;
     if how.huge_pages {
-        copied_bytes = move_to_huge_pages(&streamed, how.budget - t5_bytes);
+        copied_bytes = move_to_huge_pages(&streamed, how.budget - trits5_bytes);
     }
     let embedding = weights.embedding.bytes();
     let left = streamed.iter().any(|bytes| bytes.read_from().is_some());
     if !left && embedding.read_from().is_some() && embedding.len() <= GROUP_BYTES {
-        let budget = how.budget.saturating_sub(t5_bytes + copied_bytes);
+        let budget = how.budget.saturating_sub(trits5_bytes + copied_bytes);
         if embedding.len() as u64 <= budget && copy_plainly(embedding) {
             copied_bytes += embedding.len() as u64;
         }
     }
     Settled {
-        t5_bytes,
+        trits5_bytes,
         ..now(&streamed, copied_bytes)
     }
 }
@@ -130,7 +130,7 @@ fn now(weights: &[&Bytes], copied_bytes: u64) -> Settled {
         huge_bytes: huge_pages::total(weights.iter().map(|bytes| &***bytes)),
         bytes: weights.iter().map(|bytes| bytes.len() as u64).sum(),
         copied_bytes,
-        t5_bytes: 0,
+        trits5_bytes: 0,
     }
 }
 

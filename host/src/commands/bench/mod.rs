@@ -99,7 +99,7 @@ pub struct Args {
     #[arg(long)]
     speculation: bool,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, t5, skip-zeros, down-copy,
+    /// Optimisations to switch off, separated by commas: huge-pages, trits5, skip-zeros, down-copy,
     /// speculation
     #[arg(long, value_name = "LIST", default_value = "")]
     without: String,
@@ -162,7 +162,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     };
     if let Some(layout) = args.layout {
         model.to_layout(layout.into())?;
-        optimisations.t5 = false;
+        optimisations.trits5 = false;
     }
     model.pack_owned(optimisations, isa, threads);
     let options = BenchOptions {

@@ -110,7 +110,7 @@ fn the_model_is_the_options_the_variables_then_the_images() {
         (
             "model.gguf",
             "GGUF",
-            "/model.gguf --without=huge-pages,t5,down-copy",
+            "/model.gguf --without=huge-pages,trits5,down-copy",
         ),
         ("app.wasm", "\0asm", "/app.wasm"),
         ("app.cwasm", "\x7fELF", "/app.cwasm --allow-precompiled"),

@@ -6,8 +6,9 @@
 //!        16..32   C10              C11               C: i32, four tiles that stay in registers over a chunk
 //! ```
 //!
-//! Codes of 32 matrix rows are unpacked for a chunk of columns into L1 and meet all tokens of a panel there; the sums, 32
-//! for a token, are put aside between chunks, and at the end lie as the output does.
+//! Codes of 32 matrix rows are unpacked for a chunk of columns into L1 and meet all tokens of a
+//! panel there; the sums, 32 for a token, are put aside between chunks, and at the end lie as the
+//! output does.
 
 use super::tiles::{ROW_BYTES, ROWS, Tiles, bytes, bytes_mut};
 use crate::isa::x86::panel::{
@@ -18,7 +19,8 @@ use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// Most tokens for which codes are unpacked once; their sums are 64 KB.
 pub(crate) const TOKENS: usize = 512;
-/// Most bytes of their activations. These are read again for each 32 matrix rows and must stay in L2 (2 MB).
+/// Most bytes of their activations. These are read again for each 32 matrix rows and must stay in
+/// L2 (2 MB).
 pub(crate) const PANEL_BYTES: usize = 1400 << 10;
 
 /// Tiles by number.
@@ -93,8 +95,8 @@ fn panel_width(x: &QuantizedActivations) -> usize {
     n.div_ceil(panels).next_multiple_of(WIDTH).min(TOKENS)
 }
 
-/// Gives the tiles of tokens as many rows as there are tokens, 1..=32: those behind the last are not ours to read. With no
-/// more than 16 all four tiles of sums belong to the same tokens.
+/// Gives the tiles of tokens as many rows as there are tokens, 1..=32: those behind the last are
+/// not ours to read. With no more than 16 all four tiles of sums belong to the same tokens.
 fn configure<T: Tiles>(tiles: &mut T, n_tokens: usize) {
     let low = n_tokens.min(ROWS);
     let high = if n_tokens > ROWS {
@@ -112,11 +114,12 @@ fn configure<T: Tiles>(tiles: &mut T, n_tokens: usize) {
     tiles.configure(rows);
 }
 
-/// Up to 32 tokens meet the panel's blocks. `a` holds their rows, `stride` apart, from the chunk's first column on; the sums
-/// start at zero or are added to.
+/// Up to 32 tokens meet the panel's blocks. `a` holds their rows, `stride` apart, from the chunk's
+/// first column on; the sums start at zero or are added to.
 ///
-/// With no more than 16 (`WIDE` is false) the lower tiles take the same tokens' second half of a block, as a `tdpbssd` waits 52
-/// cycles for the one before it on the same tile, and two tiles would not be enough to fill them; see `add_halves`.
+/// With no more than 16 (`WIDE` is false) the lower tiles take the same tokens' second half of a
+/// block, as a `tdpbssd` waits 52 cycles for the one before it on the same tile, and two tiles
+/// would not be enough to fill them; see `add_halves`.
 #[inline(always)]
 fn pass<T: Tiles, const WIDE: bool>(
     tiles: &mut T,
@@ -169,7 +172,8 @@ fn pass<T: Tiles, const WIDE: bool>(
     tiles.store::<C11>(&mut sums[low + ROW_BYTES..], LINE);
 }
 
-/// Adds the sums of the blocks' second halves, which lie 16 lines behind, to those of the first `n` tokens.
+/// Adds the sums of the blocks' second halves, which lie 16 lines behind, to those of the first `n`
+/// tokens.
 #[inline(always)]
 fn add_halves(sums: &mut [Sums], n: usize) {
     let (first, second) = sums.split_at_mut(ROWS);

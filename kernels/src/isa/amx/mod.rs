@@ -1,4 +1,5 @@
-//! AMX: int8 matrix tiles for ternary products with many tokens. Everything else is AVX-512's, which every CPU with AMX has.
+//! AMX: int8 matrix tiles for ternary products with many tokens. Everything else is AVX-512's,
+//! which every CPU with AMX has.
 
 pub(crate) mod i2s_many;
 mod probe;
@@ -16,8 +17,8 @@ use super::unpacked;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 use tiles::CpuTiles;
 
-/// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's whole product (reckoned
-/// from instruction counts; no such machine was at hand).
+/// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's
+/// whole product (reckoned from instruction counts; no such machine was at hand).
 const MIN_TOKENS: usize = 8;
 
 /// Proof of AMX-INT8, of the operating system's permission to use it, and of what `Avx512` proves.
@@ -54,7 +55,7 @@ impl Amx {
     }
 
     /// Tiles take I2_S rows.
-    pub(crate) fn prefers_t5(self, _threads: usize) -> bool {
+    pub(crate) fn prefers_trits5(self, _threads: usize) -> bool {
         false
     }
 
@@ -82,8 +83,8 @@ impl Deref for Amx {
     }
 }
 
-/// Whether the CPU has AMX-TILE and AMX-INT8 with tiles of 16 rows of 64 bytes, and the operating system saves them.
-/// Call only where AVX-512 was found: its detection proves XGETBV.
+/// Whether the CPU has AMX-TILE and AMX-INT8 with tiles of 16 rows of 64 bytes, and the operating
+/// system saves them. Call only where AVX-512 was found: its detection proves XGETBV.
 fn has_tiles() -> bool {
     const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
     const PALETTE_LEAF: u32 = 0x1d;
@@ -105,8 +106,9 @@ fn has_tiles() -> bool {
     enabled & CONFIG_AND_DATA == CONFIG_AND_DATA
 }
 
-/// Linux lets a process use tiles, whose state is 8 KiB a thread, only after it has asked: `arch_prctl(2)`,
-/// ARCH_REQ_XCOMP_PERM. The permission holds for all threads, those that run already too.
+/// Linux lets a process use tiles, whose state is 8 KiB a thread, only after it has asked:
+/// `arch_prctl(2)`, ARCH_REQ_XCOMP_PERM. The permission holds for all threads, those that run
+/// already too.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;

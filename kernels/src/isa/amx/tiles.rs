@@ -1,7 +1,8 @@
 //! The tile registers: what the AMX product is written over, and the instructions themselves.
 //!
-//! There are eight, of up to 16 rows of 64 bytes. `checks/amx_model.rs` has the same in plain Rust, so that all the rest, which is
-//! layout, is tested on machines without AMX; what is left for a machine that has it are the six `asm!` below.
+//! There are eight, of up to 16 rows of 64 bytes. `checks/amx_model.rs` has the same in plain Rust,
+//! so that all the rest, which is layout, is tested on machines without AMX; what is left for a
+//! machine that has it are the six `asm!` below.
 
 use std::arch::asm;
 
@@ -22,7 +23,8 @@ pub(crate) trait Tiles {
     fn load<const TO: u8>(&mut self, from: &[u8], stride: usize);
     /// Stores tile `FROM`: its rows start `stride` bytes apart.
     fn store<const FROM: u8>(&mut self, to: &mut [u8], stride: usize);
-    /// C[m][n] += A[m][4k + i] * B[k][4n + i] over all k and i, in i32, of int8 A and B. C and A have the same rows, B 16.
+    /// C[m][n] += A[m][4k + i] * B[k][4n + i] over all k and i, in i32, of int8 A and B. C and A
+    /// have the same rows, B 16.
     fn multiply<const C: u8, const A: u8, const B: u8>(&mut self);
 }
 
@@ -47,8 +49,8 @@ pub(crate) fn bytes_mut<T: Plain>(of: &mut [T]) -> &mut [u8] {
 
 /// The CPU's own tiles, of the thread that made the value; they are released with it.
 ///
-/// No compiler output uses tiles where the target feature is off, as it is here, so they keep their contents from one
-/// `asm!` to the next like the memory of a device.
+/// No compiler output uses tiles where the target feature is off, as it is here, so they keep their
+/// contents from one `asm!` to the next like the memory of a device.
 pub(crate) struct CpuTiles {
     rows: [usize; 8],
     /// Tiles belong to a thread.
@@ -83,8 +85,8 @@ impl CpuTiles {
 
 impl Drop for CpuTiles {
     fn drop(&mut self) {
-        // SAFETY: a value exists only with a proof of AMX. Without live tiles context switches need not save 8 KiB, and the
-        // core may sleep deeper.
+        // SAFETY: a value exists only with a proof of AMX. Without live tiles context switches need
+        // not save 8 KiB, and the core may sleep deeper.
         unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
     }
 }
@@ -101,7 +103,8 @@ impl Tiles for CpuTiles {
         };
         config.row_bytes[..8].fill(ROW_BYTES as u16);
         config.rows[..8].copy_from_slice(&rows);
-        // SAFETY: a value exists only with a proof of AMX; the operand is 64 bytes of a valid configuration.
+        // SAFETY: a value exists only with a proof of AMX; the operand is 64 bytes of a valid
+        // configuration.
         unsafe {
             asm!("ldtilecfg [{at}]", at = in(reg) &raw const config, options(readonly, nostack, preserves_flags));
         }
@@ -152,8 +155,8 @@ impl Tiles for CpuTiles {
     #[inline(always)]
     fn multiply<const C: u8, const A: u8, const B: u8>(&mut self) {
         const { assert!(C < 8 && A < 8 && B < 8 && C != A && C != B && A != B) };
-        // A faulting instruction would be the only harm of wrong rows, so the model checks them and not this.
-        // SAFETY: configured by `new`; registers only.
+        // A faulting instruction would be the only harm of wrong rows, so the model checks them and
+        // not this. SAFETY: configured by `new`; registers only.
         unsafe {
             asm!(
                 "tdpbssd tmm{c}, tmm{a}, tmm{b}",

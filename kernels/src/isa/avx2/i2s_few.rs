@@ -1,12 +1,13 @@
-//! The ternary inner loop for one to three tokens in AVX2: `vpmaddubsw` multiplies unsigned codes 0..=3 by int8 activations and adds neighbours.
+//! The ternary inner loop for one to three tokens in AVX2: `vpmaddubsw` multiplies unsigned codes
+//! 0..=3 by int8 activations and adds neighbours.
 
 use std::arch::x86_64::*;
 
 use super::{load, prefetch};
 use crate::ternary::{Activations, Block};
 
-/// Blocks summed in i16 before widening: a block adds at most 4 groups * 2 neighbours * 3 * 127 = 3048, and 10 of them
-/// 30480 < 32768, even where every code is the unused 3.
+/// Blocks summed in i16 before widening: a block adds at most 4 groups * 2 neighbours * 3 * 127 =
+/// 3048, and 10 of them 30480 < 32768, even where every code is the unused 3.
 pub(super) const BLOCKS_PER_WIDENING: usize = 10;
 
 /// sums[r][t] = sum of code * q. All slices have as many blocks as `w[0]`.

@@ -1,8 +1,9 @@
 //! The ternary product for many tokens in AVX2.
 //!
-//! Codes of a few rows are unpacked once into L1 and meet all tokens of a panel in tiles of 4 rows by 2 tokens, whose
-//! eight sums stay in registers over ten blocks. Plain loops throughout: closures in a `target_feature` function do not
-//! inherit the feature, and `array::from_fn` and `map` around them stay out of line.
+//! Codes of a few rows are unpacked once into L1 and meet all tokens of a panel in tiles of 4 rows
+//! by 2 tokens, whose eight sums stay in registers over ten blocks. Plain loops throughout:
+//! closures in a `target_feature` function do not inherit the feature, and `array::from_fn` and
+//! `map` around them stay out of line.
 
 use std::arch::x86_64::*;
 
@@ -54,8 +55,8 @@ pub(super) fn matmul(w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputR
                         unpack_row(&w.row(r)[b0..b1], codes);
                     }
                     for t in (t0..t1).step_by(T) {
-                        // Past the last token the tile repeats it, and the results are not used; past the last row it
-                        // takes what an earlier row left.
+                        // Past the last token the tile repeats it, and the results are not used;
+                        // past the last row it takes what an earlier row left.
                         let (q0, q1) = (x.blocks(t), x.blocks((t + 1).min(t1 - 1)));
                         let tokens = [
                             q0[b0..b1].as_flattened().as_chunks().0,

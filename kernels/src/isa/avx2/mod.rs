@@ -22,7 +22,8 @@ use crate::ternary::{Activations, Block};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
 use q6_k_input::Q6kInput;
 
-/// How far ahead of a linear read to prefetch, in bytes: into L1, and into L2 (README.md has the measurements).
+/// How far ahead of a linear read to prefetch, in bytes: into L1, and into L2 (README.md has the
+/// measurements).
 const PREFETCH_BYTES: usize = 1024;
 pub(crate) const PREFETCH_FAR_BYTES: usize = 8192;
 
@@ -40,12 +41,12 @@ impl Avx2 {
     }
 }
 
-/// Intrinsics inside a method of the token. `target_feature` functions cannot be inlined by force, and these methods
-/// must be, so the features are vouched for here.
+/// Intrinsics inside a method of the token. `target_feature` functions cannot be inlined by force,
+/// and these methods must be, so the features are vouched for here.
 macro_rules! with_token {
     ($($body:tt)*) => {
-        // SAFETY: `self` exists only where `Avx2::new` found AVX2 and F16C; pointers come from references to at least
-        // as many bytes as are read or written.
+        // SAFETY: `self` exists only where `Avx2::new` found AVX2 and F16C; pointers come from
+        // references to at least as many bytes as are read or written.
         unsafe { $($body)* }
     };
 }
@@ -168,7 +169,8 @@ pub(crate) fn prefetch<T>(at: &T) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(p) };
 }
 
-/// Prefetches the line `PREFETCH_FAR_BYTES` behind `at` into L2: into L1, so far ahead, it would push out what is in use.
+/// Prefetches the line `PREFETCH_FAR_BYTES` behind `at` into L2: into L1, so far ahead, it would
+/// push out what is in use.
 #[inline(always)]
 pub(crate) fn prefetch_far<T>(at: &T) {
     let p = std::ptr::from_ref(at)
@@ -277,7 +279,8 @@ impl Kernels for Avx2 {
         }
     }
 
-    /// A list is read at a third of a stream's speed: every line comes by itself, and pages are small.
+    /// A list is read at a third of a stream's speed: every line comes by itself, and pages are
+    /// small.
     fn listing_limits(self) -> ListingLimits {
         ListingLimits {
             rows: 0.3,

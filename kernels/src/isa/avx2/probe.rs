@@ -18,7 +18,8 @@ pub(super) fn multiply_add_peak(turns: u32) -> PeakRun {
     let mut sums: [__m256i; CHAINS] = std::array::from_fn(|i| _mm256_set1_epi16(i as i16));
     for _ in 0..turns {
         for sum in &mut sums {
-            // SAFETY: does nothing. It makes `codes` unknown, so that no product is computed once for all.
+            // SAFETY: does nothing. It makes `codes` unknown, so that no product is computed once
+            // for all.
             unsafe {
                 asm!("/* {0} */", inout(ymm_reg) codes, options(nomem, nostack, preserves_flags));
             }

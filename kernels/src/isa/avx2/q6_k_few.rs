@@ -1,7 +1,8 @@
 //! The Q6_K product for several tokens in AVX2.
 //!
-//! As in AVX-512 (`avx512/q6_k_few.rs`) each weight's group scale is multiplied into it as it is unpacked, here to L1, since
-//! sixteen registers hold the sums of a tile and no more. See `x86/q6_k_pairs.rs` for the order of the activations.
+//! As in AVX-512 (`avx512/q6_k_few.rs`) each weight's group scale is multiplied into it as it is
+//! unpacked, here to L1, since sixteen registers hold the sums of a tile and no more. See
+//! `x86/q6_k_pairs.rs` for the order of the activations.
 //!
 //! ```text
 //! 16 weights of a row by a token:  vpmaddwd · vpaddd, each load for two rows or four tokens
@@ -63,7 +64,8 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut 
                     }
                 }
                 let there = 2.min(n_blocks - b);
-                // Past the last row a tile has what an earlier one left, and its lanes are not used.
+                // Past the last row a tile has what an earlier one left, and its lanes are not
+                // used.
                 for r in (0..r1 - r0).step_by(R) {
                     let rows = [&weights[r], &weights[r + 1]];
                     let mut t = t0;
@@ -117,7 +119,8 @@ fn unpack(block: &[u8; q6_k::BYTES], weights: &mut Weights, p: usize) {
     }
 }
 
-/// Adds `there` blocks, pair `pair` of two rows, for tokens t..t + N to the lanes of rows r and r + 1; returns N.
+/// Adds `there` blocks, pair `pair` of two rows, for tokens t..t + N to the lanes of rows r and r +
+/// 1; returns N.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn tile<const N: usize>(

@@ -1,6 +1,7 @@
 //! The Q8_0 inner loop in AVX2, also where AVX-512 is present: it runs at the speed of memory.
 //!
-//! Each result lane is a sum of exact i32 products times the block's scale, as the scalar oracle adds them up.
+//! Each result lane is a sum of exact i32 products times the block's scale, as the scalar oracle
+//! adds them up.
 
 use std::arch::x86_64::*;
 

@@ -12,8 +12,8 @@ use crate::sparse::columns::{Line, TILE};
 use crate::ternary::{Activations, Block};
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
-/// Quads of columns summed in i16: each adds at most 2 * 3 * 127 = 762 to a lane, and 40 of them 30480. Their 160 lines
-/// stay in L1 while all four parts of the tile pass.
+/// Quads of columns summed in i16: each adds at most 2 * 3 * 127 = 762 to a lane, and 40 of them
+/// 30480. Their 160 lines stay in L1 while all four parts of the tile pass.
 const QUADS_PER_WIDENING: usize = 40;
 
 /// See [`crate::ternary_matmul_rows`].

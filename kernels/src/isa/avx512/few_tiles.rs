@@ -1,6 +1,6 @@
-//! The walk over rows and tokens around tiles whose codes are unpacked in registers: 4 rows by up to 4 tokens, or 2 rows by up to 8.
-//! Fewer tokens want more rows, since a load of activations then serves more products; more tokens want fewer, since a row is unpacked
-//! once a tile.
+//! The walk over rows and tokens around tiles whose codes are unpacked in registers: 4 rows by up
+//! to 4 tokens, or 2 rows by up to 8. Fewer tokens want more rows, since a load of activations then
+//! serves more products; more tokens want fewer, since a row is unpacked once a tile.
 
 use std::arch::x86_64::__m128i;
 
@@ -13,8 +13,9 @@ pub(super) const ROWS: usize = 32;
 /// Sums of code * q of a tile's tokens, for the rows that are passed over together.
 pub(super) type Sums = [[i32; ROWS]; MANY];
 
-/// Into how many columns to cut the rows of a tile of `n` tokens, so that the tile's activations (36 KB, one byte each) stay in L1
-/// while rows pass over them: whole blocks of I2_S and whole groups of T5.
+/// Into how many columns to cut the rows of a tile of `n` tokens, so that the tile's activations
+/// (36 KB, one byte each) stay in L1 while rows pass over them: whole blocks of I2_S and whole
+/// groups of trits5.
 pub(super) fn part_cols(n: usize, cols: usize) -> usize {
     const IN_L1: usize = 36 << 10;
     const WHOLE: usize = 384;
@@ -22,8 +23,8 @@ pub(super) fn part_cols(n: usize, cols: usize) -> usize {
     cols.div_ceil(parts).next_multiple_of(WHOLE)
 }
 
-/// How far ahead of what it unpacks a tile of `n` tokens asks for bytes of rows of `row_bytes`: of rows that are not cut as any linear
-/// read does, of others the same part some rows later.
+/// How far ahead of what it unpacks a tile of `n` tokens asks for bytes of rows of `row_bytes`: of
+/// rows that are not cut as any linear read does, of others the same part some rows later.
 pub(super) fn bytes_ahead(n: usize, cols: usize, row_bytes: usize) -> usize {
     if part_cols(n, cols) < cols {
         8 * row_bytes
@@ -32,7 +33,8 @@ pub(super) fn bytes_ahead(n: usize, cols: usize, row_bytes: usize) -> usize {
     }
 }
 
-/// Adds to `sums[i / R][at + i % R]` the sums of four of a tile's registers, the first of which is number `first` of `N * R`.
+/// Adds to `sums[i / R][at + i % R]` the sums of four of a tile's registers, the first of which is
+/// number `first` of `N * R`.
 #[inline(always)]
 pub(super) fn add_four<const R: usize, const N: usize>(
     sums: &mut Sums,
@@ -49,9 +51,10 @@ pub(super) fn add_four<const R: usize, const N: usize>(
     }
 }
 
-/// Makes `matmul(w, x, out)` of `tile::<R, N>(w, rows, x, t, columns, ahead)`, which gives the sums of code * q of R rows by N tokens from
-/// `t` on over some columns, `acc[token][row]`, and of `add_lanes`, which adds up the lanes of four such registers. The name is of a const
-/// parameter of all: whether it is an Intel CPU's variant.
+/// Makes `matmul(w, x, out)` of `tile::<R, N>(w, rows, x, t, columns, ahead)`, which gives the sums
+/// of code * q of R rows by N tokens from `t` on over some columns, `acc[token][row]`, and of
+/// `add_lanes`, which adds up the lanes of four such registers. The name is of a const parameter of
+/// all: whether it is an Intel CPU's variant.
 macro_rules! matmul_in_registers {
     ($features:literal, $tile:ident, $add_lanes:ident , $variant:ident) => {
         /// See [`crate::ternary_matmul`].

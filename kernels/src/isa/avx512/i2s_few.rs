@@ -1,8 +1,9 @@
-//! The ternary product for several tokens in AVX-512 VNNI; codes are unpacked in registers, beside the multiplications.
+//! The ternary product for several tokens in AVX-512 VNNI; codes are unpacked in registers, beside
+//! the multiplications.
 //!
-//! Codes 1 and 3 of four come down by one shift, and then all four are masked where they lie: the first and the third times 4,
-//! in the low half of a register, the others in the high half, which is the order in which the activations lie. The low half's sums are
-//! shifted once a tile.
+//! Codes 1 and 3 of four come down by one shift, and then all four are masked where they lie: the
+//! first and the third times 4, in the low half of a register, the others in the high half, which
+//! is the order in which the activations lie. The low half's sums are shifted once a tile.
 //!
 //! ```text
 //! a block of R rows:  R x (vbroadcasti64x4 · vpsrlw · 2 x vpandd) · 2T x (load · R x vpdpbusd)      128 columns

@@ -1,7 +1,8 @@
 //! The ternary product for many tokens in AVX-512 VNNI: tiles of 32 rows by up to 12 tokens.
 //!
-//! Codes of 32 rows are unpacked once for a chunk of columns, in the order of `x86/panel.rs`, and stay in L1 while all tokens pass
-//! over them. A lane of a register belongs to a row, so that sums need no adding up, and lie as the output does.
+//! Codes of 32 rows are unpacked once for a chunk of columns, in the order of `x86/panel.rs`, and
+//! stay in L1 while all tokens pass over them. A lane of a register belongs to a row, so that sums
+//! need no adding up, and lie as the output does.
 //!
 //! ```text
 //! 4 columns of a tile:  2 loads of codes (4 of each of 16 rows) · T x (vpbroadcastd of 4 activations · 2 x vpdpbusd)
@@ -22,7 +23,8 @@ use crate::{OutputRows, QuantizedActivations, Ternary};
 
 /// Tokens of a tile: 24 registers of sums.
 const T: usize = 12;
-/// Tokens of a panel: their activations, 320 KB of 2560 columns, are read from L2 again for each 32 rows.
+/// Tokens of a panel: their activations, 320 KB of 2560 columns, are read from L2 again for each 32
+/// rows.
 const TOKENS: usize = 128;
 
 /// See [`crate::ternary_matmul`].
@@ -71,8 +73,8 @@ pub(super) fn matmul(
     }
 }
 
-/// The tokens t..t + N meet the panel's blocks, which are `blocks` of their rows. Sums start at zero with the first, and are added to by the
-/// others.
+/// The tokens t..t + N meet the panel's blocks, which are `blocks` of their rows. Sums start at
+/// zero with the first, and are added to by the others.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 fn token_tile<const N: usize>(

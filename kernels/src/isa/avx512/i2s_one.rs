@@ -1,8 +1,9 @@
 //! The ternary product for one token in AVX-512 VNNI: as many bytes a cycle as the load ports give.
 //!
-//! Codes are never shifted. A block's 32 bytes, repeated in both halves of a register, are masked to groups 0 and 1 (times
-//! 64 and 16) and to groups 2 and 3 (times 4 and 1), which is the order in which the activations lie: `vpdpbusd` takes
-//! codes up to 192 as unsigned bytes. The powers of four come off once a row, exactly.
+//! Codes are never shifted. A block's 32 bytes, repeated in both halves of a register, are masked
+//! to groups 0 and 1 (times 64 and 16) and to groups 2 and 3 (times 4 and 1), which is the order in
+//! which the activations lie: `vpdpbusd` takes codes up to 192 as unsigned bytes. The powers of
+//! four come off once a row, exactly.
 //!
 //! ```text
 //! a block:  vbroadcasti64x4 · 2 x vpandd · 2 x vpdpbusd (activations from memory) · prefetches      128 weights
@@ -39,8 +40,8 @@ pub(super) fn matvec<const NEAR: bool>(
     }
 }
 
-/// For each of two neighbouring rows lanes whose sum is the row's sum of code * q. Two at a time share the loads of
-/// activations, and are two streams for the prefetcher.
+/// For each of two neighbouring rows lanes whose sum is the row's sum of code * q. Two at a time
+/// share the loads of activations, and are two streams for the prefetcher.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 fn row_sums<const NEAR: bool>(rows: [&[Block]; 2], x: &[Activations]) -> [__m512i; 2] {

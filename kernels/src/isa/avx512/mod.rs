@@ -41,7 +41,7 @@ use vbmi::Vbmi;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512 {
     avx2: Avx2,
-    /// The loops over layout T5, where the CPU has them.
+    /// The loops over layout trits5, where the CPU has them.
     vbmi: Option<Vbmi>,
 }
 
@@ -66,8 +66,8 @@ impl Avx512 {
 /// Intrinsics inside a method of the token; see `avx2/mod.rs`.
 macro_rules! with_token {
     ($($body:tt)*) => {
-        // SAFETY: `self` exists only where `Avx512::new` found the features; pointers come from references to at least
-        // as many bytes as are read or written.
+        // SAFETY: `self` exists only where `Avx512::new` found the features; pointers come from
+        // references to at least as many bytes as are read or written.
         unsafe { $($body)* }
     };
 }
@@ -162,7 +162,8 @@ impl Simd for Avx512 {
     }
 }
 
-/// From how many tokens on codes are better unpacked to L1 than in registers (README.md has the figures).
+/// From how many tokens on codes are better unpacked to L1 than in registers (README.md has the
+/// figures).
 fn many_tokens() -> usize {
     if intel() { 20 } else { 65 }
 }
@@ -206,7 +207,7 @@ impl Kernels for Avx512 {
     }
 
     #[inline]
-    fn prefers_t5(self, threads: usize) -> bool {
+    fn prefers_trits5(self, threads: usize) -> bool {
         self.has_trits5() && (threads > 1 || intel())
     }
 
@@ -288,7 +289,8 @@ impl Kernels for Avx512 {
         }
     }
 
-    /// A list is read at a third of a stream's speed: every line comes by itself, and pages are small.
+    /// A list is read at a third of a stream's speed: every line comes by itself, and pages are
+    /// small.
     fn listing_limits(self) -> ListingLimits {
         ListingLimits {
             rows: 0.25,

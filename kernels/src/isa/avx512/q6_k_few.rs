@@ -1,8 +1,9 @@
 //! The Q6_K product for several tokens in AVX-512 VNNI.
 //!
-//! Each weight's group scale is multiplied into it as it is unpacked, in registers, beside the multiplications; then one
-//! `vpdpwssd` multiplies 32 weights by a token's activations. See `x86/q6_k_pairs.rs` for their order. Sums may wrap
-//! on the way; a block's total is below 2^31, so it is exact.
+//! Each weight's group scale is multiplied into it as it is unpacked, in registers, beside the
+//! multiplications; then one `vpdpwssd` multiplies 32 weights by a token's activations. See
+//! `x86/q6_k_pairs.rs` for their order. Sums may wrap on the way; a block's total is below 2^31, so
+//! it is exact.
 //!
 //! ```text
 //! 32 weights of two blocks of a row:  load · vinserti64x4 · 2 shifts · vpternlogd (high bits once a half)    q - 32 in six bits
@@ -11,7 +12,8 @@
 //! two blocks of a row by a token:     vcvtdq2ps · vmulps · vaddps
 //! ```
 //!
-//! Macros and not functions where sums are passed on: a function with target features cannot be inlined by force.
+//! Macros and not functions where sums are passed on: a function with target features cannot be
+//! inlined by force.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -116,7 +118,8 @@ fn group<const N: usize>(
     }
 }
 
-/// Adds two blocks (or one, where it is `alone`) of R rows for N tokens to the lanes of the group's rows r..r + R.
+/// Adds two blocks (or one, where it is `alone`) of R rows for N tokens to the lanes of the group's
+/// rows r..r + R.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
 fn tile<const N: usize>(
@@ -135,8 +138,9 @@ fn tile<const N: usize>(
         row.scale_odd();
     }
     let mut acc = [[_mm512_setzero_si512(); N]; R];
-    // What each row of the next chunk needs done is spread over this one's multiplications. Tokens are literals: a loop over them is
-    // not always unrolled, and then the sums are an array in memory.
+    // What each row of the next chunk needs done is spread over this one's multiplications. Tokens
+    // are literals: a loop over them is not always unrolled, and then the sums are an array in
+    // memory.
     macro_rules! chunk {
         ($half:literal, $k:literal, $next_half:literal, $next_k:literal) => {
             let chunk = 4 * $half + $k;
@@ -207,14 +211,16 @@ fn tile<const N: usize>(
     }
 }
 
-/// One row's two blocks as they are unpacked, 32 weights of each at a time: a chunk, `4 * half + K`. Each step's result is pinned to its
-/// place, or LLVM would gather them.
+/// One row's two blocks as they are unpacked, 32 weights of each at a time: a chunk, `4 * half +
+/// K`. Each step's result is pinned to its place, or LLVM would gather them.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     blocks: [&'a Block; 2],
-    /// Group scales of both, times 64: a weight comes as (q - 32) << 10, and `vpmulhw` keeps what is above 16 bits.
+    /// Group scales of both, times 64: a weight comes as (q - 32) << 10, and `vpmulhw` keeps what
+    /// is above 16 bits.
     scales: __m512i,
-    /// The bytes with this half's high bits, the upper of each two the other way round, which makes 32 less.
+    /// The bytes with this half's high bits, the upper of each two the other way round, which makes
+    /// 32 less.
     high: __m512i,
     /// Low bits, and then all six: q - 32 in two's complement, below two other bits.
     q: __m512i,
@@ -245,7 +251,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// One of the eight lines of what lies so many bytes ahead of the blocks, into L2. All in one go would keep their own blocks waiting.
+    /// One of the eight lines of what lies so many bytes ahead of the blocks, into L2. All in one
+    /// go would keep their own blocks waiting.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn ask(&self, chunk: usize, ahead: usize) {
@@ -311,9 +318,10 @@ fn both([first, second]: [&Block; 2], at: usize) -> __m512i {
 
 /// `vpdpwssd`: sum + the products of two 16-bit pairs in each 32-bit lane, modulo 2^32.
 ///
-/// In assembly: of several of its intrinsics in a row LLVM makes `vpmaddwd` and `vpaddd`, for a shorter latency, where
-/// the number of instructions is what counts. It is said to touch memory, so that loads stay where they are written: moved
-/// ahead they would all be alive at once, and spilled.
+/// In assembly: of several of its intrinsics in a row LLVM makes `vpmaddwd` and `vpaddd`, for a
+/// shorter latency, where the number of instructions is what counts. It is said to touch memory, so
+/// that loads stay where they are written: moved ahead they would all be alive at once, and
+/// spilled.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) fn multiply_add(mut sum: __m512i, w: __m512i, x: __m512i) -> __m512i {
@@ -330,8 +338,8 @@ pub(super) fn multiply_add(mut sum: __m512i, w: __m512i, x: __m512i) -> __m512i 
     sum
 }
 
-/// For each of a block's chunks of 32 weights: where the group scale of each 16-bit lane is among the sixteen of one block
-/// and the sixteen of the next.
+/// For each of a block's chunks of 32 weights: where the group scale of each 16-bit lane is among
+/// the sixteen of one block and the sixteen of the next.
 #[repr(align(64))]
 struct GroupsOf([[i16; 32]; 8]);
 

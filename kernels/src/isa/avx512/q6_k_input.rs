@@ -11,7 +11,8 @@ pub(crate) struct Q6kInput {
     /// `[k]`: x = 256 * high + low.
     pub(super) high: Aligned<i8>,
     pub(super) low: Aligned<i8>,
-    /// `[k / 4]`: -32 * the sum of each four of `high`: what 32 more in each of four weights adds, taken off.
+    /// `[k / 4]`: -32 * the sum of each four of `high`: what 32 more in each of four weights adds,
+    /// taken off.
     pub(super) high_offsets: Aligned<i32>,
     /// The same of `low`.
     pub(super) low_offsets: Aligned<i32>,

@@ -1,9 +1,10 @@
 //! The Q6_K product for one token in AVX-512 VNNI.
 //!
-//! q stays unsigned (0..64) for `vpdpbusd` against the two bytes of x = 256 high + low, which leaves sums of four
-//! neighbours for each. They start at -32 times the sum of the four bytes, which takes the offset of q off, so they end within
-//! 4 * 32 * 128 = 2^14 and fit int16. Side by side in a lane they meet the group's scale and 256 times the scale in one
-//! `vpdpwssd`. Partial sums may wrap; the total is below 2^31, so it is exact.
+//! q stays unsigned (0..64) for `vpdpbusd` against the two bytes of x = 256 high + low, which
+//! leaves sums of four neighbours for each. They start at -32 times the sum of the four bytes,
+//! which takes the offset of q off, so they end within 4 * 32 * 128 = 2^14 and fit int16. Side by
+//! side in a lane they meet the group's scale and 256 times the scale in one `vpdpwssd`. Partial
+//! sums may wrap; the total is below 2^31, so it is exact.
 //!
 //! ```text
 //! 64 weights by a token:  2 x vpdpbusd (from offsets; activations from memory) · vpshufb {k} · vpshufb of scales · vpdpwssd
@@ -62,7 +63,8 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Sums of four neighbouring products of weights q - 32: by low bytes in the low half of each lane, by high bytes in the other.
+/// Sums of four neighbouring products of weights q - 32: by low bytes in the low half of each lane,
+/// by high bytes in the other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 fn products(q: __m512i, [high, low]: Inputs<'_>, chunk: usize) -> __m512i {
@@ -75,7 +77,8 @@ fn products(q: __m512i, [high, low]: Inputs<'_>, chunk: usize) -> __m512i {
     let halves = _mm512_set1_epi32(0x0100_0100);
     let lanes = _mm512_set4_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0);
     let to_high_half = _mm512_or_si512(halves, lanes);
-    // SAFETY: an instruction on registers; the feature is enabled. LLVM writes the intrinsic as `vpermt2w`, three instructions' work.
+    // SAFETY: an instruction on registers; the feature is enabled. LLVM writes the intrinsic as
+    // `vpermt2w`, three instructions' work.
     unsafe {
         asm!(
             "vpshufb {both}{{{high_halves}}}, {high}, {lanes}",
@@ -89,7 +92,8 @@ fn products(q: __m512i, [high, low]: Inputs<'_>, chunk: usize) -> __m512i {
     both
 }
 
-/// See [`crate::dense_matmul`], for the first token alone. Two rows at a time share the loads of activations.
+/// See [`crate::dense_matmul`], for the first token alone. Two rows at a time share the loads of
+/// activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
 pub(super) fn matvec<const NEAR: bool>(
     w: Dense<'_>,
@@ -161,7 +165,8 @@ pub(super) fn d(block: &Block) -> [u8; 2] {
     *part(block, q6_k::D)
 }
 
-/// The scales of a block's sixteen groups, each in the low half of a lane, and times 256 in the other.
+/// The scales of a block's sixteen groups, each in the low half of a lane, and times 256 in the
+/// other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx2")]
 fn groups(block: &Block) -> __m512i {
@@ -202,7 +207,8 @@ fn shift(low: i16, high: i16) -> __m512i {
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
 }
 
-/// Lane indexes that give each of the four groups of 64 weights, number `chunk` of a block, four lanes.
+/// Lane indexes that give each of the four groups of 64 weights, number `chunk` of a block, four
+/// lanes.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn four_groups(chunk: usize) -> __m512i {

@@ -1,17 +1,18 @@
 //! Sums to outputs in AVX-512: the same bits as `sum / scale * w_scale`, without its division.
 //!
-//! Tiles multiply so fast that 16 divisions (10 cycles) for each 16 outputs would be a fifth of the time. All outputs of a
-//! token are divided by the same scale, so r = 1 / scale is computed once, and x / scale is x * r corrected twice by its
-//! exact remainder: the result is the correctly rounded quotient (P. Markstein, IBM Journal of R&D 34, 1990), given that r
-//! is correctly rounded and nothing under- or overflows. Scales outside the range where that holds are divided by.
+//! Tiles multiply so fast that 16 divisions (10 cycles) for each 16 outputs would be a fifth of the
+//! time. All outputs of a token are divided by the same scale, so r = 1 / scale is computed once,
+//! and x / scale is x * r corrected twice by its exact remainder: the result is the correctly
+//! rounded quotient (P. Markstein, IBM Journal of R&D 34, 1990), given that r is correctly rounded
+//! and nothing under- or overflows. Scales outside the range where that holds are divided by.
 
 use std::arch::x86_64::*;
 use std::ops::RangeInclusive;
 
 use crate::isa::outputs::output;
 
-/// Of the scales that the quotient is computed for without dividing: |sum| is 0 or in 1..=2^31, so that the quotient and
-/// all remainders stay far from the ends of f32.
+/// Of the scales that the quotient is computed for without dividing: |sum| is 0 or in 1..=2^31, so
+/// that the quotient and all remainders stay far from the ends of f32.
 const SCALES: RangeInclusive<f32> = 1.0 / (1u64 << 40) as f32..=(1u64 << 40) as f32;
 
 /// `out[i] = (sums[i] - q_sum) as f32 / scale * w_scale`, as far as both are long.
@@ -60,7 +61,8 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    /// Scales of every mantissa's kind (random, nearly a power of two, nearly the next) and in and out of the range.
+    /// Scales of every mantissa's kind (random, nearly a power of two, nearly the next) and in and
+    /// out of the range.
     #[test]
     fn the_quotient_is_the_division_s() {
         if Avx512::new().is_none() {

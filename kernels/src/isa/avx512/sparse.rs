@@ -1,8 +1,9 @@
 //! Listed rows and listed columns in AVX-512 VNNI (see `crate::sparse`).
 //!
-//! What comes next is known from the list and not from the address, so nothing is left to the hardware's prefetcher:
-//! each line is asked for a fixed number of rows or columns before it is used. Codes are masked where they lie in the byte,
-//! not shifted: sums come out times 1, 4, 16, 64, and are shifted once at the end.
+//! What comes next is known from the list and not from the address, so nothing is left to the
+//! hardware's prefetcher: each line is asked for a fixed number of rows or columns before it is
+//! used. Codes are masked where they lie in the byte, not shifted: sums come out times 1, 4, 16,
+//! 64, and are shifted once at the end.
 
 use std::arch::x86_64::*;
 
@@ -182,8 +183,8 @@ fn prefetch_quad(lines: &[Line], quad: &[u32; 4]) {
     }
 }
 
-/// Adds the codes in bits 2g and 2g + 1, times 4^g, by q[g]: at most 4 * 192 * 127 to a lane, so that 2^14 times fit. A
-/// row of 2^20 columns, the most there are, adds 2^12 times to each lane.
+/// Adds the codes in bits 2g and 2g + 1, times 4^g, by q[g]: at most 4 * 192 * 127 to a lane, so
+/// that 2^14 times fit. A row of 2^20 columns, the most there are, adds 2^12 times to each lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn add(acc: &mut Sums, codes: __m512i, q: Sums) {

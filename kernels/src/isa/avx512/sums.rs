@@ -1,4 +1,5 @@
-//! From sums in vector lanes to outputs, for many rows at a time: one division instruction serves four or sixteen rows.
+//! From sums in vector lanes to outputs, for many rows at a time: one division instruction serves
+//! four or sixteen rows.
 
 use std::arch::x86_64::*;
 
@@ -92,7 +93,8 @@ pub(super) fn tree_sum4([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
     out
 }
 
-/// Turns token `t`'s sums of code * q for up to four rows from `row` on into outputs, as [`crate::isa::outputs::output`] does.
+/// Turns token `t`'s sums of code * q for up to four rows from `row` on into outputs, as
+/// [`crate::isa::outputs::output`] does.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 pub(super) fn write4(

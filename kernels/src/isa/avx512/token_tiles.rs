@@ -1,7 +1,7 @@
 //! Tokens by the tile.
 
-/// Cuts `n` tokens into as few tiles of up to `most` as there must be, of nearly equal size: 5 tokens in tiles of 4 are 3 and 2, not 4
-/// and 1. Gives each tile's first token and its size.
+/// Cuts `n` tokens into as few tiles of up to `most` as there must be, of nearly equal size: 5
+/// tokens in tiles of 4 are 3 and 2, not 4 and 1. Gives each tile's first token and its size.
 #[inline(always)]
 pub(super) fn token_tiles(n: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut first = 0;

@@ -1,10 +1,11 @@
-//! 40 bytes of layout T5 to 192 codes in AVX-512 VBMI, for the loops over it.
+//! 40 bytes of layout trits5 to 192 codes in AVX-512 VBMI, for the loops over it.
 
 use std::arch::x86_64::*;
 
 use crate::trits5::{GROUP_BYTES, TAIL, TAIL_BYTES};
 
-/// Byte i % 8 of quadword i / 8 comes from byte 5 (i / 8) + i % 8; the three past a quadword's five are not looked at.
+/// Byte i % 8 of quadword i / 8 comes from byte 5 (i / 8) + i % 8; the three past a quadword's five
+/// are not looked at.
 const SPREAD: [u8; 64] = {
     let mut from = [0; 64];
     let mut i = 0;
@@ -38,7 +39,8 @@ const CODES: [u8; 64] = {
     codes
 };
 
-/// Bytes of the words of a register: word k holds triples 2k and 2k + 1, ten bits that begin somewhere in its first byte.
+/// Bytes of the words of a register: word k holds triples 2k and 2k + 1, ten bits that begin
+/// somewhere in its first byte.
 const SPREAD_PAIRS: [u8; 64] = {
     let mut from = [0; 64];
     let mut i = 0;
@@ -60,7 +62,8 @@ const SHIFTS_OF_PAIRS: [u16; 32] = {
     shifts
 };
 
-/// One code of a triple, by the triple and one bit that means nothing: what `place`, 1, 3 or 9, multiplies.
+/// One code of a triple, by the triple and one bit that means nothing: what `place`, 1, 3 or 9,
+/// multiplies.
 const fn digits(place: usize) -> [u8; 64] {
     let mut codes = [0; 64];
     let mut i = 0;
@@ -103,8 +106,9 @@ impl Tables {
     }
 }
 
-/// Loops in which multiplications decide. `MULTISHIFT` brings triples into place by `vpmultishiftqb`, fewest instructions, else by
-/// shifts of words: one of the two competes with multiplications for a port, and which one depends on the CPU (`x86/vendor.rs`).
+/// Loops in which multiplications decide. `MULTISHIFT` brings triples into place by
+/// `vpmultishiftqb`, fewest instructions, else by shifts of words: one of the two competes with
+/// multiplications for a port, and which one depends on the CPU (`x86/vendor.rs`).
 pub(super) struct Thirds<const MULTISHIFT: bool> {
     spread: __m512i,
     shifts: __m512i,
@@ -163,8 +167,8 @@ impl<const MULTISHIFT: bool> Thirds<MULTISHIFT> {
     }
 }
 
-/// How many groups of a row have 24 more bytes behind them in each of these slices, which begin with it: those `load_plain` may
-/// read.
+/// How many groups of a row have 24 more bytes behind them in each of these slices, which begin
+/// with it: those `load_plain` may read.
 #[inline]
 pub(super) fn plain_groups<const R: usize>(rows: &[&[u8]; R], groups: usize) -> usize {
     let shortest = rows.iter().map(|row| row.len()).min().unwrap_or(0);
@@ -206,7 +210,8 @@ pub(super) fn load_group(w: &[u8], at: usize) -> __m512i {
         Some(bytes) => load(bytes),
         None => {
             assert!(from.len() >= GROUP_BYTES);
-            // SAFETY: the mask selects 40 bytes, checked above; a masked load does not touch the others.
+            // SAFETY: the mask selects 40 bytes, checked above; a masked load does not touch the
+            // others.
             unsafe { _mm512_maskz_loadu_epi8((1 << GROUP_BYTES) - 1, from.as_ptr().cast()) }
         }
     }

@@ -1,13 +1,15 @@
-//! Layout T5 for several tokens in AVX-512 VNNI and VBMI; codes are unpacked in registers, beside the multiplications.
+//! Layout trits5 for several tokens in AVX-512 VNNI and VBMI; codes are unpacked in registers,
+//! beside the multiplications.
 //!
 //! ```text
 //! a group of R rows:  R x (vpermb · vpmultishiftqb · 3 x vpermb) · 3T x (load · R x vpdpbusd)      192 columns
 //! ```
 //!
-//! Where `vpmultishiftqb` competes with multiplications, `vpsrlvw`, `vpsllw` and `vmovdqu8 {k}` take its place.
+//! Where `vpmultishiftqb` competes with multiplications, `vpsrlvw`, `vpsllw` and `vmovdqu8 {k}`
+//! take its place.
 //!
-//! The next group's triples are brought into place between this one's multiplications: all in one go they fill the queues
-//! before the ports, and multiplications wait (README.md has the figures).
+//! The next group's triples are brought into place between this one's multiplications: all in one
+//! go they fill the queues before the ports, and multiplications wait (README.md has the figures).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -132,7 +134,8 @@ fn tile<const R: usize, const N: usize, const INTEL: bool>(
     acc
 }
 
-/// `vpdpbusd`, in assembly and said to touch memory: so that it, what is pinned, and loads stay in the order in which they are written.
+/// `vpdpbusd`, in assembly and said to touch memory: so that it, what is pinned, and loads stay in
+/// the order in which they are written.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn multiply_add(mut sum: __m512i, codes: __m512i, q: __m512i) -> __m512i {

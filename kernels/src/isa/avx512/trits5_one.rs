@@ -1,9 +1,9 @@
-//! Layout T5 for one token in AVX-512 VNNI and VBMI (see `crate::trits5`).
+//! Layout trits5 for one token in AVX-512 VNNI and VBMI (see `crate::trits5`).
 //!
-//! 40 bytes to 192 weights: `vpermb` spreads five bytes to each quadword, `vpmultishiftqb` brings each five bits to the low end
-//! of a byte, and a second `vpermb` looks up the triple's three codes side by side in a byte. It uses the low six bits, of
-//! which one belongs to a neighbour: the table says everything twice. Then three masks and three `vpdpbusd`. Sums come out
-//! times 1, 4, 16.
+//! 40 bytes to 192 weights: `vpermb` spreads five bytes to each quadword, `vpmultishiftqb` brings
+//! each five bits to the low end of a byte, and a second `vpermb` looks up the triple's three codes
+//! side by side in a byte. It uses the low six bits, of which one belongs to a neighbour: the table
+//! says everything twice. Then three masks and three `vpdpbusd`. Sums come out times 1, 4, 16.
 //!
 //! ```text
 //! a group of a row:  load · vpermb · vpmultishiftqb · vpermb · 3 x vpandd · 3 x vpdpbusd · prefetch      192 columns

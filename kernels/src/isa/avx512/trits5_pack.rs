@@ -1,4 +1,4 @@
-//! I2_S rows as T5 rows in AVX-512 VBMI; see `crate::trits5`.
+//! I2_S rows as trits5 rows in AVX-512 VBMI; see `crate::trits5`.
 //!
 //! ```text
 //! 3 blocks to 2 groups:  3 x (vbroadcasti64x4 · 2 x (vpsrlvw · vpandd))                                      6 x 64 codes
@@ -12,8 +12,8 @@ use crate::isa::avx2::load;
 use crate::ternary::Block;
 use crate::trits5::GROUP_BYTES;
 
-/// Packs the first groups of a row, as many as there are whole pairs of in `blocks` and `out`. Gives their number, and whether
-/// every code had a place.
+/// Packs the first groups of a row, as many as there are whole pairs of in `blocks` and `out`.
+/// Gives their number, and whether every code had a place.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx2")]
 pub(super) fn pack(blocks: &[Block], out: &mut [[u8; GROUP_BYTES]]) -> (usize, bool) {
     let three = _mm512_set1_epi8(3);

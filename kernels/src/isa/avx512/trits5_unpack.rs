@@ -1,4 +1,5 @@
-//! T5 rows as I2_S rows in AVX-512 VBMI: for products of many tokens, which have loops for I2_S alone.
+//! trits5 rows as I2_S rows in AVX-512 VBMI: for products of many tokens, which have loops for I2_S
+//! alone.
 
 use std::arch::x86_64::*;
 

@@ -1,4 +1,4 @@
-//! Proof of VBMI besides AVX-512, and what needs it: the loops over layout T5.
+//! Proof of VBMI besides AVX-512, and what needs it: the loops over layout trits5.
 
 use std::ops::Range;
 
@@ -15,7 +15,8 @@ pub(super) struct Vbmi(());
 /// Calls of what has the features; see `avx2/mod.rs`.
 macro_rules! with_token {
     ($($body:tt)*) => {
-        // SAFETY: `self` exists only where `Vbmi::new` found VBMI, in an `Avx512`, which found the rest.
+        // SAFETY: `self` exists only where `Vbmi::new` found VBMI, in an `Avx512`, which found the
+        // rest.
         unsafe { $($body)* }
     };
 }

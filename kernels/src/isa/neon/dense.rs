@@ -1,5 +1,5 @@
-//! What the quantised dense loops share. Each result lane is a sum of exact i32 products times the block's scale, as the
-//! scalar oracle adds them up.
+//! What the quantised dense loops share. Each result lane is a sum of exact i32 products times the
+//! block's scale, as the scalar oracle adds them up.
 
 use super::intrinsics::*;
 use crate::simd::LANES;

@@ -24,8 +24,9 @@ pub(super) fn tile<L: Level, const R: usize, const T: usize>(
     }
 }
 
-/// One token: three of the four codes of a byte are masked in place, 1, 4 and 16 times too large, and summed apart, which
-/// takes 4 instructions for 64 codes instead of 6. A lane's sum is at most 2^16 * 48 * 127 < 2^29 (2^20 columns).
+/// One token: three of the four codes of a byte are masked in place, 1, 4 and 16 times too large,
+/// and summed apart, which takes 4 instructions for 64 codes instead of 6. A lane's sum is at most
+/// 2^16 * 48 * 127 < 2^29 (2^20 columns).
 #[inline(always)]
 fn one_token<L: Level, const R: usize>(level: L, w: [&[Block]; R], x: &[Activations]) -> [i32; R] {
     let masks = [0, 0x30, 0x0c, 0x03].map(vdupq_n_u8);

@@ -1,9 +1,9 @@
 //! The ternary product for many tokens in NEON.
 //!
-//! Everything goes by pairs of rows and pairs of tokens, sixteen columns at a time, in the order that the level's
-//! multiplier takes (`smmla`: two rows by two tokens by eight columns). A panel's tokens are brought into that order once;
-//! codes of eight rows are unpacked into it in L1 and meet all tokens of the panel in tiles of 16 sums that stay in
-//! registers.
+//! Everything goes by pairs of rows and pairs of tokens, sixteen columns at a time, in the order
+//! that the level's multiplier takes (`smmla`: two rows by two tokens by eight columns). A panel's
+//! tokens are brought into that order once; codes of eight rows are unpacked into it in L1 and meet
+//! all tokens of the panel in tiles of 16 sums that stay in registers.
 
 use super::intrinsics::*;
 use std::cell::RefCell;
@@ -16,7 +16,8 @@ use crate::isa::outputs::write_token;
 use crate::ternary::Block;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
-/// With fewer tokens the codes are better kept in registers (not measured: no ARM machine was at hand).
+/// With fewer tokens the codes are better kept in registers (not measured: no ARM machine was at
+/// hand).
 pub(super) const MIN_TOKENS: usize = 8;
 
 /// Blocks of a chunk: 2560 columns.
@@ -34,7 +35,8 @@ const TOKENS: usize = 64;
 type Pair = [[i8; 16]; 2];
 
 thread_local! {
-    /// A panel's tokens, `[pair of tokens, sixteen of columns]`. Kept, since fresh pages cost more than filling them.
+    /// A panel's tokens, `[pair of tokens, sixteen of columns]`. Kept, since fresh pages cost more
+    /// than filling them.
     static PANEL: RefCell<Vec<Pair>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -84,7 +86,8 @@ fn arrange<L: Level>(
     }
 }
 
-/// The sums of code * q, `[token / 2][token % 2][row]`, of the rows `rows` for the tokens in `panel`.
+/// The sums of code * q, `[token / 2][token % 2][row]`, of the rows `rows` for the tokens in
+/// `panel`.
 fn panel_rows<L: Level, const R: usize, const T: usize>(
     level: L,
     w: Ternary<'_>,

@@ -1,5 +1,6 @@
-//! The NEON intrinsics that the kernels use, as safe functions under the same names: NEON is part of every aarch64 target
-//! with floating point, so there is nothing to detect. Those that take pointers are not here.
+//! The NEON intrinsics that the kernels use, as safe functions under the same names: NEON is part
+//! of every aarch64 target with floating point, so there is nothing to detect. Those that take
+//! pointers are not here.
 
 pub(super) use std::arch::aarch64::{
     float32x4_t, int8x16_t, int16x8_t, int32x4_t, uint8x8_t, uint8x16_t,

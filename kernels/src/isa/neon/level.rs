@@ -1,9 +1,11 @@
 //! What int8 multipliers an aarch64 CPU has: three tokens, from every ARMv8 up to i8mm.
 //!
-//! NEON itself is part of the target, so its intrinsics need no proof. Those for `sdot` and `smmla` are not stable in Rust,
-//! so both are written as assembly; `.arch_extension` lets the assembler take them wherever they are inlined.
+//! NEON itself is part of the target, so its intrinsics need no proof. Those for `sdot` and `smmla`
+//! are not stable in Rust, so both are written as assembly; `.arch_extension` lets the assembler
+//! take them wherever they are inlined.
 //!
-//! Weights come first in all products: -64..=63, so that the sum of two products fits i16. Activations are any int8.
+//! Weights come first in all products: -64..=63, so that the sum of two products fits i16.
+//! Activations are any int8.
 
 use super::intrinsics::*;
 use std::arch::asm;
@@ -141,8 +143,8 @@ impl Level for I8mm {
     }
 }
 
-/// acc[2t + r] + the products of row r's and token t's eight columns. The instruction's first factor gives the result's
-/// rows, so that is the tokens.
+/// acc[2t + r] + the products of row r's and token t's eight columns. The instruction's first
+/// factor gives the result's rows, so that is the tokens.
 #[inline(always)]
 fn matrix_multiply(_proof: I8mm, acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
     let mut sums = acc;

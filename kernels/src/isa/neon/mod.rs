@@ -1,4 +1,5 @@
-//! NEON on aarch64: sixteen lanes are four `float32x4_t`. `fmla` is never used. Little-endian, as all aarch64 servers are.
+//! NEON on aarch64: sixteen lanes are four `float32x4_t`. `fmla` is never used. Little-endian, as
+//! all aarch64 servers are.
 
 mod dense;
 mod i2s_few;

@@ -13,7 +13,8 @@ pub(super) fn multiply_add_peak<L: Level>(level: L, turns: u32) -> PeakRun {
     let mut sums: [Sums; CHAINS] = std::array::from_fn(|i| [[vdupq_n_s32(i as i32); 2]; 2]);
     for _ in 0..turns {
         for sums in &mut sums {
-            // Products of its own instruction could be computed once for all; sdot and smmla are opaque.
+            // Products of its own instruction could be computed once for all; sdot and smmla are
+            // opaque.
             if L::TRANSPARENT {
                 w = std::hint::black_box(w);
             }

@@ -53,8 +53,9 @@ impl<L: Level> RowLoop<SplitToken<'_>> for BySplit<L> {
 
 /// The lanes of a row; see [`crate::isa::kernels::Kernels::q6_k_matmul`].
 ///
-/// x = 256 high + low, two int8, so that the level's `dot` takes q - 32 against both; its lanes are sums of four neighbours,
-/// which the group's scale multiplies. Partial sums may wrap; the total is below 2^31, so it is exact.
+/// x = 256 high + low, two int8, so that the level's `dot` takes q - 32 against both; its lanes are
+/// sums of four neighbours, which the group's scale multiplies. Partial sums may wrap; the total is
+/// below 2^31, so it is exact.
 #[inline(always)]
 fn row<L: Level, const T: usize>(level: L, w: &[u8], x: [SplitToken<'_>; T]) -> [[f32; LANES]; T] {
     let blocks = w.as_chunks::<{ q6_k::BYTES }>().0;

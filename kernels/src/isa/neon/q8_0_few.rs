@@ -6,7 +6,8 @@ use super::{load_u8, prefetch};
 use crate::dense::q8_0;
 use crate::simd::LANES;
 
-/// See [`crate::isa::kernels::Kernels::q8_0_row`]: `sshll` to int16, `smull` and `smlal`, then sums of neighbours.
+/// See [`crate::isa::kernels::Kernels::q8_0_row`]: `sshll` to int16, `smull` and `smlal`, then sums
+/// of neighbours.
 #[inline(always)]
 pub(super) fn row<const T: usize>(w: &[u8], x: [&[i16]; T]) -> [[f32; LANES]; T] {
     let blocks = w.as_chunks::<{ q8_0::BYTES }>().0;

@@ -1,4 +1,5 @@
-//! The oracle: every kernel in plain Rust, written to be read. All other instruction sets must give its bits.
+//! The oracle: every kernel in plain Rust, written to be read. All other instruction sets must give
+//! its bits.
 
 mod i2s;
 mod q6_k;

@@ -1,8 +1,10 @@
-//! The ternary inner loops in wasm SIMD128: `i32x4.dot_i16x8_s` on codes left where they are in 16-bit lanes.
+//! The ternary inner loops in wasm SIMD128: `i32x4.dot_i16x8_s` on codes left where they are in
+//! 16-bit lanes.
 //!
-//! A lane holds one byte, so four codes. Masking one leaves it times 64, 16, 4 or 1; the activations are stored once a
-//! token as int16 in the order that the masks produce and times 1, 4, 16 or 64. So no code is ever shifted, every
-//! product is 64 * code * q, and all groups share one sum.
+//! A lane holds one byte, so four codes. Masking one leaves it times 64, 16, 4 or 1; the
+//! activations are stored once a token as int16 in the order that the masks produce and times 1, 4,
+//! 16 or 64. So no code is ever shifted, every product is 64 * code * q, and all groups share one
+//! sum.
 
 use std::arch::wasm32::*;
 
@@ -11,14 +13,15 @@ use super::turns::turns;
 use super::{add_lanes, add_lanes_of_four, load, store_bytes};
 use crate::ternary::{Activations, Block};
 
-/// A block's activations as the masks want them: for each 8 bytes the groups from the top bits on, times 4^group.
+/// A block's activations as the masks want them: for each 8 bytes the groups from the top bits on,
+/// times 4^group.
 pub(crate) type Arranged = [[[i16; 8]; 4]; 4];
 
 /// What every product is multiplied by, as a shift.
 const SHIFT: u32 = 6;
 
-/// Blocks whose products a lane takes before the shift: each gives 16 pairs of at most 64 * 3 * 127 * 2, so 2^31 is not
-/// reached before 2753 blocks.
+/// Blocks whose products a lane takes before the shift: each gives 16 pairs of at most 64 * 3 * 127
+/// * 2, so 2^31 is not reached before 2753 blocks.
 const BLOCKS_PER_SHIFT: usize = 2048;
 
 /// Blocks of a chunk that [`panel_tile`] takes.
@@ -61,9 +64,9 @@ fn groups(bytes: &[u8; 8]) -> [v128; 4] {
 
 /// Sums of code * q for N rows of one length and one token, each in four parts.
 ///
-/// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in order and puts
-/// arithmetic where the loop needs its results. So a step is short enough for all of its loads to stay in registers:
-/// with two rows 6 loads, 2 sums, 4 masks.
+/// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in
+/// order and puts arithmetic where the loop needs its results. So a step is short enough for all of
+/// its loads to stay in registers: with two rows 6 loads, 2 sums, 4 masks.
 #[inline(always)]
 pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [v128; N] {
     let mut total = [i32x4_splat(0); N];
@@ -123,7 +126,8 @@ pub(super) fn unpack(w: &[Block], r: usize, codes: &mut ChunkCodes) {
     }
 }
 
-/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. Short steps, as in [`rows`].
+/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. Short steps, as in
+/// [`rows`].
 #[inline(always)]
 pub(super) fn panel_tile(w: &ChunkCodes, x0: &[Arranged], x1: &[Arranged]) -> [[i32; R]; T] {
     let x0 = x0.as_flattened().as_flattened();

@@ -1,7 +1,8 @@
-//! The ternary inner loops in wasm relaxed SIMD: `i16x8.relaxed_dot_i8x16_i7x16_s`, on x86-64 one `vpmaddubsw`.
+//! The ternary inner loops in wasm relaxed SIMD: `i16x8.relaxed_dot_i8x16_i7x16_s`, on x86-64 one
+//! `vpmaddubsw`.
 //!
-//! Its result is the same everywhere as long as the second operand's top bit is clear and two neighbours' products fit
-//! 16 bits; codes, even times four, see to both.
+//! Its result is the same everywhere as long as the second operand's top bit is clear and two
+//! neighbours' products fit 16 bits; codes, even times four, see to both.
 
 use std::arch::wasm32::*;
 
@@ -10,10 +11,12 @@ use super::turns::turns;
 use super::{add_lanes, add_lanes_of_four, load, store_bytes};
 use crate::ternary::{Activations, Block};
 
-/// Half blocks summed in i16 before widening: a lane gets 4 pairs of each, at most 3 * 127 * 2 a pair, so 30480 in ten.
+/// Half blocks summed in i16 before widening: a lane gets 4 pairs of each, at most 3 * 127 * 2 a
+/// pair, so 30480 in ten.
 const STEPS_PER_WIDENING: usize = 10;
 
-/// Blocks of a chunk that [`panel_tile`] takes: one widening, so that no second set of sums needs registers.
+/// Blocks of a chunk that [`panel_tile`] takes: one widening, so that no second set of sums needs
+/// registers.
 pub(super) const CHUNK: usize = STEPS_PER_WIDENING / 2;
 
 /// A block's activations in the order in which its bytes give codes: half, group, byte.
@@ -41,9 +44,9 @@ pub(super) fn dot(q: v128, codes: v128) -> v128 {
 
 /// Sums of code * q for N rows of one length and one token, each in four parts.
 ///
-/// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in order and puts
-/// arithmetic where the loop needs its results. So a step is short enough for all of its loads to stay in registers:
-/// with four rows 8 loads, 4 sums, 2 masks.
+/// Loads come first and arithmetic after them, whatever is written here: Cranelift leaves loads in
+/// order and puts arithmetic where the loop needs its results. So a step is short enough for all of
+/// its loads to stay in registers: with four rows 8 loads, 4 sums, 2 masks.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 pub(super) fn rows<const N: usize>(w: [&[Block]; N], x: &[Arranged]) -> [v128; N] {
@@ -124,7 +127,8 @@ pub(super) fn unpack(w: &[Block], r: usize, codes: &mut ChunkCodes) {
     }
 }
 
-/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. Short steps, as in [`rows`].
+/// sums[t][r] of code * q over one chunk, whose length is that of `x0` and `x1`. Short steps, as in
+/// [`rows`].
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 pub(super) fn panel_tile(w: &ChunkCodes, x0: &[Arranged], x1: &[Arranged]) -> [[i32; R]; T] {

@@ -1,7 +1,7 @@
 //! The ternary product for many tokens in wasm SIMD128, plain or relaxed.
 //!
-//! Codes of a few rows are unpacked once into L1 and meet all tokens in tiles of 4 rows by 2 tokens, whose eight sums fit
-//! the sixteen registers that x86-64 gives an engine.
+//! Codes of a few rows are unpacked once into L1 and meet all tokens in tiles of 4 rows by 2
+//! tokens, whose eight sums fit the sixteen registers that x86-64 gives an engine.
 
 use super::i2s_inner as inner;
 use super::i2s_input::I2sInput;
@@ -14,7 +14,8 @@ pub(super) const MIN_TOKENS: usize = 4;
 /// Rows and tokens of a tile.
 pub(super) const R: usize = 4;
 pub(super) const T: usize = 2;
-/// Rows whose codes are in L1 (5 KB relaxed, 20 KB plain) while a panel's tokens pass, 2 KB or 5 KB at a time.
+/// Rows whose codes are in L1 (5 KB relaxed, 20 KB plain) while a panel's tokens pass, 2 KB or 5 KB
+/// at a time.
 const UNPACKED: usize = 2 * R;
 /// Rows that a panel's chunk of activations meets while it stays in L2.
 const ROWS: usize = 6 * UNPACKED;
@@ -41,8 +42,8 @@ pub(super) fn matmul(
                 let b1 = n_blocks.min(b0 + inner::CHUNK);
                 for u0 in (r0..r1).step_by(UNPACKED) {
                     let u1 = r1.min(u0 + UNPACKED);
-                    // Past the last row a tile takes what earlier rows left, past the last token it repeats it; neither
-                    // result is used.
+                    // Past the last row a tile takes what earlier rows left, past the last token it
+                    // repeats it; neither result is used.
                     for r in u0..u1 {
                         let codes = &mut codes[(r - u0) / R];
                         inner::unpack(&w.row(r)[b0..b1], (r - u0) % R, codes);

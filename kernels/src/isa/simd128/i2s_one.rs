@@ -1,7 +1,8 @@
 //! The ternary product for one token in wasm SIMD128, plain or relaxed.
 //!
-//! A few rows at once share the loads of the activations. They lie far apart, so that each is one long linear stream of
-//! bytes: neighbouring rows would be short runs that a prefetcher has to find again and again, and wasm has no prefetch.
+//! A few rows at once share the loads of the activations. They lie far apart, so that each is one
+//! long linear stream of bytes: neighbouring rows would be short runs that a prefetcher has to find
+//! again and again, and wasm has no prefetch.
 
 use std::arch::wasm32::*;
 

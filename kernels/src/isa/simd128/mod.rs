@@ -1,5 +1,6 @@
-//! wasm SIMD128: sixteen lanes are four `v128`. Chosen when the module is built, since an engine validates a module as a
-//! whole. With the crate's feature `relaxed-simd` the ternary loop is another (`i2s_inner_relaxed.rs`); everything else is plain.
+//! wasm SIMD128: sixteen lanes are four `v128`. Chosen when the module is built, since an engine
+//! validates a module as a whole. With the crate's feature `relaxed-simd` the ternary loop is
+//! another (`i2s_inner_relaxed.rs`); everything else is plain.
 
 #[cfg_attr(feature = "relaxed-simd", path = "i2s_inner_relaxed.rs")]
 mod i2s_inner;
@@ -118,8 +119,9 @@ fn lesser(a: v128, b: v128) -> v128 {
     }
 }
 
-/// The same vector, through an instruction that LLVM does not look into. Where relaxed SIMD is on it makes relaxed_max of
-/// every comparison and choice that is a maximum, and that gives other results on other CPUs.
+/// The same vector, through an instruction that LLVM does not look into. Where relaxed SIMD is on
+/// it makes relaxed_max of every comparison and choice that is a maximum, and that gives other
+/// results on other CPUs.
 #[inline(always)]
 fn opaque(v: v128) -> v128 {
     u8x16_swizzle(
@@ -154,17 +156,18 @@ pub(crate) fn add_lanes_of_four([a, b, c, d]: [v128; 4]) -> [i32; 4] {
     out
 }
 
-/// Four f16 in the high halves of u32 lanes, as f32, exact. An arithmetic shift moves the magnitude into place and keeps
-/// the sign; a multiplication rebases the exponent, which also turns subnormals into normals. Infinity and NaN come out
-/// as large numbers.
+/// Four f16 in the high halves of u32 lanes, as f32, exact. An arithmetic shift moves the magnitude
+/// into place and keeps the sign; a multiplication rebases the exponent, which also turns
+/// subnormals into normals. Infinity and NaN come out as large numbers.
 #[inline(always)]
 fn widen_f16(h: v128) -> v128 {
     let bits = v128_and(i32x4_shr(h, 3), u32x4_splat(0x8fff_e000));
     f32x4_mul(bits, f32x4_splat(f32::from_bits((127 + 112) << 23)))
 }
 
-/// One f16 as f32, exact, without a call into a software conversion. Not as in [`widen_f16`]: the scales of small weights are
-/// subnormal in f16, block after block, and a multiplication that takes in a subnormal costs some CPUs a hundred cycles.
+/// One f16 as f32, exact, without a call into a software conversion. Not as in [`widen_f16`]: the
+/// scales of small weights are subnormal in f16, block after block, and a multiplication that takes
+/// in a subnormal costs some CPUs a hundred cycles.
 #[inline(always)]
 pub(crate) fn widen_scale(bytes: [u8; 2]) -> f32 {
     let h = u32::from(u16::from_le_bytes(bytes));

@@ -1,7 +1,8 @@
-//! The Q6_K product in wasm SIMD128: what the loops for one token and for several share, and the choice between them.
+//! The Q6_K product in wasm SIMD128: what the loops for one token and for several share, and the
+//! choice between them.
 //!
-//! Four rows at once are unpacked to L1, block by block. Relaxed SIMD's loop for one token takes blocks as they lie
-//! (`q6_k_one_relaxed.rs`).
+//! Four rows at once are unpacked to L1, block by block. Relaxed SIMD's loop for one token takes
+//! blocks as they lie (`q6_k_one_relaxed.rs`).
 
 use std::arch::wasm32::*;
 use std::ops::Range;
@@ -16,7 +17,8 @@ pub(super) const ROWS: usize = 4;
 /// Groups of 16 weights in a block.
 pub(super) const GROUPS: usize = BLOCK / 16;
 
-/// A block's activations, in the order that the inner loops over unpacked blocks want them: by parity of the group, then by group.
+/// A block's activations, in the order that the inner loops over unpacked blocks want them: by
+/// parity of the group, then by group.
 #[derive(Clone, Copy, Default)]
 #[repr(align(16))] // a load across cache lines costs two
 pub(super) struct Grouped {
@@ -26,7 +28,8 @@ pub(super) struct Grouped {
     pub(super) offset: [[[i32; 4]; GROUPS / 2]; 2],
 }
 
-/// A product's input as its loops read it: that of one token, or of several; the other is empty, or what another input left.
+/// A product's input as its loops read it: that of one token, or of several; the other is empty, or
+/// what another input left.
 #[derive(Default)]
 pub(crate) struct Q6kInput {
     pub(super) one: Vec<q6_k_one::Arranged>, // [k / 256]

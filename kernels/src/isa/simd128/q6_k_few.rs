@@ -1,8 +1,10 @@
-//! The Q6_K product of several tokens in wasm SIMD128: what is done to a weight is done once for all of them.
+//! The Q6_K product of several tokens in wasm SIMD128: what is done to a weight is done once for
+//! all of them.
 //!
-//! A block of four rows becomes int16 values (q - 32) * scale, at most 32 * 128, in L1. Two tokens at a time meet them in
-//! `i32x4.dot_i16x8_s`, two operations for eight weights of a row; one token alone takes four. Activations lie as even and odd
-//! numbers of a group, so that a lane sums four neighbours, which is what a result lane is.
+//! A block of four rows becomes int16 values (q - 32) * scale, at most 32 * 128, in L1. Two tokens
+//! at a time meet them in `i32x4.dot_i16x8_s`, two operations for eight weights of a row; one token
+//! alone takes four. Activations lie as even and odd numbers of a group, so that a lane sums four
+//! neighbours, which is what a result lane is.
 
 use std::arch::wasm32::*;
 use std::hint::black_box;
@@ -16,7 +18,8 @@ use crate::{Dense, DenseInput, OutputRows};
 /// Tokens that share unpacked rows. Their activations lie in L2.
 const TOKENS: usize = 8;
 
-/// A block of each row as [`super::q6_k::Grouped::halves`] lies: by parity of the group, then by group and half.
+/// A block of each row as [`super::q6_k::Grouped::halves`] lies: by parity of the group, then by
+/// group and half.
 type Values = [[[[i16; 8]; ROWS]; GROUPS]; 2];
 
 /// What stays in L1; made once, since an engine clears memory by a call.
@@ -51,7 +54,8 @@ pub(super) fn matmul(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut 
     }
 }
 
-/// The lanes of [`crate::isa::kernels::Kernels::q6_k_matmul`] for the rows `at` and the tokens t0..t0 + n.
+/// The lanes of [`crate::isa::kernels::Kernels::q6_k_matmul`] for the rows `at` and the tokens
+/// t0..t0 + n.
 #[inline(always)]
 fn rows(
     w: Dense<'_>,
@@ -91,7 +95,8 @@ fn rows(
     }
 }
 
-/// Sums of value * x over four neighbours and all halves, for two tokens. A step's 6 loads and 8 sums fit the registers.
+/// Sums of value * x over four neighbours and all halves, for two tokens. A step's 6 loads and 8
+/// sums fit the registers.
 #[inline(always)]
 fn tile(w: &[[[i16; 8]; ROWS]], x0: &[[i16; 8]], x1: &[[i16; 8]]) -> [[v128; ROWS]; 2] {
     let mut acc = [[i32x4_splat(0); ROWS]; 2];

@@ -1,8 +1,10 @@
-//! The Q6_K product for one token in plain wasm SIMD128: four rows at once, unpacked to L1 block by block.
+//! The Q6_K product for one token in plain wasm SIMD128: four rows at once, unpacked to L1 block by
+//! block.
 //!
-//! Of a group's 16 values, as bytes q in 0..64, the even ones are the low halves of 16-bit lanes and the odd ones the high
-//! halves: two `i32x4.dot_i16x8_s` against activations in that order leave the sums of four neighbours in each lane,
-//! which is what a result lane is. The offset of 32 comes off there, then the group's scale multiplies it.
+//! Of a group's 16 values, as bytes q in 0..64, the even ones are the low halves of 16-bit lanes
+//! and the odd ones the high halves: two `i32x4.dot_i16x8_s` against activations in that order
+//! leave the sums of four neighbours in each lane, which is what a result lane is. The offset of 32
+//! comes off there, then the group's scale multiplies it.
 
 use std::arch::wasm32::*;
 
@@ -12,8 +14,8 @@ use super::{Simd128, load};
 use crate::simd::{LANES, Simd};
 use crate::{Dense, DenseInput, OutputRows};
 
-/// What the loops keep in L1. Made once for all rows: clearing it costs as much as several blocks, and an engine copies
-/// and clears memory by a call.
+/// What the loops keep in L1. Made once for all rows: clearing it costs as much as several blocks,
+/// and an engine copies and clears memory by a call.
 struct Scratch {
     unpacked: Unpacked,
     lanes: Lanes,
@@ -42,7 +44,8 @@ pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut 
     }
 }
 
-/// The lanes of [`crate::isa::kernels::Kernels::q6_k_matmul`] for rows of one length, into `scratch.lanes`.
+/// The lanes of [`crate::isa::kernels::Kernels::q6_k_matmul`] for rows of one length, into
+/// `scratch.lanes`.
 #[inline(never)] // with nothing else that needs registers
 fn rows(w: [&[u8]; ROWS], x: &[Arranged], scratch: &mut Scratch) {
     let Scratch { unpacked, lanes } = scratch;
@@ -59,7 +62,8 @@ fn rows(w: [&[u8]; ROWS], x: &[Arranged], scratch: &mut Scratch) {
     }
 }
 
-/// Result lanes of the groups of parity `s`: four for each row. A turn's 8 loads, 4 sums and the mask fit the registers.
+/// Result lanes of the groups of parity `s`: four for each row. A turn's 8 loads, 4 sums and the
+/// mask fit the registers.
 #[inline(always)]
 fn sums(w: &Unpacked, x: &Arranged, s: usize) -> [v128; ROWS] {
     let low = u16x8_splat(0x00ff);

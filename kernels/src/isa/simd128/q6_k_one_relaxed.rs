@@ -1,14 +1,17 @@
-//! The Q6_K product of one token in wasm relaxed SIMD: four rows at a time, codes multiplied as the bytes they are.
+//! The Q6_K product of one token in wasm relaxed SIMD: four rows at a time, codes multiplied as the
+//! bytes they are.
 //!
-//! An int16 activation is 256 * high + low, two signed bytes, and q in 0..64 fits the 7-bit operand of
-//! `i16x8.relaxed_dot_i8x16_i7x16_s`: its sums of two neighbours stay below 2 * 63 * 128, so no CPU saturates or differs. They are int16,
-//! so `i32x4.dot_i16x8_s` multiplies them by the group's scale and adds up four neighbours at once. Three sums, of low bytes, high bytes and
-//! whole activations, meet at a block's end: low + 256 * high - 32 * whole, below
-//! 2^31, so that it does not matter where one of them wraps.
+//! An int16 activation is 256 * high + low, two signed bytes, and q in 0..64 fits the 7-bit operand
+//! of `i16x8.relaxed_dot_i8x16_i7x16_s`: its sums of two neighbours stay below 2 * 63 * 128, so no
+//! CPU saturates or differs. They are int16, so `i32x4.dot_i16x8_s` multiplies them by the group's
+//! scale and adds up four neighbours at once. Three sums, of low bytes, high bytes and whole
+//! activations, meet at a block's end: low + 256 * high - 32 * whole, below 2^31, so that it does
+//! not matter where one of them wraps.
 //!
-//! Cranelift puts arithmetic where its result is first needed, and leaves loads in order. In a body as long as a block all
-//! loads would come first and be spilled, and an exit after each step, as in `turns.rs`, is something that LLVM
-//! copies the arithmetic into. A store is neither: so each group writes its sums, to a place that nobody reads.
+//! Cranelift puts arithmetic where its result is first needed, and leaves loads in order. In a body
+//! as long as a block all loads would come first and be spilled, and an exit after each step, as in
+//! `turns.rs`, is something that LLVM copies the arithmetic into. A store is neither: so each group
+//! writes its sums, to a place that nobody reads.
 
 use std::arch::wasm32::*;
 use std::mem::MaybeUninit;
@@ -20,7 +23,8 @@ use crate::dense::q6_k::{BLOCK, BYTES};
 use crate::simd::Simd;
 use crate::{Dense, DenseInput, OutputRows};
 
-/// A block as its parts lie (see `dense/q6_k.rs`), so that offsets are the loads' own. Bytes only: any 210 are one.
+/// A block as its parts lie (see `dense/q6_k.rs`), so that offsets are the loads' own. Bytes only:
+/// any 210 are one.
 #[repr(C)]
 struct Packed {
     /// By half n, then k % 2, then which 16 of 32 bytes.
@@ -70,7 +74,8 @@ const ROWS: usize = 4;
 /// A row's lanes, while blocks are added: by parity of the block, then of the group.
 type Lanes = [[v128; 2]; 2];
 
-/// Adds block number `$b` to a row's [`Lanes`]. A macro, since LLVM would leave a function out of line.
+/// Adds block number `$b` to a row's [`Lanes`]. A macro, since LLVM would leave a function out of
+/// line.
 macro_rules! add {
     ($lanes:expr, $b:expr, $w:expr, $x:expr) => {
         let (w, x) = ($w, $x);
@@ -86,8 +91,8 @@ macro_rules! add {
 
 /// See [`crate::dense_matmul`], for the first token alone.
 ///
-/// Four rows a quarter of the matrix apart: what a core reads ahead of one linear stream does not cover the time of a
-/// read from memory.
+/// Four rows a quarter of the matrix apart: what a core reads ahead of one linear stream does not
+/// cover the time of a read from memory.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 pub(super) fn matvec(w: Dense<'_>, x: &DenseInput, packed: &Q6kInput, out: &mut OutputRows<'_>) {
@@ -120,8 +125,8 @@ fn row(w: &[u8], x: &[Arranged]) -> F32x16 {
 
 /// The same of four rows, a block of each in turn.
 ///
-/// Written out, so that each row has load instructions of its own: by their addresses a CPU tells streams apart. In a loop over the rows
-/// the same streams are a seventh slower.
+/// Written out, so that each row has load instructions of its own: by their addresses a CPU tells
+/// streams apart. In a loop over the rows the same streams are a seventh slower.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 fn four_rows(w: [&[u8]; ROWS], x: &[Arranged]) -> [F32x16; ROWS] {
@@ -164,8 +169,8 @@ fn sums<const S: usize>(w: &Packed, x: &Arranged, scales: &Scales) -> v128 {
     f32x4_convert_i32x4(i32x4_sub(sum, i32x4_shl(whole, 5)))
 }
 
-/// Adds two groups to the sums of low bytes, high bytes and whole activations: `low` holds the low bits of both, `bits` each one's
-/// high bits where they belong, among others.
+/// Adds two groups to the sums of low bytes, high bytes and whole activations: `low` holds the low
+/// bits of both, `bits` each one's high bits where they belong, among others.
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 fn step(sums: &mut [v128; 3], low: v128, bits: [v128; 2], x: &Pair, scales: [v128; 2]) {
@@ -189,9 +194,11 @@ fn step(sums: &mut [v128; 3], low: v128, bits: [v128; 2], x: &Pair, scales: [v12
     }
 }
 
-/// A block's scales in memory, as int16 and each twice: of each half those of quarters 0 and 1, then 2 and 3, parities in turn.
+/// A block's scales in memory, as int16 and each twice: of each half those of quarters 0 and 1,
+/// then 2 and 3, parities in turn.
 ///
-/// Written and read as volatile, or LLVM makes one shuffle of two that Cranelift has no instruction for but a slow one.
+/// Written and read as volatile, or LLVM makes one shuffle of two that Cranelift has no instruction
+/// for but a slow one.
 struct Scales([[MaybeUninit<v128>; 2]; 2]);
 
 impl Scales {

@@ -1,12 +1,14 @@
-//! Codes of 32 matrix rows, unpacked for many tokens: four neighbouring columns of sixteen rows in each line. That is the B operand of
-//! `tdpbssd`, and what `vpdpbusd` takes with four activations repeated in all lanes.
+//! Codes of 32 matrix rows, unpacked for many tokens: four neighbouring columns of sixteen rows in
+//! each line. That is the B operand of `tdpbssd`, and what `vpdpbusd` takes with four activations
+//! repeated in all lanes.
 //!
 //! ```text
 //! line 8g + d of a block (two AMX tiles of 16 lines):   row 0: w[32g + 4d ..][..4]   row 1: the same   ...   row 15
 //! ```
 //!
-//! A block's 32 bytes hold group g in bits 6 - 2g, so dword d of a row is w[32g + 4d..][..4] for all four g at once: the
-//! packed dwords are transposed, a quarter of the work, and then shifted and masked.
+//! A block's 32 bytes hold group g in bits 6 - 2g, so dword d of a row is w[32g + 4d..][..4] for
+//! all four g at once: the packed dwords are transposed, a quarter of the work, and then shifted
+//! and masked.
 
 use std::ops::Range;
 
@@ -17,8 +19,8 @@ use crate::ternary::Block;
 pub(crate) const ROWS: usize = 16;
 /// Matrix rows whose codes are unpacked together.
 pub(crate) const WIDTH: usize = 2 * ROWS;
-/// Blocks of a chunk. 640 columns of codes are 20 KB, and those of the tokens that pass at most as much again: together they fit L1
-/// (48 KB), where the codes must stay.
+/// Blocks of a chunk. 640 columns of codes are 20 KB, and those of the tokens that pass at most as
+/// much again: together they fit L1 (48 KB), where the codes must stay.
 pub(crate) const CHUNK: usize = 5;
 
 /// A token's sums of code * q, one for each of the matrix rows.
@@ -69,8 +71,8 @@ pub(crate) fn unpack<V: Vectors>(
     }
 }
 
-/// Asks for the bytes of the chunk behind block `end` of the next 32 of the rows `rows`, or of those that follow them:
-/// the products leave the memory idle for thousands of cycles.
+/// Asks for the bytes of the chunk behind block `end` of the next 32 of the rows `rows`, or of
+/// those that follow them: the products leave the memory idle for thousands of cycles.
 #[inline(always)]
 pub(crate) fn prefetch_next<V: Vectors>(
     vectors: V,

@@ -1,12 +1,13 @@
-//! Asking for memory early: by a list of what comes next, which no hardware prefetcher can guess, and in two steps where a core
-//! reads faster so.
+//! Asking for memory early: by a list of what comes next, which no hardware prefetcher can guess,
+//! and in two steps where a core reads faster so.
 
 use std::arch::x86_64::*;
 
 use crate::{Ternary, TernaryLayout};
 
-/// Cache lines that are on their way while others are used. A core waits for at most some two dozen lines in L1 but for many
-/// more in L2, so lines are brought to L2, early: that doubled what a sparse list reads (README.md).
+/// Cache lines that are on their way while others are used. A core waits for at most some two dozen
+/// lines in L1 but for many more in L2, so lines are brought to L2, early: that doubled what a
+/// sparse list reads (README.md).
 pub(crate) const LINES_AHEAD: usize = 96;
 
 /// The cache line at `at`, into L2.
@@ -16,8 +17,8 @@ pub(crate) fn prefetch<T>(at: &T) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(at).cast()) };
 }
 
-/// How far ahead a loop over tiles of `rows` neighbouring rows asks for lines from L2 into L1: of short rows for those of the next
-/// tile, since the tile's own are being read.
+/// How far ahead a loop over tiles of `rows` neighbouring rows asks for lines from L2 into L1: of
+/// short rows for those of the next tile, since the tile's own are being read.
 #[inline(always)]
 pub(crate) fn near(rows: usize, row_bytes: usize) -> usize {
     const IN_ROW: usize = 512;
@@ -26,10 +27,12 @@ pub(crate) fn near(rows: usize, row_bytes: usize) -> usize {
     if tile <= MOST { tile } else { IN_ROW }
 }
 
-/// What lies `far` bytes behind `at`, into L2, and where `NEAR` is set what lies `near` bytes behind it, into L1.
+/// What lies `far` bytes behind `at`, into L2, and where `NEAR` is set what lies `near` bytes
+/// behind it, into L1.
 ///
-/// The second step, from L2, is worth 4 to 9 % on Intel's CPUs, where memory decides. It costs one more instruction for each line, so it is
-/// left out where arithmetic does (README.md has the figures).
+/// The second step, from L2, is worth 4 to 9 % on Intel's CPUs, where memory decides. It costs one
+/// more instruction for each line, so it is left out where arithmetic does (README.md has the
+/// figures).
 #[inline(always)]
 pub(crate) fn ask_ahead<const NEAR: bool, T>(at: &T, far: usize, near: usize) {
     let at = std::ptr::from_ref(at).cast::<i8>();
@@ -71,7 +74,7 @@ impl<'a> RowsAhead<'a> {
 fn ask(w: Ternary<'_>, row: u32) {
     let row = match w.layout() {
         TernaryLayout::I2S => w.row(row as usize).as_flattened(),
-        TernaryLayout::T5 => w.trits5_row(row as usize),
+        TernaryLayout::Trits5 => w.trits5_row(row as usize),
     };
     for line in row.chunks(64) {
         prefetch(&line[0]);

@@ -4,7 +4,8 @@
 pub(crate) const CHAINS: usize = 12;
 /// Bytes a turn reads: loads enough to keep all line fill buffers busy.
 pub(crate) const TURN: usize = 512;
-/// How far ahead of the loads lines are asked for: hides the hardware prefetcher's stop at each 4 KiB page.
+/// How far ahead of the loads lines are asked for: hides the hardware prefetcher's stop at each 4
+/// KiB page.
 pub(crate) const AHEAD: usize = 2048;
 
 /// A function that reads everything by loads of `$vector`.
@@ -23,8 +24,8 @@ macro_rules! read {
                 }
                 for (i, sum) in sums.iter_mut().enumerate() {
                     for part in 0..TURN / WIDTH / 8 {
-                        // SAFETY: 8 sums take all `TURN / WIDTH` vectors of the turn, none beyond it; the load
-                        // takes any address.
+                        // SAFETY: 8 sums take all `TURN / WIDTH` vectors of the turn, none beyond
+                        // it; the load takes any address.
                         let v = unsafe { $load(at.add((part * 8 + i) * WIDTH).cast()) };
                         *sum = $xor(*sum, v);
                     }

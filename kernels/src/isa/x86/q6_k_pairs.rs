@@ -1,15 +1,17 @@
 //! Activations for the Q6_K products of x86-64, in the order in which their steps take them.
 //!
-//! A group's scale is multiplied into its weights, (q - 32) * scale, which is within +-4096; so one multiply-add of 16-bit
-//! pairs does the rest. A step takes half of 32 neighbouring weights of two blocks at a time, so that the 32-bit sums
-//! are the oracle's sixteen lanes: no sum is moved to another lane, and no block waits for the next.
+//! A group's scale is multiplied into its weights, (q - 32) * scale, which is within +-4096; so one
+//! multiply-add of 16-bit pairs does the rest. A step takes half of 32 neighbouring weights of two
+//! blocks at a time, so that the 32-bit sums are the oracle's sixteen lanes: no sum is moved to
+//! another lane, and no block waits for the next.
 //!
 //! ```text
 //! step 2c + h of two blocks   word 2j, 2j + 1: x[32c + 4j + h], x[32c + 4j + h + 2] of the first block     lane j
 //!                             the next 16 words: the same of the second block                               lane 8 + j
 //! ```
 //!
-//! With h as the odd or even bytes, weights need no shuffle: they are the bytes of 16-bit words as they lie.
+//! With h as the odd or even bytes, weights need no shuffle: they are the bytes of 16-bit words as
+//! they lie.
 
 use crate::DenseInput;
 use crate::dense::q6_k::BLOCK;

@@ -1,11 +1,13 @@
-//! Who made the CPU: same instructions, other ports. Which of two loops is faster, never what they compute, may hang on it.
+//! Who made the CPU: same instructions, other ports. Which of two loops is faster, never what they
+//! compute, may hang on it.
 
 use std::sync::OnceLock;
 
 /// Whether this is an Intel CPU.
 ///
-/// There `vpmultishiftqb` takes the shuffles' port and word shifts a multiplier's; on Zen 4 it is the other way round. And a core reads
-/// memory more slowly than it could take two bits a weight (README.md has the figures).
+/// There `vpmultishiftqb` takes the shuffles' port and word shifts a multiplier's; on Zen 4 it is
+/// the other way round. And a core reads memory more slowly than it could take two bits a weight
+/// (README.md has the figures).
 pub(crate) fn intel() -> bool {
     static INTEL: OnceLock<bool> = OnceLock::new();
     let intel = *INTEL.get_or_init(|| {
