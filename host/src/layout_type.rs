@@ -11,7 +11,7 @@ pub enum LayoutType {
     I2S,
     /// 1.67 bits a weight, exactly the same weights: a layout that only Sterna reads, a sixth
     /// smaller. Slower than i2_s wherever it was measured: for a model that else would not fit
-    /// (kernels/README.md).
+    /// (kernels/docs/experiments.md).
     #[value(name = "trits5", alias = "t5")]
     Trits5,
 }

@@ -2,8 +2,7 @@
 //!
 //! Every kernel exists once per instruction set ([`Isa`]), and all of them give the same bits as
 //! [`Isa::SCALAR`]: integer dot products are exact in i32, and float steps share one reduction
-//! shape (16 virtual lanes, a fixed tree, no FMA). README.md beside this crate has the layouts, the
-//! inner loops and the measurements.
+//! shape (16 virtual lanes, a fixed tree, no FMA). README.md beside this crate is the map.
 //!
 //! NaN is the one exception: where the oracle gives NaN every ISA gives NaN, but sign and payload
 //! may differ.

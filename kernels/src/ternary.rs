@@ -20,7 +20,7 @@ pub enum TernaryLayout {
     /// converter writes, counts as +2 on every path.
     #[default]
     I2S,
-    /// Three weights in five bits (README.md); [`crate::pack_trits5`] makes it.
+    /// Three weights in five bits (docs/layouts.md); [`crate::pack_trits5`] makes it.
     Trits5,
 }
 

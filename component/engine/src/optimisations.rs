@@ -74,7 +74,7 @@ impl Optimisations {
     }
 
     /// True if two-bit matrices are better packed as trits5 for `threads` threads of this
-    /// instruction set (kernels/README.md has the figures).
+    /// instruction set (kernels/docs/experiments.md has the figures).
     #[must_use]
     pub fn wants_trits5(self, isa: Isa, threads: usize) -> bool {
         self.trits5 && isa.prefers_trits5(threads)

@@ -98,14 +98,14 @@ macro_rules! kernel_list {
                 /// Whether trits5 serves better than I2_S with that many threads: its loops take
                 /// any number of tokens at nearly I2_S's speed, and read five sixths of the bytes.
                 /// That pays where memory is slower than arithmetic: where threads share it, and on
-                /// Intel's CPUs with one (README.md has the figures).
+                /// Intel's CPUs with one (docs/experiments.md has the figures).
                 pub fn prefers_trits5(threads: usize) -> bool = $crate::isa::preferences::prefers_trits5;
                 /// Up to which share of a matrix reading by a list is faster than reading all of it
-                /// (README.md has the figures).
+                /// (docs/experiments.md has the figures).
                 pub fn listing_limits() -> $crate::ListingLimits
                     = $crate::isa::preferences::listing_limits;
-                /// Prompt tokens that one pass should take in where nothing else decides (README.md
-                /// has the figures).
+                /// Prompt tokens that one pass should take in where nothing else decides
+                /// (docs/experiments.md has the figures).
                 pub fn prefill_chunk() -> usize = $crate::isa::preferences::prefill_chunk;
                 /// Reads every byte once, as fast as this instruction set can, and returns the
                 /// exclusive or of the little-endian u64 words (the last one padded with zeros).

@@ -1,7 +1,7 @@
 //! A ternary matrix by columns, so that columns that meet a zero are not read.
 //!
 //! Tiles of 256 rows; in a tile each column is one cache line, so that any set of columns can be
-//! left out and every byte of what is read counts. README.md has the picture.
+//! left out and every byte of what is read counts. docs/layouts.md has the picture.
 
 use crate::pack::BLOCK;
 use crate::{ShapeError, Ternary};

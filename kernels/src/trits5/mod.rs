@@ -4,7 +4,7 @@
 //! + 3 code1 + 9 code2`, and lies in bits 5i.. of 40 bytes. What is left over, up to 128 columns,
 //! stays at two bits: 16 bytes for each started 64, weights p, 16 + p, 32 + p and 48 + p in byte p
 //! from the highest bits down. Rows lie one after the other, so that any of them can be read alone.
-//! README.md has the picture.
+//! docs/layouts.md has the picture.
 
 pub(crate) mod pack;
 pub(crate) mod unpack;

@@ -12,7 +12,7 @@ use super::{load, prefetch};
 use crate::isa::outputs::write_token;
 use crate::{OutputRows, QuantizedActivations, Ternary};
 
-/// With fewer tokens the codes are better kept in registers (README.md has the figures).
+/// With fewer tokens the codes are better kept in registers (docs/experiments.md has the figures).
 pub(super) const MIN_TOKENS: usize = 16;
 
 /// Rows and tokens of a tile.

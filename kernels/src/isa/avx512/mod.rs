@@ -162,8 +162,8 @@ impl Simd for Avx512 {
     }
 }
 
-/// From how many tokens on codes are better unpacked to L1 than in registers (README.md has the
-/// figures).
+/// From how many tokens on codes are better unpacked to L1 than in registers (docs/experiments.md
+/// has the figures).
 fn many_tokens() -> usize {
     if intel() { 20 } else { 65 }
 }

@@ -9,7 +9,8 @@
 //! take its place.
 //!
 //! The next group's triples are brought into place between this one's multiplications: all in one
-//! go they fill the queues before the ports, and multiplications wait (README.md has the figures).
+//! go they fill the queues before the ports, and multiplications wait (docs/experiments.md has the
+//! figures).
 
 use std::arch::asm;
 use std::arch::x86_64::*;

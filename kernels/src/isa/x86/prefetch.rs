@@ -7,7 +7,7 @@ use crate::{Ternary, TernaryLayout};
 
 /// Cache lines that are on their way while others are used. A core waits for at most some two dozen
 /// lines in L1 but for many more in L2, so lines are brought to L2, early: that doubled what a
-/// sparse list reads (README.md).
+/// sparse list reads (docs/experiments.md).
 pub(crate) const LINES_AHEAD: usize = 96;
 
 /// The cache line at `at`, into L2.
@@ -31,8 +31,8 @@ pub(crate) fn near(rows: usize, row_bytes: usize) -> usize {
 /// behind it, into L1.
 ///
 /// The second step, from L2, is worth 4 to 9 % on Intel's CPUs, where memory decides. It costs one
-/// more instruction for each line, so it is left out where arithmetic does (README.md has the
-/// figures).
+/// more instruction for each line, so it is left out where arithmetic does (docs/experiments.md has
+/// the figures).
 #[inline(always)]
 pub(crate) fn ask_ahead<const NEAR: bool, T>(at: &T, far: usize, near: usize) {
     let at = std::ptr::from_ref(at).cast::<i8>();

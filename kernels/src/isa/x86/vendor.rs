@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 ///
 /// There `vpmultishiftqb` takes the shuffles' port and word shifts a multiplier's; on Zen 4 it is
 /// the other way round. And a core reads memory more slowly than it could take two bits a weight
-/// (README.md has the figures).
+/// (docs/experiments.md has the figures).
 pub(crate) fn intel() -> bool {
     static INTEL: OnceLock<bool> = OnceLock::new();
     let intel = *INTEL.get_or_init(|| {
