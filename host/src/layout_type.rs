@@ -24,3 +24,17 @@ impl From<LayoutType> for TernaryLayout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_name_still_means_the_same() {
+        for name in ["trits5", "t5"] {
+            assert_eq!(LayoutType::from_str(name, false), Ok(LayoutType::Trits5));
+        }
+        let possible = LayoutType::Trits5.to_possible_value().unwrap();
+        assert_eq!(possible.get_name(), "trits5");
+    }
+}

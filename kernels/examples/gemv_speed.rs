@@ -222,7 +222,7 @@ fn attention(isa: Isa) {
     }
 }
 
-/// What the machine gives at this moment: a plain sum over the same bytes.
+/// Memory bandwidth at this moment: a plain sum over the same bytes.
 fn memory(bytes: &[u8]) {
     let slice = 256 << 10;
     let mut total = 0u64;

@@ -1,4 +1,4 @@
-//! trits5 against I2_S rows, by turns, for every ISA of this machine: how many times as fast, and G
+//! trits5 against I2_S rows, alternating, for every ISA of this machine: the speedup, and G
 //! weights/s of each; and how fast the one is packed as the other.
 //!
 //! `GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo run --release -p sterna-kernels --example

@@ -1,4 +1,4 @@
-//! What leaving out zeros saves, one thread, for every ISA of this machine.
+//! Time saved by leaving out zeros, one thread, for every ISA of this machine.
 //!
 //! `cargo run --release -p sterna-kernels --example sparse_speed [isa]`
 //!

@@ -26,7 +26,11 @@ macro_rules! isa_list {
             Simd128Relaxed simd128_relaxed "simd128-relaxed" isa::simd128::Simd128,
                 all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd");
             Simd128 simd128 "simd128" isa::simd128::Simd128,
-                all(target_arch = "wasm32", target_feature = "simd128", not(feature = "relaxed-simd"));
+                all(
+                    target_arch = "wasm32",
+                    target_feature = "simd128",
+                    not(feature = "relaxed-simd")
+                );
             Scalar scalar "scalar" isa::Scalar,
                 all();
         }
@@ -153,7 +157,7 @@ impl Isa {
         }
     }
 
-    /// Whether decoding multiplies matrices of this layout where they lie. Where not, rows are
+    /// True if decoding multiplies matrices of this layout where they lie. Where not, rows are
     /// unpacked first: the same bits, some times slower.
     pub fn has_loop_for(self, layout: crate::TernaryLayout) -> bool {
         layout == crate::TernaryLayout::I2S || self.has_trits5()

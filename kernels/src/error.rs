@@ -1,4 +1,4 @@
-//! What can be refused: a shape that does not fit its bytes, an ISA this machine lacks, a kernel
+//! Refusals: a shape that does not fit its bytes, an ISA this machine lacks, a kernel
 //! that computes wrongly.
 
 use thiserror::Error;
@@ -9,7 +9,7 @@ pub enum ShapeError {
     /// The slice is shorter or longer than the dimensions say.
     #[error("{what} of [{rows}, {cols}] needs {expected} {unit}, got {actual}")]
     Length {
-        /// What was to be made, for example "ternary matrix".
+        /// The object, for example "ternary matrix".
         what: &'static str,
         /// Rows asked for.
         rows: usize,
@@ -39,7 +39,7 @@ pub enum ShapeError {
         "{what} of [{rows}, {cols}]: rows and columns must be at least 1, and columns at most {max_cols}"
     )]
     Range {
-        /// What was to be made.
+        /// The object.
         what: &'static str,
         /// Rows asked for.
         rows: usize,

@@ -105,7 +105,7 @@ impl<'a> OutputRows<'a> {
         }
     }
 
-    /// How many tokens each row is computed for.
+    /// Number of tokens that each row is computed for.
     pub fn n_tokens(&self) -> usize {
         1 + self.rest.len()
     }

@@ -1,7 +1,9 @@
 //! absmax activation quantisation to int8, as BitNet b1.58 trains with (transformers' `ActQuant`).
 //!
 //! ```text
-//! s = 127 / max(max_j |x_j|, 1e-5)      q_j = round_half_even(x_j * s)      y_i = sum_j q_j w_ij / s * w_scale
+//! s   = 127 / max(max_j |x_j|, 1e-5)
+//! q_j = round_half_even(x_j * s)
+//! y_i = sum_j q_j w_ij / s * w_scale
 //! ```
 
 use crate::aligned::Aligned;
@@ -10,9 +12,8 @@ use crate::packed::Packed;
 use crate::ternary::Activations;
 
 /// Bytes between two rows: an odd number of cache lines from row to row spreads a tile's rows over
-/// all sets of a cache, where rows 4 KiB apart would share one. Wasm arranges all rows at once and
-/// wants none.
-const ROW_GAP: usize = if cfg!(target_arch = "wasm32") { 0 } else { 64 };
+/// all sets of a cache, where rows 4 KiB apart would share one.
+const ROW_GAP: usize = 64;
 
 /// Several tokens' activations in int8, with each token's scale and sum. Buffers are allocated
 /// once.
@@ -105,7 +106,7 @@ impl QuantizedActivations {
         self.row(t).as_chunks().0
     }
 
-    /// What a kernel made of all rows.
+    /// All rows as a kernel packed them.
     #[inline]
     pub(crate) fn packed(&self) -> &Packed {
         &self.packed

@@ -13,7 +13,7 @@ use crate::{
     ternary_matmul, ternary_matmul_rows,
 };
 
-/// What activations to try.
+/// Activations to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
     /// Uniform in -1..1.
@@ -71,7 +71,7 @@ impl Fill {
     }
 }
 
-/// What weights to try.
+/// Weights to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codes {
     /// Any bytes: all four codes.

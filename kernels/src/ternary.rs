@@ -11,7 +11,7 @@ pub(crate) type Block = [u8; BLOCK_BYTES];
 /// Activations that meet one block.
 pub(crate) type Activations = [i8; BLOCK];
 
-/// How a ternary matrix lies in memory.
+/// The memory layout of a ternary matrix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TernaryLayout {
     /// Two bits a weight: blocks of 128 weights in 32 bytes as in GGUF type I2_S (see
@@ -113,7 +113,7 @@ impl<'a> Ternary<'a> {
         })
     }
 
-    /// How it lies in memory.
+    /// Its memory layout.
     pub fn layout(&self) -> TernaryLayout {
         self.layout
     }
@@ -153,7 +153,7 @@ impl<'a> Ternary<'a> {
         self.cols
     }
 
-    /// What a trit is multiplied by.
+    /// The factor of every trit.
     pub fn scale(&self) -> f32 {
         self.scale
     }
@@ -164,7 +164,7 @@ impl<'a> Ternary<'a> {
         self.packed
     }
 
-    /// Where the packed bytes lie, as addresses: to know a matrix again, not to read it.
+    /// The addresses of the packed bytes: to know a matrix again, not to read it.
     pub fn packed_range(&self) -> (usize, usize) {
         let start = self.packed.as_ptr() as usize;
         (start, start + self.packed.len())

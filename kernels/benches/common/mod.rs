@@ -1,4 +1,4 @@
-//! What the benches share.
+//! Shared by the benches.
 
 #![allow(dead_code, reason = "each bench is a crate and uses its part")]
 

@@ -75,7 +75,7 @@ impl Tiles for ModelTiles {
     }
 }
 
-/// What is done around the tiles, in plain Rust.
+/// The work around the tiles, in plain Rust.
 impl Vectors for Scalar {
     fn interleave(self, rows: &[&[Block]; PANEL_ROWS], b: usize, codes: &mut PanelBlock) {
         for (k, line) in codes.0.iter_mut().enumerate() {

@@ -15,7 +15,7 @@ use crate::{DenseType, Isa, SelfTestError};
 
 /// One property of an ISA.
 pub struct Check {
-    /// What is compared.
+    /// Its name, in tests and output.
     pub name: &'static str,
     /// Runs the given number of cases.
     pub run: fn(Isa, usize) -> Result<(), SelfTestError>,

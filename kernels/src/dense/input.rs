@@ -97,7 +97,7 @@ impl DenseInput {
         &self.wide
     }
 
-    /// What a kernel made of the int16 rows.
+    /// The int16 rows as a kernel packed them.
     #[inline(always)]
     pub(crate) fn packed(&self) -> &Packed {
         &self.packed

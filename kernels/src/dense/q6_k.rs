@@ -1,10 +1,11 @@
 //! Q6_K: 256 weights in 210 bytes. Layout: ggml's `block_q6_K`.
 //!
 //! ```text
-//! ql[128]  low four bits    qh[64]  high two bits    scales[16]  int8, one for 16 weights    d  f16
+//! ql[128]  low four bits   qh[64]  high two bits   scales[16]  int8, one for 16 weights   d  f16
 //! w[i] = d * scales[i / 16] * (q[i] - 32),   q in 0..64
 //!
-//! Each half n of 128 weights has ql[64n..], qh[32n..], and for l in 0..32 and quarter k in 0..4, i = 128n + 32k + l:
+//! Each half n of 128 weights has ql[64n..], qh[32n..], and for l in 0..32 and quarter k in 0..4,
+//! i = 128n + 32k + l:
 //! q[i] = (ql[64n + 32 (k % 2) + l] >> 4 (k / 2)) & 15  |  ((qh[32n + l] >> 2k) & 3) << 4
 //! ```
 
@@ -12,7 +13,7 @@
 pub(crate) const BLOCK: usize = 256;
 /// Bytes in one block.
 pub(crate) const BYTES: usize = 210;
-/// Where the parts of a block start.
+/// Offsets of the parts of a block.
 pub(crate) const QH: usize = 128;
 pub(crate) const SCALES: usize = 192;
 pub(crate) const D: usize = 208;

@@ -93,9 +93,9 @@ macro_rules! kernel_list {
                     blocks: &[$crate::ternary::Block],
                     out: &mut [[u8; $crate::trits5::GROUP_BYTES]],
                 ) -> (usize, bool) = $crate::isa::unpacked::pack;
-                /// Whether trits5 has loops of its own, for any number of tokens.
+                /// True if trits5 has loops of its own, for any number of tokens.
                 pub(crate) fn has_trits5() -> bool = $crate::isa::preferences::has_trits5;
-                /// Whether trits5 serves better than I2_S with that many threads: its loops take
+                /// True if trits5 serves better than I2_S with that many threads: its loops take
                 /// any number of tokens at nearly I2_S's speed, and read five sixths of the bytes.
                 /// That pays where memory is slower than arithmetic: where threads share it, and on
                 /// Intel's CPUs with one (docs/experiments.md has the figures).

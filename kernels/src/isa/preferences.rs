@@ -1,4 +1,4 @@
-//! What an instruction set is good at, as far as a caller has to choose: the answers of those that
+//! The preferences of instruction sets where a caller has to choose: the answers of those that
 //! say nothing else.
 
 use super::kernels::Kernels;
@@ -17,7 +17,7 @@ pub(crate) fn has_trits5<K: Kernels>(_: K) -> bool {
     false
 }
 
-/// Where threads share the memory, of ISAs that have the loops.
+/// For ISAs that have the loops, as soon as threads share the memory.
 pub(crate) fn prefers_trits5<K: Kernels>(k: K, threads: usize) -> bool {
     k.has_trits5() && threads > 1
 }

@@ -1,4 +1,4 @@
-//! What the machine can give at most: a pure read and a pure multiply-add loop for each instruction
+//! Upper limits of the machine: a pure read and a pure multiply-add loop for each instruction
 //! set.
 //!
 //! A benchmark runs them beside the kernels, so that a figure can be said as a share of the limit.
@@ -7,7 +7,7 @@
 
 use super::kernels::Kernels;
 
-/// What a run of the multiply-add loop did.
+/// The result of a run of the multiply-add loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeakRun {
     /// int8 multiply-adds that were computed.

@@ -8,7 +8,8 @@ use crate::simd::lanes::{LANES, padded};
 /// end of a block to the next.
 const AHEAD: usize = 2048;
 
-/// What lies [`AHEAD`] of `rows[at..at + len]`, where `next` follows `rows`: all of it or nothing.
+/// The numbers [`AHEAD`] of `rows[at..at + len]`, where `next` follows `rows`: all of it or
+/// nothing.
 #[inline(always)]
 fn ahead<'a>(rows: &'a [f32], next: Option<&'a [f32]>, at: usize, len: usize) -> &'a [f32] {
     let at = at + AHEAD;

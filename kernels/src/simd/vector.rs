@@ -12,7 +12,7 @@ pub(crate) trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;
 
-    /// Whether sixteen sums and what they are made of fit the registers.
+    /// True if sixteen sums and their operands fit the registers.
     const MANY_REGISTERS: bool = false;
 
     fn splat(self, v: f32) -> Self::F;

@@ -21,7 +21,7 @@ impl Default for Line {
     }
 }
 
-/// Where the dword d of a line comes among the rows: its place in the transposed 4 x 4 matrix. Two
+/// The place of dword d of a line among the rows, in the transposed 4 x 4 matrix. Two
 /// rounds of `vpunpck` put it there, so that sums leave in the order of rows.
 pub(crate) const fn transposed(d: usize) -> usize {
     d % 4 * 4 + d / 4
@@ -87,7 +87,7 @@ impl<'a> TernaryColumns<'a> {
         self.cols
     }
 
-    /// What a trit is multiplied by.
+    /// The factor of every trit.
     pub fn scale(&self) -> f32 {
         self.scale
     }

@@ -3,8 +3,8 @@
 //!
 //! | file | what is left out |
 //! |---|---|
-//! //! | (listed rows) | output rows nobody needs (`up`, where relu(gate) is zero) |
-//! | `columns.rs` | weights that meet an activation of zero (`down`, whose input is mostly zeros): a layout by columns |
+//! | `entry/sparse.rs` | output rows nobody needs (`up`, where relu(gate) is zero) |
+//! | `columns.rs` | weights that meet a zero (`down`, whose input is mostly zeros): by columns |
 //! | `nonzero.rs` | which activations are not zero |
 
 pub(crate) mod columns;

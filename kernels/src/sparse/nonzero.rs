@@ -11,7 +11,7 @@ pub struct NonZero {
     cols: usize,
     columns: Vec<[u32; 4]>,
     values: Vec<[i8; 4]>,
-    /// Where each token's quads end.
+    /// The end of each token's quads.
     ends: Vec<usize>,
     count: usize,
 }

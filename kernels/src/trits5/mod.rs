@@ -1,8 +1,8 @@
 //! Layout trits5: three weights in five bits, 1.67 bits a weight.
 //!
-//! 192 columns of a row are 64 triples: triple i holds the weights i, 64 + i and 128 + i as `code0
-//! + 3 code1 + 9 code2`, and lies in bits 5i.. of 40 bytes. What is left over, up to 128 columns,
-//! stays at two bits: 16 bytes for each started 64, weights p, 16 + p, 32 + p and 48 + p in byte p
+//! 192 columns of a row are 64 triples: triple i holds the weights i, 64 + i and 128 + i as
+//! `code0 + 3 code1 + 9 code2`, and lies in bits 5i.. of 40 bytes. The columns left over, up to 128,
+//! stay at two bits: 16 bytes for each started 64, weights p, 16 + p, 32 + p and 48 + p in byte p
 //! from the highest bits down. Rows lie one after the other, so that any of them can be read alone.
 //! docs/layouts.md has the picture.
 
@@ -16,8 +16,8 @@ pub(crate) const GROUP_BYTES: usize = 40;
 pub(crate) const TAIL: usize = 64;
 pub(crate) const TAIL_BYTES: usize = 16;
 
-/// How many groups and pieces of tail a row has. More than 128 left-over columns are cheaper as a
-/// group.
+/// Numbers of groups and of pieces of tail in a row. More than 128 left-over columns are cheaper as
+/// a group.
 pub(crate) const fn parts(cols: usize) -> (usize, usize) {
     let (groups, rest) = (cols / GROUP, cols % GROUP);
     if rest > 2 * TAIL {

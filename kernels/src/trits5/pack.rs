@@ -22,7 +22,7 @@ pub(crate) fn pack_rows(w: Ternary<'_>, out: &mut [u8], whole_groups: &PackGroup
         .all(|(r, out)| pack_row(w.row(r), w.cols(), out, whole_groups))
 }
 
-/// Whether every code had a place.
+/// Packs one row; true if every code had a place.
 fn pack_row(row: &[Block], cols: usize, out: &mut [u8], whole_groups: &PackGroups<'_>) -> bool {
     let (groups, tail) = parts(cols);
     let (body, rest) = out.split_at_mut(groups * GROUP_BYTES);

@@ -1,9 +1,13 @@
 //! The ternary product in tiles: tokens are the rows of A and C, matrix rows their columns.
 //!
 //! ```text
-//!            matrix rows 0..16   16..32              A: int8 activations as they lie, 16 tokens x 64 columns
-//! tokens  0..16   C00              C01               B: codes, 64 columns x 16 matrix rows (x86/panel.rs)
-//!        16..32   C10              C11               C: i32, four tiles that stay in registers over a chunk
+//!            matrix rows 0..16   16..32
+//! tokens  0..16   C00              C01
+//!        16..32   C10              C11
+//!
+//! A: int8 activations as they lie, 16 tokens x 64 columns
+//! B: codes, 64 columns x 16 matrix rows (x86/panel.rs)
+//! C: i32, four tiles that stay in registers over a chunk
 //! ```
 //!
 //! Codes of 32 matrix rows are unpacked for a chunk of columns into L1 and meet all tokens of a

@@ -83,7 +83,7 @@ impl Deref for Amx {
     }
 }
 
-/// Whether the CPU has AMX-TILE and AMX-INT8 with tiles of 16 rows of 64 bytes, and the operating
+/// True if the CPU has AMX-TILE and AMX-INT8 with tiles of 16 rows of 64 bytes, and the operating
 /// system saves them. Call only where AVX-512 was found: its detection proves XGETBV.
 fn has_tiles() -> bool {
     const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;

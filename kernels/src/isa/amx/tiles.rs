@@ -77,7 +77,7 @@ impl CpuTiles {
         tiles
     }
 
-    /// Whether all rows of tile `t` lie in `len` bytes.
+    /// True if all rows of tile `t` lie in `len` bytes.
     fn fits(&self, t: u8, len: usize, stride: usize) -> bool {
         (self.rows[usize::from(t)] - 1) * stride + ROW_BYTES <= len
     }

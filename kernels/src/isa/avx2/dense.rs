@@ -1,4 +1,4 @@
-//! What the quantised dense loops share.
+//! Shared by the quantised dense loops.
 
 use std::arch::x86_64::*;
 

@@ -22,7 +22,7 @@ use crate::ternary::{Activations, Block};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
 use q6_k_input::Q6kInput;
 
-/// How far ahead of a linear read to prefetch, in bytes: into L1, and into L2 (docs/experiments.md has the
+/// Prefetch distances of a linear read, in bytes: into L1, and into L2 (docs/experiments.md has the
 /// measurements).
 const PREFETCH_BYTES: usize = 1024;
 pub(crate) const PREFETCH_FAR_BYTES: usize = 8192;

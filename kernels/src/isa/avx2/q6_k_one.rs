@@ -1,8 +1,9 @@
 //! The Q6_K product for one token in AVX2.
 //!
-//! q stays unsigned (0..64) so that `vpmaddubsw` can take it against the two bytes of x = 256 high
-//! + low; `vpmaddwd` by the group scales adds pairs of pairs. The offset of 32 comes off through
-//! the sums of neighbouring x. Partial sums may wrap; the total is below 2^31, so it is exact.
+//! q stays unsigned (0..64) so that `vpmaddubsw` can take it against the two bytes of
+//! x = 256 high + low; `vpmaddwd` by the group scales adds pairs of pairs. The offset of 32 comes
+//! off through the sums of neighbouring x. Partial sums may wrap; the total is below 2^31, so it is
+//! exact.
 
 use std::arch::x86_64::*;
 

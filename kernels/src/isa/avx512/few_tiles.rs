@@ -23,7 +23,7 @@ pub(super) fn part_cols(n: usize, cols: usize) -> usize {
     cols.div_ceil(parts).next_multiple_of(WHOLE)
 }
 
-/// How far ahead of what it unpacks a tile of `n` tokens asks for bytes of rows of `row_bytes`: of
+/// Prefetch distance of a tile of `n` tokens over rows of `row_bytes`: of
 /// rows that are not cut as any linear read does, of others the same part some rows later.
 pub(super) fn bytes_ahead(n: usize, cols: usize, row_bytes: usize) -> usize {
     if part_cols(n, cols) < cols {

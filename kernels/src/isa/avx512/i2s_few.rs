@@ -6,7 +6,8 @@
 //! is the order in which the activations lie. The low half's sums are shifted once a tile.
 //!
 //! ```text
-//! a block of R rows:  R x (vbroadcasti64x4 · vpsrlw · 2 x vpandd) · 2T x (load · R x vpdpbusd)      128 columns
+//! a block (128 columns) of R rows:
+//!   R x (vbroadcasti64x4 · vpsrlw · 2 x vpandd) · 2T x (load · R x vpdpbusd)
 //! ```
 
 use std::arch::x86_64::*;

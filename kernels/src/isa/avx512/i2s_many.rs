@@ -5,7 +5,8 @@
 //! need no adding up, and lie as the output does.
 //!
 //! ```text
-//! 4 columns of a tile:  2 loads of codes (4 of each of 16 rows) · T x (vpbroadcastd of 4 activations · 2 x vpdpbusd)
+//! 4 columns of a tile:
+//!   2 loads of codes (4 of each of 16 rows) · T x (vpbroadcastd of 4 activations · 2 x vpdpbusd)
 //! ```
 //!
 //! Plain loops throughout: `map` and `array::from_fn` stay out of line around intrinsics.

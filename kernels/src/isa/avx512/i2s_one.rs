@@ -6,7 +6,8 @@
 //! four come off once a row, exactly.
 //!
 //! ```text
-//! a block:  vbroadcasti64x4 · 2 x vpandd · 2 x vpdpbusd (activations from memory) · prefetches      128 weights
+//! a block (128 weights):
+//!   vbroadcasti64x4 · 2 x vpandd · 2 x vpdpbusd (activations from memory) · prefetches
 //! ```
 //!
 //! A lane's sum: 2^20 columns make 8192 blocks of at most 4 * 3 * 64 * 127 = 97536, below 2^31.

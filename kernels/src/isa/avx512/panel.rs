@@ -1,4 +1,4 @@
-//! What is done around the products of a panel (`x86/panel.rs`) in AVX-512: codes are unpacked and
+//! The work around the products of a panel (`x86/panel.rs`) in AVX-512: codes are unpacked and
 //! transposed, sums become outputs.
 
 use std::arch::x86_64::*;

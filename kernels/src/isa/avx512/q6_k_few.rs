@@ -6,10 +6,13 @@
 //! it is exact.
 //!
 //! ```text
-//! 32 weights of two blocks of a row:  load · vinserti64x4 · 2 shifts · vpternlogd (high bits once a half)    q - 32 in six bits
-//!                                     vpermw · vpsllw · vpmulhw · vpsllw · vpandd · vpmulhw            times the scale
-//! by a token:                         2 x vpdpwssd, activations loaded for all rows of a tile
-//! two blocks of a row by a token:     vcvtdq2ps · vmulps · vaddps
+//! 32 weights of two blocks of a row:
+//!   load · vinserti64x4 · 2 shifts · vpternlogd (high bits once a half)    q - 32 in six bits
+//!   vpermw · vpsllw · vpmulhw · vpsllw · vpandd · vpmulhw                  times the scale
+//! by a token:
+//!   2 x vpdpwssd, activations loaded for all rows of a tile
+//! two blocks of a row by a token:
+//!   vcvtdq2ps · vmulps · vaddps
 //! ```
 //!
 //! Macros and not functions where sums are passed on: a function with target features cannot be
@@ -147,7 +150,8 @@ fn tile<const N: usize>(
             let (next, is_last) = (4 * $next_half + $next_k, chunk == 7);
             rows[0].ask(chunk, ahead);
             let w = [rows[0].even, rows[1].even];
-            chunk!(@step 2 * chunk, w, is_last, |row| row.read::<$next_k>($next_half), |row| row.join::<$next_k>($next_half));
+            chunk!(@step 2 * chunk, w, is_last,
+                |row| row.read::<$next_k>($next_half), |row| row.join::<$next_k>($next_half));
             rows[1].ask(chunk, ahead);
             let w = [rows[0].odd, rows[1].odd];
             chunk!(@step 2 * chunk + 1, w, is_last, |row| row.scale_even(next), |row| row.scale_odd());

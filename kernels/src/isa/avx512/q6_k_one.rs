@@ -7,7 +7,8 @@
 //! sums may wrap; the total is below 2^31, so it is exact.
 //!
 //! ```text
-//! 64 weights by a token:  2 x vpdpbusd (from offsets; activations from memory) · vpshufb {k} · vpshufb of scales · vpdpwssd
+//! 64 weights by a token:
+//!   2 x vpdpbusd (from offsets; q from memory) · vpshufb {k} · vpshufb of scales · vpdpwssd
 //! ```
 //!
 //! This is for one token, at the speed of memory; `q6_k_few.rs` is for several.
@@ -22,7 +23,7 @@ use crate::isa::avx2::{PREFETCH_FAR_BYTES, load as load32, load_half};
 use crate::isa::x86::prefetch::ask_ahead;
 use crate::{Dense, DenseInput, OutputRows};
 
-/// How far ahead lines are asked for from L2 into L1.
+/// Prefetch distance from L2 into L1.
 const NEAR_BYTES: usize = 256;
 
 /// A block's bytes.

@@ -1,6 +1,6 @@
 //! Listed rows and listed columns in AVX-512 VNNI (see `crate::sparse`).
 //!
-//! What comes next is known from the list and not from the address, so nothing is left to the
+//! The next line is known from the list and not from the address, so nothing is left to the
 //! hardware's prefetcher: each line is asked for a fixed number of rows or columns before it is
 //! used. Codes are masked where they lie in the byte, not shifted: sums come out times 1, 4, 16,
 //! 64, and are shifted once at the end.

@@ -167,8 +167,8 @@ impl<const MULTISHIFT: bool> Thirds<MULTISHIFT> {
     }
 }
 
-/// How many groups of a row have 24 more bytes behind them in each of these slices, which begin
-/// with it: those `load_plain` may read.
+/// Number of groups of a row that have 24 more bytes behind them in each of these slices, which
+/// begin with it: those `load_plain` may read.
 #[inline]
 pub(super) fn plain_groups<const R: usize>(rows: &[&[u8]; R], groups: usize) -> usize {
     let shortest = rows.iter().map(|row| row.len()).min().unwrap_or(0);

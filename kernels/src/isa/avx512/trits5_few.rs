@@ -2,11 +2,12 @@
 //! beside the multiplications.
 //!
 //! ```text
-//! a group of R rows:  R x (vpermb · vpmultishiftqb · 3 x vpermb) · 3T x (load · R x vpdpbusd)      192 columns
+//! a group (192 columns) of R rows:
+//!   R x (vpermb · vpmultishiftqb · 3 x vpermb) · 3T x (load · R x vpdpbusd)
 //! ```
 //!
-//! Where `vpmultishiftqb` competes with multiplications, `vpsrlvw`, `vpsllw` and `vmovdqu8 {k}`
-//! take its place.
+//! On CPUs whose `vpmultishiftqb` competes with multiplications, `vpsrlvw`, `vpsllw` and `vmovdqu8
+//! {k}` take its place.
 //!
 //! The next group's triples are brought into place between this one's multiplications: all in one
 //! go they fill the queues before the ports, and multiplications wait (docs/experiments.md has the

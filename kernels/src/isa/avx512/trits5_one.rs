@@ -6,7 +6,8 @@
 //! says everything twice. Then three masks and three `vpdpbusd`. Sums come out times 1, 4, 16.
 //!
 //! ```text
-//! a group of a row:  load · vpermb · vpmultishiftqb · vpermb · 3 x vpandd · 3 x vpdpbusd · prefetch      192 columns
+//! a group (192 columns) of a row:
+//!   load · vpermb · vpmultishiftqb · vpermb · 3 x vpandd · 3 x vpdpbusd · prefetch
 //! ```
 
 use std::arch::x86_64::*;

@@ -1,8 +1,11 @@
 //! I2_S rows as trits5 rows in AVX-512 VBMI; see `crate::trits5`.
 //!
 //! ```text
-//! 3 blocks to 2 groups:  3 x (vbroadcasti64x4 · 2 x (vpsrlvw · vpandd))                                      6 x 64 codes
-//! a group:               a + 3 b + 9 c · vpmaddubsw · vpmaddwd · vpsrlq, 2 x vpandq, vporq · vpermb · store      64 x 5 bits
+//! 3 blocks to 2 groups:
+//!   3 x (vbroadcasti64x4 · 2 x (vpsrlvw · vpandd))                                  6 x 64 codes
+//! a group:
+//!   a + 3 b + 9 c · vpmaddubsw · vpmaddwd · vpsrlq, 2 x vpandq, vporq · vpermb · store
+//!                                                                                    64 x 5 bits
 //! ```
 
 use std::arch::x86_64::*;

@@ -1,5 +1,5 @@
-//! Straight code in an order of one's own: what unpacks weights stands between multiplications, so
-//! that none waits for it.
+//! Software pipelining of straight code: the unpacking of the next weights stands between
+//! multiplications by these, so that none waits for it.
 //!
 //! Loops are written out, since LLVM keeps those with large bodies, and registers that an index
 //! chooses are then an array in memory.
@@ -24,7 +24,7 @@ macro_rules! unrolled {
 
 pub(super) use unrolled;
 
-/// Whether task number `task` of `tasks` is done behind the multiplications by token `t` of `n`:
+/// True if task number `task` of `tasks` is done behind the multiplications by token `t` of `n`:
 /// they are spread evenly.
 pub(super) const fn is_after(task: usize, tasks: usize, t: usize, n: usize) -> bool {
     tasks * t / n <= task && task < tasks * (t + 1) / n

@@ -1,4 +1,4 @@
-//! What the quantised dense loops share. Each result lane is a sum of exact i32 products times the
+//! Shared by the quantised dense loops. Each result lane is a sum of exact i32 products times the
 //! block's scale, as the scalar oracle adds them up.
 
 use super::intrinsics::*;

@@ -1,4 +1,4 @@
-//! What int8 multipliers an aarch64 CPU has: three tokens, from every ARMv8 up to i8mm.
+//! The int8 multipliers of an aarch64 CPU: three tokens, from every ARMv8 up to i8mm.
 //!
 //! NEON itself is part of the target, so its intrinsics need no proof. Those for `sdot` and `smmla`
 //! are not stable in Rust, so both are written as assembly; `.arch_extension` lets the assembler
@@ -16,9 +16,9 @@ pub(crate) type Sums = [[int32x4_t; 2]; 2];
 
 /// A set of int8 multipliers.
 pub(crate) trait Level: Copy {
-    /// Whether the compiler knows the multiplier's arithmetic: of assembly it does not.
+    /// True if the compiler knows the multiplier's arithmetic: of assembly it does not.
     const TRANSPARENT: bool = false;
-    /// Whether one vector holds all sums of a pair of rows by a pair of tokens.
+    /// True if one vector holds all sums of a pair of rows by a pair of tokens.
     const MATRIX: bool = false;
 
     /// The token, where the CPU has them.

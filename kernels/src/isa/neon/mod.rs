@@ -24,7 +24,7 @@ use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
 use level::Level;
 use q6_k_few::{BySplit, Q6kInput};
 
-/// How far ahead of a linear read to prefetch, in bytes: as on x86, where it was measured.
+/// Prefetch distance of a linear read, in bytes: as on x86, where it was measured.
 const PREFETCH_BYTES: usize = 1024;
 
 /// NEON with the int8 multipliers that `L` proves.

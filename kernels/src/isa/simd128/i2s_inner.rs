@@ -17,7 +17,7 @@ use crate::ternary::{Activations, Block};
 /// times 4^group.
 pub(crate) type Arranged = [[[i16; 8]; 4]; 4];
 
-/// What every product is multiplied by, as a shift.
+/// The factor of every product, as a shift.
 const SHIFT: u32 = 6;
 
 /// Blocks whose products a lane takes before the shift: each gives 16 pairs of at most 64 * 3 * 127

@@ -22,7 +22,7 @@ const TOKENS: usize = 8;
 /// group and half.
 type Values = [[[[i16; 8]; ROWS]; GROUPS]; 2];
 
-/// What stays in L1; made once, since an engine clears memory by a call.
+/// Scratch memory that stays in L1; made once, since an engine clears memory by a call.
 #[repr(align(16))]
 struct Scratch {
     values: Values,

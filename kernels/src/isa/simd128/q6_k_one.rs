@@ -14,8 +14,8 @@ use super::{Simd128, load};
 use crate::simd::{LANES, Simd};
 use crate::{Dense, DenseInput, OutputRows};
 
-/// What the loops keep in L1. Made once for all rows: clearing it costs as much as several blocks,
-/// and an engine copies and clears memory by a call.
+/// Scratch memory of the loops, in L1. Made once for all rows: clearing it costs as much as several
+/// blocks, and an engine copies and clears memory by a call.
 struct Scratch {
     unpacked: Unpacked,
     lanes: Lanes,

@@ -1,4 +1,4 @@
-//! What the x86 ISAs share.
+//! Shared by the x86 ISAs.
 
 pub(crate) mod panel;
 pub(crate) mod prefetch;

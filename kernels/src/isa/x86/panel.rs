@@ -3,7 +3,8 @@
 //! repeated in all lanes.
 //!
 //! ```text
-//! line 8g + d of a block (two AMX tiles of 16 lines):   row 0: w[32g + 4d ..][..4]   row 1: the same   ...   row 15
+//! line 8g + d of a block (two AMX tiles of 16 lines):
+//!   row 0: w[32g + 4d ..][..4]   row 1: the same   ...   row 15
 //! ```
 //!
 //! A block's 32 bytes hold group g in bits 6 - 2g, so dword d of a row is w[32g + 4d..][..4] for
@@ -91,7 +92,7 @@ pub(crate) fn prefetch_next<V: Vectors>(
     }
 }
 
-/// What is done around the products.
+/// The work around the products.
 pub(crate) trait Vectors: Copy {
     /// Fills `codes` with block `b` of each row.
     fn interleave(self, rows: &[&[Block]; ROWS], b: usize, codes: &mut PanelBlock);

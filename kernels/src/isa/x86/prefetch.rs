@@ -17,7 +17,7 @@ pub(crate) fn prefetch<T>(at: &T) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(at).cast()) };
 }
 
-/// How far ahead a loop over tiles of `rows` neighbouring rows asks for lines from L2 into L1: of
+/// Prefetch distance from L2 into L1 of a loop over tiles of `rows` neighbouring rows: of
 /// short rows for those of the next tile, since the tile's own are being read.
 #[inline(always)]
 pub(crate) fn near(rows: usize, row_bytes: usize) -> usize {
@@ -27,8 +27,8 @@ pub(crate) fn near(rows: usize, row_bytes: usize) -> usize {
     if tile <= MOST { tile } else { IN_ROW }
 }
 
-/// What lies `far` bytes behind `at`, into L2, and where `NEAR` is set what lies `near` bytes
-/// behind it, into L1.
+/// Prefetches the line `far` bytes behind `at` into L2, and where `NEAR` is set the one `near`
+/// bytes behind it, into L1.
 ///
 /// The second step, from L2, is worth 4 to 9 % on Intel's CPUs, where memory decides. It costs one
 /// more instruction for each line, so it is left out where arithmetic does (docs/experiments.md has

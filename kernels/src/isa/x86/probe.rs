@@ -1,10 +1,10 @@
-//! What the pure loops of the x86 ISAs share (see `isa/probe.rs`).
+//! Shared by the pure loops of the x86 ISAs (see `isa/probe.rs`).
 
 /// Accumulators: more than latency times instructions a cycle on any x86 core so far (5 x 2).
 pub(crate) const CHAINS: usize = 12;
 /// Bytes a turn reads: loads enough to keep all line fill buffers busy.
 pub(crate) const TURN: usize = 512;
-/// How far ahead of the loads lines are asked for: hides the hardware prefetcher's stop at each 4
+/// Prefetch distance of the loads: hides the hardware prefetcher's stop at each 4
 /// KiB page.
 pub(crate) const AHEAD: usize = 2048;
 

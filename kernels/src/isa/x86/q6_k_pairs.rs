@@ -6,8 +6,9 @@
 //! another lane, and no block waits for the next.
 //!
 //! ```text
-//! step 2c + h of two blocks   word 2j, 2j + 1: x[32c + 4j + h], x[32c + 4j + h + 2] of the first block     lane j
-//!                             the next 16 words: the same of the second block                               lane 8 + j
+//! step 2c + h of two blocks:
+//!   word 2j, 2j + 1: x[32c + 4j + h], x[32c + 4j + h + 2] of the first block     lane j
+//!   the next 16 words: the same of the second block                               lane 8 + j
 //! ```
 //!
 //! With h as the odd or even bytes, weights need no shuffle: they are the bytes of 16-bit words as

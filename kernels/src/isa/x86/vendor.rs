@@ -1,9 +1,9 @@
-//! Who made the CPU: same instructions, other ports. Which of two loops is faster, never what they
+//! The CPU's maker: same instructions, other ports. Which of two loops is faster, never what they
 //! compute, may hang on it.
 
 use std::sync::OnceLock;
 
-/// Whether this is an Intel CPU.
+/// True on an Intel CPU.
 ///
 /// There `vpmultishiftqb` takes the shuffles' port and word shifts a multiplier's; on Zen 4 it is
 /// the other way round. And a core reads memory more slowly than it could take two bits a weight
@@ -22,7 +22,7 @@ pub(crate) fn intel() -> bool {
 
 #[cfg(any(test, feature = "checks"))]
 thread_local! {
-    /// Whether this thread takes the loops of the other CPU.
+    /// True while this thread takes the loops of the other CPU.
     static OTHER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
