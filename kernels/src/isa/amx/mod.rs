@@ -7,14 +7,14 @@ pub(crate) mod tiles;
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::OnceLock;
 
 use super::avx512::Avx512;
 use super::kernels::Kernels;
 use super::probe::PeakRun;
 use super::unpacked;
-use crate::{OutputRows, QuantizedActivations, Ternary};
+use crate::{OutputRows, QuantizedActivations, Ternary, TernaryLayout};
 use tiles::CpuTiles;
 
 /// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's
@@ -44,14 +44,19 @@ impl Amx {
         if x.n_tokens() < MIN_TOKENS {
             return self.0.ternary_matmul(w, x, out);
         }
-        // Tiles take I2_S rows.
-        unpacked::matmul(
-            w,
-            out,
-            |w, rows, to| self.0.trits5_unpack(w, rows, to),
+        let product = |w: Ternary<'_>, out: &mut OutputRows<'_>| {
             // SAFETY: the token proves AVX-512.
-            |w, out| unsafe { tiled(self, w, x, out) },
-        );
+            unsafe { tiled(self, w, x, out) };
+        };
+        match w.layout() {
+            TernaryLayout::I2S => product(w, out),
+            TernaryLayout::Trits5 => {
+                let unpack = |w: Ternary<'_>, rows: Range<usize>, to: &mut [u8]| {
+                    self.0.trits5_unpack(w, rows, to);
+                };
+                unpacked::matmul(w, out, unpack, product);
+            }
+        }
     }
 
     /// Tiles take I2_S rows.
