@@ -53,8 +53,8 @@ pub struct Args {
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// Layout of the layers' matrices [default: as the source has them, else i2_s]. trits5 is a sixth
-    /// smaller and slower in WebAssembly: for a model that does not fit otherwise
+    /// Layout of the layers' matrices [default: as the source has them, else i2_s]. trits5 is a
+    /// sixth smaller and slower in WebAssembly: for a model that does not fit otherwise
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
 

@@ -15,9 +15,9 @@ use crate::say;
 
 /// Write a model as a GGUF file
 ///
-/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout trits5` stores
-/// the same weights in 1.67 bits each, for Sterna alone: a cache of a standard file, from which
-/// `--layout i2_s` makes one again.
+/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout trits5`
+/// stores the same weights in 1.67 bits each, for Sterna alone: a cache of a standard file, from
+/// which `--layout i2_s` makes one again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory
