@@ -34,6 +34,12 @@ pub enum ShapeError {
         /// Block size in columns.
         block: usize,
     },
+    /// Weights do not share a scale in groups that kernels know.
+    #[error("groups of {group} weights with a scale each; known are 64, 128 and 256")]
+    Group {
+        /// Weights of a group.
+        group: usize,
+    },
     /// A dimension is zero or so large that a sum could leave 32 bits.
     #[error(
         "{what} of [{rows}, {cols}]: rows and columns must be at least 1, and columns at most {max_cols}"

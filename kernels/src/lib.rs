@@ -17,6 +17,7 @@ mod dense;
 mod dispatch;
 mod entry;
 mod error;
+mod grouped;
 mod isa;
 mod ops;
 mod output;
@@ -33,11 +34,14 @@ mod trits5;
 pub use dense::{Dense, DenseInput, DenseType, encode_dense_row};
 pub use dispatch::Isa;
 pub use entry::{
-    add_assign, attention_mix, attention_scores, dense_matmul, exp_f32, pack_columns, pack_trits5,
-    pack_trits5_into, relu2_mul, rms_norm, rope_rotate_half, silu_mul, softmax,
-    ternary_columns_matmul, ternary_matmul, ternary_matmul_rows, unpack_trits5,
+    add_assign, attention_mix, attention_scores, dense_matmul, exp_f32, grouped_matmul,
+    pack_columns, pack_trits5, pack_trits5_into, relu2_mul, rms_norm, rope_rotate_half, silu_mul,
+    softmax, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows, unpack_trits5,
 };
 pub use error::{IsaError, SelfTestError, ShapeError};
+pub use grouped::{
+    BlockActivations, BlockRowToFill, GroupCodes, GroupShape, Grouped, pack_group_tile,
+};
 pub use isa::preferences::ListingLimits;
 pub use isa::probe::PeakRun;
 pub use ops::exp::ln_f32;

@@ -4,13 +4,14 @@
 //! The comparisons are functions of a shape, so that the load-time test (few shapes) and
 //! [`crate::checks`] (many) are the same code.
 
+use crate::grouped::SCALE_BYTES;
 use crate::rng::Rng;
 use crate::{
-    Dense, DenseInput, DenseType, Isa, Line, NonZero, OutputRows, QuantizedActivations,
-    SelfTestError, ShapeError, Ternary, TernaryColumns, TernaryLayout, add_assign, attention_mix,
-    attention_scores, dense_matmul, encode_dense_row, pack_columns, pack_trits5, relu2_mul,
-    rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax, ternary_columns_matmul,
-    ternary_matmul, ternary_matmul_rows,
+    BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, Line,
+    NonZero, OutputRows, QuantizedActivations, SelfTestError, ShapeError, Ternary, TernaryColumns,
+    TernaryLayout, add_assign, attention_mix, attention_scores, dense_matmul, encode_dense_row,
+    grouped_matmul, pack_columns, pack_trits5, relu2_mul, rms_norm, rope_angles, rope_rotate_half,
+    silu_mul, softmax, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows,
 };
 
 /// Activations to try.
@@ -129,6 +130,13 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
     ] {
         dense(isa, &mut rng, ty, 5, 512, 1, Fill::Uniform)?;
         dense(isa, &mut rng, ty, 2, 256, 5, Fill::Mixed)?;
+    }
+    for (codes, n_tokens) in [(GroupCodes::Binary, 1), (GroupCodes::Ternary, 1)]
+        .into_iter()
+        .chain([(GroupCodes::Binary, 11), (GroupCodes::Ternary, 15)])
+    {
+        let shape = (21, 256, 128);
+        grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Uniform)?;
     }
     floats(isa, &mut rng, 75, Fill::Uniform)?;
     floats(isa, &mut rng, 128, Fill::Mixed)?;
@@ -377,6 +385,88 @@ fn special_values(ty: DenseType, rng: &mut Rng, row: &mut [u8]) {
             _ => {}
         }
     }
+}
+
+/// Quantisation in blocks and a group-scaled product of random weights, `(rows, cols, group)` by
+/// `n_tokens`, whole and cut into row chunks.
+pub(crate) fn grouped(
+    isa: Isa,
+    rng: &mut Rng,
+    codes: GroupCodes,
+    (rows, cols, group): (usize, usize, usize),
+    n_tokens: usize,
+    fill: Fill,
+) -> Result<(), SelfTestError> {
+    let detail = || format!("{codes:?} [{rows}, {cols}] by {group} x {n_tokens}, {fill:?}");
+    let kernel = "grouped_matmul";
+    let fail = |e: ShapeError| SelfTestError {
+        isa: isa.name(),
+        kernel,
+        detail: e.to_string(),
+    };
+    let shape = GroupShape::new(rows, cols, group, codes).map_err(fail)?;
+    let packed = grouped_bytes(shape, rng, fill);
+    let w = Grouped::new(shape, &packed).map_err(fail)?;
+    let x = fill.values(rng, n_tokens * cols);
+    let mut q = [
+        BlockActivations::with_capacity(n_tokens, cols),
+        BlockActivations::with_capacity(n_tokens, cols),
+    ];
+    q[0].quantize(Isa::SCALAR, &x, cols);
+    q[1].quantize(isa, &x, cols);
+    for t in 0..n_tokens {
+        for (expected, actual) in q[0].row(t).iter().zip(q[1].row(t)) {
+            if (expected.q, expected.sum) != (actual.q, actual.sum) {
+                return Err(SelfTestError {
+                    isa: isa.name(),
+                    kernel: "quantize_blocks",
+                    detail: format!("{}, token {t}", detail()),
+                });
+            }
+            let scales = ([expected.scale], [actual.scale]);
+            same(isa, "quantize_blocks", &detail, &scales.0, &scales.1)?;
+        }
+    }
+    let run = |isa, rows_per_chunk| {
+        let mut out = vec![f32::NAN; n_tokens * rows];
+        let view = OutputRows::new(&mut out, n_tokens, rows).map_err(fail)?;
+        for chunk in view.chunks(rows_per_chunk) {
+            grouped_matmul(isa, w, &q[0], chunk);
+        }
+        Ok(out)
+    };
+    let expected = run(Isa::SCALAR, rows)?;
+    for rows_per_chunk in [rows, 1 + rng.below(rows)] {
+        same(isa, kernel, &detail, &expected, &run(isa, rows_per_chunk)?)?;
+    }
+    Ok(())
+}
+
+/// Tiles of random codes and scales of all magnitudes; or every code at its limit.
+pub(crate) fn grouped_bytes(shape: GroupShape, rng: &mut Rng, fill: Fill) -> Vec<u8> {
+    let mut packed = vec![0; shape.packed_bytes()];
+    for group in packed.chunks_exact_mut(shape.group_bytes()) {
+        let (codes, scales) = group.split_at_mut(shape.group_bytes() - SCALE_BYTES);
+        let all = [0xff, 0x00][rng.below(2)];
+        for byte in codes {
+            *byte = if fill == Fill::Limits {
+                all
+            } else {
+                rng.next() as u8
+            };
+        }
+        for scale in scales.as_chunks_mut::<2>().0 {
+            let random = rng.next() as u16;
+            let bits = match rng.below(64) {
+                0 => [0, 0x8000, 0x7bff, 0xfbff][rng.below(4)], // zeros, the largest
+                1 => random & 0x83ff,                           // subnormals
+                2 if fill == Fill::Mixed => 0x7c00 | random & 0x8000, // infinities
+                _ => random & 0xbfff | 0x0400,                  // below 2 in magnitude
+            };
+            *scale = bits.to_le_bytes();
+        }
+    }
+    packed
 }
 
 /// Norm, RoPE, softmax and the gates, on `n` values.

@@ -3,12 +3,13 @@
 
 use crate::pack::pack_ternary;
 use crate::rng::Rng;
-use crate::self_test::Fill;
+use crate::self_test::{Fill, grouped_bytes};
 use crate::{
-    Dense, DenseInput, DenseType, Isa, Line, OutputRows, QuantizedActivations, SelfTestError,
-    Ternary, attention_mix, attention_scores, dense_matmul, encode_dense_row, exp_f32, ln_f32,
-    pack_columns, pack_trits5, relu2_mul, rms_norm, rope_angles, rope_rotate_half, silu_mul,
-    softmax, ternary_matmul,
+    BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, Line,
+    OutputRows, QuantizedActivations, SelfTestError, Ternary, attention_mix, attention_scores,
+    dense_matmul, encode_dense_row, exp_f32, grouped_matmul, ln_f32, pack_columns, pack_group_tile,
+    pack_trits5, relu2_mul, rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax,
+    ternary_matmul,
 };
 
 /// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a
@@ -18,6 +19,9 @@ const GOLDEN: u64 = 0x08a7_956d_3f03_131c;
 /// FNV-1a over matrices in the layouts that files and memory hold: a file written today is read for
 /// ever.
 const GOLDEN_LAYOUTS: u64 = 0x6eaa_8432_edd0_9426;
+
+/// FNV-1a over group-scaled matrices as they are packed, and over their products.
+const GOLDEN_GROUPED: u64 = 0x5dab_0b8c_5fc6_3f19;
 
 /// FNV-1a, 64 bits.
 struct Digest(u64);
@@ -53,9 +57,12 @@ pub(super) fn golden(isa: Isa, _cases: usize) -> Result<(), SelfTestError> {
     }
     let mut packed = Digest(Digest::START);
     layouts(isa, &mut packed).map_err(|e| fail(e.to_string()))?;
+    let mut grouped = Digest(Digest::START);
+    grouped_matrices(isa, &mut grouped).map_err(|e| fail(e.to_string()))?;
     for (what, found, expected) in [
         ("results", digest.0, GOLDEN),
         ("layouts", packed.0, GOLDEN_LAYOUTS),
+        ("group-scaled matrices", grouped.0, GOLDEN_GROUPED),
     ] {
         if found != expected {
             return Err(fail(format!(
@@ -79,6 +86,41 @@ fn layouts(isa: Isa, digest: &mut Digest) -> Result<(), crate::ShapeError> {
         for tile in 0..rows.div_ceil(256) {
             pack_columns(isa, w, tile, &mut lines);
             lines.iter().for_each(|line| digest.bytes(&line.0));
+        }
+    }
+    Ok(())
+}
+
+/// Tiles that are packed from weights, and products with random tiles.
+fn grouped_matrices(isa: Isa, digest: &mut Digest) -> Result<(), crate::ShapeError> {
+    let mut rng = Rng::new(1024);
+    for (codes, group) in [(GroupCodes::Binary, 128), (GroupCodes::Ternary, 64)] {
+        let shape = GroupShape::new(21, 256, group, codes)?;
+        let mut tile = vec![0; shape.tile_bytes()];
+        let fill = |_, codes: &mut [i8], scales: &mut [u16]| {
+            for code in codes {
+                *code = match shape.codes() {
+                    GroupCodes::Binary => 2 * rng.below(2) as i8 - 1,
+                    GroupCodes::Ternary => rng.below(3) as i8 - 1,
+                };
+            }
+            scales.fill_with(|| rng.next() as u16 & 0x3fff);
+        };
+        pack_group_tile(shape, 1, fill, &mut tile);
+        digest.bytes(&tile);
+        for (fill, n_tokens) in [(Fill::Uniform, 1), (Fill::Mixed, 5), (Fill::Limits, 2)] {
+            let packed = grouped_bytes(shape, &mut rng, fill);
+            let x = fill.values(&mut rng, n_tokens * shape.cols());
+            let mut q = BlockActivations::with_capacity(n_tokens, shape.cols());
+            q.quantize(isa, &x, shape.cols());
+            let mut out = vec![0.0; n_tokens * shape.rows()];
+            let view = OutputRows::new(&mut out, n_tokens, shape.rows())?;
+            grouped_matmul(isa, Grouped::new(shape, &packed)?, &q, view);
+            // Infinite scales make NaN, whose payload is not one for all.
+            out.iter_mut()
+                .filter(|v| v.is_nan())
+                .for_each(|v| *v = f32::NAN);
+            digest.floats(&out);
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ mod golden;
 
 use crate::rng::Rng;
 use crate::self_test::{self, Codes, Fill};
-use crate::{DenseType, Isa, SelfTestError};
+use crate::{DenseType, GroupCodes, Isa, SelfTestError};
 
 /// One property of an ISA.
 pub struct Check {
@@ -32,6 +32,7 @@ macro_rules! check_list {
             amx_layout: amx_model::check, target_arch = "x86_64";
             sparse_shapes: sparse_shapes, all();
             dense_shapes: dense_shapes, all();
+            grouped_shapes: grouped_shapes, all();
             other_cpu: other_cpu, target_arch = "x86_64";
             float_ops: float_ops, all();
             attention: attention, all();
@@ -74,6 +75,7 @@ fn other_cpu(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             ternary_limits,
             sparse_shapes,
             dense_shapes,
+            grouped_shapes,
         ] {
             check(isa, cases)?;
         }
@@ -207,6 +209,31 @@ fn dense_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             pick(&mut rng, &Fill::ALL),
         );
         self_test::dense(isa, &mut rng, ty, rows, cols, n_tokens, fill)?;
+    }
+    Ok(())
+}
+
+/// Both kinds of codes, all sizes of groups, rows that do not fill a tile, one to seventeen tokens;
+/// every block's sum at its limit; more rows than a panel has.
+fn grouped_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(17);
+    for case in 0..cases {
+        let codes = [GroupCodes::Binary, GroupCodes::Ternary][case % 2];
+        let group = pick(&mut rng, &[64, 128, 256]);
+        let rows = pick(&mut rng, &[1, 7, 15, 16, 17, 33, 64, 70]);
+        let shape = (rows, group * (1 + rng.below(5)), group);
+        let (n_tokens, fill) = (1 + rng.below(17), pick(&mut rng, &Fill::ALL));
+        self_test::grouped(isa, &mut rng, codes, shape, n_tokens, fill)?;
+    }
+    for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+        for n_tokens in [1, 2, 3, 4, 8, 17] {
+            let shape = (18, 128, 64);
+            self_test::grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Limits)?;
+        }
+        for n_tokens in [1, 9] {
+            let shape = (600, 2560, 128);
+            self_test::grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Uniform)?;
+        }
     }
     Ok(())
 }

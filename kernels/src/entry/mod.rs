@@ -1,6 +1,7 @@
 //! The front doors: what a caller's arguments must be, and then the choice of the instruction set.
 
 mod dense;
+mod grouped;
 mod ops;
 mod quantize;
 mod sparse;
@@ -8,6 +9,7 @@ mod ternary;
 mod trits5;
 
 pub use dense::dense_matmul;
+pub use grouped::grouped_matmul;
 pub use ops::{
     add_assign, attention_mix, attention_scores, exp_f32, relu2_mul, rms_norm, rope_rotate_half,
     silu_mul, softmax,

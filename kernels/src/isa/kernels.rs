@@ -8,7 +8,9 @@
 
 use std::ops::Range;
 
+use super::scalar::grouped;
 use super::{column_tiles, ternary, unpacked};
+use crate::grouped::ActivationBlock;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -23,6 +25,8 @@ macro_rules! kernel_list {
                     = $crate::ops::quantize::quantize_row;
                 pub(crate) fn quantize_row_wide(x: &[f32], limit: f32, q: &mut [i16]) -> f32
                     = $crate::ops::quantize::quantize_row_wide;
+                pub(crate) fn quantize_blocks(x: &[f32], out: &mut [$crate::grouped::ActivationBlock]) -> ()
+                    = $crate::ops::quantize::quantize_blocks;
                 pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> ()
                     = $crate::ops::norm::rms_norm_lanes;
                 pub(crate) fn rope_rotate_half(head: &mut [f32], cos: &[f32], sin: &[f32]) -> ()
@@ -56,6 +60,11 @@ macro_rules! kernel_list {
                     x: &$crate::DenseInput,
                     out: &mut $crate::OutputRows<'_>,
                 ) -> () = $crate::isa::dense_tiles::matmul;
+                pub(crate) fn grouped_matmul(
+                    w: $crate::Grouped<'_>,
+                    x: &$crate::BlockActivations,
+                    out: &mut $crate::OutputRows<'_>,
+                ) -> () = $crate::isa::grouped_tiles::matmul;
             }
             generic {
                 /// Packs a dense product's input, so that no thread of the product has to.
@@ -217,6 +226,17 @@ macro_rules! define_kernels {
                 sums: &mut [i32; TILE],
             ) {
                 column_tiles::tile_sums(lines, columns, values, sums);
+            }
+            /// For each token lane r is sum of weight * q over a block of 32 columns of a tile's
+            /// row r, exact. `codes` is the tile's 64 * BITS bytes for them, weights as
+            /// [`crate::GroupCodes`] with so many bits has them.
+            #[inline(always)]
+            fn group_dots<const BITS: usize, const T: usize>(
+                self,
+                codes: &[u8],
+                x: [&ActivationBlock; T],
+            ) -> [Self::F; T] {
+                grouped::dots::<Self, BITS, T>(self, codes, x)
             }
             /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in
             /// i32).

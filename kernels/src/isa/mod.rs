@@ -7,6 +7,7 @@
 
 pub(crate) mod column_tiles;
 pub(crate) mod dense_tiles;
+pub(crate) mod grouped_tiles;
 pub(crate) mod kernels;
 pub(crate) mod outputs;
 pub(crate) mod preferences;

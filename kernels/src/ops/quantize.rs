@@ -1,6 +1,7 @@
 //! Rows to integers by their largest magnitude: int8 for ternary products, int16 for quantised
 //! dense ones.
 
+use crate::grouped::ActivationBlock;
 use crate::simd::Simd;
 use crate::simd::lanes::{self, LANES};
 
@@ -75,4 +76,40 @@ pub(crate) fn quantize_row_wide<S: Simd>(s: S, x: &[f32], limit: f32, q: &mut [i
         |v| scaled_round(s, v, by, limit).map(|value| value as i16),
     );
     scale
+}
+
+/// One row to int8 in blocks of 32, a scale each; see `grouped/activations.rs`. `x` has 32 values
+/// for each of `out`.
+#[inline(always)]
+pub(crate) fn quantize_blocks<S: Simd>(s: S, x: &[f32], out: &mut [ActivationBlock]) {
+    const LEAST: f32 = 1e-30;
+    let (zero, halves) = (s.splat(0.0), x.as_chunks::<LANES>().0.as_chunks::<2>().0);
+    for ([low, high], out) in halves.iter().zip(out) {
+        let (low, high) = (s.load(low), s.load(high));
+        let poison = s.add(s.mul(low, zero), s.mul(high, zero));
+        let absmax = s
+            .to_array(s.max(s.abs(low), s.abs(high)))
+            .into_iter()
+            .fold(0.0, |a, b| if b > a { b } else { a });
+        *out = if s.sum(poison) != 0.0 {
+            ActivationBlock::default()
+        } else if absmax < LEAST {
+            ActivationBlock {
+                scale: 0.0,
+                ..Default::default()
+            }
+        } else {
+            let by = s.splat(127.0 / absmax);
+            let mut block = ActivationBlock {
+                scale: absmax / 127.0,
+                ..Default::default()
+            };
+            for (v, q) in [low, high].into_iter().zip(block.q.as_chunks_mut().0) {
+                let rounded = scaled_round(s, v, by, 127.0);
+                block.sum += rounded.iter().sum::<i32>();
+                *q = rounded.map(|value| value as i8);
+            }
+            block
+        };
+    }
 }

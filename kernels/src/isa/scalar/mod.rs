@@ -1,6 +1,7 @@
 //! The oracle: every kernel in plain Rust, written to be read. All other instruction sets must give
 //! its bits.
 
+pub(crate) mod grouped;
 mod i2s;
 mod q6_k;
 mod q8_0;

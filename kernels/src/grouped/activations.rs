@@ -1,0 +1,96 @@
+//! int8 activations in blocks of 32 with an f32 scale each, for group-scaled matrices.
+//!
+//! ```text
+//! s_b = max_j |x_j| / 127         j in block b
+//! q_j = round_half_even(x_j * (127 / max_j |x_j|))
+//! x_j ~ q_j * s_b
+//! ```
+//!
+//! A block whose largest magnitude is below 1e-30 is all zeros with scale 0: 127 divided by a
+//! subnormal may be no finite number.
+
+use super::BLOCK;
+
+/// 32 activations of one token. The kernels subtract the sum where codes are offset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
+pub(crate) struct ActivationBlock {
+    pub(crate) q: [i8; BLOCK],
+    pub(crate) scale: f32,
+    pub(crate) sum: i32,
+}
+
+/// What was not filled gives NaN.
+impl Default for ActivationBlock {
+    fn default() -> Self {
+        Self {
+            q: [0; BLOCK],
+            scale: f32::NAN,
+            sum: 0,
+        }
+    }
+}
+
+/// Several tokens' activations in int8, with a scale for each 32. Buffers are allocated once.
+#[derive(Default)]
+pub struct BlockActivations {
+    cols: usize,
+    n_tokens: usize,
+    blocks: Vec<ActivationBlock>, // [n_tokens, cols / BLOCK]
+}
+
+impl BlockActivations {
+    /// Room for `max_tokens` tokens of up to `max_cols` values.
+    pub fn with_capacity(max_tokens: usize, max_cols: usize) -> Self {
+        Self {
+            cols: 0,
+            n_tokens: 0,
+            blocks: Vec::with_capacity(max_tokens * (max_cols / BLOCK)),
+        }
+    }
+
+    /// Replaces the contents by `n_tokens` rows of `cols` values that are yet to be filled, on any
+    /// threads. What is not filled has scale NaN.
+    ///
+    /// # Panics
+    /// If `cols` is 0 or no multiple of 32: a caller's mistake.
+    pub fn rows_to_fill(
+        &mut self,
+        n_tokens: usize,
+        cols: usize,
+    ) -> impl ExactSizeIterator<Item = BlockRowToFill<'_>> {
+        assert!(
+            cols > 0 && cols.is_multiple_of(BLOCK),
+            "activations are made of whole blocks of {BLOCK}"
+        );
+        self.cols = cols;
+        self.n_tokens = n_tokens;
+        self.blocks.clear();
+        self.blocks
+            .resize(n_tokens * (cols / BLOCK), ActivationBlock::default());
+        let rows = self.blocks.chunks_exact_mut(cols / BLOCK);
+        rows.map(|blocks| BlockRowToFill { blocks })
+    }
+
+    /// Tokens held.
+    pub fn n_tokens(&self) -> usize {
+        self.n_tokens
+    }
+
+    /// Values of a token.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Token `t`'s blocks.
+    #[inline]
+    pub(crate) fn row(&self, t: usize) -> &[ActivationBlock] {
+        let n = self.cols / BLOCK;
+        &self.blocks[t * n..][..n]
+    }
+}
+
+/// One token's place in [`BlockActivations`].
+pub struct BlockRowToFill<'a> {
+    pub(crate) blocks: &'a mut [ActivationBlock],
+}

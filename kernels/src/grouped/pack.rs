@@ -1,0 +1,91 @@
+//! Packing of group-scaled rows into tiles.
+
+use super::{GroupCodes, GroupShape, SCALE_BYTES, TILE_ROWS};
+
+/// Packs tile `tile` of a matrix into `out`, `shape.tile_bytes()` of it. Tiles are independent, so
+/// that threads can pack one each.
+///
+/// `fill` gives the tile's rows in their order: `fill(row, codes, scales)` puts the row's weights
+/// (-1, 0 or +1; binary has no 0) into `codes`, `[cols]`, and each group's scale, the bits of an
+/// f16, into `scales`, `[groups]`. Both are zeros before. Rows past the last have scale 0.
+///
+/// # Panics
+/// If there is no such tile, `out` has another length or a weight is none: a caller's mistake.
+pub fn pack_group_tile(
+    shape: GroupShape,
+    tile: usize,
+    mut fill: impl FnMut(usize, &mut [i8], &mut [u16]),
+    out: &mut [u8],
+) {
+    assert!(tile < shape.tiles(), "no such tile");
+    assert_eq!(out.len(), shape.tile_bytes(), "a tile has its own size");
+    out.fill(0);
+    let first = tile * TILE_ROWS;
+    let mut codes = vec![0; shape.cols()];
+    let mut scales = vec![0; shape.groups()];
+    for row in first..shape.rows().min(first + TILE_ROWS) {
+        codes.fill(0);
+        scales.fill(0);
+        fill(row, &mut codes, &mut scales);
+        let groups = out.chunks_exact_mut(shape.group_bytes());
+        let codes = codes.chunks_exact(shape.group());
+        for ((out, codes), scale) in groups.zip(codes).zip(&scales) {
+            pack_group(shape, row - first, codes, *scale, out);
+        }
+    }
+}
+
+/// One row's part of a group.
+fn pack_group(shape: GroupShape, row: usize, codes: &[i8], scale: u16, out: &mut [u8]) {
+    for (col, weight) in codes.iter().enumerate() {
+        let code = match (shape.codes(), weight) {
+            (GroupCodes::Binary, -1) => 0,
+            (GroupCodes::Binary, 1) => 1,
+            (GroupCodes::Ternary, -1..=1) => (weight + 1) as u8,
+            _ => panic!("{weight} is no {:?} weight", shape.codes()),
+        };
+        let (byte, bit) = shape.code_at(row, col);
+        out[byte] |= code << bit;
+    }
+    let scales = out.len() - SCALE_BYTES;
+    out[scales + 2 * row..][..2].copy_from_slice(&scale.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Grouped;
+
+    #[test]
+    fn rows_come_back_as_they_were() {
+        for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+            let shape = GroupShape::new(21, 256, 64, codes).unwrap();
+            let weight = |row: usize, col: usize| match codes {
+                GroupCodes::Binary => ((row * 7 + col * 5) / 3 % 2) as i8 * 2 - 1,
+                GroupCodes::Ternary => ((row * 7 + col * 5) / 2 % 3) as i8 - 1,
+            };
+            let scale = |row, group| half::f16::from_f32((row * 4 + group) as f32 / 64.0);
+            let mut packed = vec![0xff; shape.packed_bytes()];
+            for (tile, out) in packed.chunks_exact_mut(shape.tile_bytes()).enumerate() {
+                let fill = |row, codes: &mut [i8], scales: &mut [u16]| {
+                    for (col, code) in codes.iter_mut().enumerate() {
+                        *code = weight(row, col);
+                    }
+                    for (group, bits) in scales.iter_mut().enumerate() {
+                        *bits = scale(row, group).to_bits();
+                    }
+                };
+                pack_group_tile(shape, tile, fill, out);
+            }
+            let w = Grouped::new(shape, &packed).unwrap();
+            let mut out = vec![f32::NAN; 256];
+            for row in 0..21 {
+                w.row(row, &mut out);
+                for (col, value) in out.iter().enumerate() {
+                    let expected = f32::from(weight(row, col)) * scale(row, col / 64).to_f32();
+                    assert_eq!(*value, expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The group-scaled product over any ISA: walks over tiles and tokens, and the one shape of its
+//! float sums.
+
+use super::kernels::Kernels;
+use crate::grouped::{ActivationBlock, BLOCK, SCALE_BYTES, TILE_ROWS};
+use crate::simd::LANES;
+use crate::{BlockActivations, GroupCodes, Grouped, OutputRows};
+
+/// Bytes of tiles that stay in L2 while all tokens pass over them.
+const PANEL_BYTES: usize = 256 << 10;
+
+/// See [`crate::grouped_matmul`].
+#[inline(always)]
+pub(crate) fn matmul<K: Kernels>(
+    k: K,
+    w: Grouped<'_>,
+    x: &BlockActivations,
+    out: &mut OutputRows<'_>,
+) {
+    match w.shape().codes() {
+        GroupCodes::Binary => walk::<K, 1>(k, w, x, out),
+        GroupCodes::Ternary => walk::<K, 2>(k, w, x, out),
+    }
+}
+
+#[inline(always)]
+fn walk<K: Kernels, const BITS: usize>(
+    k: K,
+    w: Grouped<'_>,
+    x: &BlockActivations,
+    out: &mut OutputRows<'_>,
+) {
+    let range = out.range();
+    let tiles = range.start / TILE_ROWS..range.end.div_ceil(TILE_ROWS);
+    let panel = (PANEL_BYTES / w.shape().tile_bytes()).max(1);
+    for start in tiles.clone().step_by(panel) {
+        let panel = start..tiles.end.min(start + panel);
+        let mut t = 0;
+        while t < x.n_tokens() {
+            let panel = panel.clone();
+            t += match x.n_tokens() - t {
+                left if K::MANY_REGISTERS && left >= 8 => {
+                    tokens::<K, BITS, 8>(k, w, x, out, panel, t)
+                }
+                left if left >= 4 => tokens::<K, BITS, 4>(k, w, x, out, panel, t),
+                left if left >= 2 => tokens::<K, BITS, 2>(k, w, x, out, panel, t),
+                _ => tokens::<K, BITS, 1>(k, w, x, out, panel, t),
+            };
+        }
+    }
+}
+
+/// Tiles `tiles` for tokens t..t + T; returns T.
+#[inline(always)]
+fn tokens<K: Kernels, const BITS: usize, const T: usize>(
+    k: K,
+    w: Grouped<'_>,
+    x: &BlockActivations,
+    out: &mut OutputRows<'_>,
+    tiles: std::ops::Range<usize>,
+    t: usize,
+) -> usize {
+    let mut rows: [&[ActivationBlock]; T] = [&[]; T];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = x.row(t + i);
+    }
+    let range = out.range();
+    for tile in tiles {
+        let first = tile * TILE_ROWS;
+        let lanes = range.start.max(first)..range.end.min(first + TILE_ROWS);
+        let sums = tile_sums::<K, BITS, T>(k, w.tile(tile), w.shape().group() / BLOCK, rows);
+        for (i, sums) in sums.into_iter().enumerate() {
+            out.token(t + i)[lanes.start - range.start..lanes.end - range.start]
+                .copy_from_slice(&sums[lanes.start - first..lanes.end - first]);
+        }
+    }
+    T
+}
+
+/// Each token's sums of a tile's rows: a block's exact dot times its activation scale; a group's
+/// blocks added in order; their sum times the weight scale; groups added in order.
+#[inline(always)]
+fn tile_sums<K: Kernels, const BITS: usize, const T: usize>(
+    k: K,
+    tile: &[u8],
+    blocks: usize,
+    x: [&[ActivationBlock]; T],
+) -> [[f32; LANES]; T] {
+    let n = x[0].len();
+    let mut x = x;
+    for x in &mut x {
+        *x = &x[..n];
+    }
+    let mut sums = [k.splat(0.0); T];
+    let groups = tile.chunks_exact(blocks * 64 * BITS + SCALE_BYTES);
+    for (group, first) in groups.zip((0..n).step_by(blocks)) {
+        let (codes, scales) = group.split_at(blocks * 64 * BITS);
+        let mut group_sums = [k.splat(0.0); T];
+        for (b, codes) in (first..n).zip(codes.chunks_exact(64 * BITS)) {
+            for line in codes.as_chunks::<64>().0 {
+                k.prefetch(line);
+            }
+            let mut block = [&x[0][b]; T];
+            for (block, x) in block.iter_mut().zip(x) {
+                *block = &x[b];
+            }
+            let dots = k.group_dots::<BITS, T>(codes, block);
+            for t in 0..T {
+                let scaled = k.mul(dots[t], k.splat(block[t].scale));
+                group_sums[t] = k.add(group_sums[t], scaled);
+            }
+        }
+        for scales in scales.as_chunks().0 {
+            let d = k.load_f16(scales);
+            for t in 0..T {
+                sums[t] = k.add(sums[t], k.mul(group_sums[t], d));
+            }
+        }
+    }
+    let mut out = [[0.0; LANES]; T];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        *out = k.to_array(sums);
+    }
+    out
+}
