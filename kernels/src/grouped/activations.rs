@@ -20,6 +20,18 @@ pub(crate) struct ActivationBlock {
     pub(crate) sum: i32,
 }
 
+impl ActivationBlock {
+    /// Four neighbouring activations each, as they lie in memory.
+    #[inline(always)]
+    pub(crate) fn quads(&self) -> [i32; BLOCK / 4] {
+        let mut quads = [0; BLOCK / 4];
+        for (quad, q) in quads.iter_mut().zip(self.q.as_chunks::<4>().0) {
+            *quad = i32::from_ne_bytes(q.map(|q| q as u8));
+        }
+        quads
+    }
+}
+
 /// What was not filled gives NaN.
 impl Default for ActivationBlock {
     fn default() -> Self {

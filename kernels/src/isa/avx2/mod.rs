@@ -1,6 +1,7 @@
 //! AVX2 with F16C: sixteen lanes are two `__m256`. FMA is never used, present or not.
 
 mod dense;
+mod grouped_few;
 mod i2s_few;
 mod i2s_many;
 mod probe;
@@ -16,6 +17,7 @@ use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::preferences::ListingLimits;
 use super::probe::PeakRun;
 use super::tiles::{I2sTile, matmul_tiles};
+use crate::grouped::ActivationBlock;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::{Activations, Block};
@@ -253,6 +255,15 @@ impl Kernels for Avx2 {
         sums: &mut [i32; TILE],
     ) {
         with_token!(sparse::columns_tile(lines, columns, values, sums));
+    }
+
+    #[inline(always)]
+    fn group_dots<const BITS: usize, const T: usize>(
+        self,
+        codes: &[u8],
+        x: [&ActivationBlock; T],
+    ) -> [F32x16; T] {
+        grouped_few::dots::<BITS, T>(self, codes, x)
     }
 
     #[inline]

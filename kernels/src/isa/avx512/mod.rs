@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: sixteen lanes are one `__m512`. Q8_0's loop is AVX2's.
 
 mod few_tiles;
+mod grouped_few;
 mod i2s_few;
 mod i2s_many;
 mod i2s_one;
@@ -29,6 +30,7 @@ use super::preferences::ListingLimits;
 use super::probe::PeakRun;
 use super::unpacked;
 use super::x86::vendor::intel;
+use crate::grouped::ActivationBlock;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::Block;
@@ -264,6 +266,20 @@ impl Kernels for Avx512 {
         sums: &mut [i32; TILE],
     ) {
         with_token!(sparse::columns_tile(lines, columns, values, sums));
+    }
+
+    #[inline(always)]
+    fn group_dots<const BITS: usize, const T: usize>(
+        self,
+        codes: &[u8],
+        x: [&ActivationBlock; T],
+    ) -> [F32x16; T] {
+        let dots = grouped_few::dots::<BITS, T>(self, codes, x);
+        let mut lanes = [F32x16(dots[0]); T];
+        for (lanes, dots) in lanes.iter_mut().zip(dots) {
+            *lanes = F32x16(dots);
+        }
+        lanes
     }
 
     #[inline]
