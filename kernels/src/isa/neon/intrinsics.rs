@@ -41,6 +41,7 @@ safe! {
     fn vreinterpretq_f32_u32(a: uint32x4_t) -> float32x4_t;
     fn vreinterpretq_f32_s32(a: int32x4_t) -> float32x4_t;
     fn vreinterpretq_s32_f32(a: float32x4_t) -> int32x4_t;
+    fn vreinterpretq_s8_s32(a: int32x4_t) -> int8x16_t;
     fn vreinterpretq_s8_u8(a: uint8x16_t) -> int8x16_t;
     fn vreinterpretq_s8_s64(a: int64x2_t) -> int8x16_t;
     fn vreinterpretq_s64_s8(a: int8x16_t) -> int64x2_t;

@@ -2,6 +2,7 @@
 //! all aarch64 servers are.
 
 mod dense;
+mod grouped_few;
 mod i2s_few;
 mod i2s_many;
 mod intrinsics;
@@ -18,6 +19,7 @@ use super::dense_tiles::quant_rows;
 use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::probe::PeakRun;
 use super::tiles::{I2sTile, matmul_tiles};
+use crate::grouped::ActivationBlock;
 use crate::simd::{LANES, Simd};
 use crate::ternary::{Activations, Block};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -209,6 +211,15 @@ impl<L: Level> Kernels for Neon<L> {
                 i2s_many::matmul::<L, 2, 2>(self.0, w, x, out);
             }
         }
+    }
+
+    #[inline(always)]
+    fn group_dots<const BITS: usize, const T: usize>(
+        self,
+        codes: &[u8],
+        x: [&ActivationBlock; T],
+    ) -> [F32x16; T] {
+        grouped_few::dots::<L, BITS, T>(self.0, codes, x)
     }
 
     #[inline(always)]

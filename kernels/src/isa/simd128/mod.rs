@@ -2,6 +2,8 @@
 //! validates a module as a whole. With the crate's feature `relaxed-simd` the ternary loop is
 //! another (`i2s_inner_relaxed.rs`); everything else is plain.
 
+#[cfg_attr(feature = "relaxed-simd", path = "grouped_few_relaxed.rs")]
+mod grouped_few;
 #[cfg_attr(feature = "relaxed-simd", path = "i2s_inner_relaxed.rs")]
 mod i2s_inner;
 mod i2s_input;
@@ -18,6 +20,7 @@ use std::arch::wasm32::*;
 
 use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::tiles::{I2sTile, matmul_tiles};
+use crate::grouped::ActivationBlock;
 use crate::simd::{LANES, Simd};
 use crate::ternary::Block;
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -337,6 +340,15 @@ impl Kernels for Simd128 {
             }
             _ => i2s_many::matmul(w, x, packed, out),
         }
+    }
+
+    #[inline(always)]
+    fn group_dots<const BITS: usize, const T: usize>(
+        self,
+        codes: &[u8],
+        x: [&ActivationBlock; T],
+    ) -> [F32x16; T] {
+        grouped_few::dots::<BITS, T>(codes, x)
     }
 
     #[inline]

@@ -1,0 +1,56 @@
+//! Exact dot products of a block of a group-scaled tile in wasm relaxed SIMD, for any number of
+//! tokens: a row is a lane, so that sums need no adding up.
+//!
+//! `i16x8.relaxed_dot_i8x16_i7x16_s` gives the same everywhere, since codes are below 4. A 16-bit
+//! sum is at most 8 * 2 * 3 * 127 = 6096, even where every code is the unused 3.
+
+use std::arch::wasm32::*;
+
+use super::{F32x16, load};
+use crate::grouped::ActivationBlock;
+
+/// See [`crate::isa::kernels::Kernels::group_dots`].
+#[inline]
+#[target_feature(enable = "relaxed-simd")]
+pub(super) fn dots<const BITS: usize, const T: usize>(
+    codes: &[u8],
+    x: [&ActivationBlock; T],
+) -> [F32x16; T] {
+    let mut dots = [F32x16([f32x4_splat(0.0); 4]); T];
+    for quarter in 0..4 {
+        let columns = four_rows::<BITS>(codes, quarter);
+        for (dot, x) in dots.iter_mut().zip(x) {
+            let mut pairs = i16x8_splat(0);
+            for (columns, q) in columns.into_iter().zip(x.quads()) {
+                let products = i16x8_relaxed_dot_i8x16_i7x16(i32x4_splat(q), columns);
+                pairs = i16x8_add(pairs, products);
+            }
+            // Codes are weights plus 1.
+            let sums = i32x4_sub(i32x4_extadd_pairwise_i16x8(pairs), i32x4_splat(x.sum));
+            dot.0[quarter] = f32x4_convert_i32x4(sums);
+        }
+    }
+    dots
+}
+
+/// The codes, 0 to 2, of four columns each, in rows 4 * quarter to 4 * quarter + 4.
+#[inline(always)]
+fn four_rows<const BITS: usize>(codes: &[u8], quarter: usize) -> [v128; 8] {
+    let mut columns = [u8x16_splat(0); 8];
+    let lines = codes.as_chunks::<16>().0.iter().skip(quarter).step_by(4);
+    for (bytes, columns) in lines.zip(columns.chunks_exact_mut(8 / BITS)) {
+        let v = load(bytes);
+        // Binary codes become 0 and 2, as ternary ones less 1 are weights.
+        let mut shifted = if BITS == 1 { i8x16_add(v, v) } else { v };
+        let mask = u8x16_splat(if BITS == 1 { 2 } else { 3 });
+        for (k, columns) in columns.iter_mut().enumerate() {
+            *columns = v128_and(shifted, mask);
+            shifted = match (BITS, k) {
+                (1, 0) => v,
+                (1, _) => u16x8_shr(shifted, 1),
+                _ => u16x8_shr(shifted, 2),
+            };
+        }
+    }
+    columns
+}
