@@ -416,7 +416,7 @@ pub(crate) fn grouped(
     q[1].quantize(isa, &x, cols);
     for t in 0..n_tokens {
         for (expected, actual) in q[0].row(t).iter().zip(q[1].row(t)) {
-            if (expected.q, expected.sum) != (actual.q, actual.sum) {
+            if (expected.q, expected.minus_sum) != (actual.q, actual.minus_sum) {
                 return Err(SelfTestError {
                     isa: isa.name(),
                     kernel: "quantize_blocks",

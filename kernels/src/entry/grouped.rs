@@ -76,12 +76,12 @@ mod tests {
             panic!("two blocks")
         };
         assert_eq!(first.q[..6], [127, 0, 2, -2, -127, 0]);
-        assert_eq!((first.scale, first.sum), (1.0, 0));
+        assert_eq!((first.scale, first.minus_sum), (1.0, 0));
         assert_eq!((second.q, second.scale), ([0; BLOCK], 0.0));
         let [first, second] = q.row(1) else {
             panic!("two blocks")
         };
-        assert_eq!((first.q, first.sum), ([-127; BLOCK], -127 * 32));
+        assert_eq!((first.q, first.minus_sum), ([-127; BLOCK], 127 * 32));
         assert_eq!(first.scale, 3e38 / 127.0);
         assert!(second.scale.is_nan());
         assert!(q.rows_to_fill(3, BLOCK).len() == 3 && q.row(2)[0].scale.is_nan());

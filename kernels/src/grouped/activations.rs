@@ -11,13 +11,14 @@
 
 use super::BLOCK;
 
-/// 32 activations of one token. The kernels subtract the sum where codes are offset.
+/// 32 activations of one token, and what comes off their product with codes that are weights plus
+/// 1: where loops start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub(crate) struct ActivationBlock {
     pub(crate) q: [i8; BLOCK],
     pub(crate) scale: f32,
-    pub(crate) sum: i32,
+    pub(crate) minus_sum: i32,
 }
 
 impl ActivationBlock {
@@ -38,7 +39,7 @@ impl Default for ActivationBlock {
         Self {
             q: [0; BLOCK],
             scale: f32::NAN,
-            sum: 0,
+            minus_sum: 0,
         }
     }
 }
@@ -94,11 +95,37 @@ impl BlockActivations {
         self.cols
     }
 
+    /// Block `b` of the tokens from `t` on.
+    #[inline(always)]
+    pub(crate) fn tokens_from(&self, t: usize, b: usize) -> TokenBlocks<'_> {
+        let stride = self.cols / BLOCK;
+        TokenBlocks {
+            from: &self.blocks[t * stride + b..],
+            stride,
+        }
+    }
+
     /// Token `t`'s blocks.
     #[inline]
     pub(crate) fn row(&self, t: usize) -> &[ActivationBlock] {
         let n = self.cols / BLOCK;
         &self.blocks[t * n..][..n]
+    }
+}
+
+/// A block of each of several tokens.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenBlocks<'a> {
+    from: &'a [ActivationBlock],
+    /// From a token's block to the next token's.
+    stride: usize,
+}
+
+impl<'a> TokenBlocks<'a> {
+    /// That of token number `t` of these.
+    #[inline(always)]
+    pub(crate) fn token(self, t: usize) -> &'a ActivationBlock {
+        &self.from[t * self.stride]
     }
 }
 

@@ -11,7 +11,7 @@ mod pack;
 pub use activations::{BlockActivations, BlockRowToFill};
 pub use pack::pack_group_tile;
 
-pub(crate) use activations::ActivationBlock;
+pub(crate) use activations::{ActivationBlock, TokenBlocks};
 
 use crate::ShapeError;
 use crate::simd::LANES;
@@ -133,8 +133,8 @@ impl GroupShape {
         self.group * TILE_ROWS * self.codes.bits() / 8 + SCALE_BYTES
     }
 
-    /// Where row `row` of a tile (below 16) has the code of column `col` of a group: which byte, and
-    /// from which bit on.
+    /// Where row `row` of a tile (below 16) has the code of column `col` of a group: which byte,
+    /// and from which bit on.
     fn code_at(&self, row: usize, col: usize) -> (usize, usize) {
         let bits = self.codes.bits();
         // A line of 64 bytes has four bytes a row, and a byte every fourth column of the line's.

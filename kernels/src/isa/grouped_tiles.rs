@@ -2,7 +2,7 @@
 //! float sums.
 
 use super::kernels::Kernels;
-use crate::grouped::{ActivationBlock, BLOCK, SCALE_BYTES, TILE_ROWS};
+use crate::grouped::{BLOCK, TILE_ROWS};
 use crate::simd::LANES;
 use crate::{BlockActivations, GroupCodes, Grouped, OutputRows};
 
@@ -62,15 +62,11 @@ fn tokens<K: Kernels, const BITS: usize, const T: usize>(
     tiles: std::ops::Range<usize>,
     t: usize,
 ) -> usize {
-    let mut rows: [&[ActivationBlock]; T] = [&[]; T];
-    for (i, row) in rows.iter_mut().enumerate() {
-        *row = x.row(t + i);
-    }
     let range = out.range();
     for tile in tiles {
         let first = tile * TILE_ROWS;
         let lanes = range.start.max(first)..range.end.min(first + TILE_ROWS);
-        let sums = tile_sums::<K, BITS, T>(k, w.tile(tile), w.shape().group() / BLOCK, rows);
+        let sums = tile_sums::<K, BITS, T>(k, w, tile, x, t);
         for (i, sums) in sums.into_iter().enumerate() {
             out.token(t + i)[lanes.start - range.start..lanes.end - range.start]
                 .copy_from_slice(&sums[lanes.start - first..lanes.end - first]);
@@ -84,38 +80,35 @@ fn tokens<K: Kernels, const BITS: usize, const T: usize>(
 #[inline(always)]
 fn tile_sums<K: Kernels, const BITS: usize, const T: usize>(
     k: K,
-    tile: &[u8],
-    blocks: usize,
-    x: [&[ActivationBlock]; T],
+    w: Grouped<'_>,
+    tile: usize,
+    x: &BlockActivations,
+    t: usize,
 ) -> [[f32; LANES]; T] {
-    let n = x[0].len();
-    let mut x = x;
-    for x in &mut x {
-        *x = &x[..n];
-    }
+    let blocks = w.shape().group() / BLOCK;
     let mut sums = [k.splat(0.0); T];
-    let groups = tile.chunks_exact(blocks * 64 * BITS + SCALE_BYTES);
-    for (group, first) in groups.zip((0..n).step_by(blocks)) {
+    let groups = w.tile(tile).chunks_exact(w.shape().group_bytes());
+    for (g, group) in groups.enumerate() {
         let (codes, scales) = group.split_at(blocks * 64 * BITS);
         let mut group_sums = [k.splat(0.0); T];
-        for (b, codes) in (first..n).zip(codes.chunks_exact(64 * BITS)) {
+        for (b, codes) in codes.chunks_exact(64 * BITS).enumerate() {
             for line in codes.as_chunks::<64>().0 {
                 k.prefetch(line);
+                if T == 1 {
+                    k.prefetch_near(line);
+                }
             }
-            let mut block = [&x[0][b]; T];
-            for (block, x) in block.iter_mut().zip(x) {
-                *block = &x[b];
-            }
-            let dots = k.group_dots::<BITS, T>(codes, block);
-            for t in 0..T {
-                let scaled = k.mul(dots[t], k.splat(block[t].scale));
-                group_sums[t] = k.add(group_sums[t], scaled);
+            let x = x.tokens_from(t, g * blocks + b);
+            let dots = k.group_dots::<BITS, T>(codes, x);
+            for i in 0..T {
+                let scaled = k.mul(dots[i], k.splat(x.token(i).scale));
+                group_sums[i] = k.add(group_sums[i], scaled);
             }
         }
         for scales in scales.as_chunks().0 {
             let d = k.load_f16(scales);
-            for t in 0..T {
-                sums[t] = k.add(sums[t], k.mul(group_sums[t], d));
+            for i in 0..T {
+                sums[i] = k.add(sums[i], k.mul(group_sums[i], d));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::scalar::grouped;
 use super::{column_tiles, ternary, unpacked};
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -237,7 +237,7 @@ macro_rules! define_kernels {
             fn group_dots<const BITS: usize, const T: usize>(
                 self,
                 codes: &[u8],
-                x: [&ActivationBlock; T],
+                x: TokenBlocks<'_>,
             ) -> [Self::F; T] {
                 grouped::dots::<Self, BITS, T>(self, codes, x)
             }

@@ -106,7 +106,7 @@ pub(crate) fn quantize_blocks<S: Simd>(s: S, x: &[f32], out: &mut [ActivationBlo
             };
             for (v, q) in [low, high].into_iter().zip(block.q.as_chunks_mut().0) {
                 let rounded = scaled_round(s, v, by, 127.0);
-                block.sum += rounded.iter().sum::<i32>();
+                block.minus_sum -= rounded.iter().sum::<i32>();
                 *q = rounded.map(|value| value as i8);
             }
             block

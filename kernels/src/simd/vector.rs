@@ -38,6 +38,10 @@ pub(crate) trait Simd: Copy {
     fn pow2(self, n: Self::F) -> Self::F;
     /// Hints that the bytes some way behind `at` will be read soon. Never changes a result.
     fn prefetch<T>(self, at: &T);
+    /// Hints that the bytes a little way behind `at` will be read next, which [`Simd::prefetch`]
+    /// asked for before: another step nearer. Never changes a result.
+    #[inline(always)]
+    fn prefetch_near<T>(self, _at: &T) {}
     /// Hints that the cache line at `at` will be read soon. Never changes a result.
     #[inline(always)]
     fn ask<T>(self, _at: &T) {}

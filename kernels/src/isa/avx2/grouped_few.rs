@@ -14,14 +14,14 @@
 use std::arch::x86_64::*;
 
 use super::{Avx2, F32x16};
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 
 /// See [`crate::isa::kernels::Kernels::group_dots`].
 #[inline(always)]
 pub(super) fn dots<const BITS: usize, const T: usize>(
     proof: Avx2,
     codes: &[u8],
-    x: [&ActivationBlock; T],
+    x: TokenBlocks<'_>,
 ) -> [F32x16; T] {
     let low = eight_rows::<BITS, T>(proof, codes, 0, x);
     let high = eight_rows::<BITS, T>(proof, codes, 32, x);
@@ -38,7 +38,7 @@ fn eight_rows<const BITS: usize, const T: usize>(
     _proof: Avx2,
     codes: &[u8],
     at: usize,
-    x: [&ActivationBlock; T],
+    x: TokenBlocks<'_>,
 ) -> [__m256; T] {
     // SAFETY: the token proves the features; loads are from slices of 32 bytes.
     unsafe {
@@ -63,14 +63,15 @@ fn eight_rows<const BITS: usize, const T: usize>(
             }
         }
         let mut dots = [_mm256_setzero_ps(); T];
-        for (dot, x) in dots.iter_mut().zip(x) {
+        for (t, dot) in dots.iter_mut().enumerate() {
+            let x = x.token(t);
             let mut pairs = _mm256_setzero_si256();
             for (columns, q) in columns.iter().zip(x.quads()) {
                 let q = _mm256_set1_epi32(q);
                 pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(*columns, q));
             }
             let sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-            *dot = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums, _mm256_set1_epi32(x.sum)));
+            *dot = _mm256_cvtepi32_ps(_mm256_add_epi32(sums, _mm256_set1_epi32(x.minus_sum)));
         }
         dots
     }

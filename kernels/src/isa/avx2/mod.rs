@@ -17,7 +17,7 @@ use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::preferences::ListingLimits;
 use super::probe::PeakRun;
 use super::tiles::{I2sTile, matmul_tiles};
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::{Activations, Block};
@@ -144,6 +144,10 @@ impl Simd for Avx2 {
         prefetch_far(at);
     }
     #[inline(always)]
+    fn prefetch_near<T>(self, at: &T) {
+        prefetch(at);
+    }
+    #[inline(always)]
     fn ask<T>(self, at: &T) {
         crate::isa::x86::prefetch::prefetch(at);
     }
@@ -261,7 +265,7 @@ impl Kernels for Avx2 {
     fn group_dots<const BITS: usize, const T: usize>(
         self,
         codes: &[u8],
-        x: [&ActivationBlock; T],
+        x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
         grouped_few::dots::<BITS, T>(self, codes, x)
     }

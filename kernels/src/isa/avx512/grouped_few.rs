@@ -4,8 +4,10 @@
 //! ```text
 //! a block (32 columns of 16 rows):
 //!   binary 1, ternary 2 loads · 8 x (shift · vpandd)              codes 0 to 2, weights plus 1
-//!   T x (vpbroadcastd -sum · 8 x vpdpbusd with 4 activations broadcast from memory · vcvtdq2ps)
+//!   T x (vpbroadcastd · 8 x vpdpbusd with 4 activations broadcast from memory · vcvtdq2ps)
 //! ```
+//!
+//! One token by binary weights takes `vgf2p8affineqb` for shift and mask where the CPU has it.
 //!
 //! `inline(always)`, which functions with features of their own cannot be: a block is too little
 //! for a call.
@@ -13,46 +15,93 @@
 use std::arch::x86_64::*;
 
 use super::Avx512;
-use crate::grouped::ActivationBlock;
+use super::unrolled::unrolled;
+use crate::grouped::TokenBlocks;
 
 /// See [`crate::isa::kernels::Kernels::group_dots`].
 #[inline(always)]
 pub(super) fn dots<const BITS: usize, const T: usize>(
-    _proof: Avx512,
+    isa: Avx512,
     codes: &[u8],
-    x: [&ActivationBlock; T],
+    x: TokenBlocks<'_>,
 ) -> [__m512; T] {
-    // SAFETY: the token proves the features; loads are from references to 64 bytes.
+    let mut columns = [load(isa, &[0; 64]); 8];
+    let lines = codes.as_chunks::<64>().0.iter();
+    for (line, columns) in lines.zip(columns.chunks_exact_mut(8 / BITS)) {
+        let v = load(isa, line);
+        match isa.gfni {
+            Some(gfni) if BITS == 1 && T == 1 => {
+                for (k, columns) in columns.iter_mut().enumerate() {
+                    *columns = gfni.twice_bit(v, k);
+                }
+            }
+            _ => unpack::<BITS>(isa, v, columns),
+        }
+    }
+    // SAFETY: the token proves the features.
     unsafe {
-        let mut columns = [_mm512_setzero_si512(); 8];
-        for (line, columns) in codes
-            .as_chunks::<64>()
-            .0
-            .iter()
-            .zip(columns.chunks_exact_mut(8 / BITS))
-        {
-            let v = _mm512_loadu_si512(line.as_ptr().cast());
-            // Binary codes become 0 and 2, so that either kind's weights are codes less 1.
-            let mut shifted = if BITS == 1 { _mm512_add_epi8(v, v) } else { v };
-            for (k, columns) in columns.iter_mut().enumerate() {
-                *columns =
-                    _mm512_and_si512(shifted, _mm512_set1_epi8(if BITS == 1 { 2 } else { 3 }));
-                shifted = match (BITS, k) {
-                    (1, 0) => v,
-                    (1, _) => _mm512_srli_epi16::<1>(shifted),
-                    _ => _mm512_srli_epi16::<2>(shifted),
-                };
-            }
-        }
         let mut dots = [_mm512_setzero_ps(); T];
-        for (dot, x) in dots.iter_mut().zip(x) {
-            let mut sums = _mm512_set1_epi32(-x.sum);
+        unrolled!(I < T => {
+            let x = x.token(I);
+            let mut sums = _mm512_set1_epi32(x.minus_sum);
             for (columns, q) in columns.iter().zip(x.quads()) {
-                let q = _mm512_set1_epi32(q);
-                sums = _mm512_dpbusd_epi32(sums, *columns, q);
+                sums = _mm512_dpbusd_epi32(sums, *columns, _mm512_set1_epi32(q));
             }
-            *dot = _mm512_cvtepi32_ps(sums);
-        }
+            dots[I] = _mm512_cvtepi32_ps(sums);
+        });
         dots
+    }
+}
+
+#[inline(always)]
+fn load(_proof: Avx512, line: &[u8; 64]) -> __m512i {
+    // SAFETY: the token proves the features; a reference to 64 bytes.
+    unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
+}
+
+/// Codes of four columns of 16 rows each. Binary ones become 0 and 2, so that either kind's weights
+/// are codes less 1.
+#[inline(always)]
+fn unpack<const BITS: usize>(_proof: Avx512, v: __m512i, columns: &mut [__m512i]) {
+    // SAFETY: the token proves the features.
+    unsafe {
+        let mask = _mm512_set1_epi8(if BITS == 1 { 2 } else { 3 });
+        let mut shifted = if BITS == 1 { _mm512_add_epi8(v, v) } else { v };
+        for (k, columns) in columns.iter_mut().enumerate() {
+            *columns = _mm512_and_si512(shifted, mask);
+            shifted = match (BITS, k) {
+                (1, 0) => v,
+                (1, _) => _mm512_srli_epi16::<1>(shifted),
+                _ => _mm512_srli_epi16::<2>(shifted),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn bits_are_the_same_by_shifts_and_by_gfni() {
+        let Some((isa, gfni)) = Avx512::new().and_then(|isa| Some((isa, isa.gfni?))) else {
+            return println!("not on this machine, not tested here");
+        };
+        let mut rng = Rng::new(8);
+        let line = std::array::from_fn(|_| rng.next() as u8);
+        let bytes = |v: __m512i| {
+            let mut bytes = [0u8; 64];
+            // SAFETY: the token proves the features; a reference to 64 bytes.
+            unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), v) };
+            bytes
+        };
+        let v = load(isa, &line);
+        let mut columns = [v; 8];
+        unpack::<1>(isa, v, &mut columns);
+        for (k, columns) in columns.into_iter().enumerate() {
+            assert_eq!(bytes(columns), line.map(|byte| (byte >> k & 1) * 2));
+            assert_eq!(bytes(gfni.twice_bit(v, k)), bytes(columns));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: sixteen lanes are one `__m512`. Q8_0's loop is AVX2's.
 
 mod few_tiles;
+mod gfni;
 mod grouped_few;
 mod i2s_few;
 mod i2s_many;
@@ -24,18 +25,19 @@ mod vbmi;
 
 use std::arch::x86_64::*;
 
-use super::avx2::{Avx2, prefetch_far};
+use super::avx2::{Avx2, prefetch, prefetch_far};
 use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::preferences::ListingLimits;
 use super::probe::PeakRun;
 use super::unpacked;
 use super::x86::vendor::intel;
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::Block;
 use crate::trits5::GROUP_BYTES;
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
+use gfni::Gfni;
 use q6_k_input::Q6kInput;
 use vbmi::Vbmi;
 
@@ -45,6 +47,8 @@ pub(crate) struct Avx512 {
     avx2: Avx2,
     /// The loops over layout trits5, where the CPU has them.
     vbmi: Option<Vbmi>,
+    /// For binary weights, where the CPU has it.
+    gfni: Option<Gfni>,
 }
 
 /// All sixteen lanes.
@@ -61,6 +65,7 @@ impl Avx512 {
         Some(Self {
             avx2,
             vbmi: Vbmi::new(),
+            gfni: Gfni::new(),
         })
     }
 }
@@ -149,6 +154,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn prefetch<T>(self, at: &T) {
         prefetch_far(at);
+    }
+    #[inline(always)]
+    fn prefetch_near<T>(self, at: &T) {
+        prefetch(at);
     }
     #[inline(always)]
     fn ask<T>(self, at: &T) {
@@ -272,7 +281,7 @@ impl Kernels for Avx512 {
     fn group_dots<const BITS: usize, const T: usize>(
         self,
         codes: &[u8],
-        x: [&ActivationBlock; T],
+        x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
         let dots = grouped_few::dots::<BITS, T>(self, codes, x);
         let mut lanes = [F32x16(dots[0]); T];

@@ -5,21 +5,22 @@ use super::F32x16;
 use super::intrinsics::*;
 use super::level::Level;
 use super::load_u8;
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 
 /// See [`crate::isa::kernels::Kernels::group_dots`].
 #[inline(always)]
 pub(super) fn dots<L: Level, const BITS: usize, const T: usize>(
     level: L,
     codes: &[u8],
-    x: [&ActivationBlock; T],
+    x: TokenBlocks<'_>,
 ) -> [F32x16; T] {
     let mut dots = [F32x16([vdupq_n_f32(0.0); 4]); T];
     for quarter in 0..4 {
         let columns = four_rows::<BITS>(codes, quarter);
-        for (dot, x) in dots.iter_mut().zip(x) {
+        for (t, dot) in dots.iter_mut().enumerate() {
+            let x = x.token(t);
             // Codes are weights plus 1.
-            let mut sums = vdupq_n_s32(-x.sum);
+            let mut sums = vdupq_n_s32(x.minus_sum);
             for (columns, q) in columns.into_iter().zip(x.quads()) {
                 sums = level.dot(sums, columns, vreinterpretq_s8_s32(vdupq_n_s32(q)));
             }

@@ -19,7 +19,7 @@ use super::dense_tiles::quant_rows;
 use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::probe::PeakRun;
 use super::tiles::{I2sTile, matmul_tiles};
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 use crate::simd::{LANES, Simd};
 use crate::ternary::{Activations, Block};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -217,7 +217,7 @@ impl<L: Level> Kernels for Neon<L> {
     fn group_dots<const BITS: usize, const T: usize>(
         self,
         codes: &[u8],
-        x: [&ActivationBlock; T],
+        x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
         grouped_few::dots::<L, BITS, T>(self.0, codes, x)
     }

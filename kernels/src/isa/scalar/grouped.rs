@@ -1,6 +1,6 @@
 //! Exact dot products of a block of a group-scaled tile.
 
-use crate::grouped::{ActivationBlock, TILE_ROWS};
+use crate::grouped::{ActivationBlock, TILE_ROWS, TokenBlocks};
 use crate::simd::Simd;
 
 /// See [`crate::isa::kernels::Kernels::group_dots`]: plain Rust, for any ISA's lanes.
@@ -8,13 +8,13 @@ use crate::simd::Simd;
 pub(crate) fn dots<S: Simd, const BITS: usize, const T: usize>(
     s: S,
     codes: &[u8],
-    x: [&ActivationBlock; T],
+    x: TokenBlocks<'_>,
 ) -> [S::F; T] {
     let mut dots = [s.splat(0.0); T];
-    for (dots, x) in dots.iter_mut().zip(x) {
+    for (t, dots) in dots.iter_mut().enumerate() {
         let mut rows = [0.0; TILE_ROWS];
         for (row, out) in rows.iter_mut().enumerate() {
-            *out = dot::<BITS>(codes, row, x) as f32;
+            *out = dot::<BITS>(codes, row, x.token(t)) as f32;
         }
         *dots = s.load(&rows);
     }

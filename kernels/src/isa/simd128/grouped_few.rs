@@ -9,16 +9,17 @@
 use std::arch::wasm32::*;
 
 use super::{F32x16, load};
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 
 /// See [`crate::isa::kernels::Kernels::group_dots`].
 #[inline(always)]
 pub(super) fn dots<const BITS: usize, const T: usize>(
     codes: &[u8],
-    x: [&ActivationBlock; T],
+    x: TokenBlocks<'_>,
 ) -> [F32x16; T] {
     let mut dots = [F32x16([f32x4_splat(0.0); 4]); T];
-    for (dot, x) in dots.iter_mut().zip(x) {
+    for (t, dot) in dots.iter_mut().enumerate() {
+        let x = x.token(t);
         let mut sums = [i32x4_splat(0); 4];
         let (lines, quads) = (codes.as_chunks::<64>().0, x.quads());
         for (line, quads) in lines.iter().zip(quads.chunks_exact(8 / BITS)) {
@@ -42,7 +43,7 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
         }
         for (dot, sum) in dot.0.iter_mut().zip(sums) {
             // Codes are weights plus 1.
-            let weights = i32x4_sub(i32x4_shr(sum, 6), i32x4_splat(x.sum));
+            let weights = i32x4_add(i32x4_shr(sum, 6), i32x4_splat(x.minus_sum));
             *dot = f32x4_convert_i32x4(weights);
         }
     }

@@ -7,26 +7,27 @@
 use std::arch::wasm32::*;
 
 use super::{F32x16, load};
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 
 /// See [`crate::isa::kernels::Kernels::group_dots`].
 #[inline]
 #[target_feature(enable = "relaxed-simd")]
 pub(super) fn dots<const BITS: usize, const T: usize>(
     codes: &[u8],
-    x: [&ActivationBlock; T],
+    x: TokenBlocks<'_>,
 ) -> [F32x16; T] {
     let mut dots = [F32x16([f32x4_splat(0.0); 4]); T];
     for quarter in 0..4 {
         let columns = four_rows::<BITS>(codes, quarter);
-        for (dot, x) in dots.iter_mut().zip(x) {
+        for (t, dot) in dots.iter_mut().enumerate() {
+            let x = x.token(t);
             let mut pairs = i16x8_splat(0);
             for (columns, q) in columns.into_iter().zip(x.quads()) {
                 let products = i16x8_relaxed_dot_i8x16_i7x16(i32x4_splat(q), columns);
                 pairs = i16x8_add(pairs, products);
             }
             // Codes are weights plus 1.
-            let sums = i32x4_sub(i32x4_extadd_pairwise_i16x8(pairs), i32x4_splat(x.sum));
+            let sums = i32x4_add(i32x4_extadd_pairwise_i16x8(pairs), i32x4_splat(x.minus_sum));
             dot.0[quarter] = f32x4_convert_i32x4(sums);
         }
     }

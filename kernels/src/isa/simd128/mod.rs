@@ -20,7 +20,7 @@ use std::arch::wasm32::*;
 
 use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::tiles::{I2sTile, matmul_tiles};
-use crate::grouped::ActivationBlock;
+use crate::grouped::TokenBlocks;
 use crate::simd::{LANES, Simd};
 use crate::ternary::Block;
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -349,7 +349,7 @@ impl Kernels for Simd128 {
     fn group_dots<const BITS: usize, const T: usize>(
         self,
         codes: &[u8],
-        x: [&ActivationBlock; T],
+        x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
         grouped_few::dots::<BITS, T>(codes, x)
     }
