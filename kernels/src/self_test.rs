@@ -135,7 +135,7 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
         .into_iter()
         .chain([(GroupCodes::Binary, 11), (GroupCodes::Ternary, 15)])
     {
-        let shape = (21, 256, 128);
+        let shape = (17, 128, 64);
         grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Uniform)?;
     }
     floats(isa, &mut rng, 75, Fill::Uniform)?;

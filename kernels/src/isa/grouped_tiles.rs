@@ -39,12 +39,8 @@ fn walk<K: Kernels, const BITS: usize>(
         while t < x.n_tokens() {
             let panel = panel.clone();
             t += match x.n_tokens() - t {
-                left if K::GROUP_TOKENS >= 8 && left >= 8 => {
-                    tokens::<K, BITS, 8>(k, w, x, out, panel, t)
-                }
-                left if K::GROUP_TOKENS >= 4 && left >= 4 => {
-                    tokens::<K, BITS, 4>(k, w, x, out, panel, t)
-                }
+                left if left >= 8 => tokens::<K, BITS, 8>(k, w, x, out, panel, t),
+                left if left >= 4 => tokens::<K, BITS, 4>(k, w, x, out, panel, t),
                 left if left >= 2 => tokens::<K, BITS, 2>(k, w, x, out, panel, t),
                 _ => tokens::<K, BITS, 1>(k, w, x, out, panel, t),
             };

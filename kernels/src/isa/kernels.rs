@@ -227,9 +227,6 @@ macro_rules! define_kernels {
             ) {
                 column_tiles::tile_sums(lines, columns, values, sums);
             }
-            /// Tokens that share a tile's unpacked codes, at most 8.
-            const GROUP_TOKENS: usize = 8;
-
             /// For each token lane r is sum of weight * q over a block of 32 columns of a tile's
             /// row r, exact. `codes` is the tile's 64 * BITS bytes for them, weights as
             /// [`crate::GroupCodes`] with so many bits has them.

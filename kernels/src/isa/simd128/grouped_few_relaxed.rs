@@ -16,19 +16,25 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
     codes: &[u8],
     x: TokenBlocks<'_>,
 ) -> [F32x16; T] {
+    let mut columns = [[u8x16_splat(0); 8]; 4];
+    for (quarter, columns) in columns.iter_mut().enumerate() {
+        *columns = four_rows::<BITS>(codes, quarter);
+    }
     let mut dots = [F32x16([f32x4_splat(0.0); 4]); T];
-    for quarter in 0..4 {
-        let columns = four_rows::<BITS>(codes, quarter);
-        for (t, dot) in dots.iter_mut().enumerate() {
-            let x = x.token(t);
+    for (t, dot) in dots.iter_mut().enumerate() {
+        let x = x.token(t);
+        let q = x.quads().map(
+            #[inline(always)]
+            |quad| i32x4_splat(quad),
+        );
+        for (dot, columns) in dot.0.iter_mut().zip(columns) {
             let mut pairs = i16x8_splat(0);
-            for (columns, q) in columns.into_iter().zip(x.quads()) {
-                let products = i16x8_relaxed_dot_i8x16_i7x16(i32x4_splat(q), columns);
-                pairs = i16x8_add(pairs, products);
+            for (columns, q) in columns.into_iter().zip(q) {
+                pairs = i16x8_add(pairs, i16x8_relaxed_dot_i8x16_i7x16(q, columns));
             }
             // Codes are weights plus 1.
-            let sums = i32x4_add(i32x4_extadd_pairwise_i16x8(pairs), i32x4_splat(x.minus_sum));
-            dot.0[quarter] = f32x4_convert_i32x4(sums);
+            let sums = i32x4_extadd_pairwise_i16x8(pairs);
+            *dot = f32x4_convert_i32x4(i32x4_add(sums, i32x4_splat(x.minus_sum)));
         }
     }
     dots

@@ -320,9 +320,6 @@ impl Kernels for Simd128 {
     type I2sInput = I2sInput;
     type Q6kInput = Q6kInput;
 
-    /// Four tokens' activations, which LLVM loads once for all rows, do not fit the registers.
-    const GROUP_TOKENS: usize = 2;
-
     fn pack_i2s(self, x: &QuantizedActivations, packed: &mut I2sInput) {
         packed.set(x);
     }
