@@ -28,17 +28,16 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
                 even[quarter] = load(bytes);
                 odd[quarter] = u16x8_shr(even[quarter], 8);
             }
-            for (k, quad) in quads.iter().enumerate() {
-                let mask = u16x8_splat(((1 << BITS) - 1) << (k * BITS));
-                let (quad, down) = (i32x4_splat(*quad), (BITS * (k + 1)) as u32);
-                let q_even = i16x8_shr(i16x8_shl(quad, 8), down);
-                let q_odd = i16x8_shr(v128_and(quad, i16x8_splat(-256)), down);
-                for (quarter, sum) in sums.iter_mut().enumerate() {
-                    let products = i32x4_dot_i16x8(v128_and(even[quarter], mask), q_even);
-                    *sum = i32x4_add(*sum, products);
-                    let products = i32x4_dot_i16x8(v128_and(odd[quarter], mask), q_odd);
-                    *sum = i32x4_add(*sum, products);
-                }
+            // Written out, so that shifts and masks are constants.
+            four_columns::<BITS, 0>(&mut sums, even, odd, quads[0]);
+            four_columns::<BITS, 1>(&mut sums, even, odd, quads[1]);
+            four_columns::<BITS, 2>(&mut sums, even, odd, quads[2]);
+            four_columns::<BITS, 3>(&mut sums, even, odd, quads[3]);
+            if BITS == 1 {
+                four_columns::<BITS, 4>(&mut sums, even, odd, quads[4]);
+                four_columns::<BITS, 5>(&mut sums, even, odd, quads[5]);
+                four_columns::<BITS, 6>(&mut sums, even, odd, quads[6]);
+                four_columns::<BITS, 7>(&mut sums, even, odd, quads[7]);
             }
         }
         for (dot, sum) in dot.0.iter_mut().zip(sums) {
@@ -48,4 +47,23 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
         }
     }
     dots
+}
+
+/// Adds the products with four activations, times 64, of the codes at place K of each byte.
+#[inline(always)]
+fn four_columns<const BITS: usize, const K: usize>(
+    sums: &mut [v128; 4],
+    even: [v128; 4],
+    odd: [v128; 4],
+    quad: i32,
+) {
+    let down = (BITS * (K + 1)) as u32;
+    let mask = u16x8_splat(((1 << BITS) - 1) << (K * BITS));
+    let quad = i32x4_splat(quad);
+    let q_even = i16x8_shr(i16x8_shl(quad, 8), down);
+    let q_odd = i16x8_shr(v128_and(quad, i16x8_splat(-256)), down);
+    for (sum, (even, odd)) in sums.iter_mut().zip(even.into_iter().zip(odd)) {
+        *sum = i32x4_add(*sum, i32x4_dot_i16x8(v128_and(even, mask), q_even));
+        *sum = i32x4_add(*sum, i32x4_dot_i16x8(v128_and(odd, mask), q_odd));
+    }
 }
