@@ -10,7 +10,7 @@ use common::isas;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sterna_kernels::{
     QuantizedActivations, add_assign, attention_mix, attention_scores, relu2_mul, rms_norm,
-    rope_angles, rope_rotate_half, silu_mul, softmax,
+    rope_angles, rope_frequencies, rope_rotate_half, silu_mul, softmax,
 };
 
 fn numbers(n: usize) -> Vec<f32> {
@@ -42,7 +42,8 @@ fn rows(c: &mut Criterion) {
         });
         group.throughput(Throughput::Elements(128));
         let (mut cos, mut sin) = (vec![0.0; 64], vec![0.0; 64]);
-        rope_angles(500_000.0, 128, 77, &mut cos, &mut sin);
+        let frequencies = rope_frequencies(500_000.0, 128);
+        rope_angles(&frequencies, 1.0, 77, &mut cos, &mut sin);
         let mut head = numbers(128);
         group.bench_function("rope", |b| {
             b.iter(|| rope_rotate_half(isa, black_box(&mut head), &cos, &sin));

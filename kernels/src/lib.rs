@@ -45,7 +45,7 @@ pub use grouped::{
 pub use isa::preferences::ListingLimits;
 pub use isa::probe::PeakRun;
 pub use ops::exp::ln_f32;
-pub use ops::rope::rope_angles;
+pub use ops::rope::{rope_angles, rope_frequencies};
 pub use output::OutputRows;
 pub use quantize::{QuantizedActivations, RowToFill};
 pub use self_test::self_test;

@@ -10,8 +10,9 @@ use crate::{
     BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, Line,
     NonZero, OutputRows, QuantizedActivations, SelfTestError, ShapeError, Ternary, TernaryColumns,
     TernaryLayout, add_assign, attention_mix, attention_scores, dense_matmul, encode_dense_row,
-    grouped_matmul, pack_columns, pack_trits5, relu2_mul, rms_norm, rope_angles, rope_rotate_half,
-    silu_mul, softmax, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows,
+    grouped_matmul, pack_columns, pack_trits5, relu2_mul, rms_norm, rope_angles, rope_frequencies,
+    rope_rotate_half, silu_mul, softmax, ternary_columns_matmul, ternary_matmul,
+    ternary_matmul_rows,
 };
 
 /// Activations to try.
@@ -475,7 +476,8 @@ pub(crate) fn floats(isa: Isa, rng: &mut Rng, n: usize, fill: Fill) -> Result<()
     let x = fill.values(rng, n);
     let y = Fill::Mixed.values(rng, n);
     let (mut cos, mut sin) = (vec![0.0; n / 2], vec![0.0; n / 2]);
-    rope_angles(5e5, n & !1, 1 + rng.below(4096), &mut cos, &mut sin);
+    let frequencies = rope_frequencies(5e5, n & !1);
+    rope_angles(&frequencies, 1.0, 1 + rng.below(4096), &mut cos, &mut sin);
     type Step<'a> = (&'static str, &'a dyn Fn(Isa, &mut [f32]));
     let steps: [Step<'_>; 6] = [
         ("rms_norm", &|isa, out| rms_norm(isa, &x, &y, 1e-5, out)),

@@ -172,7 +172,9 @@ impl Model {
         .map(|n| n as u64);
         let tables = if self.weights.head.is_some() { 2 } else { 1 };
         let sub_norms = if c.sub_norms { q + ffn } else { 0 };
-        let layer = 2 * hidden * q + 2 * hidden * kv + 3 * hidden * ffn + 2 * hidden + sub_norms;
+        let qk_norms = if c.qk_norms { 2 * c.head_dim as u64 } else { 0 };
+        let linears = 2 * hidden * q + 2 * hidden * kv + 3 * hidden * ffn;
+        let layer = linears + 2 * hidden + sub_norms + qk_norms;
         tables * vocab * hidden + layers * layer + hidden
     }
 

@@ -6,7 +6,7 @@
 
 use sterna_kernels::{DenseType, Ternary};
 
-use crate::config::{Activation, ModelConfig, SamplingDefaults, bad};
+use crate::config::{Activation, ModelConfig, RopeScaling, SamplingDefaults, bad};
 use crate::error::LoadError;
 use crate::files::{TensorId, tensor_error};
 use crate::model::Model;
@@ -71,6 +71,7 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
         head_dim,
         context_length,
         rope_theta: theta,
+        rope_scaling: RopeScaling::Unscaled,
         rms_norm_eps: 1e-5,
         activation: if architecture == "bitnet-b1.58" {
             Activation::Relu2
@@ -78,6 +79,7 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
             Activation::Silu
         },
         sub_norms: architecture != "llama",
+        qk_norms: false,
         bos_token: Some(BOS),
         // A benchmark counts tokens; none may end it.
         eos_tokens: Vec::new(),
@@ -260,6 +262,8 @@ impl Random {
             q: self.linear(q, hidden)?,
             k: self.linear(kv, hidden)?,
             v: self.linear(kv, hidden)?,
+            q_norm: config.qk_norms.then(|| vec![1.0; config.head_dim]),
+            k_norm: config.qk_norms.then(|| vec![1.0; config.head_dim]),
             attn_sub_norm: config.sub_norms.then(|| vec![1.0; q]),
             o: self.linear(hidden, q)?,
             ffn_norm: vec![1.0; hidden],

@@ -195,6 +195,10 @@ pub struct Layer {
     pub k: Linear,
     /// `[n_kv_heads * head_dim, hidden_size]`
     pub v: Linear,
+    /// `[head_dim]`, of each query head, before its rotation.
+    pub q_norm: Option<Vec<f32>>,
+    /// `[head_dim]`, of each key head, before its rotation.
+    pub k_norm: Option<Vec<f32>>,
     /// `[n_heads * head_dim]`, over all heads together, before `o`.
     pub attn_sub_norm: Option<Vec<f32>>,
     /// `[hidden_size, n_heads * head_dim]`

@@ -8,7 +8,7 @@ mod support;
 
 use std::sync::Arc;
 
-use sterna_engine::config::{Activation, ModelConfig, SamplingDefaults};
+use sterna_engine::config::{Activation, ModelConfig, RopeScaling, SamplingDefaults, Yarn};
 use sterna_engine::model::Model;
 use sterna_engine::placement::Bytes;
 use sterna_engine::weights::{DenseWeights, Layer, Linear, Weights};
@@ -28,10 +28,25 @@ struct Case {
     vocab_size: usize,
     silu: bool,
     sub_norms: bool,
+    /// As Qwen3: norms of queries and keys, and here YaRN with them.
+    qwen: bool,
     tied: bool,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
+    // As Qwen3: heads wider together than hidden_size, no sub-norms, YaRN.
+    Case {
+        hidden_size: 128,
+        ffn_size: 320,
+        n_heads: 6,
+        n_kv_heads: 2,
+        head_dim: 48,
+        vocab_size: 99,
+        silu: true,
+        sub_norms: false,
+        qwen: true,
+        tied: true,
+    },
     // GQA 3:1; no width is a multiple of 128.
     Case {
         hidden_size: 96,
@@ -42,6 +57,7 @@ const CASES: [Case; 6] = [
         vocab_size: 77,
         silu: false,
         sub_norms: true,
+        qwen: false,
         tied: true,
     },
     // MHA of 5 heads whose dim is no multiple of 16 and whose width is not hidden_size.
@@ -54,6 +70,7 @@ const CASES: [Case; 6] = [
         vocab_size: 1001,
         silu: true,
         sub_norms: true,
+        qwen: false,
         tied: false,
     },
     // As Llama: SiLU, no sub-norms; widths above one block and not whole blocks.
@@ -66,6 +83,7 @@ const CASES: [Case; 6] = [
         vocab_size: 33,
         silu: true,
         sub_norms: false,
+        qwen: false,
         tied: false,
     },
     Case {
@@ -77,6 +95,7 @@ const CASES: [Case; 6] = [
         vocab_size: 256,
         silu: false,
         sub_norms: false,
+        qwen: false,
         tied: true,
     },
     Case {
@@ -88,6 +107,7 @@ const CASES: [Case; 6] = [
         vocab_size: 3,
         silu: false,
         sub_norms: true,
+        qwen: false,
         tied: true,
     },
     // head_dim 100, as bitnet_b1_58-3B.
@@ -100,6 +120,7 @@ const CASES: [Case; 6] = [
         vocab_size: 515,
         silu: true,
         sub_norms: true,
+        qwen: false,
         tied: true,
     },
 ];
@@ -156,6 +177,8 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
             q: random.ternary(n_heads * head_dim, hidden_size),
             k: random.ternary(n_kv_heads * head_dim, hidden_size),
             v: random.ternary(n_kv_heads * head_dim, hidden_size),
+            q_norm: case.qwen.then(|| random.norm(head_dim)),
+            k_norm: case.qwen.then(|| random.norm(head_dim)),
             attn_sub_norm: case.sub_norms.then(|| random.norm(n_heads * head_dim)),
             o: random.ternary(hidden_size, n_heads * head_dim),
             ffn_norm: random.norm(hidden_size),
@@ -190,6 +213,8 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
                 q: linear(&layer.q),
                 k: linear(&layer.k),
                 v: linear(&layer.v),
+                q_norm: layer.q_norm.clone(),
+                k_norm: layer.k_norm.clone(),
                 attn_sub_norm: layer.attn_sub_norm.clone(),
                 o: linear(&layer.o),
                 ffn_norm: layer.ffn_norm.clone(),
@@ -211,6 +236,11 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         head_dim,
         context_length: 256,
         rope_theta: 10000.0,
+        rope_scaling: if case.qwen {
+            RopeScaling::Yarn(Yarn::new(4.0, 64.0))
+        } else {
+            RopeScaling::Unscaled
+        },
         rms_norm_eps: 1e-5,
         activation: if case.silu {
             Activation::Silu
@@ -218,10 +248,20 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
             Activation::Relu2
         },
         sub_norms: case.sub_norms,
+        qk_norms: case.qwen,
         bos_token: None,
         eos_tokens: vec![],
     };
     config.validate().unwrap();
+    let shape = Shape {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        frequencies: config.rope_scaling.frequencies(10000.0, head_dim),
+        magnitude: config.rope_scaling.magnitude(),
+        eps: f64::from(1e-5f32),
+        silu: case.silu,
+    };
     // Tokenizer and template are not asked here: any will do.
     let tiny = load("packed-autobitlinear");
     let model = Model {
@@ -232,14 +272,6 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         template: tiny.template.clone(),
         warnings: Vec::new(),
         defaults: SamplingDefaults::default(),
-    };
-    let shape = Shape {
-        n_heads,
-        n_kv_heads,
-        head_dim,
-        rope_theta: 10000.0,
-        eps: f64::from(1e-5f32),
-        silu: case.silu,
     };
     (shape, layers, Arc::new(model))
 }

@@ -97,7 +97,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 let views = [q.view(ctx)?, k.view(ctx)?, v.view(ctx)?];
                 let [q, k, v] = lent.copies.ternary(views);
                 let norm = floats(ctx, &norm);
-                let weights = Projection { norm, q, k, v };
+                let weights = Projection {
+                    norm,
+                    q,
+                    k,
+                    v,
+                    q_norm: None,
+                    k_norm: None,
+                };
                 let (keys, values) = lent.pass.project(weights).map_err(fault)?;
                 Ok(((bits(keys), bits(values)),))
             })

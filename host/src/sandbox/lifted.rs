@@ -1,7 +1,7 @@
 //! The records of `wit/kernels.wit` as they come from an engine: lists stay where they lie in its
 //! memory.
 
-use sterna_engine::config::Activation;
+use sterna_engine::config::{Activation, RopeScaling};
 use sterna_engine::forward::PassShape;
 use sterna_kernels::{Dense, DenseType, Ternary, TernaryLayout};
 use wasmtime::component::{ComponentType, Lift, WasmList};
@@ -66,6 +66,7 @@ impl Shape {
             n_kv_heads: self.n_kv_heads as usize,
             head_dim: self.head_dim as usize,
             rope_theta: self.rope_theta,
+            rope_scaling: RopeScaling::Unscaled,
             rms_norm_eps: self.rms_norm_eps,
             activation: match self.activation {
                 WitActivation::Relu2 => Activation::Relu2,

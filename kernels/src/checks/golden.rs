@@ -8,8 +8,8 @@ use crate::{
     BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, Line,
     OutputRows, QuantizedActivations, SelfTestError, Ternary, attention_mix, attention_scores,
     dense_matmul, encode_dense_row, exp_f32, grouped_matmul, ln_f32, pack_columns, pack_group_tile,
-    pack_trits5, relu2_mul, rms_norm, rope_angles, rope_rotate_half, silu_mul, softmax,
-    ternary_matmul,
+    pack_trits5, relu2_mul, rms_norm, rope_angles, rope_frequencies, rope_rotate_half, silu_mul,
+    softmax, ternary_matmul,
 };
 
 /// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a
@@ -170,7 +170,13 @@ fn floats(isa: Isa, rng: &mut Rng, fill: Fill, digest: &mut Digest) {
     let (mut x, y) = (fill.values(rng, n), Fill::Uniform.values(rng, n));
     let (mut cos, mut sin, mut out) = (vec![0.0; n / 2], vec![0.0; n / 2], vec![0.0; n]);
     for (theta, position) in [(10_000.0, 1), (500_000.0, 4095), (1_000_042.0, 32_767)] {
-        rope_angles(theta, n, position, &mut cos, &mut sin);
+        rope_angles(
+            &rope_frequencies(theta, n),
+            1.0,
+            position,
+            &mut cos,
+            &mut sin,
+        );
         rope_rotate_half(isa, &mut x, &cos, &sin);
         digest.floats(&x);
     }

@@ -4,14 +4,28 @@
 use crate::simd::Simd;
 use crate::simd::lanes::{LANES, padded};
 
-/// cos and sin of `position * theta^(-2i/head_dim)` for i in 0..head_dim/2, computed in f64 by the
-/// `libm` crate (pow, cos and sin have no platform paths there) and rounded once to f32.
-pub fn rope_angles(theta: f64, head_dim: usize, position: usize, cos: &mut [f32], sin: &mut [f32]) {
-    for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate().take(head_dim / 2) {
-        let frequency = libm::pow(theta, -((2 * i) as f64) / head_dim as f64);
+/// `theta^(-2i/head_dim)` for i in 0..head_dim/2: by how much each pair turns from one position to
+/// the next. Computed in f64 by the `libm` crate (pow, cos and sin have no platform paths there).
+#[must_use]
+pub fn rope_frequencies(theta: f64, head_dim: usize) -> Vec<f64> {
+    let exponent = |i: usize| -((2 * i) as f64) / head_dim as f64;
+    let pairs = 0..head_dim / 2;
+    pairs.map(|i| libm::pow(theta, exponent(i))).collect()
+}
+
+/// `magnitude` times the cos and sin of `position * frequency`, for each pair. Computed in f64 and
+/// rounded once to f32.
+pub fn rope_angles(
+    frequencies: &[f64],
+    magnitude: f64,
+    position: usize,
+    cos: &mut [f32],
+    sin: &mut [f32],
+) {
+    for ((frequency, cos), sin) in frequencies.iter().zip(cos).zip(sin) {
         let angle = position as f64 * frequency;
-        *cos = libm::cos(angle) as f32;
-        *sin = libm::sin(angle) as f32;
+        *cos = (magnitude * libm::cos(angle)) as f32;
+        *sin = (magnitude * libm::sin(angle)) as f32;
     }
 }
 
@@ -64,8 +78,10 @@ mod tests {
     #[test]
     fn angles_follow_the_formula() {
         let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);
-        rope_angles(10_000.0, 4, 3, &mut cos, &mut sin);
+        rope_angles(&rope_frequencies(10_000.0, 4), 1.0, 3, &mut cos, &mut sin);
         assert_eq!(cos, [(3.0f64).cos() as f32, (0.03f64).cos() as f32]);
         assert_eq!(sin, [(3.0f64).sin() as f32, (0.03f64).sin() as f32]);
+        rope_angles(&[0.0, 0.0], 1.5, 3, &mut cos, &mut sin);
+        assert_eq!((cos, sin), ([1.5; 2], [0.0; 2]));
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
-use sterna_engine::config::{Activation, ModelConfig};
+use sterna_engine::config::{Activation, ModelConfig, RopeScaling};
 use sterna_engine::convert::{self, ConvertOptions};
 use sterna_engine::synthetic;
 use sterna_fuzz::SEPARATOR;
@@ -51,9 +51,11 @@ fn config() -> ModelConfig {
         head_dim: 4,
         context_length: 64,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::Unscaled,
         rms_norm_eps: 1e-6,
         activation: Activation::Relu2,
         sub_norms: true,
+        qk_norms: false,
         bos_token: Some(256),
         eos_tokens: vec![3],
     }

@@ -1,10 +1,11 @@
 //! The configuration inside a GGUF: keys `<arch>.*`, named by `general.architecture`.
 //!
 //! `bitnet-b1.58` and `bitnet-25` are bitnet.cpp's (squared ReLU); `bitnet` is upstream
-//! llama.cpp's, for the 1bitLLM models (SiLU). All three rotate halves.
+//! llama.cpp's, for the 1bitLLM models (SiLU); `qwen3` has norms of queries and keys instead of
+//! sub-norms. All four rotate halves.
 
 use super::hf::{narrow, split_heads};
-use super::{Activation, ModelConfig, bad, check_ends, unsupported_gguf};
+use super::{Activation, ModelConfig, RopeScaling, Yarn, bad, check_ends, unsupported_gguf};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
 
@@ -28,22 +29,21 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         .get(GENERAL_ARCHITECTURE)
         .and_then(Value::as_str)
         .ok_or_else(|| bad(GENERAL_ARCHITECTURE, "is absent or not a text"))?;
-    let activation = match architecture {
-        "bitnet-b1.58" | "bitnet-25" => Activation::Relu2,
-        "bitnet" => Activation::Silu,
+    let (activation, sub_norms, qk_norms) = match architecture {
+        "bitnet-b1.58" | "bitnet-25" => (Activation::Relu2, true, false),
+        "bitnet" => (Activation::Silu, true, false),
+        "qwen3" => (Activation::Silu, false, true),
         other => {
             return Err(bad(
                 GENERAL_ARCHITECTURE,
                 format!(
-                    "`{other}` is not supported; supported are `bitnet-b1.58`, `bitnet-25` and `bitnet`. \
-                     For a ternary Llama use its Hugging Face directory"
+                    "`{other}` is not supported; supported are `bitnet-b1.58`, `bitnet-25`, `bitnet` and \
+                     `qwen3`. For a ternary Llama use its Hugging Face directory"
                 ),
             ));
         }
     };
     let keys = Keys { gguf, architecture };
-    keys.refuse_scaling()?;
-
     let hidden_size = keys.size("embedding_length")?;
     let n_heads = keys.size("attention.head_count")?;
     let head_dim = match keys.optional_size("attention.key_length")? {
@@ -72,6 +72,7 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
             )
         })?;
     let bos_token = keys.token("tokenizer.ggml.bos_token_id")?;
+    let context_length = keys.size("context_length")?;
     let mut config = ModelConfig {
         architecture: architecture.to_owned(),
         vocab_size,
@@ -83,14 +84,16 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
             .optional_size("attention.head_count_kv")?
             .unwrap_or(n_heads),
         head_dim,
-        context_length: keys.size("context_length")?,
+        context_length,
         rope_theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
+        rope_scaling: keys.scaling(context_length)?,
         rms_norm_eps: keys
             .float(RMS_EPSILON)?
             .map(narrow)
             .ok_or_else(|| bad(&keys.full(RMS_EPSILON), "is absent"))?,
         activation,
-        sub_norms: true,
+        sub_norms,
+        qk_norms,
         bos_token,
         eos_tokens: Vec::new(),
     };
@@ -176,8 +179,9 @@ impl Keys<'_> {
         }
     }
 
-    /// Without a type a factor is a linear one, in llama.cpp too.
-    fn refuse_scaling(&self) -> Result<(), LoadError> {
+    /// Without a type a factor is a linear one, in llama.cpp too. Its attention factor is a factor
+    /// on the one that YaRN's own factor gives, and must be 1 (`unsupported_gguf`).
+    fn scaling(&self, context_length: usize) -> Result<RopeScaling, LoadError> {
         let full = self.full("rope.scaling.type");
         let kind = self
             .gguf
@@ -186,12 +190,22 @@ impl Keys<'_> {
             .ok_or_else(|| bad(&full, "is no text"))?;
         let factor = self.float("rope.scaling.factor")?.unwrap_or(1.0);
         match kind {
-            "none" => Ok(()),
-            "linear" if factor == 1.0 => Ok(()),
+            "none" => Ok(RopeScaling::Unscaled),
+            "linear" if factor == 1.0 => Ok(RopeScaling::Unscaled),
+            "yarn" => {
+                let original = self.optional_size("rope.scaling.original_context_length")?;
+                let yarn = Yarn::new(factor, original.unwrap_or(context_length) as f64);
+                let beta = |key, default| Ok(self.float(key)?.unwrap_or(default));
+                Ok(RopeScaling::Yarn(Yarn {
+                    beta_fast: beta("rope.scaling.yarn_beta_fast", yarn.beta_fast)?,
+                    beta_slow: beta("rope.scaling.yarn_beta_slow", yarn.beta_slow)?,
+                    ..yarn
+                }))
+            }
             _ => Err(bad(
                 &full,
                 format!(
-                    "`{kind}` with factor {factor} is not supported; only unscaled positions are"
+                    "`{kind}` with factor {factor} is not supported; `yarn` and unscaled positions are"
                 ),
             )),
         }

@@ -1,12 +1,17 @@
 //! `config.json` of a Hugging Face directory.
 //!
-//! Two families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms) and
-//! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58). What
-//! would change the arithmetic and is not implemented is refused by name, never ignored.
+//! Three families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms),
+//! and `LlamaForCausalLM` (Falcon-E, Llama3-8B-1.58) and `Qwen3ForCausalLM` whose
+//! `quantization_config` says bitnet. What would change the arithmetic and is not implemented is
+//! refused by name, never ignored.
 
 use serde_json::Value as Json;
 
-use super::{Activation, ModelConfig, SamplingDefaults, bad, check_ends, unsupported_hf};
+use super::rope::growth;
+use super::{
+    Activation, Llama3, ModelConfig, RopeScaling, SamplingDefaults, Yarn, bad, check_ends,
+    unsupported_hf,
+};
 use crate::error::LoadError;
 
 /// The meaning of a packed tensor's `weight_scale`; the tensor itself does not say.
@@ -38,24 +43,30 @@ impl HfConfig {
             .unwrap_or_default();
         // 1bitLLM's files say `BitnetForCausalLM` and keep Llama's `model_type`.
         let bitnet = model_type == "bitnet" || class.eq_ignore_ascii_case("BitNetForCausalLM");
-        let llama = !bitnet && (model_type == "llama" || class == "LlamaForCausalLM");
-        if !bitnet && !llama {
+        let is = |name: &str, of_class: &str| model_type == name || class == of_class;
+        let architecture = if bitnet {
+            "bitnet"
+        } else if is("llama", "LlamaForCausalLM") {
+            "llama"
+        } else if is("qwen3", "Qwen3ForCausalLM") {
+            "qwen3"
+        } else {
             return Err(bad(
                 "model_type",
                 format!(
                     "`{model_type}` (class `{class}`) is not supported; supported are `bitnet`, and \
-                     `llama` with a bitnet quantization_config"
+                     `llama` and `qwen3` with a bitnet quantization_config"
                 ),
             ));
-        }
+        };
         let quantization = Object(json.get("quantization_config").unwrap_or(&Json::Null));
-        let scale_rule = read_quantization(&quantization, llama)?;
-        refuse_scaled_positions(&object)?;
+        let scale_rule = read_quantization(&quantization, bitnet)?;
 
         let n_heads = object.size("num_attention_heads")?;
         let hidden_size = object.size("hidden_size")?;
         let head_dim = match object.optional_size("head_dim")? {
             Some(head_dim) => head_dim,
+            None if architecture == "qwen3" => 128,
             None => split_heads(hidden_size, n_heads, "num_attention_heads")?,
         };
         let activation = match object.text("hidden_act")?.as_deref() {
@@ -71,12 +82,9 @@ impl HfConfig {
                 ));
             }
         };
+        let context_length = object.size("max_position_embeddings")?;
         let model = ModelConfig {
-            architecture: if bitnet {
-                "bitnet".into()
-            } else {
-                "llama".into()
-            },
+            architecture: architecture.into(),
             vocab_size: object.size("vocab_size")?,
             hidden_size,
             ffn_size: object.size("intermediate_size")?,
@@ -86,8 +94,9 @@ impl HfConfig {
                 .optional_size("num_key_value_heads")?
                 .unwrap_or(n_heads),
             head_dim,
-            context_length: object.size("max_position_embeddings")?,
+            context_length,
             rope_theta: rope_theta(&object)?,
+            rope_scaling: rope_scaling(&object, context_length)?,
             // Classes differ in their default, and some in the same class.
             rms_norm_eps: object
                 .number("rms_norm_eps")?
@@ -95,6 +104,7 @@ impl HfConfig {
                 .ok_or_else(|| bad("rms_norm_eps", "is absent from config.json"))?,
             activation,
             sub_norms: bitnet,
+            qk_norms: architecture == "qwen3",
             bos_token: object.tokens("bos_token_id")?.first().copied(),
             eos_tokens: object.tokens("eos_token_id")?,
         };
@@ -137,7 +147,7 @@ pub(super) fn split_heads(
     }
 }
 
-fn read_quantization(quantization: &Object<'_>, llama: bool) -> Result<ScaleRule, LoadError> {
+fn read_quantization(quantization: &Object<'_>, bitnet: bool) -> Result<ScaleRule, LoadError> {
     match quantization.text("quant_method")?.as_deref() {
         Some("bitnet") => {}
         Some(other) => {
@@ -146,13 +156,13 @@ fn read_quantization(quantization: &Object<'_>, llama: bool) -> Result<ScaleRule
                 format!("`{other}` is not supported; `bitnet` is"),
             ));
         }
-        None if llama => {
+        None if bitnet => {}
+        None => {
             return Err(bad(
                 "quantization_config",
-                "is absent: this is a Llama with float weights, not a ternary model",
+                "is absent: this is a model with float weights, not a ternary model",
             ));
         }
-        None => {}
     }
     if quantization.flag("use_rms_norm")? == Some(true) {
         return Err(bad(
@@ -184,8 +194,10 @@ fn read_quantization(quantization: &Object<'_>, llama: bool) -> Result<ScaleRule
     }
 }
 
-/// Scaled positions are not implemented; neither are positions that differ between layers.
-fn refuse_scaled_positions(object: &Object<'_>) -> Result<(), LoadError> {
+/// The scaling of the rotary frequencies, which transformers 5 moved into `rope_parameters`: one
+/// for all layers, of the whole head.
+fn rope_scaling(object: &Object<'_>, context_length: usize) -> Result<RopeScaling, LoadError> {
+    let mut found = RopeScaling::Unscaled;
     for key in ["rope_scaling", "rope_parameters"] {
         let Some(value) = object.get(key) else {
             continue;
@@ -201,29 +213,69 @@ fn refuse_scaled_positions(object: &Object<'_>) -> Result<(), LoadError> {
             ));
         }
         let scaling = Object(value);
-        let kind = scaling.text("rope_type")?.or(scaling.text("type")?);
-        let factor = scaling.number("factor")?.unwrap_or(1.0);
-        let partial = scaling.number("partial_rotary_factor")?;
-        match kind.as_deref() {
-            None | Some("default" | "none" | "linear") if factor == 1.0 => {}
-            kind => {
-                let kind = kind.unwrap_or("default");
-                return Err(bad(
-                    key,
-                    format!(
-                        "`{kind}` with factor {factor} is not supported; only unscaled positions are"
-                    ),
-                ));
-            }
-        }
-        if partial.is_some_and(|factor| factor != 1.0) {
+        if scaling
+            .number("partial_rotary_factor")?
+            .is_some_and(|factor| factor != 1.0)
+        {
             return Err(bad(
                 &format!("{key}.partial_rotary_factor"),
                 "only a rotary embedding over the whole head is supported",
             ));
         }
+        let factor = scaling.number("factor")?;
+        // A file may say it outside, as Phi's do, and that counts before what is inside.
+        let original = object.number("original_max_position_embeddings")?;
+        let original = original.or(scaling.number("original_max_position_embeddings")?);
+        let original = original.unwrap_or(context_length as f64);
+        let kind = scaling.text("rope_type")?.or(scaling.text("type")?);
+        match (kind.as_deref(), factor.unwrap_or(1.0)) {
+            (None | Some("default" | "none" | "linear"), 1.0) => {}
+            (Some("yarn"), _) => {
+                let factor = factor.unwrap_or(context_length as f64 / original);
+                found = RopeScaling::Yarn(yarn(&scaling, factor, original)?);
+            }
+            (Some("llama3"), _) => {
+                let number = |name: &str| {
+                    let absent = || bad(&format!("{key}.{name}"), "is absent");
+                    scaling.number(name)?.ok_or_else(absent)
+                };
+                found = RopeScaling::Llama3(Llama3 {
+                    factor: number("factor")?,
+                    low_freq_factor: number("low_freq_factor")?,
+                    high_freq_factor: number("high_freq_factor")?,
+                    original_context: original,
+                });
+            }
+            (kind, factor) => {
+                let kind = kind.unwrap_or("default");
+                return Err(bad(
+                    key,
+                    format!(
+                        "`{kind}` with factor {factor} is not supported; `yarn`, `llama3` and \
+                         unscaled positions are"
+                    ),
+                ));
+            }
+        }
     }
-    Ok(())
+    Ok(found)
+}
+
+fn yarn(scaling: &Object<'_>, factor: f64, original: f64) -> Result<Yarn, LoadError> {
+    // A number that is 0 counts as absent in transformers.
+    let number = |key: &str| Ok(scaling.number(key)?.filter(|&x| x != 0.0));
+    let yarn = Yarn::new(factor, original);
+    let by_mscale = match (number("mscale")?, number("mscale_all_dim")?) {
+        (Some(mscale), Some(all)) => growth(factor, mscale) / growth(factor, all),
+        _ => yarn.attention_factor,
+    };
+    Ok(Yarn {
+        beta_fast: number("beta_fast")?.unwrap_or(yarn.beta_fast),
+        beta_slow: number("beta_slow")?.unwrap_or(yarn.beta_slow),
+        attention_factor: scaling.number("attention_factor")?.unwrap_or(by_mscale),
+        truncate: scaling.flag("truncate")?.unwrap_or(yarn.truncate),
+        ..yarn
+    })
 }
 
 /// transformers 5 moved it into `rope_parameters`; BitNet's class default is 500000, Llama's 10000.
@@ -392,12 +444,14 @@ mod tests {
         assert!(with("rope_scaling", json!({"type": "linear", "factor": 1.0})).is_ok());
         let error = refused(
             "rope_scaling",
-            json!({"rope_type": "llama3", "factor": 8.0}),
+            json!({"rope_type": "longrope", "factor": 8.0}),
         );
         assert!(
-            error.contains("rope_scaling") && error.contains("llama3"),
+            error.contains("rope_scaling") && error.contains("longrope"),
             "{error}"
         );
+        let error = refused("rope_scaling", json!({"type": "llama3", "factor": 8.0}));
+        assert!(error.contains("rope_scaling.low_freq_factor"), "{error}");
         assert!(
             refused(
                 "rope_parameters",
@@ -424,11 +478,47 @@ mod tests {
         let float =
             json!({"quant_method": "bitnet", "modules_to_not_convert": ["model.layers.0.mlp"]});
         assert!(refused("quantization_config", float).contains("layers.0"));
-        let other = HfConfig::from_json(&json!({"model_type": "qwen3"}))
+        let other = HfConfig::from_json(&json!({"model_type": "qwen35"}))
             .unwrap_err()
             .to_string();
-        assert!(other.contains("qwen3"), "{other}");
+        assert!(other.contains("qwen35"), "{other}");
         assert!(HfConfig::from_json(&json!([1])).is_err());
+    }
+
+    #[test]
+    fn scaled_positions_are_read_as_transformers_does() {
+        let read = |key: &str, value| with(key, value).unwrap().model.rope_scaling;
+        let yarn = json!({"rope_type": "yarn", "factor": 4.0, "beta_fast": 16,
+            "original_max_position_embeddings": 1024});
+        let expected = Yarn {
+            beta_fast: 16.0,
+            ..Yarn::new(4.0, 1024.0)
+        };
+        assert_eq!(
+            read("rope_scaling", yarn.clone()),
+            RopeScaling::Yarn(expected)
+        );
+        assert_eq!(read("rope_parameters", yarn), RopeScaling::Yarn(expected));
+        // Without a factor the contexts say it, and without a context the model's own is it.
+        let short = json!({"type": "yarn", "original_max_position_embeddings": 512});
+        let expected = Yarn::new(8.0, 512.0);
+        assert_eq!(read("rope_scaling", short), RopeScaling::Yarn(expected));
+        let bare = json!({"type": "yarn", "factor": 2, "truncate": false, "attention_factor": 1.5});
+        let expected = Yarn {
+            truncate: false,
+            attention_factor: 1.5,
+            ..Yarn::new(2.0, 4096.0)
+        };
+        assert_eq!(read("rope_scaling", bare), RopeScaling::Yarn(expected));
+        let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 256});
+        let expected = Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 256.0,
+        };
+        assert_eq!(read("rope_scaling", llama3), RopeScaling::Llama3(expected));
     }
 
     #[test]

@@ -5,12 +5,14 @@
 
 mod gguf;
 mod hf;
+mod rope;
 mod sampling;
 mod unsupported_gguf;
 mod unsupported_hf;
 
 pub(crate) use gguf::{GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, read_gguf};
 pub(crate) use hf::{HfConfig, ScaleRule};
+pub use rope::{Llama3, RopeScaling, Yarn};
 pub(crate) use sampling::GGUF_SAMPLING_KEYS;
 pub use sampling::SamplingDefaults;
 
@@ -25,7 +27,7 @@ pub enum Activation {
     Silu,
 }
 
-/// The shape of a decoder-only transformer with ternary linears.
+/// The shape of a decoder-only transformer whose linears are ternary or binary.
 ///
 /// After [`ModelConfig::validate`] every product of two sizes fits an i64, and every accumulation
 /// of int8 activations over a row fits an i32.
@@ -51,12 +53,16 @@ pub struct ModelConfig {
     pub context_length: usize,
     /// Base of the rotary embedding's frequencies.
     pub rope_theta: f64,
+    /// The scaling of those frequencies.
+    pub rope_scaling: RopeScaling,
     /// Added to the mean square inside every norm's root.
     pub rms_norm_eps: f32,
     /// The feed-forward network's gate.
     pub activation: Activation,
     /// True if each block norms the attention's output and the gated product before `o` and `down`.
     pub sub_norms: bool,
+    /// True if each query and key head is normed before it is rotated, as in Qwen3.
+    pub qk_norms: bool,
     /// The beginning-of-sequence token, if the model has one. What goes before a text is the
     /// tokenizer's to say ([`crate::tokenizer::Tokenizer::prefix`]).
     pub bos_token: Option<u32>,
@@ -136,6 +142,7 @@ impl ModelConfig {
                 format!("is {}, must be finite and at least 1", self.rope_theta),
             ));
         }
+        self.rope_scaling.validate()?;
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
             return Err(bad(
                 "rms_norm_eps",
@@ -201,9 +208,11 @@ mod tests {
             head_dim: 16,
             context_length: 32,
             rope_theta: 10000.0,
+            rope_scaling: RopeScaling::Unscaled,
             rms_norm_eps: 1e-5,
             activation: Activation::Relu2,
             sub_norms: true,
+            qk_norms: false,
             bos_token: Some(0),
             eos_tokens: vec![1],
         }

@@ -5,7 +5,7 @@
 //! file's own architecture that neither list knows are refused too: what they change cannot be
 //! told, and an answer that is silently wrong is worse than none.
 
-use super::{ModelConfig, bad};
+use super::{ModelConfig, RopeScaling, bad};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
 
@@ -26,11 +26,11 @@ const KNOWN: [&str; 20] = [
     "rope.freq_base",
     "rope.scaling.type",
     "rope.scaling.factor",
-    // Only scaled positions use these, and such a type is refused.
     "rope.scaling.original_context_length",
-    "rope.scaling.finetuned",
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
+    // What was done, not what to do.
+    "rope.scaling.finetuned",
     // Norms with a mean to subtract: there are none.
     "attention.layer_norm_epsilon",
     "attention.group_norm_epsilon",
@@ -132,8 +132,11 @@ fn asks_for_nothing(key: &str, value: &Value, gguf: &Gguf, config: &ModelConfig)
         | "rope.scaling.attn_factor"
         | "rope.scaling.yarn_attn_factor"
         | "rope.scale_linear" => is(0.0) || is(1.0),
-        // -1: chosen by the type of scaling, which is none.
-        "rope.scaling.yarn_ext_factor" => is(0.0) || is(-1.0),
+        // The share of YaRN's ramp. -1: chosen by the type of scaling, all of it for YaRN.
+        "rope.scaling.yarn_ext_factor" => {
+            let yarn = matches!(config.rope_scaling, RopeScaling::Yarn(_));
+            is(-1.0) || is(if yarn { 1.0 } else { 0.0 })
+        }
         // llama.cpp's LLAMA_POOLING_TYPE: none said, or the last token, which is what embeddings
         // are here.
         "pooling_type" => is(0.0) || is(3.0),

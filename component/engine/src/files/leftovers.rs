@@ -1,6 +1,6 @@
 //! Tensors the engine would leave out: refused by name.
 //!
-//! A bias, a norm on queries and keys, a block beyond the last, an adapter: a model that has one
+//! A bias, a norm more than the architecture has, a block beyond the last, an adapter: a model with one
 //! was trained with it, and without it answers something else.
 
 use std::collections::BTreeSet;

@@ -16,7 +16,9 @@ use super::{
     Gguf, Value, damaged, directory, gguf_tokenizer, parts, read_file, read_json,
     read_optional_json, tensor_error, what_is,
 };
-use crate::config::{GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefaults, read_gguf};
+use crate::config::{
+    Activation, GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefaults, read_gguf,
+};
 use crate::error::LoadError;
 use crate::placement::{self, Bytes};
 use crate::template::{BITNET_2B_4T, ChatTemplate};
@@ -91,7 +93,7 @@ fn open_gguf(
     let own = gguf
         .get(gguf_tokenizer::CHAT_TEMPLATE)
         .and_then(Value::as_str);
-    let relu2 = config.architecture != "bitnet";
+    let relu2 = config.activation == Activation::Relu2;
     let template = match own {
         Some(text) if relu2 && text.contains("BITNETAssistant") => Some(BITNET_2B_4T),
         None if relu2 && tokenizer.token_to_id(EOT).is_some() => Some(BITNET_2B_4T),

@@ -2,7 +2,9 @@
 
 use sterna_kernels::TernaryLayout;
 
-use super::names::Part::{AttnNorm, AttnSubNorm, Down, FfnNorm, FfnSubNorm, Gate, K, O, Q, Up, V};
+use super::names::Part::{
+    AttnNorm, AttnSubNorm, Down, FfnNorm, FfnSubNorm, Gate, K, KNorm, O, Q, QNorm, Up, V,
+};
 use super::names::{Part, TensorId};
 use super::tensor_error;
 use crate::config::ModelConfig;
@@ -47,6 +49,8 @@ impl WeightSource for Weights {
             TensorId::OutputNorm => Some(&self.output_norm),
             TensorId::Block(index, part) => self.layers.get(index).and_then(|layer| match part {
                 AttnNorm => Some(&layer.attn_norm),
+                QNorm => layer.q_norm.as_ref(),
+                KNorm => layer.k_norm.as_ref(),
                 AttnSubNorm => layer.attn_sub_norm.as_ref(),
                 FfnNorm => Some(&layer.ffn_norm),
                 FfnSubNorm => layer.ffn_sub_norm.as_ref(),
@@ -93,7 +97,7 @@ fn linear_of(weights: &Weights, id: TensorId) -> Option<&Linear> {
         Gate => Some(&layer.gate),
         Up => Some(&layer.up),
         Down => Some(&layer.down),
-        AttnNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
+        AttnNorm | QNorm | KNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
     }
 }
 
@@ -106,7 +110,7 @@ pub(crate) fn linear_shape(config: &ModelConfig, part: Part) -> Option<(usize, u
         O => Some((hidden, config.q_size())),
         Gate | Up => Some((ffn, hidden)),
         Down => Some((hidden, ffn)),
-        AttnNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
+        AttnNorm | QNorm | KNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
     }
 }
 
@@ -114,6 +118,7 @@ pub(crate) fn linear_shape(config: &ModelConfig, part: Part) -> Option<(usize, u
 pub(crate) fn norm_len(config: &ModelConfig, part: Part) -> Option<usize> {
     match part {
         AttnNorm | FfnNorm => Some(config.hidden_size),
+        QNorm | KNorm => config.qk_norms.then_some(config.head_dim),
         AttnSubNorm => config.sub_norms.then(|| config.q_size()),
         FfnSubNorm => config.sub_norms.then_some(config.ffn_size),
         Q | K | V | O | Gate | Up | Down => None,
@@ -121,11 +126,13 @@ pub(crate) fn norm_len(config: &ModelConfig, part: Part) -> Option<usize> {
 }
 
 /// Every tensor of a block, in the order of the computation.
-pub(crate) const PARTS: [Part; 11] = [
+pub(crate) const PARTS: [Part; 13] = [
     AttnNorm,
     Q,
     K,
     V,
+    QNorm,
+    KNorm,
     AttnSubNorm,
     O,
     FfnNorm,
@@ -187,7 +194,7 @@ fn load_layer(
         let (rows, cols) = linear_shape(config, part).unwrap_or_default();
         source.linear(TensorId::Block(index, part), rows, cols)
     };
-    let sub_norm = |part| {
+    let optional_norm = |part| {
         norm_len(config, part)
             .map(|len| source.norm(TensorId::Block(index, part), len))
             .transpose()
@@ -198,12 +205,14 @@ fn load_layer(
         q: linear(Q)?,
         k: linear(K)?,
         v: linear(V)?,
-        attn_sub_norm: sub_norm(AttnSubNorm)?,
+        q_norm: optional_norm(QNorm)?,
+        k_norm: optional_norm(KNorm)?,
+        attn_sub_norm: optional_norm(AttnSubNorm)?,
         o: linear(O)?,
         ffn_norm: norm(FfnNorm)?,
         gate: linear(Gate)?,
         up: linear(Up)?,
-        ffn_sub_norm: sub_norm(FfnSubNorm)?,
+        ffn_sub_norm: optional_norm(FfnSubNorm)?,
         down: linear(Down)?,
     })
 }

@@ -12,6 +12,9 @@ impl Projection<'_> {
     pub(super) fn check(&self, shape: &PassShape) -> Result<(), EngineError> {
         let (q_size, kv_size) = (shape.q_size(), shape.kv_size());
         check_norm("norm", self.norm, shape.hidden_size)?;
+        for (name, norm) in [("q-norm", self.q_norm), ("k-norm", self.k_norm)] {
+            norm.map_or(Ok(()), |norm| check_norm(name, norm, shape.head_dim))?;
+        }
         check_linear("q", &self.q, q_size, shape.hidden_size)?;
         check_linear("k", &self.k, kv_size, shape.hidden_size)?;
         check_linear("v", &self.v, kv_size, shape.hidden_size)

@@ -1,4 +1,4 @@
-//! The transformer: one pass of a batch of tokens through BitNet b1.58.
+//! The transformer: one pass of a batch of tokens through a model of 1-bit or ternary linears.
 //!
 //! A batch mixes tokens of any sequences: prefill chunks and decoding tokens are the same to it.
 //! Every token's result depends on its own sequence alone, to the bit: integer dot products are
@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 use sterna_kernels::Isa;
 
+#[cfg(target_arch = "wasm32")]
+use crate::config::RopeScaling;
 use crate::error::EngineError;
 use crate::kv::KvCache;
 use crate::model::Model;
@@ -83,11 +85,16 @@ impl Forward {
         }
     }
 
-    /// Compute with the kernels the host lends; `None` where it lends none.
+    /// Compute with the kernels the host lends; `None` where it lends none, or none that compute
+    /// this model (`wit/kernels.wit`).
     #[cfg(target_arch = "wasm32")]
     #[must_use]
     pub fn lent(model: Arc<Model>, max_tokens: usize) -> Option<Self> {
-        let pass = lent::LentPass::new(PassShape::of(&model.config), max_tokens)?;
+        let config = &model.config;
+        if config.qk_norms || config.rope_scaling != RopeScaling::Unscaled {
+            return None;
+        }
+        let pass = lent::LentPass::new(PassShape::of(config), max_tokens)?;
         Some(Forward {
             model,
             max_tokens,
@@ -254,7 +261,7 @@ fn run_layers(
 }
 
 /// `h += o(sub_norm(attention(norm(h)))); h += down(sub_norm(activation(gate(x)) * up(x)))` with
-/// `x = norm(h)`.
+/// `x = norm(h)`; each norm beside the two of `h` only where the model has it.
 fn run_layer(
     pass: &mut Pass,
     model: &Model,

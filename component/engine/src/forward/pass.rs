@@ -9,7 +9,7 @@ use sterna_kernels::{Dense, Isa, rms_norm, rope_angles};
 use super::attention::attention;
 use super::buffers::{Buffers, Machine};
 use super::fit::{check_cache, check_head, check_norm};
-use super::per_token::{add_rows, quantize_normed, rope_heads};
+use super::per_token::{Heads, add_rows, quantize_normed};
 use super::products::{head_product, ternary_products};
 use super::shape::{PassShape, Place};
 use super::sparsity::Sparsity;
@@ -25,6 +25,8 @@ pub struct Pass {
     pub(super) machine: Machine,
     max_tokens: usize,
     pub(super) places: Vec<Place>,
+    /// By how much each pair of a head turns from one position to the next, `[head_dim / 2]`.
+    frequencies: Vec<f64>,
     pub(super) buffers: Buffers,
     pub(super) sparsity: Sparsity,
     /// The layer that is computed: `attend` says which.
@@ -47,6 +49,9 @@ impl Pass {
             buffers: Buffers::new(&shape, max_tokens),
             sparsity: Sparsity::new(shape.n_layers, optimisations),
             layer: 0,
+            frequencies: shape
+                .rope_scaling
+                .frequencies(shape.rope_theta, shape.head_dim),
             max_tokens,
             shape,
         }
@@ -102,16 +107,17 @@ impl Pass {
         self.places.clear();
         self.places.extend(places);
         let PassShape {
-            rope_theta,
+            rope_scaling,
             head_dim,
             ..
         } = self.shape;
+        let (frequencies, magnitude) = (&self.frequencies, rope_scaling.magnitude());
         let b = self.buffers.of_tokens(&self.shape, n);
         // RoPE's angles; the same in all layers.
         let cos = b.cos.chunks_exact_mut(head_dim / 2);
         let angles = cos.zip(b.sin.chunks_exact_mut(head_dim / 2));
         for (place, (cos, sin)) in self.places.iter().zip(angles) {
-            rope_angles(rope_theta, head_dim, place.position, cos, sin);
+            rope_angles(frequencies, magnitude, place.position, cos, sin);
         }
         Ok(b.states)
     }
@@ -135,8 +141,9 @@ impl Pass {
         &self.buffers.states[..self.places.len() * self.shape.hidden_size]
     }
 
-    /// `q, k, v = rope(w_q x), rope(w_k x), w_v x` with `x = norm(states)`. Returns the new keys
-    /// and values, each `[n_tokens, n_kv_heads, head_dim]`, for the cache.
+    /// `q, k, v = rope(w_q x), rope(w_k x), w_v x` with `x = norm(states)`, each head of q and k
+    /// normed before its rotation where the model has such norms. Returns the new keys and values,
+    /// each `[n_tokens, n_kv_heads, head_dim]`, for the cache.
     ///
     /// # Errors
     /// The weights do not fit the shape.
@@ -160,7 +167,14 @@ impl Pass {
             (weights.v, &mut *b.v),
         ];
         ternary_products(machine, b.quantized, jobs)?;
-        rope_heads(machine, [b.q, &mut *b.k], [b.cos, b.sin], n, shape.head_dim);
+        let norms = [weights.q_norm, weights.k_norm];
+        let heads = Heads {
+            head_dim: shape.head_dim,
+            eps: shape.rms_norm_eps,
+            norms,
+            angles: [b.cos, b.sin],
+        };
+        heads.norm_and_rotate(machine, [b.q, &mut *b.k], n, b.normed);
         Ok((b.k, b.v))
     }
 

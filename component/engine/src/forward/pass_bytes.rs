@@ -53,7 +53,7 @@ impl PassShape {
 #[cfg(test)]
 mod tests {
     use super::super::shape::PassShape;
-    use crate::config::Activation;
+    use crate::config::{Activation, RopeScaling};
 
     fn shape(size: usize, n_layers: usize) -> PassShape {
         PassShape {
@@ -64,6 +64,7 @@ mod tests {
             n_kv_heads: 1,
             head_dim: size,
             rope_theta: 1e4,
+            rope_scaling: RopeScaling::Unscaled,
             rms_norm_eps: 1e-5,
             activation: Activation::Relu2,
         }

@@ -79,32 +79,53 @@ pub(super) fn add_rows(machine: &Machine, x: &mut [f32], y: &[f32], width: usize
         .for_each(tasks, work, |(x, y)| add_assign(machine.isa, x, y));
 }
 
-/// Rotate every head of `q` `[n_tokens, n_heads, head_dim]` and `k`
-/// `[n_tokens, n_kv_heads, head_dim]` by its token's angles, `cos` and `sin`
-/// `[n_tokens, head_dim / 2]`.
-pub(super) fn rope_heads(
-    machine: &Machine,
-    [q, k]: [&mut [f32]; 2],
-    [cos, sin]: [&[f32]; 2],
-    n: usize,
-    head_dim: usize,
-) {
-    let (q_size, kv_size, half) = (q.len() / n, k.len() / n, head_dim / 2);
-    let work = (q.len() + k.len()) * WORK_PER_NUMBER;
-    let each = machine.team.per_task(n, work);
-    let heads = q
-        .chunks_mut(each * q_size)
-        .zip(k.chunks_mut(each * kv_size));
-    let angles = cos.chunks(each * half).zip(sin.chunks(each * half));
-    let tasks = heads.zip(angles).collect();
-    machine.team.for_each(tasks, work, |((q, k), (cos, sin))| {
-        let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
-        let rows = q.chunks_exact_mut(q_size).zip(k.chunks_exact_mut(kv_size));
-        for ((q, k), (cos, sin)) in rows.zip(angles) {
-            let heads = q
-                .chunks_exact_mut(head_dim)
-                .chain(k.chunks_exact_mut(head_dim));
-            heads.for_each(|head| rope_rotate_half(machine.isa, head, cos, sin));
-        }
-    });
+/// What happens to the heads of queries and keys between their product and the attention.
+pub(super) struct Heads<'a> {
+    pub(super) head_dim: usize,
+    pub(super) eps: f32,
+    /// Of each query head and of each key head, `[head_dim]`.
+    pub(super) norms: [Option<&'a [f32]>; 2],
+    /// cos and sin of each token's angles, `[n_tokens, head_dim / 2]`.
+    pub(super) angles: [&'a [f32]; 2],
+}
+
+impl Heads<'_> {
+    /// Norm and rotate every head of `q` `[n_tokens, n_heads, head_dim]` and `k`
+    /// `[n_tokens, n_kv_heads, head_dim]`. `scratch` has a head's width for each token.
+    pub(super) fn norm_and_rotate(
+        &self,
+        machine: &Machine,
+        [q, k]: [&mut [f32]; 2],
+        n: usize,
+        scratch: &mut [f32],
+    ) {
+        let (q_size, kv_size, half) = (q.len() / n, k.len() / n, self.head_dim / 2);
+        let work = (q.len() + k.len()) * WORK_PER_NUMBER;
+        let each = machine.team.per_task(n, work);
+        let heads = q
+            .chunks_mut(each * q_size)
+            .zip(k.chunks_mut(each * kv_size));
+        let [cos, sin] = self.angles;
+        let angles = cos.chunks(each * half).zip(sin.chunks(each * half));
+        let scratch = scratch.chunks_mut(each * self.head_dim);
+        let tasks = heads.zip(angles).zip(scratch).collect();
+        machine
+            .team
+            .for_each(tasks, work, |(((q, k), (cos, sin)), scratch)| {
+                let scratch = &mut scratch[..self.head_dim];
+                let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+                let rows = q.chunks_exact_mut(q_size).zip(k.chunks_exact_mut(kv_size));
+                for (rows, (cos, sin)) in rows.zip(angles) {
+                    for (heads, norm) in [rows.0, rows.1].into_iter().zip(self.norms) {
+                        for head in heads.chunks_exact_mut(self.head_dim) {
+                            if let Some(norm) = norm {
+                                rms_norm(machine.isa, head, norm, self.eps, scratch);
+                                head.copy_from_slice(scratch);
+                            }
+                            rope_rotate_half(machine.isa, head, cos, sin);
+                        }
+                    }
+                }
+            });
+    }
 }

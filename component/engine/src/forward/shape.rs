@@ -1,7 +1,7 @@
 //! The shape of a pass: what of a model its arithmetic depends on, and where a batch's tokens
 //! stand.
 
-use crate::config::{Activation, ModelConfig};
+use crate::config::{Activation, ModelConfig, RopeScaling};
 use crate::error::EngineError;
 use crate::kv::KvShape;
 
@@ -16,6 +16,7 @@ pub struct PassShape {
     pub n_kv_heads: usize,
     pub head_dim: usize,
     pub rope_theta: f64,
+    pub rope_scaling: RopeScaling,
     pub rms_norm_eps: f32,
     pub activation: Activation,
 }
@@ -32,6 +33,7 @@ impl PassShape {
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
             rope_theta: config.rope_theta,
+            rope_scaling: config.rope_scaling,
             rms_norm_eps: config.rms_norm_eps,
             activation: config.activation,
         }

@@ -16,6 +16,10 @@ pub struct Projection<'a> {
     pub k: Ternary<'a>,
     /// `[n_kv_heads * head_dim, hidden_size]`
     pub v: Ternary<'a>,
+    /// `[head_dim]`
+    pub q_norm: Option<&'a [f32]>,
+    /// `[head_dim]`
+    pub k_norm: Option<&'a [f32]>,
 }
 
 /// The arguments of `Pass::attend`.
@@ -51,6 +55,8 @@ impl Layer {
             q: self.q.view(),
             k: self.k.view(),
             v: self.v.view(),
+            q_norm: self.q_norm.as_deref(),
+            k_norm: self.k_norm.as_deref(),
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Layer {
     pub q: Ternary,
     pub k: Ternary,
     pub v: Ternary,
+    pub q_norm: Option<Vec<f32>>,
+    pub k_norm: Option<Vec<f32>>,
     pub attn_sub_norm: Option<Vec<f32>>,
     pub o: Ternary,
     pub ffn_norm: Vec<f32>,
@@ -53,7 +55,10 @@ pub struct Shape {
     pub n_heads: usize,
     pub n_kv_heads: usize,
     pub head_dim: usize,
-    pub rope_theta: f64,
+    /// Radians a pair turns from one position to the next.
+    pub frequencies: Vec<f64>,
+    /// Factor of every rotated head.
+    pub magnitude: f64,
     pub eps: f64,
     pub silu: bool,
 }
@@ -66,35 +71,36 @@ pub fn norm(x: &[f64], weight: &[f32], eps: f64) -> Vec<f64> {
         .collect()
 }
 
-fn sub_norm(x: Vec<f64>, weight: Option<&Vec<f32>>, eps: f64) -> Vec<f64> {
+fn optional_norm(x: Vec<f64>, weight: Option<&Vec<f32>>, eps: f64) -> Vec<f64> {
     weight.map_or(x.clone(), |weight| norm(&x, weight, eps))
 }
 
 /// Element i turns with element i + head_dim/2.
-fn rope(head: &mut [f64], position: usize, theta: f64) {
+fn rope(head: &mut [f64], position: usize, shape: &Shape) {
     let half = head.len() / 2;
     for i in 0..half {
-        let angle = position as f64 * theta.powf(-2.0 * i as f64 / head.len() as f64);
+        let angle = position as f64 * shape.frequencies[i];
         let (a, b) = (head[i], head[i + half]);
-        head[i] = a * angle.cos() - b * angle.sin();
-        head[i + half] = b * angle.cos() + a * angle.sin();
+        head[i] = (a * angle.cos() - b * angle.sin()) * shape.magnitude;
+        head[i + half] = (b * angle.cos() + a * angle.sin()) * shape.magnitude;
     }
 }
 
 /// One layer over a whole sequence, `hidden[position][hidden_size]`.
 pub fn layer(shape: &Shape, layer: &Layer, hidden: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let dim = shape.head_dim;
-    let rotate = |mut heads: Vec<f64>, position| {
-        heads
-            .chunks_exact_mut(dim)
-            .for_each(|head| rope(head, position, shape.rope_theta));
+    let rotate = |mut heads: Vec<f64>, weight: Option<&Vec<f32>>, position| {
+        for head in heads.chunks_exact_mut(dim) {
+            head.copy_from_slice(&optional_norm(head.to_vec(), weight, shape.eps));
+            rope(head, position, shape);
+        }
         heads
     };
     let (mut queries, mut keys, mut values) = (vec![], vec![], vec![]);
     for (position, h) in hidden.iter().enumerate() {
         let x = norm(h, &layer.attn_norm, shape.eps);
-        queries.push(rotate(layer.q.apply(&x), position));
-        keys.push(rotate(layer.k.apply(&x), position));
+        queries.push(rotate(layer.q.apply(&x), layer.q_norm.as_ref(), position));
+        keys.push(rotate(layer.k.apply(&x), layer.k_norm.as_ref(), position));
         values.push(layer.v.apply(&x));
     }
     let mut out = vec![];
@@ -127,7 +133,7 @@ pub fn layer(shape: &Shape, layer: &Layer, hidden: &[Vec<f64>]) -> Vec<Vec<f64>>
                 );
             }
         }
-        let attended = sub_norm(attended, layer.attn_sub_norm.as_ref(), shape.eps);
+        let attended = optional_norm(attended, layer.attn_sub_norm.as_ref(), shape.eps);
         let h: Vec<f64> = h
             .iter()
             .zip(layer.o.apply(&attended))
@@ -148,7 +154,7 @@ pub fn layer(shape: &Shape, layer: &Layer, hidden: &[Vec<f64>]) -> Vec<Vec<f64>>
             .zip(layer.up.apply(&x))
             .map(|(g, u)| activate(g) * u)
             .collect();
-        let gated = sub_norm(gated, layer.ffn_sub_norm.as_ref(), shape.eps);
+        let gated = optional_norm(gated, layer.ffn_sub_norm.as_ref(), shape.eps);
         out.push(
             h.iter()
                 .zip(layer.down.apply(&gated))

@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use sterna_kernels::DenseType;
 use sterna_kernels::pack::unpack_row;
 
-use crate::config::{Activation, ModelConfig};
+use crate::config::{Activation, ModelConfig, RopeScaling};
 use crate::error::LoadError;
 use crate::files::LoadOptions;
 use crate::model::Model;
@@ -122,9 +122,11 @@ fn odd_config() -> ModelConfig {
         head_dim: 10,
         context_length: 33,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::Unscaled,
         rms_norm_eps: 1e-6,
         activation: Activation::Silu,
         sub_norms: true,
+        qk_norms: false,
         bos_token: Some(256),
         eos_tokens: vec![3],
     }

@@ -130,7 +130,7 @@ fn other_gguf_keys_are_refused_unless_they_ask_for_nothing() {
 fn scaled_positions_are_refused() {
     let kind = format!("{ARCH}.rope.scaling.type");
     let factor = format!("{ARCH}.rope.scaling.factor");
-    for name in ["yarn", "longrope", "llama3", "dynamic"] {
+    for name in ["longrope", "llama3", "dynamic"] {
         // The fixture may have the key already, and a key that occurs twice is damage.
         let error = Edited::fixture().with_text(&kind, name).refusal();
         assert!(error.contains("rope.scaling.type"), "{error}");
@@ -246,7 +246,7 @@ fn keys_of_a_config_that_are_not_computed_are_refused() {
         ("partial_rotary_factor", json!(0.5), json!(1.0)),
         (
             "rope_scaling",
-            json!({"type": "yarn", "factor": 4}),
+            json!({"type": "dynamic", "factor": 4}),
             json!(null),
         ),
         (
