@@ -69,7 +69,7 @@ pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
         add_bos: flag(ADD_BOS),
         add_eos: flag(ADD_EOS),
         ignore_merges: flag(IGNORE_MERGES),
-        nfc: flag(NFC).unwrap_or(false),
+        nfc: flag(NFC),
         more: text(MORE),
     })
 }
@@ -97,7 +97,7 @@ pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
         (ADD_BOS, add_bos.map(Entry::Bool)),
         (ADD_EOS, add_eos.map(Entry::Bool)),
         (IGNORE_MERGES, ignore_merges.map(Entry::Bool)),
-        (NFC, nfc.then_some(Entry::Bool(true))),
+        (NFC, nfc.map(Entry::Bool)),
         (MORE, more.map(Entry::String)),
     ];
     let required = [

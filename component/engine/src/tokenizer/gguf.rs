@@ -38,8 +38,9 @@ pub struct GgufTokenizer {
     /// `sterna.tokenizer.ignore_merges`, a key of ours: GGUF implies it by `pre`. Absent: yes for
     /// Llama 3's.
     pub ignore_merges: Option<bool>,
-    /// `sterna.tokenizer.nfc`, a key of ours: text is brought to Unicode's NFC first. Absent: no.
-    pub nfc: bool,
+    /// `sterna.tokenizer.nfc`, a key of ours: text is brought to Unicode's NFC first. Absent: what
+    /// `pre` is used to, which is yes for Qwen's.
+    pub nfc: Option<bool>,
     /// `sterna.tokenizer.more`, a key of ours: what GGUF has no keys for, as JSON. Absent where
     /// there is nothing.
     pub more: Option<String>,
@@ -87,9 +88,13 @@ struct Pre {
     names: &'static [&'static str],
     /// True if such files add the beginning of a sequence and ignore merges where no key says so.
     llama3: bool,
+    /// True if such files want NFC where no key says so. GGUF has no key for it; transformers'
+    /// `Qwen2Tokenizer` always has it, whatever a file says. llama.cpp leaves it out, so that its
+    /// tokens differ from those of training in text that is not composed.
+    nfc: bool,
 }
 
-const PRES: [Pre; 5] = [
+const PRES: [Pre; 6] = [
     Pre {
         split: Split::LLAMA3,
         names: &[
@@ -106,11 +111,13 @@ const PRES: [Pre; 5] = [
             "jina-v5-nano",
         ],
         llama3: true,
+        nfc: false,
     },
     Pre {
         split: Split::LLAMA3,
         names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"],
         llama3: false,
+        nfc: false,
     },
     Pre {
         split: Split::GPT2,
@@ -137,11 +144,17 @@ const PRES: [Pre; 5] = [
             "modern-bert",
         ],
         llama3: false,
+        nfc: false,
+    },
+    Pre {
+        split: Split::QWEN2,
+        names: &["qwen2"],
+        llama3: false,
+        nfc: true,
     },
     Pre {
         split: Split::QWEN2,
         names: &[
-            "qwen2",
             "deepseek-r1-qwen",
             "stablelm2",
             "hunyuan",
@@ -152,6 +165,7 @@ const PRES: [Pre; 5] = [
             "grok-2",
         ],
         llama3: false,
+        nfc: false,
     },
     Pre {
         split: Split::SMOLLM,
@@ -165,6 +179,7 @@ const PRES: [Pre; 5] = [
             "minerva-7b",
         ],
         llama3: false,
+        nfc: false,
     },
 ];
 
@@ -280,7 +295,7 @@ pub(super) fn read(meta: &GgufTokenizer) -> Result<Parts, LoadError> {
         added_normalized,
         split,
         ignore_merges: meta.ignore_merges.unwrap_or(pre.llama3),
-        nfc: meta.nfc,
+        nfc: meta.nfc.unwrap_or(pre.nfc),
         unknown: more.unknown,
         around,
     })
@@ -323,7 +338,10 @@ pub(super) fn write(
         _ => true,
     };
     let split = tokenizer.split;
-    let pre = PRES.iter().find(|pre| pre.split == split);
+    let same = || PRES.iter().filter(|pre| pre.split == split);
+    let pre = same()
+        .find(|pre| pre.nfc == tokenizer.nfc)
+        .or_else(|| same().next());
     let options = |tokens: &AddedTokens, normalized: bool| -> Vec<Options> {
         let options = tokens.iter().map(|token| Options {
             id: token.id,
@@ -371,7 +389,7 @@ pub(super) fn write(
         add_bos: Some(!prefix.is_empty()),
         add_eos: (!suffix.is_empty()).then_some(true),
         ignore_merges: Some(tokenizer.ignore_merges),
-        nfc: tokenizer.nfc,
+        nfc: (tokenizer.nfc != pre.is_some_and(|pre| pre.nfc)).then_some(tokenizer.nfc),
         more: (more != More::default()).then(|| serde_json::to_string(&more).unwrap_or_default()),
     }
 }
