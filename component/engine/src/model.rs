@@ -9,6 +9,7 @@ use sterna_kernels::{Isa, Line, TernaryColumns, TernaryLayout};
 use crate::config::{Activation, ModelConfig, SamplingDefaults};
 use crate::error::{EngineError, LoadError};
 use crate::files::{self, LoadOptions, OpenModel};
+use crate::matrix::Matrix;
 use crate::optimisations::Optimisations;
 use crate::placement::Bytes;
 #[cfg(feature = "native")]
@@ -149,7 +150,10 @@ impl Model {
             && optimisations.down_copy
             && self.config.activation == Activation::Relu2
             && isa.listing_limits().columns > 0.0;
-        let lines = |layer: &Layer| TernaryColumns::n_lines(layer.down.rows(), layer.down.cols());
+        let lines = |layer: &Layer| match &layer.down {
+            Matrix::Ternary(down) => TernaryColumns::n_lines(down.rows(), down.cols()),
+            Matrix::Grouped(_) => 0,
+        };
         let lines: usize = self.weights.layers.iter().map(lines).sum();
         if wanted {
             (lines * size_of::<Line>()) as u64

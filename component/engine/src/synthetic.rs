@@ -131,8 +131,8 @@ pub fn from_config(
         .map(|_| random.layer(&config))
         .collect::<Result<_, _>>()?;
     let weights = Weights {
-        embedding,
-        head,
+        embedding: embedding.into(),
+        head: head.map(Into::into),
         output_norm: vec![1.0; hidden],
         layers,
     };
@@ -175,7 +175,9 @@ pub fn make_zeros(model: &mut Model, share: f64) -> Result<(), LoadError> {
     const ZEROS: u8 = 0b_01_01_01_01;
     let mut random = Random(1);
     for (index, layer) in model.weights.layers.iter_mut().enumerate() {
-        let gate = &layer.gate;
+        let Some(gate) = layer.gate.ternary_mut() else {
+            continue;
+        };
         let mut packed = gate.packed().to_vec();
         for row in packed.chunks_exact_mut(Ternary::row_bytes(gate.cols())) {
             #[allow(clippy::cast_precision_loss, reason = "a number between 0 and 1")]
@@ -183,7 +185,7 @@ pub fn make_zeros(model: &mut Model, share: f64) -> Result<(), LoadError> {
                 row.fill(ZEROS);
             }
         }
-        layer.gate = Linear::new(gate.rows(), gate.cols(), packed.into(), gate.scale())
+        *gate = Linear::new(gate.rows(), gate.cols(), packed.into(), gate.scale())
             .map_err(|reason| tensor_error(&format!("layer {index}'s gate"), reason))?;
     }
     Ok(())
@@ -259,18 +261,18 @@ impl Random {
         );
         Ok(Layer {
             attn_norm: vec![1.0; hidden],
-            q: self.linear(q, hidden)?,
-            k: self.linear(kv, hidden)?,
-            v: self.linear(kv, hidden)?,
+            q: self.linear(q, hidden)?.into(),
+            k: self.linear(kv, hidden)?.into(),
+            v: self.linear(kv, hidden)?.into(),
             q_norm: config.qk_norms.then(|| vec![1.0; config.head_dim]),
             k_norm: config.qk_norms.then(|| vec![1.0; config.head_dim]),
             attn_sub_norm: config.sub_norms.then(|| vec![1.0; q]),
-            o: self.linear(hidden, q)?,
+            o: self.linear(hidden, q)?.into(),
             ffn_norm: vec![1.0; hidden],
-            gate: self.linear(ffn, hidden)?,
-            up: self.linear(ffn, hidden)?,
+            gate: self.linear(ffn, hidden)?.into(),
+            up: self.linear(ffn, hidden)?.into(),
             ffn_sub_norm: config.sub_norms.then(|| vec![1.0; ffn]),
-            down: self.linear(hidden, ffn)?,
+            down: self.linear(hidden, ffn)?.into(),
         })
     }
 
@@ -365,8 +367,8 @@ mod tests {
         let make = || model("tiny", DenseType::Q8_0).unwrap();
         let (a, b) = (make(), make());
         assert_eq!(
-            a.weights.layers[3].down.packed()[..],
-            b.weights.layers[3].down.packed()[..]
+            a.weights.layers[3].down.bytes()[..],
+            b.weights.layers[3].down.bytes()[..]
         );
         assert_eq!(
             a.weights.embedding.bytes()[..],
@@ -374,7 +376,7 @@ mod tests {
         );
         let q = &a.weights.layers[0].q;
         assert!(
-            q.packed().iter().all(|byte| byte & (byte >> 1) & 0x55 == 0),
+            q.bytes().iter().all(|byte| byte & (byte >> 1) & 0x55 == 0),
             "no code is 3"
         );
         assert_eq!(
@@ -391,7 +393,7 @@ mod tests {
     fn zeros_come_at_the_share_that_was_asked() {
         let mut thin = model("tiny", DenseType::Q8_0).unwrap();
         make_zeros(&mut thin, 0.9).unwrap();
-        let gate = &thin.weights.layers[2].gate;
+        let gate = thin.weights.layers[2].gate.ternary().unwrap();
         let rows = gate.packed().chunks(Ternary::row_bytes(gate.cols()));
         let zeros = rows
             .filter(|row| row.iter().all(|byte| *byte == 0x55))
@@ -412,7 +414,7 @@ mod tests {
         ] {
             let model = model("tiny", ty).unwrap();
             let mut row = vec![0.0; 256];
-            model.weights.embedding.view().dequantize_row(7, &mut row);
+            model.weights.embedding.view().row(7, &mut row);
             let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
             assert!((0.01..0.05).contains(&largest), "{ty:?}: {largest}");
             assert!(

@@ -6,8 +6,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use sterna_kernels::{Dense, DenseType, Isa, Ternary, TernaryLayout, pack_trits5, unpack_trits5};
+use sterna_kernels::{
+    Dense, DenseType, GroupCodes, Isa, Ternary, TernaryLayout, pack_trits5, unpack_trits5,
+};
 
+use crate::matrix::{Matrix, Table};
 use crate::placement::Bytes;
 
 /// A ternary matrix `[rows, cols]` in one of the kernels' layouts.
@@ -190,11 +193,11 @@ pub struct Layer {
     /// `[hidden_size]`, before the attention.
     pub attn_norm: Vec<f32>,
     /// `[n_heads * head_dim, hidden_size]`
-    pub q: Linear,
+    pub q: Matrix,
     /// `[n_kv_heads * head_dim, hidden_size]`
-    pub k: Linear,
+    pub k: Matrix,
     /// `[n_kv_heads * head_dim, hidden_size]`
-    pub v: Linear,
+    pub v: Matrix,
     /// `[head_dim]`, of each query head, before its rotation.
     pub q_norm: Option<Vec<f32>>,
     /// `[head_dim]`, of each key head, before its rotation.
@@ -202,29 +205,29 @@ pub struct Layer {
     /// `[n_heads * head_dim]`, over all heads together, before `o`.
     pub attn_sub_norm: Option<Vec<f32>>,
     /// `[hidden_size, n_heads * head_dim]`
-    pub o: Linear,
+    pub o: Matrix,
     /// `[hidden_size]`, before the feed-forward network.
     pub ffn_norm: Vec<f32>,
     /// `[ffn_size, hidden_size]`
-    pub gate: Linear,
+    pub gate: Matrix,
     /// `[ffn_size, hidden_size]`
-    pub up: Linear,
+    pub up: Matrix,
     /// `[ffn_size]`, before `down`.
     pub ffn_sub_norm: Option<Vec<f32>>,
     /// `[hidden_size, ffn_size]`
-    pub down: Linear,
+    pub down: Matrix,
 }
 
 impl Layer {
-    /// Its ternary matrices, in the order they are used.
-    pub fn linears(&self) -> [&Linear; 7] {
+    /// Its matrices, in the order they are used.
+    pub fn matrices(&self) -> [&Matrix; 7] {
         [
             &self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down,
         ]
     }
 
     /// The same, to be replaced.
-    pub fn linears_mut(&mut self) -> [&mut Linear; 7] {
+    pub fn matrices_mut(&mut self) -> [&mut Matrix; 7] {
         [
             &mut self.q,
             &mut self.k,
@@ -235,15 +238,27 @@ impl Layer {
             &mut self.down,
         ]
     }
+
+    /// Those of them that are ternary with one scale.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.matrices().into_iter().filter_map(Matrix::ternary)
+    }
+
+    /// The same, to be replaced.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.matrices_mut()
+            .into_iter()
+            .filter_map(Matrix::ternary_mut)
+    }
 }
 
 /// Everything that was trained.
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// `[vocab_size, hidden_size]`
-    pub embedding: DenseWeights,
+    pub embedding: Table,
     /// `[vocab_size, hidden_size]`; `None` where the embedding is the head (tied).
-    pub head: Option<DenseWeights>,
+    pub head: Option<Table>,
     /// `[hidden_size]`, before the head.
     pub output_norm: Vec<f32>,
     /// The blocks, first to last.
@@ -252,7 +267,7 @@ pub struct Weights {
 
 impl Weights {
     /// The output head: its own table, or the embedding.
-    pub fn head(&self) -> &DenseWeights {
+    pub fn head(&self) -> &Table {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
@@ -260,6 +275,15 @@ impl Weights {
     pub fn has_layout(&self, layout: TernaryLayout) -> bool {
         let mut linears = self.layers.iter().flat_map(Layer::linears);
         linears.any(|linear| linear.layout() == layout)
+    }
+
+    /// True if any matrix has such codes with a scale for each group.
+    pub fn has_codes(&self, codes: GroupCodes) -> bool {
+        let mut matrices = self.layers.iter().flat_map(Layer::matrices);
+        matrices.any(|matrix| match matrix {
+            Matrix::Grouped(grouped) => grouped.shape().codes() == codes,
+            Matrix::Ternary(_) => false,
+        })
     }
 
     /// All matrices and tables, each once.
@@ -272,7 +296,7 @@ impl Weights {
     /// The bytes that every step reads: the layers' matrices and the head, as they are stored. Of
     /// an embedding that is not the head a step reads a row, and norms are a thousandth.
     pub fn streamed(&self) -> impl Iterator<Item = &Bytes> {
-        let linears = self.layers.iter().flat_map(Layer::linears);
-        linears.map(Linear::packed).chain([self.head().bytes()])
+        let matrices = self.layers.iter().flat_map(Layer::matrices);
+        matrices.map(Matrix::bytes).chain([self.head().bytes()])
     }
 }

@@ -123,11 +123,7 @@ fn each_layer_equals_the_reference_from_its_own_input() {
             let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
             let mut input = vec![0.0; prompt.len() * width];
             for (token, row) in prompt.iter().zip(input.chunks_exact_mut(width)) {
-                model
-                    .weights
-                    .embedding
-                    .view()
-                    .dequantize_row(*token as usize, row);
+                model.weights.embedding.view().row(*token as usize, row);
             }
             let mut flips = 0;
             for layer in 0..n_layers {

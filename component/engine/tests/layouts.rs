@@ -74,7 +74,7 @@ fn a_layout_leads_back_to_the_same_bytes() {
     let mut again = (*in_trits5(&model)).clone();
     again.to_layout(TernaryLayout::I2S).unwrap();
     for (a, b) in model.weights.layers.iter().zip(&again.weights.layers) {
-        for (a, b) in a.linears().into_iter().zip(b.linears()) {
+        for (a, b) in a.linears().zip(b.linears()) {
             assert!(a.packed()[..] == b.packed()[..]);
         }
     }

@@ -22,7 +22,7 @@ fn models() -> (tempfile::TempDir, Arc<Model>, Arc<Model>) {
     let mut config = synthetic::shape("tiny").unwrap();
     (config.hidden_size, config.ffn_size) = (384, 640);
     let mut model = synthetic::from_config("mapped", config, true, DenseType::F16, 7).unwrap();
-    let up = &mut model.weights.layers[1].up;
+    let up = model.weights.layers[1].up.ternary_mut().unwrap();
     let mut packed = up.packed().to_vec();
     packed[7] |= 0b11;
     *up = Linear::new(up.rows(), up.cols(), packed.into(), up.scale()).unwrap();
@@ -75,7 +75,7 @@ fn logits_before_and_after_are_the_same() {
                 assert!(settled.trits5_bytes > 0 && settled.trits5_bytes < settled.bytes);
                 // All but the one with a weight of two, and for every clone.
                 assert_eq!(layouts(&clone), (all - 1, all));
-                let up = &clone.weights.layers[1].up;
+                let up = clone.weights.layers[1].up.ternary().unwrap();
                 assert_eq!(up.layout(), TernaryLayout::I2S);
             }
         });

@@ -9,6 +9,7 @@ mod support;
 use std::sync::Arc;
 
 use sterna_engine::config::{Activation, ModelConfig, RopeScaling, SamplingDefaults, Yarn};
+use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::placement::Bytes;
 use sterna_engine::weights::{DenseWeights, Layer, Linear, Weights};
@@ -188,9 +189,11 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
             down: random.ternary(hidden_size, ffn_size),
         })
         .collect();
-    let linear = |w: &Ternary| {
+    let linear = |w: &Ternary| -> Matrix {
         let packed = pack_ternary(w.rows, w.cols, &w.trits);
-        Linear::new(w.rows, w.cols, Bytes::from(packed), w.scale).unwrap()
+        Linear::new(w.rows, w.cols, Bytes::from(packed), w.scale)
+            .unwrap()
+            .into()
     };
     let mut table = || {
         let mut bytes = vec![0; vocab_size * hidden_size * 4];
@@ -198,7 +201,8 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
             let values: Vec<f32> = (0..hidden_size).map(|_| random.float()).collect();
             encode_dense_row(DenseType::F32, &values, row);
         }
-        DenseWeights::new(DenseType::F32, vocab_size, hidden_size, Bytes::from(bytes)).unwrap()
+        let table = DenseWeights::new(DenseType::F32, vocab_size, hidden_size, Bytes::from(bytes));
+        Table::Dense(table.unwrap())
     };
     let embedding = table();
     let head = (!case.tied).then(&mut table);
@@ -293,7 +297,7 @@ fn every_layer_equals_the_naive_one() {
                 .weights
                 .embedding
                 .view()
-                .dequantize_row(*token as usize, &mut row);
+                .row(*token as usize, &mut row);
             row.iter().map(|value| f64::from(*value)).collect()
         };
         let mut hidden: Vec<Vec<f64>> = tokens.iter().map(embedded).collect();
@@ -341,7 +345,7 @@ fn every_layer_equals_the_naive_one() {
         let last = &logits[(TOKENS - 1) * case.vocab_size..];
         for (token, logit) in last.iter().enumerate() {
             let mut row = vec![0.0; case.hidden_size];
-            model.weights.head().view().dequantize_row(token, &mut row);
+            model.weights.head().view().row(token, &mut row);
             let expected: f64 = row
                 .iter()
                 .zip(&state)

@@ -223,7 +223,10 @@ fn smaller_forms(model: &Model, needed: u64) -> Vec<String> {
     let heads = [HeadType::F16, HeadType::Q8_0, HeadType::Q6K].into_iter();
     let heads = heads.filter_map(|head| {
         let bytes = tables()
-            .map(|table| Some(table.rows() * DenseType::from(head).row_bytes(table.cols())?))
+            .map(|table| {
+                let [rows, cols] = table.shape();
+                Some(rows * DenseType::from(head).row_bytes(cols)?)
+            })
             .sum::<Option<usize>>()?;
         let needed = needed - present as u64 + bytes as u64;
         let name = head.to_possible_value()?.get_name().to_owned();

@@ -99,9 +99,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 let norm = floats(ctx, &norm);
                 let weights = Projection {
                     norm,
-                    q,
-                    k,
-                    v,
+                    q: q.into(),
+                    k: k.into(),
+                    v: v.into(),
                     q_norm: None,
                     k_norm: None,
                 };
@@ -129,7 +129,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 let [o] = lent.copies.ternary([o.view(ctx)?]);
                 let weights = AttentionOutput {
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    o,
+                    o: o.into(),
                 };
                 let attended = lent.pass.attend(layer as usize, &cache, weights);
                 attended.map_err(fault)
@@ -157,10 +157,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 let [gate, up, down] = lent.copies.ternary(views);
                 let weights = FeedForward {
                     norm: floats(ctx, &norm),
-                    gate,
-                    up,
+                    gate: gate.into(),
+                    up: up.into(),
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    down,
+                    down: down.into(),
                 };
                 lent.pass.feed_forward(weights).map_err(fault)
             })
@@ -181,7 +181,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 let wanted: Vec<usize> = wanted.map(|&token| token as usize).collect();
                 let norm = floats(ctx, &norm);
                 let head = lent.copies.dense(head.view(ctx)?);
-                let logits = lent.pass.logits(&wanted, norm, head).map_err(fault)?;
+                let logits = lent
+                    .pass
+                    .logits(&wanted, norm, head.into())
+                    .map_err(fault)?;
                 Ok((bits(logits),))
             })
         },

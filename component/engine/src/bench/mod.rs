@@ -12,11 +12,12 @@ mod speculation;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sterna_kernels::{Isa, TernaryLayout};
+use sterna_kernels::{GroupCodes, Isa, TernaryLayout};
 
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::{KvCache, KvShape};
+use crate::matrix::codes_name;
 use crate::model::Model;
 use crate::optimisations::Optimisations;
 use crate::sampler::{Params, Sampler};
@@ -125,7 +126,7 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
     let mut report = BenchReport {
         model: model.id.clone(),
         parameters: model.parameters(),
-        head: model.weights.head().ty().name().to_string(),
+        head: model.weights.head().type_name().to_string(),
         isa: options.isa.name().to_string(),
         threads,
         prompt: options.prompt,
@@ -323,8 +324,8 @@ fn decode(model: &Model, options: &BenchOptions, rates: &Rates) -> Decode {
     let Spread { median, min, max } = Spread::of(rates.decode.clone());
     let skipped_bytes_per_token = rates.skipped_bytes / rates.steps.max(1);
     let bytes_per_token = stored_bytes(model).saturating_sub(skipped_bytes_per_token);
-    let head = model.weights.head();
-    let multiply_adds = layer_multiply_adds(model) + (head.rows() * head.cols()) as u64;
+    let [rows, cols] = model.weights.head().shape();
+    let multiply_adds = layer_multiply_adds(model) + (rows * cols) as u64;
     let one_sequence =
         (!rates.one_sequence.is_empty()).then(|| Spread::of(rates.one_sequence.clone()).median);
     Decode {
@@ -341,27 +342,31 @@ fn decode(model: &Model, options: &BenchOptions, rates: &Rates) -> Decode {
     }
 }
 
-/// Multiply-adds of all ternary matrices for one token.
+/// Multiply-adds of all layers' matrices for one token.
 fn layer_multiply_adds(model: &Model) -> u64 {
-    let linears = model.weights.layers.iter().flat_map(Layer::linears);
-    linears
-        .map(|linear| (linear.rows() * linear.cols()) as u64)
-        .sum()
+    let matrices = model.weights.layers.iter().flat_map(Layer::matrices);
+    let sizes = matrices.map(|matrix| matrix.shape().iter().product::<usize>() as u64);
+    sizes.sum()
 }
 
 /// Packed weights of all layers and the head; the norms are below a thousandth, an embedding is one
 /// row.
 fn stored_bytes(model: &Model) -> u64 {
-    let linears = model.weights.layers.iter().flat_map(Layer::linears);
-    let packed: usize = linears.map(|linear| linear.packed().len()).sum();
-    (packed + model.weights.head().bytes().len()) as u64
+    let bytes: usize = model.weights.streamed().map(|bytes| bytes.len()).sum();
+    bytes as u64
 }
 
 /// The layouts that occur among the layers' matrices.
 fn layout(model: &Model) -> String {
     let layouts = TernaryLayout::ALL.into_iter();
     let used = layouts.filter(|&layout| model.weights.has_layout(layout));
-    used.map(TernaryLayout::name).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<&str> = used.map(TernaryLayout::name).collect();
+    for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+        if model.weights.has_codes(codes) {
+            names.push(codes_name(codes));
+        }
+    }
+    names.join(", ")
 }
 
 fn rate(tokens: usize, seconds: f64) -> f64 {

@@ -5,7 +5,7 @@
 //! sub-norms. All four rotate halves.
 
 use super::hf::{narrow, split_heads};
-use super::{Activation, ModelConfig, RopeScaling, Yarn, bad, check_ends, unsupported_gguf};
+use super::{Activation, ModelConfig, QWEN3, RopeScaling, Yarn, bad, check_ends, unsupported_gguf};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
 
@@ -32,7 +32,7 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
     let (activation, sub_norms, qk_norms) = match architecture {
         "bitnet-b1.58" | "bitnet-25" => (Activation::Relu2, true, false),
         "bitnet" => (Activation::Silu, true, false),
-        "qwen3" => (Activation::Silu, false, true),
+        QWEN3 => (Activation::Silu, false, true),
         other => {
             return Err(bad(
                 GENERAL_ARCHITECTURE,

@@ -1,15 +1,15 @@
 //! `config.json` of a Hugging Face directory.
 //!
 //! Three families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms),
-//! and `LlamaForCausalLM` (Falcon-E, Llama3-8B-1.58) and `Qwen3ForCausalLM` whose
-//! `quantization_config` says bitnet. What would change the arithmetic and is not implemented is
-//! refused by name, never ignored.
+//! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58), and
+//! `Qwen3ForCausalLM` with one or with the unpacked weights of a 1-bit or ternary model (Bonsai). What
+//! would change the arithmetic and is not implemented is refused by name, never ignored.
 
 use serde_json::Value as Json;
 
 use super::rope::growth;
 use super::{
-    Activation, Llama3, ModelConfig, RopeScaling, SamplingDefaults, Yarn, bad, check_ends,
+    Activation, Llama3, ModelConfig, QWEN3, RopeScaling, SamplingDefaults, Yarn, bad, check_ends,
     unsupported_hf,
 };
 use crate::error::LoadError;
@@ -23,11 +23,16 @@ pub(crate) enum ScaleRule {
     Divide,
 }
 
+/// Where a Qwen3's file does not say: its class's default.
+const QWEN3_HEAD_DIM: usize = 128;
+
 /// A `config.json`, read.
 #[derive(Clone, Debug)]
 pub(crate) struct HfConfig {
     pub(crate) model: ModelConfig,
     pub(crate) scale_rule: ScaleRule,
+    /// True if linears are floats on a grid, with a scale for each group of weights.
+    pub(crate) grouped: bool,
     /// `None` where the file does not say: then tied exactly where there is no `lm_head.weight`.
     pub(crate) tied: Option<bool>,
 }
@@ -48,25 +53,26 @@ impl HfConfig {
             "bitnet"
         } else if is("llama", "LlamaForCausalLM") {
             "llama"
-        } else if is("qwen3", "Qwen3ForCausalLM") {
-            "qwen3"
+        } else if is(QWEN3, "Qwen3ForCausalLM") {
+            QWEN3
         } else {
             return Err(bad(
                 "model_type",
                 format!(
-                    "`{model_type}` (class `{class}`) is not supported; supported are `bitnet`, and \
-                     `llama` and `qwen3` with a bitnet quantization_config"
+                    "`{model_type}` (class `{class}`) is not supported; supported are `bitnet`, \
+                     `qwen3`, and `llama` with a bitnet quantization_config"
                 ),
             ));
         };
         let quantization = Object(json.get("quantization_config").unwrap_or(&Json::Null));
-        let scale_rule = read_quantization(&quantization, bitnet)?;
+        let grouped = architecture == QWEN3 && quantization.0.is_null();
+        let scale_rule = read_quantization(&quantization, bitnet || grouped)?;
 
         let n_heads = object.size("num_attention_heads")?;
         let hidden_size = object.size("hidden_size")?;
         let head_dim = match object.optional_size("head_dim")? {
             Some(head_dim) => head_dim,
-            None if architecture == "qwen3" => 128,
+            None if architecture == QWEN3 => QWEN3_HEAD_DIM,
             None => split_heads(hidden_size, n_heads, "num_attention_heads")?,
         };
         let activation = match object.text("hidden_act")?.as_deref() {
@@ -104,7 +110,7 @@ impl HfConfig {
                 .ok_or_else(|| bad("rms_norm_eps", "is absent from config.json"))?,
             activation,
             sub_norms: bitnet,
-            qk_norms: architecture == "qwen3",
+            qk_norms: architecture == QWEN3,
             bos_token: object.tokens("bos_token_id")?.first().copied(),
             eos_tokens: object.tokens("eos_token_id")?,
         };
@@ -113,6 +119,7 @@ impl HfConfig {
         Ok(HfConfig {
             model,
             scale_rule,
+            grouped,
             tied,
         })
     }
@@ -147,7 +154,7 @@ pub(super) fn split_heads(
     }
 }
 
-fn read_quantization(quantization: &Object<'_>, bitnet: bool) -> Result<ScaleRule, LoadError> {
+fn read_quantization(quantization: &Object<'_>, optional: bool) -> Result<ScaleRule, LoadError> {
     match quantization.text("quant_method")?.as_deref() {
         Some("bitnet") => {}
         Some(other) => {
@@ -156,7 +163,7 @@ fn read_quantization(quantization: &Object<'_>, bitnet: bool) -> Result<ScaleRul
                 format!("`{other}` is not supported; `bitnet` is"),
             ));
         }
-        None if bitnet => {}
+        None if optional => {}
         None => {
             return Err(bad(
                 "quantization_config",

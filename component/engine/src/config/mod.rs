@@ -70,6 +70,10 @@ pub struct ModelConfig {
     pub eos_tokens: Vec<u32>,
 }
 
+/// The architecture of Qwen3, as both containers name it. Its published 1-bit and ternary models
+/// have a scale for each group of weights.
+pub(crate) const QWEN3: &str = "qwen3";
+
 /// Tokens that end a generation at most: each is compared with every token that is generated.
 pub(crate) const MAX_END_TOKENS: usize = 256;
 

@@ -68,7 +68,10 @@ pub(super) fn refuse(gguf: &Gguf, config: &ModelConfig) -> Result<(), LoadError>
 /// # Errors
 /// `LoadError::Config` with the key and what to do.
 pub(super) fn refuse_kind(gguf: &Gguf) -> Result<(), LoadError> {
-    if let Some((key, _)) = gguf.metadata().find(|(key, _)| key.starts_with("prism.")) {
+    if let Some((key, _)) = gguf
+        .metadata()
+        .find(|(key, _)| key.starts_with("prism.hadamard."))
+    {
         return Err(bad(
             key,
             "the weights of this file are folded with a rotation (PrismML), which is not supported: \

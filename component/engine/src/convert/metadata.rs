@@ -79,7 +79,8 @@ fn architecture(config: &ModelConfig) -> Result<&'static str, ConvertError> {
         (true, Activation::Relu2) => Ok("bitnet-b1.58"),
         (true, Activation::Silu) => Ok("bitnet"),
         (false, _) => Err(ConvertError::Unsupported(
-            "a ternary model without sub-norms (Llama) cannot be converted yet; serve its directory as it is".into(),
+            "a model without sub-norms (Llama, Qwen3) cannot be converted yet; serve its file or directory as it is"
+                .into(),
         )),
     }
 }

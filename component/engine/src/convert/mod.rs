@@ -19,11 +19,15 @@ use crate::files::{
     self, LINEAR_SCALES, LoadOptions, OpenModel, PARTS, TensorId, WeightSource, ggml_id,
     linear_shape, norm_len, tensor_error, to_i2s,
 };
+use crate::matrix::{Matrix, Table};
 use crate::model::Model;
 use crate::weights::{DenseWeights, Linear};
 
 /// Weights of one I2_S block.
 const I2_S_BLOCK: usize = 128;
+
+const GROUPED: &str = "a model whose weights have a scale for each group cannot be converted yet; serve its \
+                       file as it is";
 
 /// The options of the output.
 #[derive(Clone, Debug, Default)]
@@ -160,7 +164,9 @@ fn write(
                 writer.append(&bytes).map_err(failed)?;
             }
             Kind::Linear { rows, cols, layout } => {
-                let linear = model.source.linear(step.id, *rows, *cols)?;
+                let Matrix::Ternary(linear) = model.source.linear(step.id, *rows, *cols)? else {
+                    return Err(ConvertError::Unsupported(GROUPED.into()));
+                };
                 let linear = linear
                     .to_layout(*layout)
                     .map_err(|reason| tensor_error(&tensor.name, reason))?;
@@ -226,7 +232,10 @@ fn dense_step(
     id: TensorId,
     head: Option<DenseType>,
 ) -> Result<Step, ConvertError> {
-    let weights = source.dense(id, config.vocab_size, config.hidden_size)?;
+    let table = source.table(id, config.vocab_size, config.hidden_size)?;
+    let Table::Dense(weights) = table else {
+        return Err(ConvertError::Unsupported(GROUPED.into()));
+    };
     let ty = head.unwrap_or(match weights.ty() {
         DenseType::F32 | DenseType::F16 | DenseType::Bf16 => DenseType::F16,
         quantised => quantised,

@@ -82,7 +82,7 @@ impl Engine {
             context_length: clamp_u32(self.limits.context),
             vocab_size: clamp_u32(self.model.config.vocab_size),
             parameters: self.model.parameters(),
-            head_type: self.model.weights.head().ty().name().to_string(),
+            head_type: self.model.weights.head().type_name().to_string(),
             isa: self.forward.isa_name().to_string(),
             max_sequences: clamp_u32(self.options.max_sequences),
         }

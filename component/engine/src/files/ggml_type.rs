@@ -2,6 +2,9 @@
 
 use sterna_kernels::{DenseType, TernaryLayout};
 
+use super::group_blocks::{self, BlockFormat, q2_0};
+use super::group_grid::{Q4_0_BLOCK, Q4_0_BYTES};
+
 /// After the data of a ternary tensor its scale, eight times: what bitnet.cpp's tools write.
 pub(crate) const SCALES: usize = 8;
 /// The same in bytes.
@@ -15,6 +18,7 @@ pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
     let rows = outer.iter().try_fold(1usize, |rows, &n| {
         rows.checked_mul(usize::try_from(n).ok()?)
     })?;
+    let blocks = |format: BlockFormat| format.row_bytes(cols)?.checked_mul(rows);
     let dense = |ty: DenseType| ty.row_bytes(cols)?.checked_mul(rows);
     match ty {
         id::F32 => dense(DenseType::F32),
@@ -30,8 +34,22 @@ pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
         id::STERNA_TRITS5 => TernaryLayout::Trits5
             .bytes(rows, cols)
             .checked_add(TAIL_BYTES),
+        id::Q4_0 => q4_0_bytes(rows, cols),
+        id::TQ1_0 => blocks(group_blocks::TQ1_0),
+        id::TQ2_0 => blocks(group_blocks::TQ2_0),
+        id::Q1_0 => blocks(group_blocks::Q1_0),
+        // At least: in groups of 64 it takes more.
+        id::Q2_0 => blocks(q2_0(128)).or_else(|| blocks(q2_0(64))),
         _ => None,
     }
+}
+
+/// Bytes of a Q4_0 matrix; `None` where its rows are no whole blocks.
+pub(super) fn q4_0_bytes(rows: usize, cols: usize) -> Option<usize> {
+    let blocks = cols
+        .is_multiple_of(Q4_0_BLOCK)
+        .then_some(cols / Q4_0_BLOCK)?;
+    rows.checked_mul(blocks * Q4_0_BYTES)
 }
 
 /// Weights of one I2_S block; a tensor holds whole blocks.
@@ -41,13 +59,20 @@ pub(crate) const I2_S_BLOCK: usize = 128;
 pub(crate) mod id {
     pub(crate) const F32: u32 = 0;
     pub(crate) const F16: u32 = 1;
+    pub(crate) const Q4_0: u32 = 2;
     pub(crate) const Q8_0: u32 = 8;
     pub(crate) const Q6_K: u32 = 14;
     pub(crate) const BF16: u32 = 30;
+    pub(crate) const TQ1_0: u32 = 34;
+    pub(crate) const TQ2_0: u32 = 35;
     pub(crate) const I2_S: u32 = 36;
     /// This engine's own: layout trits5 of sterna-kernels. Nobody else reads it; a metadata key has
     /// its version.
     pub(crate) const STERNA_TRITS5: u32 = 0x5354_0005;
+    pub(crate) const Q1_0: u32 = 41;
+    pub(crate) const Q2_0: u32 = 42;
+    /// PrismML's. ik_llama.cpp had another type of this id once, which no `qwen3` file has.
+    pub(crate) const PQ2_0: u32 = 142;
 }
 
 /// The name of a type, or `unknown`. One id may have two: forks disagree about 39.
@@ -55,7 +80,7 @@ pub(crate) fn name(ty: u32) -> &'static str {
     match ty {
         id::F32 => "F32",
         id::F16 => "F16",
-        2 => "Q4_0",
+        id::Q4_0 => "Q4_0",
         3 => "Q4_1",
         6 => "Q5_0",
         7 => "Q5_1",
@@ -74,18 +99,18 @@ pub(crate) fn name(ty: u32) -> &'static str {
         27 => "I64",
         28 => "F64",
         id::BF16 => "BF16",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
+        id::TQ1_0 => "TQ1_0",
+        id::TQ2_0 => "TQ2_0",
         id::I2_S => "I2_S",
         37 => "I8_S",
         38 => "TL1",
         39 => "TL2 or MXFP4",
         40 => "NVFP4",
-        41 => "Q1_0",
-        42 => "Q2_0",
+        id::Q1_0 => "Q1_0",
+        id::Q2_0 => "Q2_0",
         134 => "IQ1_BN",
         135 => "IQ2_BN",
-        142 => "PQ2_0 or IQ1_TN",
+        id::PQ2_0 => "PQ2_0 or IQ1_TN",
         143 => "PTQ1_0 or IQ2_TN",
         335 => "IQ2_BN_R4",
         id::STERNA_TRITS5 => "trits5 (Sterna's own)",
@@ -111,11 +136,20 @@ pub(crate) fn refuse_linear(ty: u32) -> String {
     format!("type {name} (id {ty}) is not supported for a linear: {remedy}")
 }
 
+/// The same of a model whose linears have a scale for each group.
+pub(crate) fn refuse_grouped(ty: u32) -> String {
+    let name = name(ty);
+    format!(
+        "type {name} (id {ty}) is not supported for a linear of this model: use its Q2_0, Q1_0, TQ2_0 \
+         or F16 file, or its unpacked safetensors directory"
+    )
+}
+
 /// Why an embedding or head of this type cannot be read, and what to do.
 pub(crate) fn refuse_dense(ty: u32) -> String {
     let name = name(ty);
     format!(
-        "type {name} (id {ty}) is not supported here; F32, F16, BF16, Q8_0 and Q6_K are. Requantise it to one of them"
+        "type {name} (id {ty}) is not supported here; F32, F16, BF16, Q8_0, Q6_K and Q4_0 are. Requantise it to one of them"
     )
 }
 

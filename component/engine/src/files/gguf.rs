@@ -51,6 +51,8 @@ impl TensorInfo {
 /// instances would share.
 #[derive(Clone, Debug)]
 pub struct Gguf {
+    /// Tensors begin at multiples of it, in bytes.
+    alignment: usize,
     /// The file, or all files of a model in parts.
     parts: Vec<Bytes>,
     metadata: BTreeMap<String, Value>,
@@ -152,6 +154,7 @@ impl Gguf {
         let spans = tensors.iter().map(TensorInfo::span).collect();
         ranges::check(spans, bytes.len() as u64)?;
         Ok(Gguf {
+            alignment,
             parts: vec![bytes],
             metadata,
             tensors,
@@ -196,6 +199,11 @@ impl Gguf {
     /// The tensors in the file's order.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
+    }
+
+    /// Tensors begin at multiples of it, in bytes.
+    pub(crate) fn alignment(&self) -> usize {
+        self.alignment
     }
 
     /// A tensor by name.

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use sterna_kernels::{DenseType, TernaryLayout};
+use sterna_kernels::{DenseType, GroupShape, TernaryLayout};
 
 use super::floats::{FloatType, Floats};
 use super::ggml_type::{self, I2_S_BLOCK, TAIL_BYTES, id as ty};
 use super::gguf::{Gguf, TensorInfo};
+use super::group_blocks::{self, BlockRows};
+use super::group_grid;
 use super::names::TensorId;
 use super::source::{WeightSource, finite};
 use super::ternary::{self, I2sForm};
 use super::{leftovers, tensor_error};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
+use crate::group_scaled::{GroupedWeights, Packers};
+use crate::matrix::{Matrix, Table};
 use crate::placement::Bytes;
 use crate::weights::{DenseWeights, Linear};
 
@@ -32,6 +36,9 @@ pub(crate) const TRITS5_VERSION: u32 = 1;
 pub(crate) struct GgufWeights {
     pub(crate) gguf: Gguf,
     pub(crate) i2s_form: I2sForm,
+    /// True if linears have a scale for each group, whatever type holds them.
+    pub(crate) grouped: bool,
+    pub(crate) packers: Packers,
 }
 
 impl WeightSource for GgufWeights {
@@ -43,9 +50,12 @@ impl WeightSource for GgufWeights {
         finite(&id.gguf(), self.vector(&id.gguf(), len)?)
     }
 
-    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError> {
+    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
         let name = id.gguf();
         let tensor = self.find(&name, &[rows, cols])?;
+        if self.grouped && ![ty::I2_S, ty::STERNA_TRITS5].contains(&tensor.ty) {
+            return self.grouped_linear(tensor, rows, cols).map(Matrix::Grouped);
+        }
         let mut layout = TernaryLayout::I2S;
         let (packed, mut scale) = if tensor.ty == ty::I2_S {
             self.i2_s(tensor, rows, cols)?
@@ -65,6 +75,7 @@ impl WeightSource for GgufWeights {
             scale *= self.vector(&factor, 1)?.first().copied().unwrap_or(1.0);
         }
         Linear::with_layout(layout, rows, cols, packed, scale)
+            .map(Matrix::Ternary)
             .map_err(|reason| tensor_error(&name, reason))
     }
 
@@ -75,9 +86,26 @@ impl WeightSource for GgufWeights {
         }
     }
 
-    fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError> {
+    fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError> {
         let name = id.gguf();
         let tensor = self.find(&name, &[rows, cols])?;
+        let fault = |reason| tensor_error(&name, reason);
+        if let Some(grouped) = self.in_blocks(tensor, rows, cols)? {
+            return Ok(Table::Grouped(grouped));
+        }
+        // Of a model whose every matrix is on a grid the table is too, most likely.
+        if self.grouped
+            && let Some(grouped) = self.on_grid(tensor, rows, cols)?
+        {
+            return Ok(Table::Grouped(grouped));
+        }
+        if tensor.ty == ty::Q4_0 {
+            let bytes = self.data(tensor, ggml_type::q4_0_bytes(rows, cols))?;
+            let bytes = group_grid::q4_0_as_q8_0(&bytes).into();
+            return DenseWeights::new(DenseType::Q8_0, rows, cols, bytes)
+                .map(Table::Dense)
+                .map_err(fault);
+        }
         let dense = match tensor.ty {
             ty::F32 => DenseType::F32,
             ty::F16 => DenseType::F16,
@@ -96,7 +124,9 @@ impl WeightSource for GgufWeights {
             )
         })?;
         let bytes = self.data(tensor, rows.checked_mul(row_bytes))?;
-        DenseWeights::new(dense, rows, cols, bytes).map_err(|reason| tensor_error(&name, reason))
+        DenseWeights::new(dense, rows, cols, bytes)
+            .map(Table::Dense)
+            .map_err(fault)
     }
 }
 
@@ -204,6 +234,106 @@ impl GgufWeights {
         Ok(())
     }
 
+    fn grouped_linear(
+        &self,
+        tensor: &TensorInfo,
+        rows: usize,
+        cols: usize,
+    ) -> Result<GroupedWeights, LoadError> {
+        if let Some(grouped) = self.in_blocks(tensor, rows, cols)? {
+            return Ok(grouped);
+        }
+        let fault = |reason| tensor_error(&tensor.name, reason);
+        let team = self.packers.team().map_err(fault)?;
+        let shape = [rows, cols];
+        let packed = if let Some(float) = float_type(tensor.ty) {
+            let weights = self.floats(tensor, float, rows * cols)?;
+            group_grid::of_floats(&weights, shape, team)
+        } else if tensor.ty == ty::Q4_0 {
+            let bytes = self.data(tensor, ggml_type::q4_0_bytes(rows, cols))?;
+            group_grid::of_q4_0(&bytes, shape, team)
+        } else {
+            return Err(fault(ggml_type::refuse_grouped(tensor.ty)));
+        };
+        packed.map_err(|reason| fault(format!("{reason}: {OFF_GRID}")))
+    }
+
+    /// A matrix in a type whose blocks are groups; `None` for other types.
+    fn in_blocks(
+        &self,
+        tensor: &TensorInfo,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Option<GroupedWeights>, LoadError> {
+        let fault = |reason: String| tensor_error(&tensor.name, reason);
+        let format = match tensor.ty {
+            ty::Q1_0 => group_blocks::Q1_0,
+            ty::Q2_0 => group_blocks::q2_0(self.q2_0_group().map_err(fault)?),
+            ty::PQ2_0 if self.grouped => group_blocks::q2_0(128),
+            ty::TQ1_0 if self.grouped => group_blocks::TQ1_0,
+            ty::TQ2_0 if self.grouped => group_blocks::TQ2_0,
+            _ => return Ok(None),
+        };
+        let shape = GroupShape::new(rows, cols, format.group, format.codes);
+        let shape = shape.map_err(|error| fault(error.to_string()))?;
+        let n_bytes = format.row_bytes(cols).and_then(|n| n.checked_mul(rows));
+        let bytes = self.data(tensor, n_bytes)?;
+        let rows = BlockRows {
+            format,
+            cols,
+            bytes: &bytes,
+        };
+        let team = self.packers.team().map_err(fault)?;
+        let packed = GroupedWeights::pack(shape, &rows, team);
+        packed.map(Some).map_err(fault)
+    }
+
+    /// A matrix of another type, if it lies on a grid.
+    fn on_grid(
+        &self,
+        tensor: &TensorInfo,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Option<GroupedWeights>, LoadError> {
+        let team = self.packers.team();
+        let team = team.map_err(|reason| tensor_error(&tensor.name, reason))?;
+        if let Some(float) = float_type(tensor.ty) {
+            let weights = self.floats(tensor, float, rows * cols)?;
+            return Ok(group_grid::of_floats(&weights, [rows, cols], team).ok());
+        }
+        if tensor.ty == ty::Q4_0 {
+            let bytes = self.data(tensor, ggml_type::q4_0_bytes(rows, cols))?;
+            return Ok(group_grid::of_q4_0(&bytes, [rows, cols], team).ok());
+        }
+        Ok(None)
+    }
+
+    /// The group of the file's Q2_0 tensors: the type's id has been written with 64 and with 128,
+    /// which take different room.
+    fn q2_0_group(&self) -> Result<usize, String> {
+        let tensors = self.gguf.tensors().iter();
+        let tensors: Vec<&TensorInfo> = tensors.filter(|tensor| tensor.ty == ty::Q2_0).collect();
+        let fits = |group: &usize| {
+            tensors.iter().all(|tensor| {
+                let inner = tensor.ne.first().and_then(|&n| usize::try_from(n).ok());
+                let row = inner.and_then(|cols| group_blocks::q2_0(*group).row_bytes(cols));
+                let rows = tensor.ne.iter().skip(1).product::<u64>() as usize;
+                let n_bytes = row.and_then(|row| row.checked_mul(rows));
+                let room = self.gguf.room(tensor);
+                n_bytes.is_some_and(|n| n <= room && room - n < self.gguf.alignment())
+            })
+        };
+        let groups: Vec<usize> = [64, 128].into_iter().filter(fits).collect();
+        match groups[..] {
+            [group] => Ok(group),
+            _ => Err(format!(
+                "is Q2_0, whose groups are of 64 or of 128 weights, and the sizes of this file's \
+                 tensors fit {}: use another file of this model",
+                if groups.is_empty() { "neither" } else { "both" }
+            )),
+        }
+    }
+
     fn i2_s(
         &self,
         tensor: &TensorInfo,
@@ -271,6 +401,9 @@ impl GgufWeights {
         Ok((packed, scale))
     }
 }
+
+const OFF_GRID: &str = "these are not the weights of a 1-bit or ternary model in groups of 128. Use its \
+                        Q1_0 or Q2_0 file";
 
 /// Between tensors a file may leave as much as its alignment; this is the largest that is read.
 const MAX_PADDING: usize = 1 << 16;

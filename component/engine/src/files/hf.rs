@@ -10,15 +10,20 @@ use super::floats::{FloatType, Floats};
 use super::names::TensorId;
 use super::safetensors::{Tensor, TensorFiles};
 use super::source::{WeightSource, finite};
-use super::{leftovers, tensor_error, ternary};
+use super::{group_grid, leftovers, tensor_error, ternary};
 use crate::config::{ModelConfig, ScaleRule};
 use crate::error::LoadError;
+use crate::group_scaled::{GroupedWeights, Packers};
+use crate::matrix::{Matrix, Table};
 use crate::weights::{DenseWeights, Linear};
 
 /// Reads tensors by the published names.
 pub(crate) struct HfWeights {
     pub(crate) files: TensorFiles,
     pub(crate) scale_rule: ScaleRule,
+    /// True if linears are floats on a grid with a scale for each group.
+    pub(crate) grouped: bool,
+    pub(crate) packers: Packers,
 }
 
 impl WeightSource for HfWeights {
@@ -33,10 +38,16 @@ impl WeightSource for HfWeights {
         finite(&name, floats(&name, tensor)?.to_vec())
     }
 
-    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError> {
+    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
         let base = id.hf_base();
         let name = format!("{base}.weight");
         let tensor = self.get(&name)?;
+        if self.grouped {
+            let grouped = self.on_grid(&name, tensor, rows, cols)?;
+            return grouped
+                .map(Matrix::Grouped)
+                .map_err(|reason| tensor_error(&name, format!("{reason}: {OFF_GRID}")));
+        }
         let (packed, scale) = if tensor.dtype == Dtype::U8 {
             check_shape(&name, tensor, &[rows.div_ceil(4), cols])?;
             let scale = self.scale(&format!("{base}.weight_scale"))?;
@@ -46,12 +57,20 @@ impl WeightSource for HfWeights {
             let weights = floats(&name, tensor)?;
             ternary::quantize(&weights, rows, cols).map_err(|reason| tensor_error(&name, reason))?
         };
-        Linear::new(rows, cols, packed.into(), scale).map_err(|reason| tensor_error(&name, reason))
+        Linear::new(rows, cols, packed.into(), scale)
+            .map(Matrix::Ternary)
+            .map_err(|reason| tensor_error(&name, reason))
     }
 
-    fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError> {
+    fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError> {
         let name = id.hf_base() + ".weight";
         let tensor = self.get(&name)?;
+        // Of a model whose every matrix is on a grid the table is too, most likely.
+        if self.grouped
+            && let Ok(grouped) = self.on_grid(&name, tensor, rows, cols)?
+        {
+            return Ok(Table::Grouped(grouped));
+        }
         check_shape(&name, tensor, &[rows, cols])?;
         let weights = floats(&name, tensor)?;
         let ty = match weights.ty {
@@ -60,11 +79,30 @@ impl WeightSource for HfWeights {
             FloatType::Bf16 => DenseType::Bf16,
         };
         DenseWeights::new(ty, rows, cols, weights.bytes)
+            .map(Table::Dense)
             .map_err(|reason| tensor_error(&name, reason))
     }
 }
 
+const OFF_GRID: &str = "these are not the unpacked weights of a 1-bit or ternary model in groups of \
+                        128. Use its GGUF file of type Q1_0 or Q2_0";
+
 impl HfWeights {
+    /// A matrix of floats that lie on a grid; the inner error says where they do not.
+    fn on_grid(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Result<GroupedWeights, String>, LoadError> {
+        check_shape(name, tensor, &[rows, cols])?;
+        let weights = floats(name, tensor)?;
+        let team = self.packers.team();
+        let team = team.map_err(|reason| tensor_error(name, reason))?;
+        Ok(group_grid::of_floats(&weights, [rows, cols], team))
+    }
+
     /// By the present name, or by the 1bitLLM models' where only that is there.
     fn norm_name(&self, id: TensorId) -> String {
         let name = id.hf_base() + ".weight";

@@ -1,7 +1,7 @@
 //! Tensors the engine would leave out: refused by name.
 //!
-//! A bias, a norm more than the architecture has, a block beyond the last, an adapter: a model with one
-//! was trained with it, and without it answers something else.
+//! A bias, a norm too many, a block beyond the last, an adapter: a model that has one was trained
+//! with it, and without it answers something else.
 
 use std::collections::BTreeSet;
 

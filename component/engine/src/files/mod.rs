@@ -12,6 +12,8 @@ pub(crate) mod gguf_tokenizer;
 pub mod gguf_value;
 mod gguf_weights;
 pub mod gguf_write;
+mod group_blocks;
+mod group_grid;
 mod hf;
 mod leftovers;
 mod names;

@@ -17,9 +17,10 @@ use super::{
     read_optional_json, tensor_error, what_is,
 };
 use crate::config::{
-    Activation, GENERAL_ARCHITECTURE, HfConfig, ModelConfig, SamplingDefaults, read_gguf,
+    Activation, GENERAL_ARCHITECTURE, HfConfig, ModelConfig, QWEN3, SamplingDefaults, read_gguf,
 };
 use crate::error::LoadError;
+use crate::group_scaled::Packers;
 use crate::placement::{self, Bytes};
 use crate::template::{BITNET_2B_4T, ChatTemplate};
 use crate::tokenizer::{Beside, Tokenizer};
@@ -123,6 +124,8 @@ fn open_gguf(
     let source = GgufWeights {
         gguf,
         i2s_form: form,
+        grouped: config.architecture == QWEN3,
+        packers: Packers::default(),
     };
     source.check_rope_freqs(config.head_dim / 2)?;
     let tied = !source.has(TensorId::Head);
@@ -164,6 +167,7 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     let HfConfig {
         model: mut config,
         scale_rule,
+        grouped,
         tied,
     } = hf;
     let optional = |name: &str| Ok(read_optional_json(&dir.join(name))?.unwrap_or(Json::Null));
@@ -195,6 +199,8 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     let source = HfWeights {
         files: TensorFiles::open(dir)?,
         scale_rule,
+        grouped,
+        packers: Packers::default(),
     };
     let has_head = source.has(TensorId::Head);
     if tied == Some(false) && !has_head {

@@ -9,7 +9,8 @@ use super::names::{Part, TensorId};
 use super::tensor_error;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
-use crate::weights::{DenseWeights, Layer, Linear, Weights};
+use crate::matrix::{Matrix, Table};
+use crate::weights::{Layer, Linear, Weights};
 
 /// A container of weights. Every method checks the tensor against the shape asked for.
 pub(crate) trait WeightSource {
@@ -17,14 +18,14 @@ pub(crate) trait WeightSource {
     fn has(&self, id: TensorId) -> bool;
     /// A vector of `len` floats.
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError>;
-    /// A ternary matrix `[rows, cols]`, quantised here if the file holds floats.
-    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Linear, LoadError>;
+    /// A linear's matrix `[rows, cols]`, quantised here if the file holds floats.
+    fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Matrix, LoadError>;
     /// The layout in which `linear` gives that matrix.
     fn layout(&self, _id: TensorId) -> TernaryLayout {
         TernaryLayout::I2S
     }
     /// An embedding or head `[rows, cols]`, as stored.
-    fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseWeights, LoadError>;
+    fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError>;
 }
 
 /// The values, if all are numbers: one that is none would make every answer one.
@@ -62,29 +63,30 @@ impl WeightSource for Weights {
             .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
     }
 
-    fn linear(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<Linear, LoadError> {
+    fn linear(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<Matrix, LoadError> {
         linear_of(self, id)
             .cloned()
             .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
     }
 
     fn layout(&self, id: TensorId) -> TernaryLayout {
-        linear_of(self, id).map_or(TernaryLayout::I2S, Linear::layout)
+        let linear = linear_of(self, id).and_then(Matrix::ternary);
+        linear.map_or(TernaryLayout::I2S, Linear::layout)
     }
 
-    fn dense(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<DenseWeights, LoadError> {
-        let dense = match id {
+    fn table(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<Table, LoadError> {
+        let table = match id {
             TensorId::Embedding => Some(&self.embedding),
             TensorId::Head => self.head.as_ref(),
             TensorId::OutputNorm | TensorId::Block(..) => None,
         };
-        dense
+        table
             .cloned()
             .ok_or_else(|| tensor_error(&id.gguf(), "is absent"))
     }
 }
 
-fn linear_of(weights: &Weights, id: TensorId) -> Option<&Linear> {
+fn linear_of(weights: &Weights, id: TensorId) -> Option<&Matrix> {
     let TensorId::Block(index, part) = id else {
         return None;
     };
@@ -150,11 +152,11 @@ pub(crate) fn load_weights(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Weights, LoadError> {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-    let embedding = source.dense(TensorId::Embedding, vocab, hidden)?;
+    let embedding = source.table(TensorId::Embedding, vocab, hidden)?;
     let head = if tied {
         None
     } else {
-        Some(source.dense(TensorId::Head, vocab, hidden)?)
+        Some(source.table(TensorId::Head, vocab, hidden)?)
     };
     let output_norm = source.norm(TensorId::OutputNorm, hidden)?;
 
@@ -200,7 +202,7 @@ fn load_layer(
             .transpose()
     };
     let norm = |part| source.norm(TensorId::Block(index, part), config.hidden_size);
-    Ok(Layer {
+    let layer = Layer {
         attn_norm: norm(AttnNorm)?,
         q: linear(Q)?,
         k: linear(K)?,
@@ -214,5 +216,15 @@ fn load_layer(
         up: linear(Up)?,
         ffn_sub_norm: optional_norm(FfnSubNorm)?,
         down: linear(Down)?,
-    })
+    };
+    let mut kinds = layer.matrices().map(|matrix| matrix.ternary().is_some());
+    kinds.sort();
+    if kinds.first() != kinds.last() {
+        return Err(tensor_error(
+            &format!("blk.{index}"),
+            "has linears with one scale beside linears with a scale for each group, which is not \
+             supported; convert the model to one type",
+        ));
+    }
+    Ok(layer)
 }

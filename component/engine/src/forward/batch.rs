@@ -32,7 +32,7 @@ pub(super) fn embed(model: &Model, batch: &[BatchToken], states: &mut [f32]) {
         .iter()
         .zip(states.chunks_exact_mut(model.config.hidden_size))
     {
-        embedding.dequantize_row(token.token as usize, state);
+        embedding.row(token.token as usize, state);
     }
 }
 

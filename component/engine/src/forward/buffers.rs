@@ -1,7 +1,8 @@
 //! The memory of a pass, allocated once, and what computes in it.
 
-use sterna_kernels::{DenseInput, Isa, QuantizedActivations};
+use sterna_kernels::{DenseInput, Isa};
 
+use super::input::LinearInput;
 use super::shape::PassShape;
 use crate::team::Team;
 
@@ -25,7 +26,7 @@ pub(super) struct Buffers {
     pub(super) projected: Vec<f32>, // [n_tokens, hidden_size], what o and down add to the stream
     pub(super) cos: Vec<f32>,    // [n_tokens, head_dim / 2]
     pub(super) sin: Vec<f32>,    // [n_tokens, head_dim / 2]
-    pub(super) quantized: QuantizedActivations, // a linear's input in int8
+    pub(super) input: LinearInput, // a linear's input in int8
     pub(super) head_input: DenseInput, // [n_wanted, hidden_size]
     pub(super) logits: Vec<f32>, // [n_wanted, vocab_size]; grown to the most that was ever wanted
 }
@@ -53,7 +54,7 @@ impl Buffers {
             projected: floats(hidden_size),
             cos: floats(head_dim / 2),
             sin: floats(head_dim / 2),
-            quantized: QuantizedActivations::with_capacity(max_tokens, widest),
+            input: LinearInput::with_capacity(max_tokens, widest),
             head_input: DenseInput::with_capacity(max_tokens, hidden_size),
             logits: Vec::new(),
         }
@@ -75,7 +76,7 @@ impl Buffers {
             projected: &mut self.projected[..n * shape.hidden_size],
             cos: &mut self.cos[..n * half],
             sin: &mut self.sin[..n * half],
-            quantized: &mut self.quantized,
+            input: &mut self.input,
         }
     }
 }
@@ -95,5 +96,5 @@ pub(super) struct BatchBuffers<'a> {
     pub(super) projected: &'a mut [f32],
     pub(super) cos: &'a mut [f32],
     pub(super) sin: &'a mut [f32],
-    pub(super) quantized: &'a mut QuantizedActivations,
+    pub(super) input: &'a mut LinearInput,
 }

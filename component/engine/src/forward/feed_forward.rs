@@ -14,10 +14,11 @@ use sterna_kernels::{QuantizedActivations, Ternary, relu2_mul, rms_norm, silu_mu
 
 use super::pass::Pass;
 use super::per_token::{add_rows, quantize_normed, quantize_rows};
-use super::products::{columns_product, listed_rows, ternary_products};
+use super::products::{columns_product, listed_rows, products};
 use super::sub_layers::FeedForward;
 use crate::config::Activation;
 use crate::error::EngineError;
+use crate::matrix::MatrixView;
 
 impl Pass {
     /// `states += w_down sub_norm(activation(w_gate x) * w_up x)` with `x = norm(states)`.
@@ -27,7 +28,7 @@ impl Pass {
     pub fn feed_forward(&mut self, weights: FeedForward<'_>) -> Result<(), EngineError> {
         weights.check(&self.shape)?;
         self.gate_and_up(&weights)?;
-        self.activate(weights.sub_norm);
+        self.activate(weights.sub_norm, weights.down.takes_blocks());
         self.down(weights.down)
     }
 
@@ -44,42 +45,44 @@ impl Pass {
             Some(weights.norm),
             shape.rms_norm_eps,
             b.normed,
-            b.quantized,
+            (b.input, w_gate.takes_blocks()),
         );
         let sparsity = self
             .sparsity
-            .of_layer(self.layer, shape.activation, machine.isa, n)
-            .filter(|_| finite(&w_up, b.quantized));
-        let Some(sparsity) = sparsity else {
-            return ternary_products(machine, b.quantized, [(w_gate, b.gate), (w_up, b.up)]);
+            .of_layer(self.layer, shape.activation, machine.isa, n);
+        let (sparsity, up) = match (sparsity, w_up) {
+            (Some(sparsity), MatrixView::Ternary(up)) if finite(&up, &b.input.tokens) => {
+                (sparsity, up)
+            }
+            _ => return products(machine, b.input, [(w_gate, b.gate), (w_up, b.up)]),
         };
         if !sparsity.expects_to_skip_rows() {
             let jobs = [(w_gate, &mut *b.gate), (w_up, b.up)];
-            ternary_products(machine, b.quantized, jobs)?;
+            products(machine, b.input, jobs)?;
             sparsity.count_rows(b.gate, shape.ffn_size);
             return Ok(());
         }
-        ternary_products(machine, b.quantized, [(w_gate, &mut *b.gate)])?;
+        products(machine, b.input, [(w_gate, &mut *b.gate)])?;
         sparsity.count_rows(b.gate, shape.ffn_size);
         let Some(rows) = sparsity.rows_to_read() else {
-            return ternary_products(machine, b.quantized, [(w_up, b.up)]);
+            return products(machine, b.input, [(w_up, b.up)]);
         };
         b.up.fill(0.0);
-        listed_rows(machine, b.quantized, w_up, rows, b.up)?;
-        let read = w_up.layout().bytes(rows.len(), shape.hidden_size);
-        self.sparsity.count_skipped(&w_up, read);
+        listed_rows(machine, &b.input.tokens, up, rows, b.up)?;
+        let read = up.layout().bytes(rows.len(), shape.hidden_size);
+        self.sparsity.count_skipped(&up, read);
         Ok(())
     }
 
     /// `sub_norm(activation(gate) * up)`, quantised: the input of `down`.
-    fn activate(&mut self, sub_norm: Option<&[f32]>) {
+    fn activate(&mut self, sub_norm: Option<&[f32]>, in_blocks: bool) {
         let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
         let (isa, ffn_size) = (machine.isa, shape.ffn_size);
         let b = self.buffers.of_tokens(shape, n);
         let (gate, up) = (&*b.gate, &*b.up);
         quantize_rows(
             machine,
-            b.quantized,
+            (b.input, in_blocks),
             [n, ffn_size],
             [b.activated, b.normed],
             |token, [activated, normed], to| {
@@ -101,18 +104,22 @@ impl Pass {
     }
 
     /// `states += w_down x` with the quantised `x`; of `w_down` the columns that count.
-    fn down(&mut self, w_down: Ternary<'_>) -> Result<(), EngineError> {
+    fn down(&mut self, w_down: MatrixView<'_>) -> Result<(), EngineError> {
         let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
         let b = self.buffers.of_tokens(shape, n);
-        let x = &*b.quantized;
-        let columns = self
-            .sparsity
-            .columns(self.layer, shape.activation, machine, w_down, x);
+        let x = &*b.input;
+        let columns = match w_down {
+            MatrixView::Ternary(down) => {
+                self.sparsity
+                    .columns(self.layer, shape.activation, machine, down, &x.tokens)
+            }
+            MatrixView::Grouped(_) => None,
+        };
         match columns {
             Some((columns, nonzero)) => {
-                columns_product(machine, x, columns, nonzero, b.projected)?;
+                columns_product(machine, &x.tokens, columns, nonzero, b.projected)?;
             }
-            None => ternary_products(machine, x, [(w_down, &mut *b.projected)])?,
+            None => products(machine, x, [(w_down, &mut *b.projected)])?,
         }
         add_rows(machine, b.states, b.projected, shape.hidden_size);
         Ok(())

@@ -1,12 +1,13 @@
 //! Checks that weights fit the shape of a pass. They are borrowed, perhaps from a sandbox, which
 //! may hand over anything.
 
-use sterna_kernels::{Dense, ShapeError, Ternary};
+use sterna_kernels::ShapeError;
 
 use super::shape::{PassShape, Place};
 use super::sub_layers::{AttentionOutput, FeedForward, Projection};
 use crate::error::EngineError;
 use crate::kv::Cached;
+use crate::matrix::{MatrixView, TableView};
 
 impl Projection<'_> {
     pub(super) fn check(&self, shape: &PassShape) -> Result<(), EngineError> {
@@ -17,7 +18,8 @@ impl Projection<'_> {
         }
         check_linear("q", &self.q, q_size, shape.hidden_size)?;
         check_linear("k", &self.k, kv_size, shape.hidden_size)?;
-        check_linear("v", &self.v, kv_size, shape.hidden_size)
+        check_linear("v", &self.v, kv_size, shape.hidden_size)?;
+        check_kinds("q, k and v", [self.q, self.k, self.v])
     }
 }
 
@@ -39,7 +41,8 @@ impl FeedForward<'_> {
         }
         check_linear("gate", &self.gate, ffn_size, hidden_size)?;
         check_linear("up", &self.up, ffn_size, hidden_size)?;
-        check_linear("down", &self.down, hidden_size, ffn_size)
+        check_linear("down", &self.down, hidden_size, ffn_size)?;
+        check_kinds("gate and up", [self.gate, self.up])
     }
 }
 
@@ -67,12 +70,31 @@ pub(super) fn check_cache(
 }
 
 /// An output head has any number of rows.
-pub(super) fn check_head(head: &Dense<'_>, hidden_size: usize) -> Result<(), EngineError> {
-    if head.cols() == hidden_size {
+pub(super) fn check_head(head: &TableView<'_>, hidden_size: usize) -> Result<(), EngineError> {
+    let [rows, cols] = head.shape();
+    if cols == hidden_size {
         return Ok(());
     }
-    let rows = head.rows();
-    Err(misfit("head", &[rows, head.cols()], &[rows, hidden_size]))
+    Err(misfit("head", &[rows, cols], &[rows, hidden_size]))
+}
+
+/// Matrices that share an input take it in one form.
+fn check_kinds<const N: usize>(
+    names: &str,
+    matrices: [MatrixView<'_>; N],
+) -> Result<(), EngineError> {
+    let [first, rest @ ..] = &matrices[..] else {
+        return Ok(());
+    };
+    if rest
+        .iter()
+        .all(|w| w.takes_blocks() == first.takes_blocks())
+    {
+        return Ok(());
+    }
+    Err(EngineError::Internal(format!(
+        "{names} are some ternary, some group-scaled; they must be one or the other"
+    )))
 }
 
 pub(super) fn check_norm(name: &str, weight: &[f32], width: usize) -> Result<(), EngineError> {
@@ -84,18 +106,15 @@ pub(super) fn check_norm(name: &str, weight: &[f32], width: usize) -> Result<(),
 
 fn check_linear(
     name: &str,
-    weights: &Ternary<'_>,
+    weights: &MatrixView<'_>,
     rows: usize,
     cols: usize,
 ) -> Result<(), EngineError> {
-    if (weights.rows(), weights.cols()) == (rows, cols) {
+    let shape = weights.shape();
+    if shape == [rows, cols] {
         return Ok(());
     }
-    Err(misfit(
-        name,
-        &[weights.rows(), weights.cols()],
-        &[rows, cols],
-    ))
+    Err(misfit(name, &shape, &[rows, cols]))
 }
 
 /// Shapes are checked when a model is loaded; one that does not fit here is a fault of the caller.

@@ -8,9 +8,9 @@ use super::shape::PassShape;
 use crate::config::Activation;
 use crate::error::EngineError;
 use crate::kv::KvCache;
+use crate::matrix::{Matrix, Table};
 use crate::model::Model;
 use crate::request::clamp_u32;
-use crate::weights::{DenseWeights, Linear};
 
 mod bindings {
     wit_bindgen::generate!({
@@ -92,9 +92,9 @@ impl LentPass {
         for (index, layer) in model.weights.layers.iter().enumerate() {
             let (keys, values) = self.pass.project(
                 bits(&layer.attn_norm),
-                ternary(&layer.q),
-                ternary(&layer.k),
-                ternary(&layer.v),
+                ternary(&layer.q)?,
+                ternary(&layer.k)?,
+                ternary(&layer.v)?,
             );
             remember(kv, index, batch, floats(&keys), floats(&values));
             let blocks: Vec<Vec<&[u32]>> = (0..kv.n_sequences())
@@ -103,13 +103,13 @@ impl LentPass {
             let cache: Vec<&[&[u32]]> = blocks.iter().map(Vec::as_slice).collect();
             let sub_norm = layer.attn_sub_norm.as_deref().map(bits);
             self.pass
-                .attend(clamp_u32(index), &cache, sub_norm, ternary(&layer.o));
+                .attend(clamp_u32(index), &cache, sub_norm, ternary(&layer.o)?);
             self.pass.feed_forward(
                 bits(&layer.ffn_norm),
-                ternary(&layer.gate),
-                ternary(&layer.up),
+                ternary(&layer.gate)?,
+                ternary(&layer.up)?,
                 layer.ffn_sub_norm.as_deref().map(bits),
-                ternary(&layer.down),
+                ternary(&layer.down)?,
             );
         }
         Ok(())
@@ -120,14 +120,14 @@ impl LentPass {
         &mut self,
         wanted: &[usize],
         norm: &[f32],
-        head: &DenseWeights,
-    ) -> &mut [f32] {
+        head: &Table,
+    ) -> Result<&mut [f32], EngineError> {
         self.logits.clear();
         if !wanted.is_empty() {
             let wanted: Vec<u32> = wanted.iter().map(|&token| clamp_u32(token)).collect();
-            self.logits = self.pass.logits(&wanted, bits(norm), table(head));
+            self.logits = self.pass.logits(&wanted, bits(norm), table(head)?);
         }
-        bytemuck::cast_slice_mut(&mut self.logits)
+        Ok(bytemuck::cast_slice_mut(&mut self.logits))
     }
 
     /// One token's state after the output norm, `[hidden_size]`.
@@ -137,8 +137,9 @@ impl LentPass {
     }
 }
 
-fn ternary(linear: &Linear) -> host::TernaryParam<'_> {
-    host::TernaryParam {
+fn ternary(matrix: &Matrix) -> Result<host::TernaryParam<'_>, EngineError> {
+    let linear = matrix.ternary().ok_or_else(not_lent)?;
+    Ok(host::TernaryParam {
         rows: clamp_u32(linear.rows()),
         cols: clamp_u32(linear.cols()),
         scale: linear.scale(),
@@ -147,11 +148,12 @@ fn ternary(linear: &Linear) -> host::TernaryParam<'_> {
             TernaryLayout::Trits5 => host::TernaryLayout::T5,
         },
         packed: linear.packed(),
-    }
+    })
 }
 
-fn table(table: &DenseWeights) -> host::TableParam<'_> {
-    host::TableParam {
+fn table(table: &Table) -> Result<host::TableParam<'_>, EngineError> {
+    let table = table.dense().ok_or_else(not_lent)?;
+    Ok(host::TableParam {
         ty: match table.ty() {
             DenseType::F32 => host::TableType::Float32,
             DenseType::F16 => host::TableType::Float16,
@@ -162,7 +164,11 @@ fn table(table: &DenseWeights) -> host::TableParam<'_> {
         rows: clamp_u32(table.rows()),
         cols: clamp_u32(table.cols()),
         bytes: table.bytes(),
-    }
+    })
+}
+
+fn not_lent() -> EngineError {
+    EngineError::Internal("no kernels are lent for a group-scaled matrix".into())
 }
 
 fn bits(floats: &[f32]) -> &[u32] {

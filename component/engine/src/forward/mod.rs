@@ -13,6 +13,7 @@ mod batch;
 mod buffers;
 mod feed_forward;
 mod fit;
+mod input;
 #[cfg(target_arch = "wasm32")]
 mod lent;
 mod pass;
@@ -34,6 +35,8 @@ use crate::kv::KvCache;
 use crate::model::Model;
 use crate::optimisations::Optimisations;
 use crate::team::Team;
+#[cfg(target_arch = "wasm32")]
+use crate::weights::Layer;
 use batch::{embed, places, remember};
 
 pub use batch::BatchToken;
@@ -91,7 +94,14 @@ impl Forward {
     #[must_use]
     pub fn lent(model: Arc<Model>, max_tokens: usize) -> Option<Self> {
         let config = &model.config;
-        if config.qk_norms || config.rope_scaling != RopeScaling::Unscaled {
+        let weights = &model.weights;
+        let matrices = || weights.layers.iter().flat_map(Layer::matrices);
+        let ternary = matrices().all(|matrix| matrix.ternary().is_some());
+        if config.qk_norms
+            || config.rope_scaling != RopeScaling::Unscaled
+            || !ternary
+            || weights.head().dense().is_none()
+        {
             return None;
         }
         let pass = lent::LentPass::new(PassShape::of(config), max_tokens)?;
@@ -162,7 +172,7 @@ impl Forward {
             #[cfg(target_arch = "wasm32")]
             Compute::Lent(pass) => {
                 pass.run_layers(model, batch, kv)?;
-                Ok(pass.logits(&wanted, norm, head))
+                pass.logits(&wanted, norm, head)
             }
         }
     }

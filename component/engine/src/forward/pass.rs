@@ -4,18 +4,19 @@
 //! an engine in a sandbox (`wit/kernels.wit`), with weights and cache where they lie in that
 //! sandbox's memory: there is one transformer. Every size is checked before it is used (`fit`).
 
-use sterna_kernels::{Dense, Isa, rms_norm, rope_angles};
+use sterna_kernels::{Isa, rms_norm, rope_angles};
 
 use super::attention::attention;
 use super::buffers::{Buffers, Machine};
 use super::fit::{check_cache, check_head, check_norm};
 use super::per_token::{Heads, add_rows, quantize_normed};
-use super::products::{head_product, ternary_products};
+use super::products::{head_product, products};
 use super::shape::{PassShape, Place};
 use super::sparsity::Sparsity;
 use super::sub_layers::{AttentionOutput, Projection};
 use crate::error::EngineError;
 use crate::kv::Cached;
+use crate::matrix::{MatrixView, TableView};
 use crate::optimisations::Optimisations;
 use crate::team::Team;
 
@@ -159,14 +160,14 @@ impl Pass {
             Some(weights.norm),
             shape.rms_norm_eps,
             b.normed,
-            b.quantized,
+            (b.input, weights.q.takes_blocks()),
         );
         let jobs = [
             (weights.q, &mut *b.q),
             (weights.k, &mut *b.k),
             (weights.v, &mut *b.v),
         ];
-        ternary_products(machine, b.quantized, jobs)?;
+        products(machine, b.input, jobs)?;
         let norms = [weights.q_norm, weights.k_norm];
         let heads = Heads {
             head_dim: shape.head_dim,
@@ -202,9 +203,9 @@ impl Pass {
             weights.sub_norm,
             shape.rms_norm_eps,
             b.normed,
-            b.quantized,
+            (b.input, weights.o.takes_blocks()),
         );
-        ternary_products(machine, b.quantized, [(weights.o, &mut *b.projected)])?;
+        products(machine, b.input, [(weights.o, &mut *b.projected)])?;
         add_rows(machine, b.states, b.projected, shape.hidden_size);
         Ok(())
     }
@@ -217,7 +218,7 @@ impl Pass {
         &mut self,
         wanted: &[usize],
         norm: &[f32],
-        head: Dense<'_>,
+        head: TableView<'_>,
     ) -> Result<&mut [f32], EngineError> {
         let PassShape {
             hidden_size,
@@ -242,15 +243,28 @@ impl Pass {
             let normed = &mut b.normed[row * hidden_size..][..hidden_size];
             rms_norm(isa, state, norm, rms_norm_eps, normed);
         }
-        let (n, b) = (wanted.len(), &mut self.buffers);
-        b.head_input
-            .set(isa, &b.normed[..n * hidden_size], hidden_size, head.ty());
-        let len = n * head.rows();
+        let (n, machine, b) = (wanted.len(), &self.machine, &mut self.buffers);
+        let states = &b.normed[..n * hidden_size];
+        let [n_rows, _] = head.shape();
+        let len = n * n_rows;
         if b.logits.len() < len {
             b.logits.resize(len, 0.0);
         }
         let logits = &mut b.logits[..len];
-        head_product(&self.machine, &b.head_input, head, n, hidden_size, logits)?;
+        match head {
+            TableView::Dense(head) => {
+                b.head_input.set(isa, states, hidden_size, head.ty());
+                head_product(machine, &b.head_input, head, n, hidden_size, logits)?;
+            }
+            TableView::Grouped(head) => {
+                b.input.blocks.quantize(isa, states, hidden_size);
+                products(
+                    machine,
+                    &b.input,
+                    [(MatrixView::Grouped(head), &mut *logits)],
+                )?;
+            }
+        }
         Ok(logits)
     }
 

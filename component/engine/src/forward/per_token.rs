@@ -1,24 +1,26 @@
 //! The steps between products: each token's row by itself, tokens shared among threads.
 
-use sterna_kernels::{QuantizedActivations, RowToFill, add_assign, rms_norm, rope_rotate_half};
+use sterna_kernels::{add_assign, rms_norm, rope_rotate_half};
 
 use super::buffers::Machine;
+use super::input::{InputRow, LinearInput};
 
 /// The number of a product's multiply-adds that take as long as one number of a row does here.
 const WORK_PER_NUMBER: usize = 32;
 
-/// Quantise `n` rows of `width` numbers as a linear's input. `fill(token, scratch, row)` makes the
-/// token's row, on any thread; its `scratch` is the token's `[width]` of each of the buffers.
+/// Quantise `n` rows of `width` numbers as a linear's input, in blocks or not.
+/// `fill(token, scratch, row)` makes the token's row, on any thread; its `scratch` is the token's
+/// `[width]` of each of the buffers.
 pub(super) fn quantize_rows<const N: usize>(
     machine: &Machine,
-    quantized: &mut QuantizedActivations,
+    (input, in_blocks): (&mut LinearInput, bool),
     [n, width]: [usize; 2],
     scratch: [&mut [f32]; N],
-    fill: impl Fn(usize, [&mut [f32]; N], RowToFill<'_>) + Sync,
+    fill: impl Fn(usize, [&mut [f32]; N], InputRow<'_>) + Sync,
 ) {
     let work = n * width * WORK_PER_NUMBER;
     let each = machine.team.per_task(n, work);
-    let mut rows = quantized.rows_to_fill(n, width);
+    let mut rows = input.rows_to_fill(in_blocks, n, width);
     let mut scratch = scratch.map(|buffer| buffer.chunks_exact_mut(width));
     let mut tasks = Vec::with_capacity(n.div_ceil(each));
     for first in (0..n).step_by(each) {
@@ -39,7 +41,8 @@ pub(super) fn quantize_rows<const N: usize>(
     });
 }
 
-/// Quantise the rows of `x`, `[n_tokens, width]`, after their norm where there is one.
+/// Quantise the rows of `x`, `[n_tokens, width]`, after their norm where there is one, in blocks or
+/// not.
 pub(super) fn quantize_normed(
     machine: &Machine,
     x: &[f32],
@@ -47,26 +50,20 @@ pub(super) fn quantize_normed(
     norm: Option<&[f32]>,
     eps: f32,
     normed: &mut [f32],
-    quantized: &mut QuantizedActivations,
+    input: (&mut LinearInput, bool),
 ) {
     let isa = machine.isa;
     let shape = [x.len() / width, width];
-    quantize_rows(
-        machine,
-        quantized,
-        shape,
-        [normed],
-        |token, [normed], to| {
-            let x = &x[token * width..][..width];
-            match norm {
-                Some(norm) => {
-                    rms_norm(isa, x, norm, eps, normed);
-                    to.quantize(isa, normed);
-                }
-                None => to.quantize(isa, x),
+    quantize_rows(machine, input, shape, [normed], |token, [normed], to| {
+        let x = &x[token * width..][..width];
+        match norm {
+            Some(norm) => {
+                rms_norm(isa, x, norm, eps, normed);
+                to.quantize(isa, normed);
             }
-        },
-    );
+            None => to.quantize(isa, x),
+        }
+    });
 }
 
 /// `x += y`, both `[n_tokens, width]`.

@@ -2,32 +2,41 @@
 
 use sterna_kernels::{
     Dense, DenseInput, NonZero, OutputRows, QuantizedActivations, Ternary, TernaryColumns,
-    dense_matmul, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows,
+    dense_matmul, grouped_matmul, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows,
 };
 
 use super::buffers::Machine;
 use super::fit::internal;
+use super::input::LinearInput;
 use crate::error::EngineError;
+use crate::matrix::MatrixView;
 
 /// Rows of a tile of columns: tasks are cut there.
 const TILE: usize = 256;
 
 /// Several matrices on one quantised input, each into its `[n_tokens, rows]`, in one fork and join.
-pub(super) fn ternary_products<const N: usize>(
+pub(super) fn products<const N: usize>(
     machine: &Machine,
-    x: &QuantizedActivations,
-    jobs: [(Ternary<'_>, &mut [f32]); N],
+    x: &LinearInput,
+    jobs: [(MatrixView<'_>, &mut [f32]); N],
 ) -> Result<(), EngineError> {
-    let work = jobs.iter().map(|(_, out)| out.len() * x.k()).sum();
+    let isa = machine.isa;
+    let width = |weights: &MatrixView<'_>| weights.shape()[1];
+    let work = jobs.iter().map(|(w, out)| out.len() * width(w)).sum();
     let mut tasks = Vec::new();
     for (weights, out) in jobs {
-        let out = OutputRows::new(out, x.n_tokens(), weights.rows()).map_err(internal)?;
-        let rows = machine.team.rows_per_task(weights.rows(), work);
+        let [n_rows, _] = weights.shape();
+        let n_tokens = out.len() / n_rows.max(1);
+        let out = OutputRows::new(out, n_tokens, n_rows).map_err(internal)?;
+        let rows = machine.team.rows_per_task(n_rows, work);
         tasks.extend(out.chunks(rows).into_iter().map(|part| (weights, part)));
     }
-    machine.team.for_each(tasks, work, |(weights, part)| {
-        ternary_matmul(machine.isa, weights, x, part)
-    });
+    machine
+        .team
+        .for_each(tasks, work, |(weights, part)| match weights {
+            MatrixView::Ternary(w) => ternary_matmul(isa, w, &x.tokens, part),
+            MatrixView::Grouped(w) => grouped_matmul(isa, w, &x.blocks, part),
+        });
     Ok(())
 }
 

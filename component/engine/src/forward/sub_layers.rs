@@ -1,8 +1,7 @@
 //! The weights of each sub-layer, borrowed: from a loaded model, or from the memory of an engine in
 //! a sandbox.
 
-use sterna_kernels::Ternary;
-
+use crate::matrix::MatrixView;
 use crate::weights::Layer;
 
 /// The arguments of `Pass::project`.
@@ -11,11 +10,11 @@ pub struct Projection<'a> {
     /// `[hidden_size]`
     pub norm: &'a [f32],
     /// `[n_heads * head_dim, hidden_size]`
-    pub q: Ternary<'a>,
+    pub q: MatrixView<'a>,
     /// `[n_kv_heads * head_dim, hidden_size]`
-    pub k: Ternary<'a>,
+    pub k: MatrixView<'a>,
     /// `[n_kv_heads * head_dim, hidden_size]`
-    pub v: Ternary<'a>,
+    pub v: MatrixView<'a>,
     /// `[head_dim]`
     pub q_norm: Option<&'a [f32]>,
     /// `[head_dim]`
@@ -28,7 +27,7 @@ pub struct AttentionOutput<'a> {
     /// `[n_heads * head_dim]`
     pub sub_norm: Option<&'a [f32]>,
     /// `[hidden_size, n_heads * head_dim]`
-    pub o: Ternary<'a>,
+    pub o: MatrixView<'a>,
 }
 
 /// The arguments of `Pass::feed_forward`.
@@ -37,13 +36,13 @@ pub struct FeedForward<'a> {
     /// `[hidden_size]`
     pub norm: &'a [f32],
     /// `[ffn_size, hidden_size]`
-    pub gate: Ternary<'a>,
+    pub gate: MatrixView<'a>,
     /// `[ffn_size, hidden_size]`
-    pub up: Ternary<'a>,
+    pub up: MatrixView<'a>,
     /// `[ffn_size]`
     pub sub_norm: Option<&'a [f32]>,
     /// `[hidden_size, ffn_size]`
-    pub down: Ternary<'a>,
+    pub down: MatrixView<'a>,
 }
 
 impl Layer {

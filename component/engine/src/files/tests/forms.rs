@@ -43,7 +43,7 @@ fn a_published_gguf_is_used_where_it_lies() {
             .iter()
             .all(|linear| linear.packed().is_owned() == cfg!(not(feature = "native")))
     );
-    assert_eq!(model.weights.embedding.ty(), DenseType::F16);
+    assert_eq!(model.weights.embedding.type_name(), DenseType::F16.name());
     assert_eq!(
         model.weights.embedding.bytes().is_owned(),
         cfg!(not(feature = "native"))
@@ -202,8 +202,9 @@ fn float_gguf(model: &Model, ty: u32, value: impl Fn(i8, f32) -> f32) -> Vec<u8>
     for (index, part) in (0..config.n_layers).flat_map(|index| PARTS.map(|part| (index, part))) {
         let id = TensorId::Block(index, part);
         if let Some((rows, cols)) = linear_shape(config, part) {
-            let linear = model.weights.linear(id, rows, cols).unwrap();
-            let values = trits(&linear)
+            let matrix = model.weights.linear(id, rows, cols).unwrap();
+            let linear = matrix.ternary().unwrap();
+            let values = trits(linear)
                 .into_iter()
                 .flat_map(|t| encode(value(t, linear.scale())));
             tensors.push((id, vec![rows, cols], ty, values.collect()));

@@ -100,7 +100,7 @@ fn any_shape_has_a_place() {
 #[test]
 fn a_weight_of_two_has_none_and_the_tensor_is_named() {
     let mut model = load(&fixture("tiny-I2_S.gguf")).unwrap();
-    let up = &mut model.weights.layers[1].up;
+    let up = model.weights.layers[1].up.ternary_mut().unwrap();
     let mut packed = up.packed().to_vec();
     packed[7] |= 0b11;
     *up = Linear::new(up.rows(), up.cols(), packed.into(), up.scale()).unwrap();

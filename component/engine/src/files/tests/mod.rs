@@ -24,7 +24,7 @@ use crate::files::LoadOptions;
 use crate::model::Model;
 use crate::placement::Bytes;
 use crate::synthetic;
-use crate::weights::Linear;
+use crate::weights::{Layer, Linear};
 
 /// `tests/fixtures` of the repository.
 fn fixture(name: &str) -> PathBuf {
@@ -57,9 +57,7 @@ fn trits(linear: &Linear) -> Vec<i8> {
 
 fn linears(model: &Model) -> Vec<&Linear> {
     let layers = model.weights.layers.iter();
-    layers
-        .flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down])
-        .collect()
+    layers.flat_map(Layer::linears).collect()
 }
 
 /// Embedding or head as floats.
@@ -69,9 +67,10 @@ fn table(model: &Model, head: bool) -> Vec<f32> {
     } else {
         &model.weights.embedding
     };
-    let mut all = vec![0.0; weights.rows() * weights.cols()];
-    for (row, out) in all.chunks_exact_mut(weights.cols()).enumerate() {
-        weights.view().dequantize_row(row, out);
+    let [rows, cols] = weights.shape();
+    let mut all = vec![0.0; rows * cols];
+    for (row, out) in all.chunks_exact_mut(cols).enumerate() {
+        weights.view().row(row, out);
     }
     all
 }
@@ -235,10 +234,11 @@ fn hf_tensors(model: &Model, form: Linears) -> Vec<Tensor> {
         let id = TensorId::Block(index, part);
         let name = id.hf_base() + ".weight";
         if let Some((rows, cols)) = linear_shape(config, part) {
-            let linear = weights.linear(id, rows, cols).unwrap();
+            let matrix = weights.linear(id, rows, cols).unwrap();
+            let linear = matrix.ternary().unwrap();
             let n = rows.div_ceil(4);
             let mut packed = vec![0u8; n * cols];
-            for (i, trit) in trits(&linear).into_iter().enumerate() {
+            for (i, trit) in trits(linear).into_iter().enumerate() {
                 let (row, col) = (i / cols, i % cols);
                 packed[row % n * cols + col] |= u8::try_from(trit + 1).unwrap() << (2 * (row / n));
             }

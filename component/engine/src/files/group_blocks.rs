@@ -1,0 +1,237 @@
+//! ggml's blocks of codes with a scale each: rows of a group-scaled matrix as GGUF files store them
+//! (ggml-quants.c; PQ2_0 is PrismML's). Codes are exact, and scales stay the f16 they are.
+
+use half::f16;
+use sterna_kernels::GroupCodes;
+
+use crate::group_scaled::GroupRows;
+
+/// Reads a block's codes; returns its scale.
+type Decode = fn(&[u8], &mut [i8]) -> Result<[u8; 2], String>;
+
+/// A storage type whose blocks are groups.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockFormat {
+    /// Weights of a block.
+    pub(super) group: usize,
+    /// Bytes of a block.
+    pub(super) bytes: usize,
+    pub(super) codes: GroupCodes,
+    decode: Decode,
+}
+
+pub(super) const Q1_0: BlockFormat = BlockFormat {
+    group: 128,
+    bytes: 18,
+    codes: GroupCodes::Binary,
+    decode: q1_0,
+};
+
+pub(super) const TQ1_0: BlockFormat = BlockFormat {
+    group: 256,
+    bytes: 54,
+    codes: GroupCodes::Ternary,
+    decode: tq1_0,
+};
+
+pub(super) const TQ2_0: BlockFormat = BlockFormat {
+    group: 256,
+    bytes: 66,
+    codes: GroupCodes::Ternary,
+    decode: tq2_0,
+};
+
+/// Q2_0 and PQ2_0: in groups of 64 or 128, which the type's id does not tell.
+pub(super) const fn q2_0(group: usize) -> BlockFormat {
+    BlockFormat {
+        group,
+        bytes: 2 + group / 4,
+        codes: GroupCodes::Ternary,
+        decode: q2_0_block,
+    }
+}
+
+impl BlockFormat {
+    /// Bytes of a row of `cols` weights; `None` where they are no whole blocks.
+    pub(super) fn row_bytes(&self, cols: usize) -> Option<usize> {
+        cols.is_multiple_of(self.group)
+            .then(|| cols / self.group * self.bytes)
+    }
+}
+
+/// Rows of blocks.
+pub(super) struct BlockRows<'a> {
+    pub(super) format: BlockFormat,
+    pub(super) cols: usize,
+    pub(super) bytes: &'a [u8],
+}
+
+impl GroupRows for BlockRows<'_> {
+    fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String> {
+        let BlockFormat {
+            group,
+            bytes,
+            decode,
+            ..
+        } = self.format;
+        let row_bytes = self.cols / group * bytes;
+        let blocks = self.bytes[row * row_bytes..][..row_bytes].chunks_exact(bytes);
+        for ((block, codes), scale) in blocks.zip(codes.chunks_exact_mut(group)).zip(scales) {
+            let d = f16::from_le_bytes(decode(block, codes)?);
+            if !d.is_finite() {
+                return Err(format!("row {row} has the scale {d}: the file is damaged"));
+            }
+            *scale = d.to_bits();
+        }
+        Ok(())
+    }
+}
+
+/// The two bytes of a scale, and the rest.
+fn scale_first(block: &[u8]) -> Result<([u8; 2], &[u8]), String> {
+    let parts = block.split_first_chunk::<2>();
+    let (scale, rest) = parts.ok_or("a block is cut short")?;
+    Ok((*scale, rest))
+}
+
+fn scale_last(block: &[u8]) -> Result<([u8; 2], &[u8]), String> {
+    let parts = block.split_last_chunk::<2>();
+    let (rest, scale) = parts.ok_or("a block is cut short")?;
+    Ok((*scale, rest))
+}
+
+/// Bit j of byte i is weight 8i + j: set +1, clear -1.
+fn q1_0(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
+    let (scale, bits) = scale_first(block)?;
+    for (byte, codes) in bits.iter().zip(codes.as_chunks_mut::<8>().0) {
+        for (j, code) in codes.iter_mut().enumerate() {
+            *code = if byte >> j & 1 == 1 { 1 } else { -1 };
+        }
+    }
+    Ok(scale)
+}
+
+/// Weight 4i + j in bits 2j of byte i.
+fn q2_0_block(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
+    let (scale, bytes) = scale_first(block)?;
+    for (byte, codes) in bytes.iter().zip(codes.as_chunks_mut::<4>().0) {
+        for (j, code) in codes.iter_mut().enumerate() {
+            *code = trit(byte >> (2 * j) & 3)?;
+        }
+    }
+    Ok(scale)
+}
+
+/// Of each 32 bytes: bits 2l of byte m are weight 32l + m.
+fn tq2_0(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
+    let (scale, bytes) = scale_last(block)?;
+    let halves = bytes.as_chunks::<32>().0.iter();
+    for (bytes, codes) in halves.zip(codes.as_chunks_mut::<128>().0) {
+        for (l, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for (byte, code) in bytes.iter().zip(codes) {
+                *code = trit(byte >> (2 * l) & 3)?;
+            }
+        }
+    }
+    Ok(scale)
+}
+
+/// Five base-3 digits a byte, the first most significant: of 32 bytes, of 16, then four digits of
+/// four; within each, digit by digit.
+fn tq1_0(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
+    let (scale, bytes) = scale_last(block)?;
+    let mut codes = codes.iter_mut();
+    for (range, digits) in [(0..32, 5), (32..48, 5), (48..52, 4)] {
+        let bytes = bytes.get(range).ok_or("a block is cut short")?;
+        for power in [1u8, 3, 9, 27, 81].into_iter().take(digits) {
+            for (byte, code) in bytes.iter().zip(&mut codes) {
+                let digit = (u16::from(byte.wrapping_mul(power)) * 3) >> 8;
+                *code = digit as i8 - 1;
+            }
+        }
+    }
+    Ok(scale)
+}
+
+fn trit(code: u8) -> Result<i8, String> {
+    match code {
+        3 => Err("has the code 3 (weight +2), which no ternary model has".into()),
+        code => Ok(code as i8 - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    /// 512 weights in every layout, by a reference encoder in Python.
+    fn vectors() -> Json {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fixtures/format_vectors.json"
+        );
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn bytes(hex: &Json) -> Vec<u8> {
+        let hex = hex.as_str().unwrap();
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
+    #[test]
+    fn every_format_has_the_reference_encoders_codes() {
+        let vectors = vectors();
+        let formats = [
+            ("q1_0_g128", Q1_0, "binary_values"),
+            ("q2_0_g64", q2_0(64), "values"),
+            ("q2_0_g128_pq2_0", q2_0(128), "values"),
+            ("tq1_0", TQ1_0, "values"),
+            ("tq2_0", TQ2_0, "values"),
+        ];
+        for (name, format, values) in formats {
+            let bytes = bytes(&vectors[name]);
+            assert_eq!(bytes.len(), 2 * format.row_bytes(256).unwrap(), "{name}");
+            let rows = BlockRows {
+                format,
+                cols: 256,
+                bytes: &bytes,
+            };
+            let expected: Vec<i64> = vectors[values]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|value| value.as_i64().unwrap())
+                .collect();
+            for (row, expected) in expected.chunks(256).enumerate() {
+                let (mut codes, mut scales) = ([9; 256], vec![0; 256 / format.group]);
+                rows.read(row, &mut codes, &mut scales).unwrap();
+                assert_eq!(codes.map(i64::from)[..], *expected, "{name}, row {row}");
+                let sixteenth = f16::from_f32(0.0625).to_bits();
+                assert!(scales.iter().all(|scale| *scale == sixteenth), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_refused() {
+        let read = |format: BlockFormat, bytes: &[u8]| {
+            let cols = format.group;
+            let rows = BlockRows {
+                format,
+                cols,
+                bytes,
+            };
+            rows.read(0, &mut vec![0; cols], &mut [0])
+        };
+        let mut block = vec![0x55; 18];
+        read(q2_0(64), &block).unwrap();
+        block[17] = 0xd5;
+        assert!(read(q2_0(64), &block).unwrap_err().contains("code 3"));
+        let infinite = f16::INFINITY.to_le_bytes();
+        assert!(read(Q1_0, &[&infinite[..], &[0; 16]].concat()).is_err());
+        assert!(read(TQ2_0, &[&[0x55; 64][..], &infinite].concat()).is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! Matrices of numbers that lie on a grid: in each group of 128 only -d, 0 and +d. What quantised
+//! training leaves when its weights are written out, and taken back exactly.
+//!
+//! Where a file's type cannot keep the grid (Q4_0 has no +8 beside its -8), what is nearest to it
+//! is taken.
+
+use half::f16;
+use sterna_kernels::{GroupCodes, GroupShape};
+
+use super::floats::Floats;
+use crate::group_scaled::{GroupRows, GroupedWeights};
+use crate::team::Team;
+
+/// Weights that share a scale in the models that are written so.
+const GROUP: usize = 128;
+/// The same where rows are no multiple of it.
+const NARROW_GROUP: usize = 64;
+
+/// Weights of a Q4_0 block, and its bytes.
+pub(super) const Q4_0_BLOCK: usize = 32;
+pub(super) const Q4_0_BYTES: usize = 18;
+
+/// A matrix of floats `[rows, cols]` as codes and scales.
+///
+/// # Errors
+/// A sentence where a group has more than one magnitude, or one that is no f16.
+pub(super) fn of_floats(
+    weights: &Floats,
+    [rows, cols]: [usize; 2],
+    team: &Team,
+) -> Result<GroupedWeights, String> {
+    let mut first = vec![0.0; cols];
+    weights.read(0, &mut first);
+    let pack = |codes| {
+        let shape = GroupShape::new(rows, cols, group_of(cols), codes);
+        let shape = shape.map_err(|error| error.to_string())?;
+        let rows = FloatRows { weights, shape };
+        GroupedWeights::pack(shape, &rows, team)
+    };
+    // A ternary row without a zero is next to impossible, and only costs a second try.
+    if first.contains(&0.0) {
+        return pack(GroupCodes::Ternary);
+    }
+    pack(GroupCodes::Binary).or_else(|_| pack(GroupCodes::Ternary))
+}
+
+fn group_of(cols: usize) -> usize {
+    if cols.is_multiple_of(GROUP) {
+        GROUP
+    } else {
+        NARROW_GROUP
+    }
+}
+
+struct FloatRows<'a> {
+    weights: &'a Floats,
+    shape: GroupShape,
+}
+
+impl GroupRows for FloatRows<'_> {
+    fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String> {
+        let group = self.shape.group();
+        let mut values = [0.0; GROUP];
+        let values = &mut values[..group];
+        for (index, (codes, scale)) in codes.chunks_exact_mut(group).zip(scales).enumerate() {
+            let start = row * self.shape.cols() + index * group;
+            self.weights.read(start, values);
+            let d = values.iter().fold(0f32, |d, x| d.max(x.abs()));
+            let stored = f16::from_f32(d);
+            let fault = |fault: &str| {
+                let columns = index * group;
+                Err(format!(
+                    "row {row}, columns {columns} to {}: {fault}",
+                    columns + group - 1
+                ))
+            };
+            if !stored.is_finite() || stored.to_f32() != d {
+                return fault(&format!("the largest magnitude is {d}, which is no f16"));
+            }
+            for (value, code) in values.iter().zip(codes) {
+                *code = match *value {
+                    x if x == d && d > 0.0 => 1,
+                    x if x == -d && d > 0.0 => -1,
+                    0.0 if self.shape.codes() == GroupCodes::Ternary => 0,
+                    x => {
+                        return fault(&format!(
+                            "{x} lies beside {d}, and a group of a ternary or binary model has \
+                             one magnitude"
+                        ));
+                    }
+                };
+            }
+            *scale = stored.to_bits();
+        }
+        Ok(())
+    }
+}
+
+/// A Q4_0 matrix `[rows, cols]` that was ternary when it was quantised: each of its codes is -8, 7
+/// or 0, where 7 stands for +8.
+///
+/// # Errors
+/// A sentence where it has another code, or magnitudes that differ within a group.
+pub(super) fn of_q4_0(
+    bytes: &[u8],
+    [rows, cols]: [usize; 2],
+    team: &Team,
+) -> Result<GroupedWeights, String> {
+    let shape = GroupShape::new(rows, cols, group_of(cols), GroupCodes::Ternary);
+    let shape = shape.map_err(|error| error.to_string())?;
+    GroupedWeights::pack(shape, &Q4Rows { bytes, shape }, team)
+}
+
+struct Q4Rows<'a> {
+    bytes: &'a [u8],
+    shape: GroupShape,
+}
+
+impl GroupRows for Q4Rows<'_> {
+    fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String> {
+        let (cols, group) = (self.shape.cols(), self.shape.group());
+        let row_bytes = cols / Q4_0_BLOCK * Q4_0_BYTES;
+        let row_blocks = &self.bytes[row * row_bytes..][..row_bytes];
+        let groups = row_blocks.chunks_exact(group / Q4_0_BLOCK * Q4_0_BYTES);
+        let codes = codes.chunks_exact_mut(group);
+        for ((blocks, codes), scale) in groups.zip(codes).zip(scales) {
+            let blocks = blocks.as_chunks::<Q4_0_BYTES>().0.iter();
+            for (block, codes) in blocks.zip(codes.as_chunks_mut::<Q4_0_BLOCK>().0) {
+                let (d, values) = q4_0_block(block);
+                for (value, code) in values.into_iter().zip(codes.iter_mut()) {
+                    *code = match value {
+                        -8 => -1,
+                        0 => 0,
+                        7 => 1,
+                        other => return Err(format!("row {row} has the Q4_0 code {other}")),
+                    };
+                }
+                let magnitude = f16::from_f32(8.0 * d.to_f32().abs());
+                if !magnitude.is_finite() {
+                    return Err(format!("row {row} has the scale {d}"));
+                }
+                if codes.iter().all(|code| *code == 0) || magnitude.to_bits() == 0 {
+                    codes.fill(0);
+                    continue;
+                }
+                if d.is_sign_negative() {
+                    codes.iter_mut().for_each(|code| *code = -*code);
+                }
+                if *scale != 0 && *scale != magnitude.to_bits() {
+                    return Err(format!(
+                        "row {row} has two magnitudes in a group of {group}"
+                    ));
+                }
+                *scale = magnitude.to_bits();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A Q4_0 matrix in Q8_0, which holds the same numbers: the same scale and the codes -8 to 7.
+pub(super) fn q4_0_as_q8_0(bytes: &[u8]) -> Vec<u8> {
+    let blocks = bytes.as_chunks::<Q4_0_BYTES>().0;
+    let mut out = Vec::with_capacity(blocks.len() * (2 + Q4_0_BLOCK));
+    for block in blocks {
+        out.extend(&block[..2]);
+        out.extend(q4_0_block(block).1.map(i8::cast_unsigned));
+    }
+    out
+}
+
+/// A block's scale and its codes.
+fn q4_0_block(block: &[u8; Q4_0_BYTES]) -> (f16, [i8; Q4_0_BLOCK]) {
+    let d = f16::from_le_bytes([block[0], block[1]]);
+    let half = Q4_0_BLOCK / 2;
+    let code = |i: usize| block[2 + i % half] >> (4 * (i / half)) & 15;
+    (d, std::array::from_fn(|i| code(i).cast_signed() - 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::floats::FloatType;
+
+    fn floats(values: &[f32]) -> Floats {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Floats {
+            ty: FloatType::F32,
+            bytes: bytes.into(),
+        }
+    }
+
+    fn team() -> Team {
+        Team::new(1).unwrap()
+    }
+
+    #[test]
+    fn what_is_on_the_grid_is_taken_as_it_is() {
+        for zero in [0.0, 1.0] {
+            let value = |i: usize| match (i * 7 + i / 128) % 3 {
+                0 => 0.5 + (i / 128) as f32,
+                1 => -0.5 - (i / 128) as f32,
+                _ => (0.5 + (i / 128) as f32) * zero,
+            };
+            let values: Vec<f32> = (0..3 * 256).map(value).collect();
+            let packed = of_floats(&floats(&values), [3, 256], &team()).unwrap();
+            let binary = packed.shape().codes() == GroupCodes::Binary;
+            assert_eq!(binary, zero == 1.0);
+            let mut row = vec![0.0; 256];
+            for (index, expected) in values.chunks(256).enumerate() {
+                packed.view().row(index, &mut row);
+                assert_eq!(row, expected);
+            }
+        }
+        // A row without a zero above rows with some.
+        let mut values = vec![0.25; 256];
+        values[200] = 0.0;
+        let packed = of_floats(&floats(&values), [2, 128], &team()).unwrap();
+        assert_eq!(packed.shape().codes(), GroupCodes::Ternary);
+    }
+
+    #[test]
+    fn what_is_off_the_grid_is_refused_with_its_place() {
+        let mut values = vec![0.25; 256];
+        values[199] = 0.125;
+        let error = of_floats(&floats(&values), [1, 256], &team()).unwrap_err();
+        assert!(error.contains("columns 128 to 255"), "{error}");
+        for odd in [0.1, f32::NAN, f32::INFINITY, 1e-30] {
+            assert!(of_floats(&floats(&[odd; 128]), [1, 128], &team()).is_err());
+        }
+    }
+
+    #[test]
+    fn q4_0_of_ternary_weights_is_ternary_again() {
+        let d = f16::from_f32(-0.0625);
+        let mut block = [0u8; Q4_0_BYTES];
+        block[..2].copy_from_slice(&d.to_le_bytes());
+        // -8, 7 and 0, as their offsets 0, 15 and 8.
+        block[2..].fill(0x8f);
+        block[5] = 0x00;
+        let packed = of_q4_0(&block.repeat(4), [1, 128], &team()).unwrap();
+        let mut row = vec![0.0; 128];
+        packed.view().row(0, &mut row);
+        assert_eq!((row[0], row[3], row[16], row[19]), (-0.5, 0.5, 0.0, 0.5));
+        let exact = q4_0_as_q8_0(&block);
+        assert_eq!((&exact[..2], exact[2]), (&block[..2], 7));
+        assert_eq!(exact.len(), 34);
+        block[9] = 0x13;
+        assert!(of_q4_0(&block.repeat(4), [1, 128], &team()).is_err());
+    }
+}
