@@ -4,24 +4,60 @@
 //! Its text is noise, but every byte is read and every step computed as in a real model. The same
 //! shape and seed give the same weights everywhere.
 
-use sterna_kernels::{DenseType, Ternary};
+use sterna_kernels::{DenseType, GroupCodes, GroupShape, Ternary};
 
-use crate::config::{Activation, ModelConfig, RopeScaling, SamplingDefaults, bad};
+use crate::config::{Activation, ModelConfig, QWEN3, RopeScaling, SamplingDefaults, bad};
 use crate::error::LoadError;
 use crate::files::{TensorId, tensor_error};
+use crate::group_scaled::GroupedWeights;
+use crate::matrix::{Matrix, Table};
 use crate::model::Model;
 use crate::template::{ChatTemplate, STORY};
 use crate::tokenizer::{GgufTokenizer, Tokenizer};
 use crate::weights::{DenseWeights, Layer, Linear, Weights};
 
 /// The shapes that can be made, by name; `2b`, `0.7b`, `3b` and `8b` are short for the first four.
-pub const SHAPES: [&str; 5] = [
+pub const SHAPES: [&str; 8] = [
     "bitnet-2b-4t",
     "bitnet-0.7b",
     "bitnet-3b",
     "llama3-8b-1.58",
+    "bonsai-1.7b",
+    "bonsai-4b",
+    "bonsai-8b",
     "tiny",
 ];
+
+/// How a model's matrices are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Ternary linears with one scale; embedding and head of this type.
+    Ternary(DenseType),
+    /// Every matrix in such codes, with a scale for each 128 weights.
+    Groups(GroupCodes),
+}
+
+impl From<DenseType> for Stored {
+    fn from(head: DenseType) -> Self {
+        Stored::Ternary(head)
+    }
+}
+
+impl Stored {
+    /// As a named shape's published model is, where nobody says: Bonsai's in ternary groups, others
+    /// ternary with a table of type `head`.
+    #[must_use]
+    pub fn of_shape(name: &str, head: DenseType) -> Self {
+        if name.starts_with("bonsai-") {
+            Stored::Groups(GroupCodes::Ternary)
+        } else {
+            Stored::Ternary(head)
+        }
+    }
+}
+
+/// Weights of a group.
+const GROUP: usize = 128;
 
 /// The configuration of a named shape: the published one, save that the tokenizer is bytes.
 pub fn shape(name: &str) -> Option<ModelConfig> {
@@ -46,6 +82,21 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
             [128_256, 4096, 14_336, 32, 32, 8, 128, 8192],
             500_000.0,
             "llama",
+        ),
+        "bonsai-1.7b" => (
+            [151_936, 2048, 6144, 28, 16, 8, 128, 65_536],
+            1_000_000.0,
+            QWEN3,
+        ),
+        "bonsai-4b" => (
+            [151_936, 2560, 9728, 36, 32, 8, 128, 65_536],
+            1_000_000.0,
+            QWEN3,
+        ),
+        "bonsai-8b" => (
+            [151_936, 4096, 12_288, 36, 32, 8, 128, 65_536],
+            1_000_000.0,
+            QWEN3,
         ),
         "tiny" => ([512, 256, 640, 4, 8, 2, 32, 256], 10_000.0, "bitnet-b1.58"),
         _ => return None,
@@ -72,14 +123,14 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
         context_length,
         rope_theta: theta,
         rope_scaling: RopeScaling::Unscaled,
-        rms_norm_eps: 1e-5,
+        rms_norm_eps: if architecture == QWEN3 { 1e-6 } else { 1e-5 },
         activation: if architecture == "bitnet-b1.58" {
             Activation::Relu2
         } else {
             Activation::Silu
         },
-        sub_norms: architecture != "llama",
-        qk_norms: false,
+        sub_norms: !["llama", QWEN3].contains(&architecture),
+        qk_norms: architecture == QWEN3,
         bos_token: Some(BOS),
         // A benchmark counts tokens; none may end it.
         eos_tokens: Vec::new(),
@@ -93,46 +144,48 @@ const BOS: u32 = 256;
 ///
 /// # Errors
 /// `LoadError::Config` for an unknown name; else as [`from_config`].
-pub fn model(name: &str, head: DenseType) -> Result<Model, LoadError> {
+pub fn model(name: &str, stored: impl Into<Stored>) -> Result<Model, LoadError> {
     let config = shape(name).ok_or_else(|| {
         bad(
             "shape",
             format!("`{name}` is unknown; known are {}", SHAPES.join(", ")),
         )
     })?;
-    let tied = config.sub_norms;
-    from_config(name, config, tied, head, 0)
+    let tied = !["llama3-8b-1.58", "8b", "bonsai-8b"].contains(&name);
+    from_config(name, config, tied, stored, 0)
 }
 
-/// Random weights for `config`, the embedding (and head, where `tied` is false) stored as `head`.
+/// Random weights for `config`, the embedding (and head, where `tied` is false) stored as `stored`
+/// says.
 ///
 /// # Errors
 /// `LoadError::Config` for an impossible shape, `LoadError::Tensor` where rows of `hidden_size` are
-/// no whole blocks of `head`.
+/// no whole blocks, or a row no whole groups.
 pub fn from_config(
     id: &str,
     config: ModelConfig,
     tied: bool,
-    head: DenseType,
+    stored: impl Into<Stored>,
     seed: u64,
 ) -> Result<Model, LoadError> {
     config.validate()?;
+    let stored = stored.into();
     let mut random = Random(seed);
     let tokenizer = byte_tokenizer()?;
     let template = ChatTemplate::new(Some(STORY), "<s>", "");
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-    let embedding = random.dense(TensorId::Embedding, head, vocab, hidden)?;
+    let embedding = random.table(TensorId::Embedding, stored, vocab, hidden)?;
     let head = if tied {
         None
     } else {
-        Some(random.dense(TensorId::Head, head, vocab, hidden)?)
+        Some(random.table(TensorId::Head, stored, vocab, hidden)?)
     };
     let layers = (0..config.n_layers)
-        .map(|_| random.layer(&config))
+        .map(|_| random.layer(&config, stored))
         .collect::<Result<_, _>>()?;
     let weights = Weights {
-        embedding: embedding.into(),
-        head: head.map(Into::into),
+        embedding,
+        head,
         output_norm: vec![1.0; hidden],
         layers,
     };
@@ -157,8 +210,8 @@ pub fn from_config(
 ///
 /// # Errors
 /// As [`model`]; `LoadError::Config` where `zeros` is no share.
-pub fn sparse_model(name: &str, head: DenseType, zeros: f64) -> Result<Model, LoadError> {
-    let mut model = model(name, head)?;
+pub fn sparse_model(name: &str, stored: impl Into<Stored>, zeros: f64) -> Result<Model, LoadError> {
+    let mut model = model(name, stored)?;
     make_zeros(&mut model, zeros)?;
     Ok(model)
 }
@@ -252,7 +305,62 @@ impl Random {
             .map_err(|reason| tensor_error("synthetic", reason))
     }
 
-    fn layer(&mut self, config: &ModelConfig) -> Result<Layer, LoadError> {
+    /// Codes at random with one scale, so that the output is as large as the input.
+    fn grouped(
+        &mut self,
+        codes: GroupCodes,
+        rows: usize,
+        cols: usize,
+    ) -> Result<GroupedWeights, LoadError> {
+        let fail = |reason: String| tensor_error("synthetic", reason);
+        let shape = GroupShape::new(rows, cols, GROUP, codes);
+        let shape = shape.map_err(|error| fail(error.to_string()))?;
+        #[allow(clippy::cast_precision_loss, reason = "a scale")]
+        let variance = match codes {
+            GroupCodes::Binary => 1.0 / cols as f32,
+            GroupCodes::Ternary => 1.5 / cols as f32,
+        };
+        let scale = half::f16::from_f32(variance.sqrt()).to_le_bytes();
+        let trits = byte_codes();
+        let packed = GroupedWeights::filled(shape, |tiles| {
+            for group in tiles.chunks_exact_mut(shape.tile_bytes() / shape.groups()) {
+                // 16 rows' codes, then their scales.
+                let (bytes, scales) = group.split_at_mut(16 * GROUP * codes.bits() / 8);
+                for chunk in bytes.chunks_mut(8) {
+                    chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+                }
+                if codes == GroupCodes::Ternary {
+                    for byte in bytes {
+                        *byte = trits[usize::from(*byte)];
+                    }
+                }
+                scales.as_chunks_mut().0.fill(scale);
+            }
+        });
+        packed.map_err(fail)
+    }
+
+    fn matrix(&mut self, stored: Stored, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
+        match stored {
+            Stored::Ternary(_) => self.linear(rows, cols).map(Matrix::Ternary),
+            Stored::Groups(codes) => self.grouped(codes, rows, cols).map(Matrix::Grouped),
+        }
+    }
+
+    fn table(
+        &mut self,
+        id: TensorId,
+        stored: Stored,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Table, LoadError> {
+        match stored {
+            Stored::Ternary(head) => self.dense(id, head, rows, cols).map(Table::Dense),
+            Stored::Groups(codes) => self.grouped(codes, rows, cols).map(Table::Grouped),
+        }
+    }
+
+    fn layer(&mut self, config: &ModelConfig, stored: Stored) -> Result<Layer, LoadError> {
         let (hidden, ffn, q, kv) = (
             config.hidden_size,
             config.ffn_size,
@@ -261,18 +369,18 @@ impl Random {
         );
         Ok(Layer {
             attn_norm: vec![1.0; hidden],
-            q: self.linear(q, hidden)?.into(),
-            k: self.linear(kv, hidden)?.into(),
-            v: self.linear(kv, hidden)?.into(),
+            q: self.matrix(stored, q, hidden)?,
+            k: self.matrix(stored, kv, hidden)?,
+            v: self.matrix(stored, kv, hidden)?,
             q_norm: config.qk_norms.then(|| vec![1.0; config.head_dim]),
             k_norm: config.qk_norms.then(|| vec![1.0; config.head_dim]),
             attn_sub_norm: config.sub_norms.then(|| vec![1.0; q]),
-            o: self.linear(hidden, q)?.into(),
+            o: self.matrix(stored, hidden, q)?,
             ffn_norm: vec![1.0; hidden],
-            gate: self.linear(ffn, hidden)?.into(),
-            up: self.linear(ffn, hidden)?.into(),
+            gate: self.matrix(stored, ffn, hidden)?,
+            up: self.matrix(stored, ffn, hidden)?,
             ffn_sub_norm: config.sub_norms.then(|| vec![1.0; ffn]),
-            down: self.linear(hidden, ffn)?.into(),
+            down: self.matrix(stored, hidden, ffn)?,
         })
     }
 
@@ -387,6 +495,24 @@ mod tests {
             a.tokenize("a", true).unwrap(),
             [BOS, a.tokenize("a", false).unwrap()[0]]
         );
+    }
+
+    #[test]
+    fn bonsais_have_their_published_sizes_in_groups() {
+        let config = shape("bonsai-4b").unwrap();
+        assert_ne!(config.q_size(), config.hidden_size);
+        let mut small = shape("bonsai-1.7b").unwrap();
+        (small.vocab_size, small.n_layers, small.ffn_size) = (300, 1, 384);
+        for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+            let stored = Stored::Groups(codes);
+            let model = from_config("small", small.clone(), false, stored, 1).unwrap();
+            assert!(model.weights.has_codes(codes));
+            let mut row = vec![0.0; small.hidden_size];
+            model.weights.head().view().row(299, &mut row);
+            let kinds: std::collections::BTreeSet<u32> =
+                row.iter().map(|x| x.abs().to_bits()).collect();
+            assert_eq!(kinds.len(), codes.bits(), "one magnitude, and zero");
+        }
     }
 
     #[test]

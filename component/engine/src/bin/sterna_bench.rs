@@ -12,10 +12,10 @@ use sterna_engine::bench::{self, BenchOptions};
 use sterna_engine::files::LoadOptions;
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
-use sterna_engine::synthetic;
-use sterna_kernels::{DenseType, Isa, TernaryLayout};
+use sterna_engine::synthetic::{self, Stored};
+use sterna_kernels::{DenseType, GroupCodes, Isa, TernaryLayout};
 
-const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE]] [--head f16|q8_0|q6_k|...] [--layout i2_s|trits5] [--depth N] [--prompt N] [--generate N] \
+const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE] [--weights q1_0|q2_0]] [--head f16|q8_0|q6_k|...] [--layout i2_s|trits5] [--depth N] [--prompt N] [--generate N] \
                      [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
                      --shape - takes a GGUF from standard input, --shape PATH a model's file or directory";
 
@@ -36,6 +36,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
     let Arguments {
         shape,
         head,
+        codes,
         layout,
         zeros,
         mut options,
@@ -46,7 +47,8 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
         Model::load(shape.as_ref(), &LoadOptions::default(), &mut |_, _| ())
             .map_err(|error| error.to_string())?
     } else {
-        synthetic::sparse_model(&shape, head, zeros).map_err(|error| error.to_string())?
+        let stored = codes.map_or_else(|| Stored::of_shape(&shape, head), Stored::Groups);
+        synthetic::sparse_model(&shape, stored, zeros).map_err(|error| error.to_string())?
     };
     if let Some(layout) = layout {
         model.to_layout(layout).map_err(|error| error.to_string())?;
@@ -61,6 +63,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<String, String> {
 struct Arguments {
     shape: String,
     head: DenseType,
+    codes: Option<GroupCodes>,
     layout: Option<TernaryLayout>,
     zeros: f64,
     options: BenchOptions,
@@ -71,6 +74,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
     let mut head = DenseType::Q8_0;
     let mut zeros = 0.0;
     let mut layout = None;
+    let mut codes = None;
     let mut options = BenchOptions::new(Isa::from_env().map_err(|error| error.to_string())?);
     while let Some(name) = arguments.next() {
         if name == "--speculation" {
@@ -98,6 +102,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
                 let named = TernaryLayout::from_name(&value);
                 layout = Some(named.ok_or_else(|| format!("--layout {value}: i2_s or trits5"))?);
             }
+            "--weights" => {
+                codes = Some(match value.as_str() {
+                    "q1_0" => GroupCodes::Binary,
+                    "q2_0" => GroupCodes::Ternary,
+                    _ => return Err(format!("--weights {value}: q1_0 or q2_0")),
+                });
+            }
             "--head" => head = dense_type(&value)?,
             "--isa" => options.isa = Isa::from_name(&value).map_err(|error| error.to_string())?,
             "--generate" => options.generate = number()?,
@@ -114,6 +125,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
     Ok(Arguments {
         shape,
         head,
+        codes,
         layout,
         zeros,
         options,
@@ -164,6 +176,7 @@ mod tests {
             (&["--fast", "1"], "unknown argument --fast"),
             (&["--shape", "cube"], "bitnet-2b-4t"),
             (&["--head", "q2"], "q6_k"),
+            (&["--weights", "q4"], "q2_0"),
             (&["--layout", "t6"], "--layout t6: i2_s or trits5"),
             (&["--isa", "sse9"], "scalar"),
             (&["--without", "warp"], "huge-pages"),

@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use sterna_engine::bench::{self, BenchOptions, BenchReport};
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::placement::Bytes;
-use sterna_engine::{synthetic, team};
-use sterna_kernels::{DenseType, Isa, TernaryLayout};
+use sterna_engine::synthetic::{self, Stored};
+use sterna_engine::team;
+use sterna_kernels::{DenseType, GroupCodes, Isa, TernaryLayout};
 
 use crate::assets::Assets;
 use crate::commands::compose::{KERNELS_STUB, compose};
@@ -28,6 +30,24 @@ use crate::wasm_command;
 const SIMD128: &str = "simd128";
 const RELAXED: &str = "simd128-relaxed";
 
+/// Types of group-scaled weights, as GGUF names them.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GroupType {
+    #[value(name = "q1_0")]
+    Q1_0,
+    #[value(name = "q2_0")]
+    Q2_0,
+}
+
+impl GroupType {
+    fn codes(self) -> GroupCodes {
+        match self {
+            GroupType::Q1_0 => GroupCodes::Binary,
+            GroupType::Q2_0 => GroupCodes::Ternary,
+        }
+    }
+}
+
 /// Measure tokens per second
 ///
 /// Random weights of a known shape are made in memory; the median, slowest and fastest of the
@@ -35,16 +55,22 @@ const RELAXED: &str = "simd128-relaxed";
 /// between. `--isa simd128` and `--isa simd128-relaxed` measure the engine as WebAssembly.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 (2b, 0.7b, 3b, 8b) or tiny; demo is the
-    /// trained model inside this program, whose head is what it is
+    /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 (2b, 0.7b, 3b, 8b), bonsai-1.7b,
+    /// bonsai-4b, bonsai-8b or tiny; demo is the trained model inside this program, whose head is
+    /// what it is
     #[arg(long, value_name = "NAME", default_value = "bitnet-2b-4t")]
     shape: String,
 
     /// Measure this model instead: a GGUF file or a Hugging Face directory
-    #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "head"])]
+    #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "head", "weights"])]
     model: Option<PathBuf>,
 
-    /// Storage type of embedding and output head
+    /// Every matrix in groups of 128 with a scale each, binary or ternary [default: q2_0 for the
+    /// bonsai shapes, one scale a matrix for the others]
+    #[arg(long, value_enum)]
+    weights: Option<GroupType>,
+
+    /// Storage type of embedding and output head, where --weights does not say it
     #[arg(long, value_enum, default_value = "q8_0")]
     head: HeadType,
 
@@ -158,7 +184,11 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, Bytes::from_static(demo))?
     } else {
-        synthetic::sparse_model(&args.shape, args.head.into(), args.zeros)?
+        let stored = || Stored::of_shape(&args.shape, args.head.into());
+        let stored = args
+            .weights
+            .map_or_else(stored, |weights| Stored::Groups(weights.codes()));
+        synthetic::sparse_model(&args.shape, stored, args.zeros)?
     };
     if let Some(layout) = args.layout {
         model.to_layout(layout.into())?;
@@ -213,6 +243,10 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
         "--generate", &generate, "--batch", &batch, "--reps", &reps, "--without", &args.without,
         "--zeros", &zeros,
     ];
+    let weights = args.weights.and_then(|weights| weights.to_possible_value());
+    if let Some(weights) = &weights {
+        command.extend(["--weights", weights.get_name()]);
+    }
     let chunk = args.chunk.map(|chunk| chunk.to_string());
     if let Some(chunk) = &chunk {
         command.extend(["--chunk", chunk]);
