@@ -76,8 +76,10 @@ impl GroupedWeights {
         let packed = Self::filled(shape, |tiles| {
             let tiles = tiles.chunks_exact_mut(shape.tile_bytes()).enumerate();
             let work = shape.rows().saturating_mul(shape.cols());
-            team.for_each(tiles.collect(), work, |(tile, out)| {
-                pack_group_tile(shape, tile, fill, out);
+            team.run(|| {
+                team.for_each(tiles.collect(), work, |(tile, out)| {
+                    pack_group_tile(shape, tile, fill, out);
+                });
             });
         });
         match fault.into_inner() {

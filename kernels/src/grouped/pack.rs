@@ -1,6 +1,9 @@
 //! Packing of group-scaled rows into tiles.
 
-use super::{GroupCodes, GroupShape, SCALE_BYTES, TILE_ROWS};
+use super::{BLOCK, GroupCodes, GroupShape, SCALE_BYTES, TILE_ROWS};
+
+/// Four bytes of each row.
+const LINE_BYTES: usize = 4 * TILE_ROWS;
 
 /// Packs tile `tile` of a matrix into `out`, `shape.tile_bytes()` of it. Tiles are independent, so
 /// that threads can pack one each.
@@ -35,17 +38,23 @@ pub fn pack_group_tile(
     }
 }
 
-/// One row's part of a group.
+/// One row's part of a group: four columns at a time, whose codes are neighbouring bytes of a line.
 fn pack_group(shape: GroupShape, row: usize, codes: &[i8], scale: u16, out: &mut [u8]) {
-    for (col, weight) in codes.iter().enumerate() {
-        let code = match (shape.codes(), weight) {
-            (GroupCodes::Binary, -1) => 0,
-            (GroupCodes::Binary, 1) => 1,
-            (GroupCodes::Ternary, -1..=1) => (weight + 1) as u8,
-            _ => panic!("{weight} is no {:?} weight", shape.codes()),
-        };
-        let (byte, bit) = shape.code_at(row, col);
-        out[byte] |= code << bit;
+    let bits = shape.codes().bits();
+    let code = |weight: i8| match (shape.codes(), weight) {
+        (GroupCodes::Binary, -1) => 0,
+        (GroupCodes::Binary, 1) => 1,
+        (GroupCodes::Ternary, -1..=1) => (weight + 1) as u8,
+        _ => panic!("{weight} is no {:?} weight", shape.codes()),
+    };
+    // As `GroupShape::code_at` has it.
+    let lines = out.as_chunks_mut::<LINE_BYTES>().0.iter_mut();
+    for (line, codes) in lines.zip(codes.chunks_exact(BLOCK / bits)) {
+        let quads = codes.as_chunks::<4>().0.iter().enumerate();
+        let word = quads.fold(0, |word, (i, quad)| {
+            word | u32::from_le_bytes(quad.map(code)) << (bits * i)
+        });
+        line[4 * row..][..4].copy_from_slice(&word.to_le_bytes());
     }
     let scales = out.len() - SCALE_BYTES;
     out[scales + 2 * row..][..2].copy_from_slice(&scale.to_le_bytes());

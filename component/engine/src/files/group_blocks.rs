@@ -114,9 +114,10 @@ fn q1_0(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
 /// Weight 4i + j in bits 2j of byte i.
 fn q2_0_block(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
     let (scale, bytes) = scale_first(block)?;
+    check_trits(bytes)?;
     for (byte, codes) in bytes.iter().zip(codes.as_chunks_mut::<4>().0) {
         for (j, code) in codes.iter_mut().enumerate() {
-            *code = trit(byte >> (2 * j) & 3)?;
+            *code = trit(byte >> (2 * j));
         }
     }
     Ok(scale)
@@ -125,11 +126,12 @@ fn q2_0_block(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
 /// Of each 32 bytes: bits 2l of byte m are weight 32l + m.
 fn tq2_0(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
     let (scale, bytes) = scale_last(block)?;
+    check_trits(bytes)?;
     let halves = bytes.as_chunks::<32>().0.iter();
     for (bytes, codes) in halves.zip(codes.as_chunks_mut::<128>().0) {
         for (l, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (byte, code) in bytes.iter().zip(codes) {
-                *code = trit(byte >> (2 * l) & 3)?;
+                *code = trit(byte >> (2 * l));
             }
         }
     }
@@ -153,11 +155,18 @@ fn tq1_0(block: &[u8], codes: &mut [i8]) -> Result<[u8; 2], String> {
     Ok(scale)
 }
 
-fn trit(code: u8) -> Result<i8, String> {
-    match code {
-        3 => Err("has the code 3 (weight +2), which no ternary model has".into()),
-        code => Ok(code as i8 - 1),
+/// All two-bit codes are below 3.
+fn check_trits(bytes: &[u8]) -> Result<(), String> {
+    let both = bytes.iter().fold(0, |both, byte| both | byte & byte >> 1);
+    if both & 0x55 == 0 {
+        return Ok(());
     }
+    Err("has the code 3 (weight +2), which no ternary model has".into())
+}
+
+/// The weight in the lowest two bits.
+fn trit(code: u8) -> i8 {
+    (code & 3) as i8 - 1
 }
 
 #[cfg(test)]
