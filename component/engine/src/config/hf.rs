@@ -2,8 +2,8 @@
 //!
 //! Three families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms),
 //! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58), and
-//! `Qwen3ForCausalLM` with one or with the unpacked weights of a 1-bit or ternary model (Bonsai). What
-//! would change the arithmetic and is not implemented is refused by name, never ignored.
+//! `Qwen3ForCausalLM` with one or with the unpacked weights of a 1-bit or ternary model (Bonsai).
+//! What would change the arithmetic and is not implemented is refused by name, never ignored.
 
 use serde_json::Value as Json;
 
