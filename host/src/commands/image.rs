@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use sterna_engine::files;
+use sterna_engine::files::{self, LoadOptions};
+use sterna_engine::model::Model;
 
 use crate::image::config::ImageConfig;
 use crate::image::{self, ImageFile, Platform, Program};
@@ -210,6 +211,15 @@ fn check_gguf(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("--model: cannot read {name}"))?;
     if &magic != b"GGUF" {
         bail!("--model: {name} is no GGUF file (what `sterna bake` wrote goes under --app)");
+    }
+    // Better here than on a node.
+    let model = Model::load(path, &LoadOptions::default(), &mut |_, _| ())
+        .with_context(|| format!("--model: {name} cannot be served"))?;
+    if model.mapped_files().len() > 1 {
+        bail!(
+            "--model: {name} is one part of a model in several files; `sterna convert {name} -o \
+             model.gguf` makes one file of them"
+        );
     }
     Ok(())
 }

@@ -195,6 +195,12 @@ fn what_does_not_fit_an_image_is_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let tar = folder.path().join("image.tar");
     std::fs::write(&tar, "what was there").unwrap();
+    let model = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../component/engine/models/demo.gguf"
+    ));
+    let cut = folder.path().join("cut.gguf");
+    std::fs::write(&cut, &model.unwrap()[..1 << 20]).unwrap();
     for (options, words) in [
         // The program under test is dynamic.
         (vec!["--model", MODEL], "scripts/static.sh"),
@@ -206,6 +212,10 @@ fn what_does_not_fit_an_image_is_refused_with_the_remedy() {
         ),
         (vec!["--no-host", "--model", "."], "sterna convert"),
         (vec!["--no-host", "--model", file!()], "no GGUF file"),
+        (
+            vec!["--no-host", "--model", cut.to_str().unwrap()],
+            "cannot be served",
+        ),
     ] {
         let (status, _, stderr) = run(sterna()
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
