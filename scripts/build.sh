@@ -3,9 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${1:-release}
-scripts/components.sh
-# api.wasm is compiled ahead of time by the very wasmtime that will run it, so that `sterna serve`
-# starts at once.
-cargo build --profile "$profile" -p sterna --bin sterna-precompile
-"target/$profile/sterna-precompile" target/components/api.wasm target/components/api.cwasm
-cargo build --profile "$profile" -p sterna --bin sterna
+scripts/embedded.sh "$profile"
+cargo build ${CI:+--locked} --profile "$profile" -p sterna --bin sterna

@@ -19,7 +19,11 @@ place() { # place FOLDER BUILT-NAME NAME
   local from=$1
   if [ "$way" = debian ]; then from=$from-debian; fi
   from=$from/wasm32-wasip2/wasm/$2
-  cmp -s "$from" "$out/$3" || cp "$from" "$out/$3"
+  if ! cmp -s "$from" "$out/$3"; then
+    # What embedded.sh compiled from the one of before.
+    rm -f "$out/${3%.wasm}.cwasm"
+    cp "$from" "$out/$3"
+  fi
   printf 'component: %-27s %7d KiB\n' "$3" $(($(stat -c %s "$out/$3") / 1024))
 }
 

@@ -15,7 +15,7 @@ profile=${1:-release}
 cargo=(cargo rustc ${CI:+--locked} --profile "$profile" "${for_target[@]}" -p sterna)
 
 if [ -z "$machine" ]; then
-  scripts/build.sh "$profile" >&2
+  scripts/embedded.sh "$profile" >&2
 else
   scripts/components.sh >&2
   # The same components, but for what is machine code.
@@ -28,10 +28,8 @@ else
   "${cargo[@]}" --bin sterna-precompile >&2
   "qemu-$machine" "$built/$profile/sterna-precompile" "$components/api.wasm" "$components/api.cwasm"
 fi
-"${cargo[@]}" --bin sterna -- -C target-feature=+crt-static -C strip=symbols >&2
+"${cargo[@]}" --bin sterna-static -- -C target-feature=+crt-static -C strip=symbols >&2
 mkdir -p "$out"
-cp "$built/$profile/sterna" "$out/sterna.new"
+cp "$built/$profile/sterna-static" "$out/sterna.new"
 mv "$out/sterna.new" "$out/sterna"
-# Others expect the ordinary one in that place.
-[ -n "$machine" ] || cargo build --profile "$profile" -p sterna --bin sterna >&2
 echo "$PWD/$out/sterna"

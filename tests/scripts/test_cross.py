@@ -49,7 +49,7 @@ class Cross(unittest.TestCase):
         (self.root / "scripts").mkdir()
         for name in ["cross.sh", *PROGRAMS]:
             shutil.copy(SCRIPTS / name, self.root / "scripts")
-        for name in ["build.sh", "components.sh"]:
+        for name in ["embedded.sh", "components.sh"]:
             self.program(f"scripts/{name}", NOTHING)
         # What is missing would be installed: nothing is.
         self.program("scripts/apt.sh", '#!/bin/sh\necho "apt $*" >> log\n')
