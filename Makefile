@@ -1,7 +1,7 @@
 # Each line calls cargo or a script; the scripts say what they do.
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: build image image-shim image-tools bench-pods run spin test test-avx512 test-neon fuzz lint bench bench-kernels compare clean components help
+.PHONY: build image image-shim image-tools bench-pods run spin test test-quick test-avx512 test-neon fuzz lint bench bench-kernels compare clean components help
 
 help:        ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -19,8 +19,11 @@ run: build ## set up, build, and serve the embedded demo model on LISTEN (127.0.
 spin: build ## target/components/app.wasm, what `spin up` serves
 	target/release/sterna bake --spin --relaxed-simd -o target/components/app.wasm
 
-test: ## everything CI runs
+test: ## everything CI runs, in target/test-logs what each step wrote
 	scripts/test.sh
+
+test-quick: ## build, lint, unit and property tests
+	scripts/test.sh --quick
 
 test-avx512: ## the AVX-512 kernels, on an emulated CPU where this one has none
 	scripts/test-avx512.sh

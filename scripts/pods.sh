@@ -8,6 +8,7 @@
 #   pods.sh fill [--node-mib 4096] [--positions 256] [--most 400] [--minutes 60] [CASE ...]
 #                                   the number of pods such a node holds, idle and active
 #   pods.sh images                  make the images only
+#   pods.sh install                 install what they need only
 # `--sizes` before the word also makes images of 300 and 900 MB (random weights; some minutes and 6
 # GB of disk). $PROFILE is the cargo profile, release unless set. Needs root; says why it skips
 # where root or cgroups do not allow it.
@@ -27,6 +28,7 @@ command -v runc >/dev/null || missing+=(runc)
 [ ${#missing[@]} = 0 ] || scripts/apt.sh pods "${missing[@]}" || { say "skipped: ${missing[*]} not installed"; exit 0; }
 venv=target/pods-venv
 scripts/venv.sh "$venv" tests/pods/requirements.txt
+[ "$verb" != install ] || exit 0
 if reason=$("$venv/bin/python" -c 'import sys; sys.path.insert(0, "tests/pods"); import node; print(node.reason_to_skip() or "")') && [ -n "$reason" ]; then
   say "skipped: $reason"
   exit 0

@@ -2,12 +2,14 @@
 # Pushes two images that share a model to a registry on 127.0.0.1 and reads them back:
 # `push-test.sh STERNA STERNA-PUSH`. The registry is Debian's docker-registry, installed by apt
 # where it is missing; skipped, with the reason, where that cannot be.
+# `push-test.sh --install` does nothing else.
 set -euo pipefail
-sterna=$(realpath "$1") push=$(realpath "$2")
+[ "$1" = --install ] || sterna=$(realpath "$1") push=$(realpath "$2")
 cd "$(dirname "$0")/.."
 say() { printf 'push-test: %s\n' "$*" >&2; }
 command -v docker-registry >/dev/null || scripts/apt.sh push-test docker-registry ||
   { say "skipped: docker-registry is not installed"; exit 0; }
+[ "$1" != --install ] || exit 0
 folder=$(mktemp -d)
 registry=
 stop() { [ -z "$registry" ] || { kill "$registry" && wait "$registry"; } 2>/dev/null || true; rm -rf "$folder"; }

@@ -6,6 +6,7 @@
 #
 # Installs what it needs and says so: the Rust target by rustup (or Debian's rustc-web and
 # rust-web-src, which build the standard library themselves), the cross linker and qemu-user by apt.
+# `test-neon.sh --install` does nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf 'test-neon: %s\n' "$*" >&2; }
@@ -25,6 +26,7 @@ expect() { # NAMES COMMAND...
 }
 
 if [ "$(uname -m)" = aarch64 ]; then
+  [ "${1:-}" != --install ] || exit 0
   cargo build --profile ci -p sterna-kernel-checks
   expect neon target/ci/kernel_checks
   exit 0
@@ -45,6 +47,8 @@ have_rustup_target || have_debian || scripts/apt.sh test-neon rustc-web rust-web
 
 # Static, since there is no aarch64 loader here; a target directory of its own keeps these flags
 # from the other builds.
+[ "${1:-}" != --install ] || exit 0
+
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-Ctarget-feature=+crt-static'
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64 -cpu max'

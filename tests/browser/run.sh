@@ -3,9 +3,9 @@
 # ephemeral ports; the second one wants the key `sesame`.
 # Chromium is Debian's (installed by apt if missing); playwright-core comes from npm into
 # target/browser-node. Where one of them cannot be had, it says so and tests nothing. Screenshots:
-# target/browser-screens.
+# target/browser-screens. `run.sh --install` installs both, and does nothing else.
 set -euo pipefail
-sterna=$(realpath "$1")
+[ "$1" = --install ] || sterna=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 modules=target/browser-node
 playwright="playwright-core@1.65.1"
@@ -26,6 +26,7 @@ if [ "$(cat "$modules/installed.txt" 2>/dev/null)" != "$playwright" ]; then
     skip "npm could not install $playwright"
   echo "$playwright" > "$modules/installed.txt"
 fi
+[ "$1" != --install ] || exit 0
 
 logs=$(mktemp -d)
 servers=()

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Starts a server on an ephemeral port and drives it with the official `openai` Python package:
 # `run.sh PATH-TO-sterna`. The package is installed into a virtual environment of its own
-# (target/clients-venv).
+# (target/clients-venv); `run.sh --install` does nothing else.
 set -euo pipefail
-sterna=$(realpath "$1")
+[ "$1" = --install ] || sterna=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 venv=target/clients-venv
 requirements=tests/clients/requirements.txt
 
 scripts/venv.sh "$venv" "$requirements"
+[ "$1" != --install ] || exit 0
 exec "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/clients --sterna "$sterna"

@@ -11,13 +11,15 @@
 #
 # haproxy and prometheus are Debian's, installed by apt if missing. What cannot be tested here is
 # named and skipped. Everything listens on 127.0.0.1, at ports the system chooses. Nothing runs on
-# afterwards.
+# afterwards. `run.sh --install` does nothing else.
 set -euo pipefail
-sterna=$(realpath "$1")
+[ "$1" = --install ] || sterna=$(realpath "$1")
+first=$1
 shift
 cd "$(dirname "$0")/../.."
 
 for package in haproxy:haproxy prometheus:promtool; do
   command -v "${package#*:}" >/dev/null || scripts/apt.sh ops "${package%:*}" || true # the test that needs it says that it is skipped
 done
+[ "$first" != --install ] || exit 0
 python3 tests/ops/ops.py "$sterna" "$@"

@@ -15,7 +15,7 @@ use wasmtime::{Config, Engine};
 
 use crate::support::component;
 
-const BLESS: &str = "STERNA_BLESS=1 cargo nextest run --cargo-profile ci -p sterna inner_loops";
+const BLESS: &str = "STERNA_BLESS=1 scripts/cargo-test.sh -p sterna --test e2e -- inner_loops";
 
 /// The features of a CPU with AVX2, as Cranelift names them.
 const AVX2: [&str; 10] = [

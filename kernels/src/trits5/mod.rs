@@ -1,9 +1,10 @@
 //! Layout trits5: three weights in five bits, 1.67 bits a weight.
 //!
 //! 192 columns of a row are 64 triples: triple i holds the weights i, 64 + i and 128 + i as
-//! `code0 + 3 code1 + 9 code2`, and lies in bits 5i.. of 40 bytes. The columns left over, up to 128,
-//! stay at two bits: 16 bytes for each started 64, weights p, 16 + p, 32 + p and 48 + p in byte p
-//! from the highest bits down. Rows lie one after the other, so that any of them can be read alone.
+//! `code0 + 3 code1 + 9 code2`, and lies in bits 5i.. of 40 bytes. The columns left over, up to
+//! 128, stay at two bits: 16 bytes for each started 64, weights p, 16 + p, 32 + p and 48 + p in
+//! byte p from the highest bits down. Rows lie one after the other, so that any of them can be read
+//! alone.
 //! docs/layouts.md has the picture.
 
 pub(crate) mod pack;
