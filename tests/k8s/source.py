@@ -12,13 +12,14 @@ API = ROOT / "component" / "api" / "src"
 
 @functools.cache
 def text(folder):
+    """All Rust source below a folder."""
     return "\n".join(file.read_text() for file in sorted(folder.rglob("*.rs")))
 
 
 @functools.cache
 def api_paths():
     """Paths that the API component answers, wherever it runs."""
-    route = (API / "route.rs").read_text()
+    route = (API / "route" / "mod.rs").read_text()
     # A match arm of a path's segments.
     arms = re.findall(r'^\s*\[((?:"[a-z0-9._-]+"(?:, )?)*)\] =>', route, re.MULTILINE)
     return {"/" + "/".join(re.findall(r'"([^"]+)"', arm)) for arm in arms}
@@ -34,9 +35,11 @@ def host_paths():
 @functools.cache
 def setting_names():
     """The settings of component/config, as Spin spells them."""
-    config = (ROOT / "component" / "config" / "src" / "lib.rs").read_text()
-    block = re.search(r"pub const NAMES: \[&str; \d+\] = \[(.*?)\];", config, re.DOTALL)
-    return set(re.findall(r'"([a-z_]+)"', block[1]))
+    table = (ROOT / "component" / "config" / "src" / "table.rs").read_text()
+    block = re.search(r"pub const SETTINGS: \[Setting; (\d+)\] = \[(.*?)\n\];", table, re.DOTALL)
+    names = re.findall(r'^        name: "([a-z_]+)"', block[2], re.MULTILINE)
+    assert len(names) == int(block[1]), names
+    return set(names)
 
 
 @functools.cache
@@ -57,7 +60,8 @@ def drain_seconds():
 @functools.cache
 def image_files():
     """The paths at which `sterna up` looks for a model."""
-    found = re.search(r"const IMAGE_FILES: \[&str; \d+\] = \[(.*?)\];", (HOST / "commands" / "up.rs").read_text(), re.DOTALL)
+    up = (HOST / "commands" / "up" / "mod.rs").read_text()
+    found = re.search(r"const IMAGE_FILES: \[&str; \d+\] = \[(.*?)\];", up, re.DOTALL)
     return {f"/{name}" for name in re.findall(r'"([^"]+)"', found[1])}
 
 
