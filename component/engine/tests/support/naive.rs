@@ -1,6 +1,6 @@
 //! BitNet b1.58 as plainly as it can be written: whole sequences, f64 floats, i64 dot products, one
 //! loop per formula (FORMATS.md's sources: transformers' `modeling_bitnet.py`). Written from those,
-//! not from `forward.rs`.
+//! not from `forward/`.
 
 /// A matrix `[rows, cols]` of trits with one scale.
 pub struct Ternary {
