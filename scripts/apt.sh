@@ -14,6 +14,9 @@ if [ "$(id -u)" != 0 ]; then
   { command -v sudo && "${ask[@]}" true; } >/dev/null || { say "missing: $*; installing them needs root (apt-get install $*)"; exit 1; }
   sudo=("${ask[@]}")
 fi
+# Two steps may want something at a time; apt itself would not wait for its lists.
+exec 9>"${TMPDIR:-/tmp}/sterna-apt.lock"
+flock 9
 say "installing by apt: $*"
 # A server that comes in a package must not start by itself: what is tested is what a script starts.
 policy=/usr/sbin/policy-rc.d
@@ -22,5 +25,5 @@ if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
   "${sudo[@]}" chmod +x "$policy"
 fi
-"${sudo[@]}" apt-get update -qq -o DPkg::Lock::Timeout=600 >&2
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=600 --no-install-recommends "$@" >/dev/null
+"${sudo[@]}" apt-get update -qq -o DPkg::Lock::Timeout=600 >&2 9>&-
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=600 --no-install-recommends "$@" >/dev/null 9>&-
