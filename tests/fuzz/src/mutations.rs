@@ -374,7 +374,7 @@ fn damage_directory(good: &[u8], index: usize, random: &mut Random) -> Damage {
                 ("attention_bias", json!(true)),
                 ("sliding_window", json!(7)),
                 ("logit_scale", json!(0.5)),
-                ("rope_scaling", json!({"type": "yarn", "factor": 4.0})),
+                ("rope_scaling", json!({"type": "longrope", "factor": 4.0})),
                 ("num_local_experts", json!(8)),
                 ("final_logit_softcapping", json!(30.0)),
             ];

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// For anything that should happen soon; generous, since machines that test are busy.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
 /// A prompt the demo model knows, with its greedy continuation (48 tokens) by the reference
 /// implementation (transformers, in f32).
