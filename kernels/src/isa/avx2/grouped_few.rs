@@ -4,7 +4,7 @@
 //! ```text
 //! a block of 8 rows:
 //!   binary 1, ternary 2 loads · 8 x (shift · vpand)                codes 0 to 2, weights plus 1
-//!   T x (8 x (vpbroadcastd of 4 activations · vpmaddubsw · vpaddw) · vpmaddwd by ones · vpsubd)
+//!   T x (8 x (vpbroadcastd of 4 activations · vpmaddubsw · vpaddw) · vpmaddwd by 1 · vpsubd)
 //! ```
 //!
 //! A 16-bit sum is at most 8 * 2 * 3 * 127 = 6096, even where every code is the unused 3.
