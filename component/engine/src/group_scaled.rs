@@ -8,7 +8,7 @@ use sterna_kernels::{GroupShape, Grouped, pack_group_tile};
 use crate::placement::Bytes;
 use crate::team::{Team, default_threads};
 
-/// Where tiles begin: a cache line.
+/// Alignment of the tiles in bytes: a cache line.
 const ALIGNMENT: usize = 64;
 
 /// A matrix `[rows, cols]` of codes and scales.
@@ -91,7 +91,7 @@ impl GroupedWeights {
     /// The tiles as `fill` makes them, all at once; they are zeros before.
     ///
     /// # Errors
-    /// None.
+    /// That of [`GroupedWeights::new`], which these bytes do not meet.
     pub(crate) fn filled(shape: GroupShape, fill: impl FnOnce(&mut [u8])) -> Result<Self, String> {
         let n_bytes = shape.packed_bytes();
         let mut memory = vec![0; n_bytes + ALIGNMENT];

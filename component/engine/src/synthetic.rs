@@ -28,7 +28,7 @@ pub const SHAPES: [&str; 8] = [
     "tiny",
 ];
 
-/// How a model's matrices are stored.
+/// The storage of a model's matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// Ternary linears with one scale; embedding and head of this type.

@@ -33,7 +33,7 @@ impl ActivationBlock {
     }
 }
 
-/// What was not filled gives NaN.
+/// A block that was not filled gives NaN.
 impl Default for ActivationBlock {
     fn default() -> Self {
         Self {

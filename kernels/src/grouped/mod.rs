@@ -25,7 +25,7 @@ pub(crate) const SCALE_BYTES: usize = 2 * TILE_ROWS;
 /// Most columns; f32 sums of more would mean little.
 const MAX_COLS: usize = 1 << 20;
 
-/// What a weight may be, before its group's scale.
+/// The values of a weight before its group's scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupCodes {
     /// -1 or +1, in 1 bit.
@@ -103,7 +103,7 @@ impl GroupShape {
         self.group
     }
 
-    /// What a weight may be.
+    /// The values of a weight.
     pub fn codes(&self) -> GroupCodes {
         self.codes
     }
@@ -133,8 +133,7 @@ impl GroupShape {
         self.group * TILE_ROWS * self.codes.bits() / 8 + SCALE_BYTES
     }
 
-    /// Where row `row` of a tile (below 16) has the code of column `col` of a group: which byte,
-    /// and from which bit on.
+    /// Byte and first bit of the code of a group's column `col` in row `row` of a tile (below 16).
     fn code_at(&self, row: usize, col: usize) -> (usize, usize) {
         let bits = self.codes.bits();
         // A line of 64 bytes has four bytes a row, and a byte every fourth column of the line's.

@@ -23,7 +23,7 @@ pub(crate) enum ScaleRule {
     Divide,
 }
 
-/// Where a Qwen3's file does not say: its class's default.
+/// Head dimension of a Qwen3 whose config.json has none: transformers' default of that class.
 const QWEN3_HEAD_DIM: usize = 128;
 
 /// A `config.json`, read.

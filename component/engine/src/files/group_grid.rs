@@ -1,8 +1,8 @@
 //! Matrices of numbers that lie on a grid: in each group of 128 only -d, 0 and +d. What quantised
 //! training leaves when its weights are written out, and taken back exactly.
 //!
-//! Where a file's type cannot keep the grid (Q4_0 has no +8 beside its -8), what is nearest to it
-//! is taken.
+//! A type that cannot keep the grid (Q4_0 has no +8 beside its -8) is taken by the code nearest to
+//! it.
 
 use half::f16;
 use sterna_kernels::{GroupCodes, GroupShape};

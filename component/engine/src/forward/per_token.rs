@@ -76,7 +76,7 @@ pub(super) fn add_rows(machine: &Machine, x: &mut [f32], y: &[f32], width: usize
         .for_each(tasks, work, |(x, y)| add_assign(machine.isa, x, y));
 }
 
-/// What happens to the heads of queries and keys between their product and the attention.
+/// The steps on the heads of queries and keys between their product and the attention.
 pub(super) struct Heads<'a> {
     pub(super) head_dim: usize,
     pub(super) eps: f32,
