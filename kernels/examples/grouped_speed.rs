@@ -25,7 +25,7 @@ const MODEL: f64 = 4.02e9;
 
 fn main() {
     let only = std::env::args().nth(1);
-    for codes in [GroupCodes::Ternary, GroupCodes::Binary] {
+    for codes in [GroupCodes::Ternary, GroupCodes::Trits8, GroupCodes::Binary] {
         for cols in [2560, 9728] {
             let shape = GroupShape::new(ROWS, cols, 128, codes).expect("whole groups");
             let bytes = matrices(shape);
@@ -47,18 +47,13 @@ fn matrices(shape: GroupShape) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..n)
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let random = (state >> 24) as u8;
-            match shape.codes() {
-                GroupCodes::Binary => random,
-                GroupCodes::Ternary => random & !((random >> 1) & random & 0x55),
-            }
+            (state >> 24) as u8
         })
         .collect();
     for group in bytes.chunks_exact_mut(shape.tile_bytes() / shape.groups()) {
-        let scales = group.len() - 2 * 16;
-        for scale in group[scales..].as_chunks_mut().0 {
-            *scale = 0x251f_u16.to_le_bytes();
-        }
+        let (codes, scales) = group.split_at_mut(shape.code_bytes());
+        shape.codes().spread(codes);
+        scales.as_chunks_mut().0.fill(0x251f_u16.to_le_bytes());
     }
     bytes
 }

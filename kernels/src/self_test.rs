@@ -4,7 +4,6 @@
 //! The comparisons are functions of a shape, so that the load-time test (few shapes) and
 //! [`crate::checks`] (many) are the same code.
 
-use crate::grouped::SCALE_BYTES;
 use crate::rng::Rng;
 use crate::{
     BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, Line,
@@ -14,6 +13,9 @@ use crate::{
     rope_rotate_half, silu_mul, softmax, ternary_columns_matmul, ternary_matmul,
     ternary_matmul_rows,
 };
+
+#[cfg(any(test, feature = "checks"))]
+use crate::pack_group_tile;
 
 /// Activations to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +137,7 @@ pub fn self_test(isa: Isa) -> Result<(), SelfTestError> {
     for (codes, n_tokens) in [(GroupCodes::Binary, 1), (GroupCodes::Ternary, 1)]
         .into_iter()
         .chain([(GroupCodes::Binary, 11), (GroupCodes::Ternary, 15)])
+        .chain([(GroupCodes::Trits8, 1), (GroupCodes::Trits8, 15)])
     {
         let shape = (17, 128, 64);
         grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Uniform)?;
@@ -443,12 +446,58 @@ pub(crate) fn grouped(
     Ok(())
 }
 
+/// The same random trits and scales, `(rows, cols, group)`, in two bits and in trits8, by
+/// `n_tokens`.
+#[cfg(any(test, feature = "checks"))]
+pub(crate) fn group_layouts(
+    isa: Isa,
+    rng: &mut Rng,
+    (rows, cols, group): (usize, usize, usize),
+    n_tokens: usize,
+) -> Result<(), SelfTestError> {
+    let detail = || format!("[{rows}, {cols}] by {group} x {n_tokens}");
+    let kernel = "grouped_matmul (trits8)";
+    let fail = |e: ShapeError| SelfTestError {
+        isa: isa.name(),
+        kernel,
+        detail: e.to_string(),
+    };
+    let weights: Vec<i8> = (0..rows * cols).map(|_| rng.below(3) as i8 - 1).collect();
+    let scales: Vec<u16> = (0..rows * cols / group)
+        .map(|_| rng.next() as u16 & 0xbfff)
+        .collect();
+    let x = Fill::Uniform.values(rng, n_tokens * cols);
+    let mut q = BlockActivations::with_capacity(n_tokens, cols);
+    q.quantize(isa, &x, cols);
+    let run = |codes| {
+        let shape = GroupShape::new(rows, cols, group, codes).map_err(fail)?;
+        let mut packed = vec![0; shape.packed_bytes()];
+        let fill = |row: usize, codes: &mut [i8], to: &mut [u16]| {
+            codes.copy_from_slice(&weights[row * cols..][..cols]);
+            to.copy_from_slice(&scales[row * cols / group..][..cols / group]);
+        };
+        for (tile, out) in packed.chunks_exact_mut(shape.tile_bytes()).enumerate() {
+            pack_group_tile(shape, tile, fill, out);
+        }
+        let mut out = vec![f32::NAN; n_tokens * rows];
+        let view = OutputRows::new(&mut out, n_tokens, rows).map_err(fail)?;
+        grouped_matmul(isa, Grouped::new(shape, &packed).map_err(fail)?, &q, view);
+        Ok(out)
+    };
+    let (expected, actual) = (run(GroupCodes::Ternary)?, run(GroupCodes::Trits8)?);
+    same(isa, kernel, &detail, &expected, &actual)
+}
+
 /// Tiles of random codes and scales of all magnitudes; or every code at its limit.
 pub(crate) fn grouped_bytes(shape: GroupShape, rng: &mut Rng, fill: Fill) -> Vec<u8> {
     let mut packed = vec![0; shape.packed_bytes()];
     for group in packed.chunks_exact_mut(shape.group_bytes()) {
-        let (codes, scales) = group.split_at_mut(shape.group_bytes() - SCALE_BYTES);
-        let all = [0xff, 0x00][rng.below(2)];
+        let (codes, scales) = group.split_at_mut(shape.code_bytes());
+        let all = match shape.codes() {
+            GroupCodes::Binary | GroupCodes::Ternary => [0xff, 0x00][rng.below(2)],
+            // All five codes are 2; nothing packs that, but its fourth code is 3; all are 0.
+            GroupCodes::Trits8 => [0xf8, 0xff, 0x00][rng.below(3)],
+        };
         for byte in codes {
             *byte = if fill == Fill::Limits {
                 all

@@ -107,6 +107,7 @@ pub fn codes_name(codes: GroupCodes) -> &'static str {
     match codes {
         GroupCodes::Binary => "binary groups",
         GroupCodes::Ternary => "ternary groups",
+        GroupCodes::Trits8 => "ternary groups in trits8",
     }
 }
 

@@ -318,22 +318,17 @@ impl Random {
         #[allow(clippy::cast_precision_loss, reason = "a scale")]
         let variance = match codes {
             GroupCodes::Binary => 1.0 / cols as f32,
-            GroupCodes::Ternary => 1.5 / cols as f32,
+            GroupCodes::Ternary | GroupCodes::Trits8 => 1.5 / cols as f32,
         };
         let scale = half::f16::from_f32(variance.sqrt()).to_le_bytes();
-        let trits = byte_codes();
         let packed = GroupedWeights::filled(shape, |tiles| {
             for group in tiles.chunks_exact_mut(shape.tile_bytes() / shape.groups()) {
                 // 16 rows' codes, then their scales.
-                let (bytes, scales) = group.split_at_mut(16 * GROUP * codes.bits() / 8);
+                let (bytes, scales) = group.split_at_mut(shape.code_bytes());
                 for chunk in bytes.chunks_mut(8) {
                     chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
                 }
-                if codes == GroupCodes::Ternary {
-                    for byte in bytes {
-                        *byte = trits[usize::from(*byte)];
-                    }
-                }
+                codes.spread(bytes);
                 scales.as_chunks_mut().0.fill(scale);
             }
         });
@@ -503,7 +498,7 @@ mod tests {
         assert_ne!(config.q_size(), config.hidden_size);
         let mut small = shape("bonsai-1.7b").unwrap();
         (small.vocab_size, small.n_layers, small.ffn_size) = (300, 1, 384);
-        for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+        for codes in GroupCodes::ALL {
             let stored = Stored::Groups(codes);
             let model = from_config("small", small.clone(), false, stored, 1).unwrap();
             assert!(model.weights.has_codes(codes));
@@ -511,7 +506,8 @@ mod tests {
             model.weights.head().view().row(299, &mut row);
             let kinds: std::collections::BTreeSet<u32> =
                 row.iter().map(|x| x.abs().to_bits()).collect();
-            assert_eq!(kinds.len(), codes.bits(), "one magnitude, and zero");
+            let zeros = usize::from(codes != GroupCodes::Binary);
+            assert_eq!(kinds.len(), 1 + zeros, "one magnitude, and zero");
         }
     }
 

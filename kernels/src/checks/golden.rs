@@ -23,6 +23,9 @@ const GOLDEN_LAYOUTS: u64 = 0x6eaa_8432_edd0_9426;
 /// FNV-1a over group-scaled matrices as they are packed, and over their products.
 const GOLDEN_GROUPED: u64 = 0x5dab_0b8c_5fc6_3f19;
 
+/// The same of layout trits8.
+const GOLDEN_TRITS8: u64 = 0x6ca3_503c_7db8_99c3;
+
 /// FNV-1a, 64 bits.
 struct Digest(u64);
 
@@ -58,11 +61,16 @@ pub(super) fn golden(isa: Isa, _cases: usize) -> Result<(), SelfTestError> {
     let mut packed = Digest(Digest::START);
     layouts(isa, &mut packed).map_err(|e| fail(e.to_string()))?;
     let mut grouped = Digest(Digest::START);
-    grouped_matrices(isa, &mut grouped).map_err(|e| fail(e.to_string()))?;
+    let in_bits = [(GroupCodes::Binary, 128), (GroupCodes::Ternary, 64)];
+    grouped_matrices(isa, 1024, &in_bits, &mut grouped).map_err(|e| fail(e.to_string()))?;
+    let mut trits8 = Digest(Digest::START);
+    let in_trits8 = [(GroupCodes::Trits8, 64), (GroupCodes::Trits8, 256)];
+    grouped_matrices(isa, 1625, &in_trits8, &mut trits8).map_err(|e| fail(e.to_string()))?;
     for (what, found, expected) in [
         ("results", digest.0, GOLDEN),
         ("layouts", packed.0, GOLDEN_LAYOUTS),
         ("group-scaled matrices", grouped.0, GOLDEN_GROUPED),
+        ("matrices in trits8", trits8.0, GOLDEN_TRITS8),
     ] {
         if found != expected {
             return Err(fail(format!(
@@ -92,16 +100,21 @@ fn layouts(isa: Isa, digest: &mut Digest) -> Result<(), crate::ShapeError> {
 }
 
 /// Tiles that are packed from weights, and products with random tiles.
-fn grouped_matrices(isa: Isa, digest: &mut Digest) -> Result<(), crate::ShapeError> {
-    let mut rng = Rng::new(1024);
-    for (codes, group) in [(GroupCodes::Binary, 128), (GroupCodes::Ternary, 64)] {
+fn grouped_matrices(
+    isa: Isa,
+    seed: u64,
+    kinds: &[(GroupCodes, usize)],
+    digest: &mut Digest,
+) -> Result<(), crate::ShapeError> {
+    let mut rng = Rng::new(seed);
+    for &(codes, group) in kinds {
         let shape = GroupShape::new(21, 256, group, codes)?;
         let mut tile = vec![0; shape.tile_bytes()];
         let fill = |_, codes: &mut [i8], scales: &mut [u16]| {
             for code in codes {
                 *code = match shape.codes() {
                     GroupCodes::Binary => 2 * rng.below(2) as i8 - 1,
-                    GroupCodes::Ternary => rng.below(3) as i8 - 1,
+                    GroupCodes::Ternary | GroupCodes::Trits8 => rng.below(3) as i8 - 1,
                 };
             }
             scales.fill_with(|| rng.next() as u16 & 0x3fff);

@@ -33,6 +33,7 @@ macro_rules! check_list {
             sparse_shapes: sparse_shapes, all();
             dense_shapes: dense_shapes, all();
             grouped_shapes: grouped_shapes, all();
+            group_layouts: group_layouts, all();
             other_cpu: other_cpu, target_arch = "x86_64";
             float_ops: float_ops, all();
             attention: attention, all();
@@ -213,19 +214,19 @@ fn dense_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     Ok(())
 }
 
-/// Both kinds of codes, all sizes of groups, rows that do not fill a tile, one to seventeen tokens;
+/// All kinds of codes, all sizes of groups, rows that do not fill a tile, one to seventeen tokens;
 /// every block's sum at its limit; more rows than a panel has.
 fn grouped_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(17);
     for case in 0..cases {
-        let codes = [GroupCodes::Binary, GroupCodes::Ternary][case % 2];
+        let codes = GroupCodes::ALL[case % 3];
         let group = pick(&mut rng, &[64, 128, 256]);
         let rows = pick(&mut rng, &[1, 7, 15, 16, 17, 33, 64, 70]);
         let shape = (rows, group * (1 + rng.below(5)), group);
         let (n_tokens, fill) = (1 + rng.below(17), pick(&mut rng, &Fill::ALL));
         self_test::grouped(isa, &mut rng, codes, shape, n_tokens, fill)?;
     }
-    for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+    for codes in GroupCodes::ALL {
         for n_tokens in [1, 2, 3, 4, 8, 17] {
             let shape = (18, 128, 64);
             self_test::grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Limits)?;
@@ -234,6 +235,19 @@ fn grouped_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
             let shape = (600, 2560, 128);
             self_test::grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Uniform)?;
         }
+    }
+    Ok(())
+}
+
+/// The same ternary weights in two bits and in trits8: the same bits.
+fn group_layouts(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
+    let mut rng = Rng::new(18);
+    for _ in 0..cases.div_ceil(4) {
+        let group = pick(&mut rng, &[64, 128, 256]);
+        let rows = pick(&mut rng, &[1, 15, 16, 17, 40]);
+        let shape = (rows, group * (1 + rng.below(4)), group);
+        let n_tokens = 1 + rng.below(12);
+        self_test::group_layouts(isa, &mut rng, shape, n_tokens)?;
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_product_follows_its_definition() {
         let (rows, cols, n_tokens) = (19, 192, 3);
-        for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+        for codes in GroupCodes::ALL {
             let shape = GroupShape::new(rows, cols, 64, codes).unwrap();
             let mut packed = vec![0; shape.packed_bytes()];
             for (tile, out) in packed.chunks_exact_mut(shape.tile_bytes()).enumerate() {

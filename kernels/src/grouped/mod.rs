@@ -1,5 +1,5 @@
-//! Group-scaled matrices: codes of 1 bit (-1, +1) or 2 bits (-1, 0, +1) with one f16 scale for each
-//! group of a row, in tiles of 16 rows.
+//! Group-scaled matrices: codes of 1 bit (-1, +1), of 2 bits or of 13 bits for eight (-1, 0, +1)
+//! with one f16 scale for each group of a row, in tiles of 16 rows.
 //!
 //! A row to a lane: a vector instruction meets the same columns of 16 rows, so that scales are one
 //! vector step a group and nothing is added across lanes at a row's end. docs/layouts.md has the
@@ -7,6 +7,7 @@
 
 mod activations;
 mod pack;
+pub(crate) mod trits8;
 
 pub use activations::{BlockActivations, BlockRowToFill};
 pub use pack::pack_group_tile;
@@ -20,6 +21,10 @@ use crate::simd::LANES;
 pub(crate) const BLOCK: usize = 32;
 /// Rows of a tile, each a lane.
 pub(crate) const TILE_ROWS: usize = LANES;
+/// Bytes of a line of a tile: four of each row.
+pub(crate) const LINE_BYTES: usize = 4 * TILE_ROWS;
+/// Columns of the smallest group.
+pub(crate) const UNIT: usize = 64;
 /// Bytes of a tile's scales for one group.
 pub(crate) const SCALE_BYTES: usize = 2 * TILE_ROWS;
 /// Most columns; f32 sums of more would mean little.
@@ -32,14 +37,45 @@ pub enum GroupCodes {
     Binary,
     /// -1, 0 or +1, in 2 bits.
     Ternary,
+    /// -1, 0 or +1 in layout trits8: five in 8 bits, but for a sixteenth of them in 2; 1.625 bits a
+    /// weight.
+    Trits8,
 }
 
 impl GroupCodes {
-    /// Bits of a weight, its share of the scale left out.
-    pub fn bits(self) -> usize {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Binary, Self::Ternary, Self::Trits8];
+
+    /// Makes of random bytes a group's codes, all values of a weight as often as each other, but
+    /// for the granularity of a byte. For measurements and tests.
+    pub fn spread(self, bytes: &mut [u8]) {
+        let four = |byte: &mut u8| {
+            let trits = usize::from(*byte) * 81 / 256;
+            let code = |power| (trits / power % 3) as u8;
+            *byte = code(1) << 6 | code(3) << 4 | code(9) << 2 | code(27);
+        };
         match self {
-            Self::Binary => 1,
-            Self::Ternary => 2,
+            Self::Binary => {}
+            Self::Ternary => bytes.iter_mut().for_each(four),
+            Self::Trits8 => {
+                for unit in bytes.chunks_mut(trits8::UNIT_BYTES) {
+                    let (fives, rest) = unit.split_at_mut(unit.len().min(3 * LINE_BYTES));
+                    for byte in fives {
+                        let trits = (usize::from(*byte) * 243 / 256) as u8;
+                        *byte = trits8::FIFTH * (trits / 81) + trits % 81;
+                    }
+                    rest.iter_mut().for_each(four);
+                }
+            }
+        }
+    }
+
+    /// Bytes of the codes of 64 columns of a tile's 16 rows.
+    pub(crate) fn unit_bytes(self) -> usize {
+        match self {
+            Self::Binary => 2 * LINE_BYTES,
+            Self::Ternary => 4 * LINE_BYTES,
+            Self::Trits8 => trits8::UNIT_BYTES,
         }
     }
 }
@@ -130,17 +166,34 @@ impl GroupShape {
 
     /// Bytes of a tile's group: the codes of 16 rows, then their scales.
     pub(crate) fn group_bytes(&self) -> usize {
-        self.group * TILE_ROWS * self.codes.bits() / 8 + SCALE_BYTES
+        self.code_bytes() + SCALE_BYTES
     }
 
-    /// Byte and first bit of the code of a group's column `col` in row `row` of a tile (below 16).
-    fn code_at(&self, row: usize, col: usize) -> (usize, usize) {
-        let bits = self.codes.bits();
-        // A line of 64 bytes has four bytes a row, and a byte every fourth column of the line's.
-        let line_cols = BLOCK / bits;
-        let (line, col) = (col / line_cols, col % line_cols);
-        (64 * line + 4 * row + col % 4, col / 4 * bits)
+    /// Bytes of a group's codes in a tile; 32 bytes of scales follow them.
+    pub fn code_bytes(&self) -> usize {
+        self.group / UNIT * self.codes.unit_bytes()
     }
+
+    /// The code of a group's column `col` in row `row` (below 16) of a tile.
+    fn code(&self, codes: &[u8], row: usize, col: usize) -> u8 {
+        match self.codes {
+            GroupCodes::Binary => bits_at::<1>(codes, row, col),
+            GroupCodes::Ternary => bits_at::<2>(codes, row, col),
+            GroupCodes::Trits8 => {
+                let units = codes.as_chunks().0;
+                trits8::code(&units[col / UNIT], row, col % UNIT)
+            }
+        }
+    }
+}
+
+/// The code of column `col` in row `row`, where codes have so many bits.
+fn bits_at<const BITS: usize>(codes: &[u8], row: usize, col: usize) -> u8 {
+    // A line has four bytes a row, and a byte every fourth column of the line's.
+    let line_cols = BLOCK / BITS;
+    let (line, col) = (col / line_cols, col % line_cols);
+    let byte = codes[LINE_BYTES * line + 4 * row + col % 4];
+    byte >> (col / 4 * BITS) & ((1 << BITS) - 1)
 }
 
 /// A group-scaled matrix, borrowed.
@@ -152,7 +205,8 @@ pub struct Grouped<'a> {
 
 impl<'a> Grouped<'a> {
     /// `bytes` holds exactly `shape.packed_bytes()`, at any alignment; a cache line's serves best.
-    /// The ternary code 3, which nothing packs, is +2 everywhere.
+    /// The ternary code 3, which nothing packs, is +2 everywhere; trits8 has no bytes without
+    /// codes either.
     pub fn new(shape: GroupShape, bytes: &'a [u8]) -> Result<Self, ShapeError> {
         if bytes.len() != shape.packed_bytes() {
             return Err(ShapeError::Length {
@@ -198,11 +252,10 @@ impl<'a> Grouped<'a> {
             let (codes, scales) = group.split_at(group.len() - SCALE_BYTES);
             let d = half::f16::from_le_bytes(scales.as_chunks().0[row]).to_f32();
             for (col, out) in out.iter_mut().enumerate() {
-                let (byte, bit) = shape.code_at(row, col);
-                let code = i32::from(codes[byte] >> bit);
+                let code = i32::from(shape.code(codes, row, col));
                 let weight = match shape.codes {
-                    GroupCodes::Binary => (code & 1) * 2 - 1,
-                    GroupCodes::Ternary => (code & 3) - 1,
+                    GroupCodes::Binary => code * 2 - 1,
+                    GroupCodes::Ternary | GroupCodes::Trits8 => code - 1,
                 };
                 *out = weight as f32 * d;
             }
@@ -232,14 +285,48 @@ mod tests {
     fn every_code_has_bits_of_its_own() {
         for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
             let shape = GroupShape::new(16, 128, 128, codes).unwrap();
-            let mut taken = vec![0u8; shape.group_bytes() - SCALE_BYTES];
-            for (row, col) in (0..16).flat_map(|row| (0..128).map(move |col| (row, col))) {
-                let (byte, bit) = shape.code_at(row, col);
-                let mask = ((1u8 << codes.bits()) - 1) << bit;
-                assert_eq!(taken[byte] & mask, 0);
-                taken[byte] |= mask;
+            let mut seen = 0;
+            for bit in 0..8 * shape.code_bytes() {
+                let mut bytes = vec![0; shape.code_bytes()];
+                bytes[bit / 8] = 1 << (bit % 8);
+                let places = (0..16).flat_map(|row| (0..128).map(move |col| (row, col)));
+                let set: Vec<u8> = places
+                    .map(|(row, col)| shape.code(&bytes, row, col))
+                    .filter(|code| *code != 0)
+                    .collect();
+                assert_eq!(set.len(), 1, "bit {bit} belongs to one code");
+                seen += u32::from(set[0]);
             }
-            assert!(taken.iter().all(|byte| *byte == 0xff));
+            let all = [1, 3][usize::from(codes == GroupCodes::Ternary)];
+            assert_eq!(seen, 16 * 128 * all);
+        }
+    }
+
+    #[test]
+    fn random_bytes_become_codes_of_every_value() {
+        for codes in GroupCodes::ALL {
+            let shape = GroupShape::new(16, 64, 64, codes).unwrap();
+            let mut bytes: Vec<u8> = (0..shape.code_bytes()).map(|i| (i * 59) as u8).collect();
+            codes.spread(&mut bytes);
+            let mut count = [0; 4];
+            for (row, col) in (0..16).flat_map(|row| (0..64).map(move |col| (row, col))) {
+                count[usize::from(shape.code(&bytes, row, col))] += 1;
+            }
+            let values = if codes == GroupCodes::Binary { 2 } else { 3 };
+            assert!(
+                count[..values].iter().all(|n| *n > 250),
+                "{codes:?}: {count:?}"
+            );
+            assert_eq!(count[values..].iter().sum::<usize>(), 0);
+        }
+    }
+
+    #[test]
+    fn bonsais_shapes_take_less_than_two_bits_in_trits8() {
+        for (cols, group) in [(2560, 128), (9728, 128), (2048, 64), (12_288, 256)] {
+            let shape = GroupShape::new(16, cols, group, GroupCodes::Trits8).unwrap();
+            let (codes, scales) = (16 * cols * 13 / 64, 16 * cols / group * 2);
+            assert_eq!(shape.packed_bytes(), codes + scales);
         }
     }
 }

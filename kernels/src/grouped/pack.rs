@@ -1,9 +1,6 @@
 //! Packing of group-scaled rows into tiles.
 
-use super::{BLOCK, GroupCodes, GroupShape, SCALE_BYTES, TILE_ROWS};
-
-/// Four bytes of each row.
-const LINE_BYTES: usize = 4 * TILE_ROWS;
+use super::{BLOCK, GroupCodes, GroupShape, LINE_BYTES, TILE_ROWS, UNIT, trits8};
 
 /// Packs tile `tile` of a matrix into `out`, `shape.tile_bytes()` of it. Tiles are independent, so
 /// that threads can pack one each.
@@ -38,26 +35,52 @@ pub fn pack_group_tile(
     }
 }
 
-/// One row's part of a group: four columns at a time, whose codes are neighbouring bytes of a line.
-fn pack_group(shape: GroupShape, row: usize, codes: &[i8], scale: u16, out: &mut [u8]) {
-    let bits = shape.codes().bits();
-    let code = |weight: i8| match (shape.codes(), weight) {
-        (GroupCodes::Binary, -1) => 0,
-        (GroupCodes::Binary, 1) => 1,
-        (GroupCodes::Ternary, -1..=1) => (weight + 1) as u8,
-        _ => panic!("{weight} is no {:?} weight", shape.codes()),
-    };
-    // As `GroupShape::code_at` has it.
+/// One row's part of a group.
+fn pack_group(shape: GroupShape, row: usize, weights: &[i8], scale: u16, out: &mut [u8]) {
+    let (codes, scales) = out.split_at_mut(shape.code_bytes());
+    match shape.codes() {
+        GroupCodes::Binary => pack_bits::<1>(row, weights, codes, |weight| match weight {
+            -1 => 0,
+            1 => 1,
+            _ => none(shape, weight),
+        }),
+        GroupCodes::Ternary => pack_bits::<2>(row, weights, codes, |weight| trit(shape, weight)),
+        GroupCodes::Trits8 => {
+            let units = codes.as_chunks_mut().0.iter_mut();
+            for (unit, weights) in units.zip(weights.as_chunks::<UNIT>().0) {
+                trits8::pack_row(&weights.map(|weight| trit(shape, weight)), row, unit);
+            }
+        }
+    }
+    scales[2 * row..][..2].copy_from_slice(&scale.to_le_bytes());
+}
+
+/// Four columns at a time, whose codes are neighbouring bytes of a line.
+fn pack_bits<const BITS: usize>(
+    row: usize,
+    weights: &[i8],
+    out: &mut [u8],
+    code: impl Fn(i8) -> u8,
+) {
     let lines = out.as_chunks_mut::<LINE_BYTES>().0.iter_mut();
-    for (line, codes) in lines.zip(codes.chunks_exact(BLOCK / bits)) {
-        let quads = codes.as_chunks::<4>().0.iter().enumerate();
+    for (line, weights) in lines.zip(weights.chunks_exact(BLOCK / BITS)) {
+        let quads = weights.as_chunks::<4>().0.iter().enumerate();
         let word = quads.fold(0, |word, (i, quad)| {
-            word | u32::from_le_bytes(quad.map(code)) << (bits * i)
+            word | u32::from_le_bytes(quad.map(&code)) << (BITS * i)
         });
         line[4 * row..][..4].copy_from_slice(&word.to_le_bytes());
     }
-    let scales = out.len() - SCALE_BYTES;
-    out[scales + 2 * row..][..2].copy_from_slice(&scale.to_le_bytes());
+}
+
+fn trit(shape: GroupShape, weight: i8) -> u8 {
+    match weight {
+        -1..=1 => (weight + 1) as u8,
+        _ => none(shape, weight),
+    }
+}
+
+fn none(shape: GroupShape, weight: i8) -> ! {
+    panic!("{weight} is no {:?} weight", shape.codes())
 }
 
 #[cfg(test)]
@@ -67,11 +90,11 @@ mod tests {
 
     #[test]
     fn rows_come_back_as_they_were() {
-        for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+        for codes in GroupCodes::ALL {
             let shape = GroupShape::new(21, 256, 64, codes).unwrap();
             let weight = |row: usize, col: usize| match codes {
                 GroupCodes::Binary => ((row * 7 + col * 5) / 3 % 2) as i8 * 2 - 1,
-                GroupCodes::Ternary => ((row * 7 + col * 5) / 2 % 3) as i8 - 1,
+                _ => ((row * 7 + col * 5) / 2 % 3) as i8 - 1,
             };
             let scale = |row, group| half::f16::from_f32((row * 4 + group) as f32 / 64.0);
             let mut packed = vec![0xff; shape.packed_bytes()];

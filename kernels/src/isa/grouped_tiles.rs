@@ -2,7 +2,7 @@
 //! float sums.
 
 use super::kernels::Kernels;
-use crate::grouped::{BLOCK, TILE_ROWS};
+use crate::grouped::{BLOCK, TILE_ROWS, UNIT};
 use crate::simd::LANES;
 use crate::{BlockActivations, GroupCodes, Grouped, OutputRows};
 
@@ -18,13 +18,92 @@ pub(crate) fn matmul<K: Kernels>(
     out: &mut OutputRows<'_>,
 ) {
     match w.shape().codes() {
-        GroupCodes::Binary => walk::<K, 1>(k, w, x, out),
-        GroupCodes::Ternary => walk::<K, 2>(k, w, x, out),
+        GroupCodes::Binary => walk::<K, InBits<1>>(k, w, x, out),
+        GroupCodes::Ternary => walk::<K, InBits<2>>(k, w, x, out),
+        GroupCodes::Trits8 => walk::<K, InTrits8>(k, w, x, out),
+    }
+}
+
+/// How codes lie, and their products.
+trait Codes {
+    /// Adds to each token's sums of a group those of its codes, whose activations begin at block
+    /// `b`: block by block the exact dot times the activations' scale.
+    fn add_group<K: Kernels, const T: usize>(
+        k: K,
+        codes: &[u8],
+        x: &BlockActivations,
+        t: usize,
+        b: usize,
+        sums: &mut [K::F; T],
+    );
+}
+
+/// A block after the other.
+struct InBits<const BITS: usize>;
+
+impl<const BITS: usize> Codes for InBits<BITS> {
+    #[inline(always)]
+    fn add_group<K: Kernels, const T: usize>(
+        k: K,
+        codes: &[u8],
+        x: &BlockActivations,
+        t: usize,
+        first: usize,
+        sums: &mut [K::F; T],
+    ) {
+        for (b, codes) in codes.chunks_exact(64 * BITS).enumerate() {
+            ask_ahead::<K, T>(k, codes);
+            let x = x.tokens_from(t, first + b);
+            let dots = k.group_dots::<BITS, T>(codes, x);
+            for i in 0..T {
+                let scaled = k.mul(dots[i], k.splat(x.token(i).scale));
+                sums[i] = k.add(sums[i], scaled);
+            }
+        }
+    }
+}
+
+/// Two blocks at a time.
+struct InTrits8;
+
+impl Codes for InTrits8 {
+    #[inline(always)]
+    fn add_group<K: Kernels, const T: usize>(
+        k: K,
+        codes: &[u8],
+        x: &BlockActivations,
+        t: usize,
+        first: usize,
+        sums: &mut [K::F; T],
+    ) {
+        for (unit, codes) in codes.as_chunks().0.iter().enumerate() {
+            ask_ahead::<K, T>(k, codes);
+            let b = first + unit * (UNIT / BLOCK);
+            let x = [x.tokens_from(t, b), x.tokens_from(t, b + 1)];
+            let dots = k.trits8_dots::<T>(codes, x);
+            for (dots, x) in dots.into_iter().zip(x) {
+                for i in 0..T {
+                    let scaled = k.mul(dots[i], k.splat(x.token(i).scale));
+                    sums[i] = k.add(sums[i], scaled);
+                }
+            }
+        }
+    }
+}
+
+/// Prefetches for these codes' lines.
+#[inline(always)]
+fn ask_ahead<K: Kernels, const T: usize>(k: K, codes: &[u8]) {
+    for line in codes.as_chunks::<64>().0 {
+        k.prefetch(line);
+        if T == 1 {
+            k.prefetch_near(line);
+        }
     }
 }
 
 #[inline(always)]
-fn walk<K: Kernels, const BITS: usize>(
+fn walk<K: Kernels, C: Codes>(
     k: K,
     w: Grouped<'_>,
     x: &BlockActivations,
@@ -39,10 +118,10 @@ fn walk<K: Kernels, const BITS: usize>(
         while t < x.n_tokens() {
             let panel = panel.clone();
             t += match x.n_tokens() - t {
-                left if left >= 8 => tokens::<K, BITS, 8>(k, w, x, out, panel, t),
-                left if left >= 4 => tokens::<K, BITS, 4>(k, w, x, out, panel, t),
-                left if left >= 2 => tokens::<K, BITS, 2>(k, w, x, out, panel, t),
-                _ => tokens::<K, BITS, 1>(k, w, x, out, panel, t),
+                left if left >= 8 => tokens::<K, C, 8>(k, w, x, out, panel, t),
+                left if left >= 4 => tokens::<K, C, 4>(k, w, x, out, panel, t),
+                left if left >= 2 => tokens::<K, C, 2>(k, w, x, out, panel, t),
+                _ => tokens::<K, C, 1>(k, w, x, out, panel, t),
             };
         }
     }
@@ -50,7 +129,7 @@ fn walk<K: Kernels, const BITS: usize>(
 
 /// Tiles `tiles` for tokens t..t + T; returns T.
 #[inline(always)]
-fn tokens<K: Kernels, const BITS: usize, const T: usize>(
+fn tokens<K: Kernels, C: Codes, const T: usize>(
     k: K,
     w: Grouped<'_>,
     x: &BlockActivations,
@@ -62,7 +141,7 @@ fn tokens<K: Kernels, const BITS: usize, const T: usize>(
     for tile in tiles {
         let first = tile * TILE_ROWS;
         let lanes = range.start.max(first)..range.end.min(first + TILE_ROWS);
-        let sums = tile_sums::<K, BITS, T>(k, w, tile, x, t);
+        let sums = tile_sums::<K, C, T>(k, w, tile, x, t);
         for (i, sums) in sums.into_iter().enumerate() {
             out.token(t + i)[lanes.start - range.start..lanes.end - range.start]
                 .copy_from_slice(&sums[lanes.start - first..lanes.end - first]);
@@ -74,7 +153,7 @@ fn tokens<K: Kernels, const BITS: usize, const T: usize>(
 /// Each token's sums of a tile's rows: a block's exact dot times its activation scale; a group's
 /// blocks added in order; their sum times the weight scale; groups added in order.
 #[inline(always)]
-fn tile_sums<K: Kernels, const BITS: usize, const T: usize>(
+fn tile_sums<K: Kernels, C: Codes, const T: usize>(
     k: K,
     w: Grouped<'_>,
     tile: usize,
@@ -82,25 +161,13 @@ fn tile_sums<K: Kernels, const BITS: usize, const T: usize>(
     t: usize,
 ) -> [[f32; LANES]; T] {
     let blocks = w.shape().group() / BLOCK;
+    let code_bytes = w.shape().code_bytes();
     let mut sums = [k.splat(0.0); T];
     let groups = w.tile(tile).chunks_exact(w.shape().group_bytes());
     for (g, group) in groups.enumerate() {
-        let (codes, scales) = group.split_at(blocks * 64 * BITS);
+        let (codes, scales) = group.split_at(code_bytes);
         let mut group_sums = [k.splat(0.0); T];
-        for (b, codes) in codes.chunks_exact(64 * BITS).enumerate() {
-            for line in codes.as_chunks::<64>().0 {
-                k.prefetch(line);
-                if T == 1 {
-                    k.prefetch_near(line);
-                }
-            }
-            let x = x.tokens_from(t, g * blocks + b);
-            let dots = k.group_dots::<BITS, T>(codes, x);
-            for i in 0..T {
-                let scaled = k.mul(dots[i], k.splat(x.token(i).scale));
-                group_sums[i] = k.add(group_sums[i], scaled);
-            }
-        }
+        C::add_group(k, codes, x, t, g * blocks, &mut group_sums);
         for scales in scales.as_chunks().0 {
             let d = k.load_f16(scales);
             for i in 0..T {

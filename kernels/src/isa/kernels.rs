@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::scalar::grouped;
 use super::{column_tiles, ternary, unpacked};
-use crate::grouped::TokenBlocks;
+use crate::grouped::{LINE_BYTES, TokenBlocks, trits8};
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -229,7 +229,7 @@ macro_rules! define_kernels {
             }
             /// For each token lane r is sum of weight * q over a block of 32 columns of a tile's
             /// row r, exact. `codes` is the tile's 64 * BITS bytes for them, weights as
-            /// [`crate::GroupCodes`] with so many bits has them.
+            /// [`crate::GroupCodes`] with so many whole bits has them.
             #[inline(always)]
             fn group_dots<const BITS: usize, const T: usize>(
                 self,
@@ -237,6 +237,19 @@ macro_rules! define_kernels {
                 x: TokenBlocks<'_>,
             ) -> [Self::F; T] {
                 grouped::dots::<Self, BITS, T>(self, codes, x)
+            }
+            /// The same for two blocks, whose codes are a unit of layout trits8 and whose
+            /// activations are `x`.
+            #[inline(always)]
+            fn trits8_dots<const T: usize>(
+                self,
+                unit: &[u8; trits8::UNIT_BYTES],
+                x: [TokenBlocks<'_>; 2],
+            ) -> [[Self::F; T]; 2] {
+                let lines = trits8::unpack(unit);
+                let (first, second) = lines.as_flattened().split_at(2 * LINE_BYTES);
+                let dots = self.group_dots::<2, T>(first, x[0]);
+                [dots, self.group_dots::<2, T>(second, x[1])]
             }
             /// Lane 8 (b % 2) + j sums d * (block b's products i with i % 16 / 2 == j, exact in
             /// i32).

@@ -361,7 +361,7 @@ fn layout(model: &Model) -> String {
     let layouts = TernaryLayout::ALL.into_iter();
     let used = layouts.filter(|&layout| model.weights.has_layout(layout));
     let mut names: Vec<&str> = used.map(TernaryLayout::name).collect();
-    for codes in [GroupCodes::Binary, GroupCodes::Ternary] {
+    for codes in GroupCodes::ALL {
         if model.weights.has_codes(codes) {
             names.push(codes_name(codes));
         }
