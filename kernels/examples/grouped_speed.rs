@@ -1,10 +1,11 @@
-//! Speed of group-scaled products, one thread, for every ISA of this machine.
+//! Speed of group-scaled products for every ISA of this machine.
 //!
 //! `GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo run --release -p sterna-kernels --example
-//! grouped_speed [isa]`
+//! grouped_speed [isa [threads]]`
 //!
-//! GB/s of packed bytes from memory beside a plain read of the same bytes, alternating; weights a
-//! second; and the tokens a second of a model with 4.02e9 such weights (Bonsai 4B's shape).
+//! GB/s of packed bytes from memory beside a plain read of the same bytes, alternating, of all
+//! threads together; weights a second; and the tokens a second of a model with 4.02e9 such weights
+//! (Bonsai 4B's shape).
 
 use std::time::Instant;
 
@@ -24,15 +25,19 @@ const ROWS: usize = 256;
 const MODEL: f64 = 4.02e9;
 
 fn main() {
-    let only = std::env::args().nth(1);
-    for codes in [GroupCodes::Ternary, GroupCodes::Trits8, GroupCodes::Binary] {
+    let mut arguments = std::env::args().skip(1);
+    let only = arguments.next();
+    let threads: usize = arguments.next().map_or(1, |n| n.parse().expect("a number"));
+    for codes in GroupCodes::ALL {
         for cols in [2560, 9728] {
             let shape = GroupShape::new(ROWS, cols, 128, codes).expect("whole groups");
-            let bytes = matrices(shape);
+            // Each thread has matrices of its own.
+            let bytes: Vec<Vec<u8>> = (0..threads as u32).map(|n| matrices(shape, n)).collect();
             for isa in Isa::supported() {
                 if only.as_deref().is_none_or(|name| name == isa.name()) {
                     for n_tokens in [1, 2, 4, 8, 64] {
-                        run(isa, shape, &bytes, n_tokens);
+                        let run = |bytes: &[u8]| measure(isa, shape, bytes, n_tokens);
+                        report(isa, shape, n_tokens, &in_threads(&bytes, &run));
                     }
                 }
             }
@@ -40,10 +45,24 @@ fn main() {
     }
 }
 
+/// Seconds of a product with a slice of rows and of reading it, in each thread.
+fn in_threads(bytes: &[Vec<u8>], run: &(dyn Fn(&[u8]) -> [f64; 2] + Sync)) -> Vec<[f64; 2]> {
+    // WebAssembly has no threads.
+    if let [bytes] = bytes {
+        return vec![run(bytes)];
+    }
+    std::thread::scope(|scope| {
+        let spawn = |bytes| scope.spawn(move || run(bytes));
+        let threads: Vec<_> = bytes.iter().map(|bytes| spawn(bytes)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join().expect("it ran");
+        threads.into_iter().map(join).collect()
+    })
+}
+
 /// Matrices of `shape`, one behind the other: random codes without the unused 3, scales of 0.02.
-fn matrices(shape: GroupShape) -> Vec<u8> {
+fn matrices(shape: GroupShape, seed: u32) -> Vec<u8> {
     let n = WORKING_SET / shape.packed_bytes() * shape.packed_bytes();
-    let mut state = 1u32;
+    let mut state = seed;
     let mut bytes: Vec<u8> = (0..n)
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -58,7 +77,7 @@ fn matrices(shape: GroupShape) -> Vec<u8> {
     bytes
 }
 
-fn run(isa: Isa, shape: GroupShape, bytes: &[u8], n_tokens: usize) {
+fn measure(isa: Isa, shape: GroupShape, bytes: &[u8], n_tokens: usize) -> [f64; 2] {
     let cols = shape.cols();
     let x: Vec<f32> = (0..n_tokens * cols)
         .map(|i| (i * 37 % 255) as f32 - 127.0)
@@ -82,18 +101,25 @@ fn run(isa: Isa, shape: GroupShape, bytes: &[u8], n_tokens: usize) {
         }
     }
     // The tenth percentile leaves out other processes' time.
-    let [product, read] = [product, read].map(|mut times| {
+    [product, read].map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 10]
-    });
-    let weights = (n_tokens * ROWS * cols) as f64 / product;
+    })
+}
+
+fn report(isa: Isa, shape: GroupShape, n_tokens: usize, seconds: &[[f64; 2]]) {
+    let rate = |of: usize| seconds.iter().map(|seconds| 1.0 / seconds[of]).sum::<f64>();
+    let (product, read) = (rate(0), rate(1));
+    let bytes = shape.packed_bytes() as f64 / 1e9;
+    let weights = (n_tokens * ROWS * shape.cols()) as f64 * product;
     println!(
-        "{:<11} {:?} K={cols} x {n_tokens:<2} {:6.2} GB/s (plain read {:6.2}, {:3.0} %), {:6.1} G weights/s, 4B: {:6.1} tokens/s",
+        "{:<11} {:?} K={} x {n_tokens:<2} {:6.2} GB/s (plain read {:6.2}, {:3.0} %), {:6.1} G weights/s, 4B: {:6.1} tokens/s",
         isa.name(),
         shape.codes(),
-        shape.packed_bytes() as f64 / product / 1e9,
-        shape.packed_bytes() as f64 / read / 1e9,
-        read / product * 100.0,
+        shape.cols(),
+        bytes * product,
+        bytes * read,
+        product / read * 100.0,
         weights / 1e9,
         weights / MODEL
     );

@@ -1,9 +1,9 @@
 //! Ternary codes in 1.625 bits: five in a byte.
 //!
-//! A unit is 64 columns of 16 rows. Its codes in two bits would be four lines of 64 bytes, each byte
-//! four codes of a row; three of these lines are bytes that hold a fifth code besides, and the fifth
-//! codes are three quarters of the last line. What is left of that, its last four columns, stays in
-//! two bits.
+//! A unit is 64 columns of 16 rows. Its codes in two bits would be four lines of 64 bytes, each
+//! byte four codes of a row. The bytes of three of these lines hold a fifth code besides, and the
+//! fifth codes are three quarters of the last line. What is left of that, its last four columns,
+//! stays in two bits.
 //!
 //! ```text
 //! byte i of line l (0..3)    c0 + 3 c1 + 9 c2 + 27 c3 + 84 c4
@@ -28,10 +28,29 @@ pub(crate) const FIFTH: u8 = 84;
 /// fourth of a remainder above 80 is 3.
 pub(crate) const fn unpack_byte(byte: u8) -> (u8, u8) {
     let fifth = if byte / FIFTH < 2 { byte / FIFTH } else { 2 };
-    let four = byte - FIFTH * fifth;
-    let two_bits = four % 3 | four / 3 % 3 << 2 | four / 9 % 3 << 4 | four / 27 << 6;
-    (two_bits, fifth)
+    (two_bits(byte - FIFTH * fifth), fifth)
 }
+
+/// Four codes in two bits each by their number, 0 to 87.
+pub(crate) const fn two_bits(four: u8) -> u8 {
+    (four % 3) | ((four / 3 % 3) << 2) | ((four / 9 % 3) << 4) | ((four / 27) << 6)
+}
+
+/// 2^16 / 9, rounded up: the upper half of a word's product with it is a ninth of the word, for
+/// those made of two bytes that each hold four codes.
+pub(crate) const NINTH: i16 = 7282;
+
+/// n % 3 and n / 3 for n below 10: two codes of a ninth, 0 to 9, or of what it leaves, 0 to 8.
+pub(crate) const THIRDS: [[u8; 16]; 2] = {
+    let mut tables = [[0; 16]; 2];
+    let mut n = 0;
+    while n < 10 {
+        tables[0][n] = n as u8 % 3;
+        tables[1][n] = n as u8 / 3;
+        n += 1;
+    }
+    tables
+};
 
 /// A unit's lines in two bits.
 #[inline(always)]
@@ -39,7 +58,7 @@ pub(crate) fn unpack(unit: &[u8; UNIT_BYTES]) -> [[u8; LINE_BYTES]; 4] {
     let (lines, rest) = unit.as_chunks::<LINE_BYTES>();
     let mut out = [[0; LINE_BYTES]; 4];
     for (i, byte) in out[3].iter_mut().enumerate() {
-        *byte = rest[i % 16] >> (i / 16 * 2) << 6;
+        *byte = (rest[i % 16] >> (i / 16 * 2)) << 6;
     }
     for (l, line) in lines.iter().enumerate() {
         for (i, byte) in line.iter().enumerate() {

@@ -2,7 +2,7 @@
 //! float sums.
 
 use super::kernels::Kernels;
-use crate::grouped::{BLOCK, TILE_ROWS, UNIT};
+use crate::grouped::{BLOCK, LINE_BYTES, TILE_ROWS, TokenBlocks, UNIT};
 use crate::simd::LANES;
 use crate::{BlockActivations, GroupCodes, Grouped, OutputRows};
 
@@ -54,11 +54,7 @@ impl<const BITS: usize> Codes for InBits<BITS> {
         for (b, codes) in codes.chunks_exact(64 * BITS).enumerate() {
             ask_ahead::<K, T>(k, codes);
             let x = x.tokens_from(t, first + b);
-            let dots = k.group_dots::<BITS, T>(codes, x);
-            for i in 0..T {
-                let scaled = k.mul(dots[i], k.splat(x.token(i).scale));
-                sums[i] = k.add(sums[i], scaled);
-            }
+            add_block(k, k.group_dots::<BITS, T>(codes, x), x, sums);
         }
     }
 }
@@ -80,24 +76,34 @@ impl Codes for InTrits8 {
             ask_ahead::<K, T>(k, codes);
             let b = first + unit * (UNIT / BLOCK);
             let x = [x.tokens_from(t, b), x.tokens_from(t, b + 1)];
-            let dots = k.trits8_dots::<T>(codes, x);
-            for (dots, x) in dots.into_iter().zip(x) {
-                for i in 0..T {
-                    let scaled = k.mul(dots[i], k.splat(x.token(i).scale));
-                    sums[i] = k.add(sums[i], scaled);
-                }
-            }
+            let [low, high] = k.trits8_dots::<T>(codes, x);
+            add_block(k, low, x[0], sums);
+            add_block(k, high, x[1], sums);
         }
+    }
+}
+
+/// Adds a block's exact dots, times its activations' scales.
+#[inline(always)]
+fn add_block<K: Kernels, const T: usize>(
+    k: K,
+    dots: [K::F; T],
+    x: TokenBlocks<'_>,
+    sums: &mut [K::F; T],
+) {
+    for i in 0..T {
+        let scaled = k.mul(dots[i], k.splat(x.token(i).scale));
+        sums[i] = k.add(sums[i], scaled);
     }
 }
 
 /// Prefetches for these codes' lines.
 #[inline(always)]
 fn ask_ahead<K: Kernels, const T: usize>(k: K, codes: &[u8]) {
-    for line in codes.as_chunks::<64>().0 {
-        k.prefetch(line);
+    for line in codes.chunks(LINE_BYTES) {
+        k.prefetch(&line[0]);
         if T == 1 {
-            k.prefetch_near(line);
+            k.prefetch_near(&line[0]);
         }
     }
 }

@@ -25,17 +25,13 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
 ) -> [F32x16; T] {
     let low = eight_rows::<BITS, T>(proof, codes, 0, x);
     let high = eight_rows::<BITS, T>(proof, codes, 32, x);
-    let mut dots = [F32x16(low[0], high[0]); T];
-    for (dot, (low, high)) in dots.iter_mut().zip(low.into_iter().zip(high)) {
-        *dot = F32x16(low, high);
-    }
-    dots
+    F32x16::of_halves(low, high)
 }
 
 /// The rows whose codes stand from byte `at` of each line on.
 #[inline(always)]
 fn eight_rows<const BITS: usize, const T: usize>(
-    _proof: Avx2,
+    proof: Avx2,
     codes: &[u8],
     at: usize,
     x: TokenBlocks<'_>,
@@ -62,6 +58,19 @@ fn eight_rows<const BITS: usize, const T: usize>(
                 };
             }
         }
+        products::<T>(proof, &columns, x)
+    }
+}
+
+/// Each token's products with a block's codes of 8 rows.
+#[inline(always)]
+pub(super) fn products<const T: usize>(
+    _proof: Avx2,
+    columns: &[__m256i; 8],
+    x: TokenBlocks<'_>,
+) -> [__m256; T] {
+    // SAFETY: the token proves the features.
+    unsafe {
         let mut dots = [_mm256_setzero_ps(); T];
         for (t, dot) in dots.iter_mut().enumerate() {
             let x = x.token(t);

@@ -10,6 +10,7 @@ mod q6_k_input;
 mod q6_k_one;
 mod q8_0_few;
 mod sparse;
+mod trits8_few;
 
 use std::arch::x86_64::*;
 
@@ -18,6 +19,7 @@ use super::preferences::ListingLimits;
 use super::probe::PeakRun;
 use super::tiles::{I2sTile, matmul_tiles};
 use crate::grouped::TokenBlocks;
+use crate::grouped::trits8::UNIT_BYTES;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::{Activations, Block};
@@ -36,6 +38,17 @@ pub(crate) struct Avx2(());
 /// Lanes 0..8 and 8..16.
 #[derive(Clone, Copy)]
 pub(crate) struct F32x16(__m256, __m256);
+
+impl F32x16 {
+    #[inline(always)]
+    fn of_halves<const T: usize>(low: [__m256; T], high: [__m256; T]) -> [Self; T] {
+        let mut lanes = [Self(low[0], high[0]); T];
+        for (lanes, (low, high)) in lanes.iter_mut().zip(low.into_iter().zip(high)) {
+            *lanes = Self(low, high);
+        }
+        lanes
+    }
+}
 
 impl Avx2 {
     pub(crate) fn new() -> Option<Self> {
@@ -268,6 +281,15 @@ impl Kernels for Avx2 {
         x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
         grouped_few::dots::<BITS, T>(self, codes, x)
+    }
+
+    #[inline(always)]
+    fn trits8_dots<const T: usize>(
+        self,
+        unit: &[u8; UNIT_BYTES],
+        x: [TokenBlocks<'_>; 2],
+    ) -> [[F32x16; T]; 2] {
+        trits8_few::dots::<T>(self, unit, x)
     }
 
     #[inline]

@@ -38,6 +38,16 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
             _ => unpack::<BITS>(isa, v, columns),
         }
     }
+    products::<T>(isa, &columns, x)
+}
+
+/// Each token's products with a block's codes.
+#[inline(always)]
+pub(super) fn products<const T: usize>(
+    _proof: Avx512,
+    columns: &[__m512i],
+    x: TokenBlocks<'_>,
+) -> [__m512; T] {
     // SAFETY: the token proves the features.
     unsafe {
         let mut dots = [_mm512_setzero_ps(); T];
@@ -54,7 +64,7 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
 }
 
 #[inline(always)]
-fn load(_proof: Avx512, line: &[u8; 64]) -> __m512i {
+pub(super) fn load(_proof: Avx512, line: &[u8; 64]) -> __m512i {
     // SAFETY: the token proves the features; a reference to 64 bytes.
     unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
 }
@@ -62,7 +72,7 @@ fn load(_proof: Avx512, line: &[u8; 64]) -> __m512i {
 /// Codes of four columns of 16 rows each. Binary ones become 0 and 2, so that either kind's weights
 /// are codes less 1.
 #[inline(always)]
-fn unpack<const BITS: usize>(_proof: Avx512, v: __m512i, columns: &mut [__m512i]) {
+pub(super) fn unpack<const BITS: usize>(_proof: Avx512, v: __m512i, columns: &mut [__m512i]) {
     // SAFETY: the token proves the features.
     unsafe {
         let mask = _mm512_set1_epi8(if BITS == 1 { 2 } else { 3 });

@@ -20,6 +20,7 @@ mod trits5_few;
 mod trits5_one;
 mod trits5_pack;
 mod trits5_unpack;
+mod trits8_few;
 mod unrolled;
 mod vbmi;
 
@@ -32,6 +33,7 @@ use super::probe::PeakRun;
 use super::unpacked;
 use super::x86::vendor::intel;
 use crate::grouped::TokenBlocks;
+use crate::grouped::trits8::UNIT_BYTES;
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::Block;
@@ -54,6 +56,17 @@ pub(crate) struct Avx512 {
 /// All sixteen lanes.
 #[derive(Clone, Copy)]
 pub(crate) struct F32x16(__m512);
+
+impl F32x16 {
+    #[inline(always)]
+    fn all<const T: usize>(of: [__m512; T]) -> [Self; T] {
+        let mut lanes = [Self(of[0]); T];
+        for (lanes, of) in lanes.iter_mut().zip(of) {
+            *lanes = Self(of);
+        }
+        lanes
+    }
+}
 
 impl Avx512 {
     pub(crate) fn new() -> Option<Self> {
@@ -283,12 +296,17 @@ impl Kernels for Avx512 {
         codes: &[u8],
         x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
-        let dots = grouped_few::dots::<BITS, T>(self, codes, x);
-        let mut lanes = [F32x16(dots[0]); T];
-        for (lanes, dots) in lanes.iter_mut().zip(dots) {
-            *lanes = F32x16(dots);
-        }
-        lanes
+        F32x16::all(grouped_few::dots::<BITS, T>(self, codes, x))
+    }
+
+    #[inline(always)]
+    fn trits8_dots<const T: usize>(
+        self,
+        unit: &[u8; UNIT_BYTES],
+        x: [TokenBlocks<'_>; 2],
+    ) -> [[F32x16; T]; 2] {
+        let [low, high] = trits8_few::dots::<T>(self, unit, x);
+        [F32x16::all(low), F32x16::all(high)]
     }
 
     #[inline]
