@@ -3,7 +3,7 @@
 use sterna_kernels::{DenseType, TernaryLayout};
 
 use super::group_blocks::{self, BlockFormat, q2_0};
-use super::group_grid::{Q4_0_BLOCK, Q4_0_BYTES};
+use super::table_blocks::TableBlocks;
 
 /// After the data of a ternary tensor its scale, eight times: what bitnet.cpp's tools write.
 pub(crate) const SCALES: usize = 8;
@@ -34,22 +34,13 @@ pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
         id::STERNA_TRITS5 => TernaryLayout::Trits5
             .bytes(rows, cols)
             .checked_add(TAIL_BYTES),
-        id::Q4_0 => q4_0_bytes(rows, cols),
         id::TQ1_0 => blocks(group_blocks::TQ1_0),
         id::TQ2_0 => blocks(group_blocks::TQ2_0),
         id::Q1_0 => blocks(group_blocks::Q1_0),
         // At least: in groups of 64 it takes more.
         id::Q2_0 => blocks(q2_0(128)).or_else(|| blocks(q2_0(64))),
-        _ => None,
+        _ => TableBlocks::of(ty)?.row_bytes(cols).ok()?.checked_mul(rows),
     }
-}
-
-/// Bytes of a Q4_0 matrix; `None` where its rows are no whole blocks.
-pub(super) fn q4_0_bytes(rows: usize, cols: usize) -> Option<usize> {
-    let blocks = cols
-        .is_multiple_of(Q4_0_BLOCK)
-        .then_some(cols / Q4_0_BLOCK)?;
-    rows.checked_mul(blocks * Q4_0_BYTES)
 }
 
 /// Weights of one I2_S block; a tensor holds whole blocks.
@@ -60,7 +51,12 @@ pub(crate) mod id {
     pub(crate) const F32: u32 = 0;
     pub(crate) const F16: u32 = 1;
     pub(crate) const Q4_0: u32 = 2;
+    pub(crate) const Q4_1: u32 = 3;
+    pub(crate) const Q5_0: u32 = 6;
+    pub(crate) const Q5_1: u32 = 7;
     pub(crate) const Q8_0: u32 = 8;
+    pub(crate) const Q4_K: u32 = 12;
+    pub(crate) const Q5_K: u32 = 13;
     pub(crate) const Q6_K: u32 = 14;
     pub(crate) const BF16: u32 = 30;
     pub(crate) const TQ1_0: u32 = 34;
@@ -81,15 +77,15 @@ pub(crate) fn name(ty: u32) -> &'static str {
         id::F32 => "F32",
         id::F16 => "F16",
         id::Q4_0 => "Q4_0",
-        3 => "Q4_1",
-        6 => "Q5_0",
-        7 => "Q5_1",
+        id::Q4_1 => "Q4_1",
+        id::Q5_0 => "Q5_0",
+        id::Q5_1 => "Q5_1",
         id::Q8_0 => "Q8_0",
         9 => "Q8_1",
         10 => "Q2_K",
         11 => "Q3_K",
-        12 => "Q4_K",
-        13 => "Q5_K",
+        id::Q4_K => "Q4_K",
+        id::Q5_K => "Q5_K",
         id::Q6_K => "Q6_K",
         15 => "Q8_K",
         16..=23 | 29 => "a type of the IQ family",
@@ -149,7 +145,8 @@ pub(crate) fn refuse_grouped(ty: u32) -> String {
 pub(crate) fn refuse_dense(ty: u32) -> String {
     let name = name(ty);
     format!(
-        "type {name} (id {ty}) is not supported here; F32, F16, BF16, Q8_0, Q6_K and Q4_0 are. Requantise it to one of them"
+        "type {name} (id {ty}) is not supported here; F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, \
+         Q4_K, Q4_1 and Q4_0 are. Requantise it to one of them"
     )
 }
 

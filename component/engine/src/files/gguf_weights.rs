@@ -11,6 +11,7 @@ use super::group_blocks::{self, BlockRows};
 use super::group_grid;
 use super::names::TensorId;
 use super::source::{WeightSource, finite};
+use super::table_blocks::TableBlocks;
 use super::ternary::{self, I2sForm};
 use super::{leftovers, tensor_error};
 use crate::config::ModelConfig;
@@ -99,10 +100,11 @@ impl WeightSource for GgufWeights {
         {
             return Ok(Table::Grouped(grouped));
         }
-        if tensor.ty == ty::Q4_0 {
-            let bytes = self.data(tensor, ggml_type::q4_0_bytes(rows, cols))?;
-            let bytes = group_grid::q4_0_as_q8_0(&bytes).into();
-            return DenseWeights::new(DenseType::Q8_0, rows, cols, bytes)
+        if let Some(format) = TableBlocks::of(tensor.ty) {
+            let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
+            let team = self.packers.team().map_err(fault)?;
+            let bytes = format.to_q8_0(&bytes, cols, team).map_err(fault)?;
+            return DenseWeights::new(DenseType::Q8_0, rows, cols, bytes.into())
                 .map(Table::Dense)
                 .map_err(fault);
         }
@@ -249,8 +251,8 @@ impl GgufWeights {
         let packed = if let Some(float) = float_type(tensor.ty) {
             let weights = self.floats(tensor, float, rows * cols)?;
             group_grid::of_floats(&weights, shape, team)
-        } else if tensor.ty == ty::Q4_0 {
-            let bytes = self.data(tensor, ggml_type::q4_0_bytes(rows, cols))?;
+        } else if let Some(format) = q4_0(tensor.ty) {
+            let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
             group_grid::of_q4_0(&bytes, shape, team)
         } else {
             return Err(fault(ggml_type::refuse_grouped(tensor.ty)));
@@ -288,6 +290,19 @@ impl GgufWeights {
         packed.map(Some).map_err(fault)
     }
 
+    /// The blocks of a matrix in `format`.
+    fn in_table_blocks(
+        &self,
+        tensor: &TensorInfo,
+        format: TableBlocks,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Bytes, LoadError> {
+        let row_bytes = format.row_bytes(cols);
+        let row_bytes = row_bytes.map_err(|reason| tensor_error(&tensor.name, reason))?;
+        self.data(tensor, row_bytes.checked_mul(rows))
+    }
+
     /// A matrix of another type, if it lies on a grid.
     fn on_grid(
         &self,
@@ -301,8 +316,8 @@ impl GgufWeights {
             let weights = self.floats(tensor, float, rows * cols)?;
             return Ok(group_grid::of_floats(&weights, [rows, cols], team).ok());
         }
-        if tensor.ty == ty::Q4_0 {
-            let bytes = self.data(tensor, ggml_type::q4_0_bytes(rows, cols))?;
+        if let Some(format) = q4_0(tensor.ty) {
+            let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
             return Ok(group_grid::of_q4_0(&bytes, [rows, cols], team).ok());
         }
         Ok(None)
@@ -411,6 +426,11 @@ const MAX_PADDING: usize = 1 << 16;
 fn first_scale(tail: &[u8]) -> f32 {
     tail.first_chunk::<4>()
         .map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes))
+}
+
+/// Q4_0's blocks: those in which ternary weights are found.
+fn q4_0(id: u32) -> Option<TableBlocks> {
+    (id == ty::Q4_0).then(|| TableBlocks::of(id))?
 }
 
 fn float_type(id: u32) -> Option<FloatType> {

@@ -8,6 +8,7 @@ use half::f16;
 use sterna_kernels::{GroupCodes, GroupShape};
 
 use super::floats::Floats;
+use super::table_blocks;
 use crate::group_scaled::{GroupRows, GroupedWeights};
 use crate::team::Team;
 
@@ -17,8 +18,8 @@ const GROUP: usize = 128;
 const NARROW_GROUP: usize = 64;
 
 /// Weights of a Q4_0 block, and its bytes.
-pub(super) const Q4_0_BLOCK: usize = 32;
-pub(super) const Q4_0_BYTES: usize = 18;
+const Q4_0_BLOCK: usize = 32;
+const Q4_0_BYTES: usize = 18;
 
 /// A matrix of floats `[rows, cols]` as codes and scales.
 ///
@@ -158,23 +159,11 @@ impl GroupRows for Q4Rows<'_> {
     }
 }
 
-/// A Q4_0 matrix in Q8_0, which holds the same numbers: the same scale and the codes -8 to 7.
-pub(super) fn q4_0_as_q8_0(bytes: &[u8]) -> Vec<u8> {
-    let blocks = bytes.as_chunks::<Q4_0_BYTES>().0;
-    let mut out = Vec::with_capacity(blocks.len() * (2 + Q4_0_BLOCK));
-    for block in blocks {
-        out.extend(&block[..2]);
-        out.extend(q4_0_block(block).1.map(i8::cast_unsigned));
-    }
-    out
-}
-
 /// A block's scale and its codes.
 fn q4_0_block(block: &[u8; Q4_0_BYTES]) -> (f16, [i8; Q4_0_BLOCK]) {
-    let d = f16::from_le_bytes([block[0], block[1]]);
-    let half = Q4_0_BLOCK / 2;
-    let code = |i: usize| block[2 + i % half] >> (4 * (i / half)) & 15;
-    (d, std::array::from_fn(|i| code(i).cast_signed() - 8))
+    let mut codes = [0; Q4_0_BLOCK];
+    table_blocks::q4_0(block, &mut codes);
+    (f16::from_le_bytes([block[0], block[1]]), codes)
 }
 
 #[cfg(test)]
@@ -242,9 +231,6 @@ mod tests {
         let mut row = vec![0.0; 128];
         packed.view().row(0, &mut row);
         assert_eq!((row[0], row[3], row[16], row[19]), (-0.5, 0.5, 0.0, 0.5));
-        let exact = q4_0_as_q8_0(&block);
-        assert_eq!((&exact[..2], exact[2]), (&block[..2], 7));
-        assert_eq!(exact.len(), 34);
         block[9] = 0x13;
         assert!(of_q4_0(&block.repeat(4), [1, 128], &team()).is_err());
     }

@@ -25,6 +25,7 @@ pub(crate) mod regular;
 mod safetensors;
 mod safetensors_header;
 mod source;
+mod table_blocks;
 mod ternary;
 mod unlike;
 

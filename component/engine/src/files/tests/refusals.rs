@@ -26,7 +26,7 @@ fn with_type(tensor: &str, ty: u32) -> String {
 fn unknown_tensor_types_are_named_with_a_remedy() {
     for (ty, name) in [
         (38, "TL1"),
-        (3, "Q4_1"),
+        (10, "Q2_K"),
         (335, "IQ2_BN_R4"),
         (12345, "unknown"),
     ] {
@@ -41,9 +41,9 @@ fn unknown_tensor_types_are_named_with_a_remedy() {
             assert!(error.contains(part), "{part}: {error}");
         }
     }
-    let error = with_type("token_embd.weight", 3);
+    let error = with_type("token_embd.weight", 10);
     assert!(
-        error.contains("token_embd.weight") && error.contains("Q4_1") && error.contains("Q8_0"),
+        error.contains("token_embd.weight") && error.contains("Q2_K") && error.contains("Q4_K"),
         "{error}"
     );
     let error = with_type("output_norm.weight", 8);
