@@ -59,7 +59,7 @@ if [ -n "$sizes" ]; then
     [ "$mb" != 300 ] || head=f16
     if [ ! -e "$images/$mb.gguf" ]; then
       say "making a model of about $mb MB ($shape, $head head, random weights)"
-      cargo run -q --profile "$profile" -p sterna --example synthetic -- "$shape" "$head" "$images/$mb.gguf" >&2
+      "$sterna" synth "$shape" i2_s "$images/$mb.gguf" --head "$head" >&2
     fi
     # Machine code of another build of the program is refused by it.
     if [ ! "$images/$mb.cwasm" -nt "$sterna" ]; then

@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::assets::Assets;
 use crate::blank;
-use crate::commands::{bake, bench, compose, convert, image, push, run, serve, up};
+use crate::commands::{bake, bench, compose, convert, image, push, run, serve, synth, up};
 use crate::{resource_limits, say};
 
 /// Serve ternary (1.58-bit) language models on ordinary CPUs.
@@ -26,6 +26,7 @@ enum Command {
     Run(run::Args),
     Bench(bench::Args),
     Convert(convert::Args),
+    Synth(synth::Args),
     Compose(compose::Args),
     Bake(bake::Args),
     Image(image::Args),
@@ -50,6 +51,7 @@ pub fn run(assets: &'static Assets) -> ExitCode {
         Command::Run(args) => run::main(&args, assets),
         Command::Bench(args) => bench::main(&args, assets),
         Command::Convert(args) => convert::main(&args),
+        Command::Synth(args) => synth::main(&args),
         Command::Compose(args) => compose::main(&args, assets),
         Command::Image(args) => image::main(&args),
         Command::Push(args) => push::main(&args),

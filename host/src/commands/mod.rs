@@ -8,4 +8,5 @@ pub mod image;
 pub mod push;
 pub mod run;
 pub mod serve;
+pub mod synth;
 pub mod up;

@@ -29,7 +29,9 @@ fn run_names_a_wrong_option() {
 fn help_lists_every_command() {
     let (status, stdout, _) = run(sterna().arg("--help"));
     assert!(status.success());
-    for command in ["serve", "run", "bench", "convert", "compose", "bake"] {
+    for command in [
+        "serve", "run", "bench", "convert", "synth", "compose", "bake",
+    ] {
         assert!(stdout.contains(command), "{stdout}");
     }
 }
@@ -167,4 +169,41 @@ fn convert_keeps_the_answers() {
         answer(&source),
         "what was there is still there"
     );
+}
+
+#[test]
+fn synth_writes_a_file_that_generates_and_is_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let synth = |args: &[&str], name: &str| {
+        let (args, path) = (args.to_owned(), path(name));
+        run(sterna()
+            .arg("synth")
+            .args(&args[..2])
+            .arg(path)
+            .args(&args[2..]))
+    };
+    let args = ["bonsai-tiny", "q2_0", "--layers", "1", "--seed", "3"];
+    for name in ["a.gguf", "b.gguf"] {
+        let (status, stdout, stderr) = synth(&args, name);
+        assert!(status.success(), "{stderr}");
+        assert!(stdout.contains("MB"), "{stdout}");
+    }
+    let bytes = |name: &str| std::fs::read(path(name)).unwrap();
+    assert!(bytes("a.gguf") == bytes("b.gguf"));
+    let mut command = sterna();
+    command.arg("run").arg("-m").arg(path("a.gguf"));
+    let (status, _, stderr) = run(command.args(["Hello", "-n", "5", "--temperature", "0"]));
+    assert!(status.success(), "{stderr}");
+    assert!(stderr.contains("completion"), "{stderr}");
+
+    // What was there stays where nothing can be written.
+    let (status, _, stderr) = synth(&["tiny", "q1_0"], "a.gguf");
+    assert!(!status.success());
+    assert!(
+        stderr.contains("q1_0") && stderr.contains("i2_s"),
+        "{stderr}"
+    );
+    assert!(bytes("a.gguf") == bytes("b.gguf"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }

@@ -85,7 +85,11 @@ fn architecture(config: &ModelConfig) -> Result<&'static str, ConvertError> {
     }
 }
 
-fn shape(config: &ModelConfig, architecture: &str) -> Result<Vec<(String, Entry)>, ConvertError> {
+/// The keys of a shape.
+pub(crate) fn shape(
+    config: &ModelConfig,
+    architecture: &str,
+) -> Result<Vec<(String, Entry)>, ConvertError> {
     let sizes = [
         ("vocab_size", config.vocab_size),
         ("context_length", config.context_length),

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use sterna_kernels::{DenseType, TernaryLayout};
 
+pub(crate) use self::metadata::shape as metadata_of_shape;
+
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::files::gguf_write::{GgufWriter, TensorPlan};

@@ -130,12 +130,12 @@ fn half(block: &[u8], at: usize) -> f32 {
 
 /// The 32 four-bit numbers of 16 bytes: the low halves, then the high ones.
 fn nibble(bytes: &[u8], i: usize) -> u8 {
-    bytes[i % 16] >> (4 * (i / 16)) & 15
+    (bytes[i % 16] >> (4 * (i / 16))) & 15
 }
 
 /// The fifth bits of 32 numbers, at their places.
 fn fifth_bit(bytes: &[u8], i: usize) -> u8 {
-    (bytes[i / 8] >> (i % 8) & 1) << 4
+    ((bytes[i / 8] >> (i % 8)) & 1) << 4
 }
 
 /// d, 16 bytes: d * (q - 8).
@@ -175,7 +175,7 @@ fn q4_k(block: &[u8], out: &mut [f32]) {
 /// As Q4_K with 32 bytes of fifth bits before the numbers: bit n of byte i is that of number i of
 /// the nth 32.
 fn q5_k(block: &[u8], out: &mut [f32]) {
-    let fifth = |n: usize, i: usize| (block[16 + i] >> n & 1) << 4;
+    let fifth = |n: usize, i: usize| ((block[16 + i] >> n) & 1) << 4;
     k_type(block, &block[48..], fifth, out);
 }
 
@@ -186,7 +186,7 @@ fn k_type(block: &[u8], low: &[u8], high: impl Fn(usize, usize) -> u8, out: &mut
         let (d, m) = (d * f32::from(scale), dmin * f32::from(minimum));
         let bytes = &low[n / 2 * 32..][..32];
         for (i, (byte, out)) in bytes.iter().zip(out).enumerate() {
-            let q = byte >> (4 * (n % 2)) & 15 | high(n, i);
+            let q = ((byte >> (4 * (n % 2))) & 15) | high(n, i);
             *out = d * f32::from(q) - m;
         }
     }
@@ -199,7 +199,10 @@ fn scales(bytes: &[u8], n: usize) -> (u8, u8) {
         return (bytes[n] & 63, bytes[n + 4] & 63);
     }
     let (low, high) = (bytes[n + 4], [bytes[n - 4], bytes[n]]);
-    (low & 15 | high[0] >> 6 << 4, low >> 4 | high[1] >> 6 << 4)
+    (
+        (low & 15) | ((high[0] >> 6) << 4),
+        (low >> 4) | ((high[1] >> 6) << 4),
+    )
 }
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ impl GroupType {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// bitnet-2b-4t, bitnet-0.7b, bitnet-3b, llama3-8b-1.58 (2b, 0.7b, 3b, 8b), bonsai-1.7b,
-    /// bonsai-4b, bonsai-8b or tiny; demo is the trained model inside this program, whose head is
-    /// what it is
+    /// bonsai-4b, bonsai-8b, bonsai-tiny or tiny; demo is the trained model inside this program,
+    /// whose head is what it is
     #[arg(long, value_name = "NAME", default_value = "bitnet-2b-4t")]
     shape: String,
 

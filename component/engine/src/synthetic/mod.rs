@@ -4,9 +4,19 @@
 //! Its text is noise, but every byte is read and every step computed as in a real model. The same
 //! shape and seed give the same weights everywhere.
 
+mod blocks;
+mod file;
+mod file_type;
+mod shapes;
+
 use sterna_kernels::{DenseType, GroupCodes, GroupShape, Ternary};
 
-use crate::config::{Activation, ModelConfig, QWEN3, RopeScaling, SamplingDefaults, bad};
+pub use self::file::{FileOptions, write};
+pub use self::file_type::{FileType, TableType};
+pub use self::shapes::{SHAPES, shape};
+
+use self::shapes::known_shape;
+use crate::config::{ModelConfig, SamplingDefaults, bad};
 use crate::error::LoadError;
 use crate::files::{TensorId, tensor_error};
 use crate::group_scaled::GroupedWeights;
@@ -15,18 +25,6 @@ use crate::model::Model;
 use crate::template::{ChatTemplate, STORY};
 use crate::tokenizer::{GgufTokenizer, Tokenizer};
 use crate::weights::{DenseWeights, Layer, Linear, Weights};
-
-/// The shapes that can be made, by name; `2b`, `0.7b`, `3b` and `8b` are short for the first four.
-pub const SHAPES: [&str; 8] = [
-    "bitnet-2b-4t",
-    "bitnet-0.7b",
-    "bitnet-3b",
-    "llama3-8b-1.58",
-    "bonsai-1.7b",
-    "bonsai-4b",
-    "bonsai-8b",
-    "tiny",
-];
 
 /// The storage of a model's matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,84 +57,6 @@ impl Stored {
 /// Weights of a group.
 const GROUP: usize = 128;
 
-/// The configuration of a named shape: the published one, save that the tokenizer is bytes.
-pub fn shape(name: &str) -> Option<ModelConfig> {
-    // vocabulary, hidden, ffn, layers, heads, kv heads, head_dim, context, theta
-    let (sizes, theta, architecture) = match name {
-        "bitnet-2b-4t" | "2b" => (
-            [128_256, 2560, 6912, 30, 20, 5, 128, 4096],
-            500_000.0,
-            "bitnet-b1.58",
-        ),
-        "bitnet-0.7b" | "0.7b" => (
-            [32_002, 1536, 4096, 24, 16, 16, 96, 2048],
-            10_000.0,
-            "bitnet",
-        ),
-        "bitnet-3b" | "3b" => (
-            [32_002, 3200, 8640, 26, 32, 32, 100, 2048],
-            10_000.0,
-            "bitnet",
-        ),
-        "llama3-8b-1.58" | "8b" => (
-            [128_256, 4096, 14_336, 32, 32, 8, 128, 8192],
-            500_000.0,
-            "llama",
-        ),
-        "bonsai-1.7b" => (
-            [151_936, 2048, 6144, 28, 16, 8, 128, 65_536],
-            1_000_000.0,
-            QWEN3,
-        ),
-        "bonsai-4b" => (
-            [151_936, 2560, 9728, 36, 32, 8, 128, 65_536],
-            1_000_000.0,
-            QWEN3,
-        ),
-        "bonsai-8b" => (
-            [151_936, 4096, 12_288, 36, 32, 8, 128, 65_536],
-            1_000_000.0,
-            QWEN3,
-        ),
-        "tiny" => ([512, 256, 640, 4, 8, 2, 32, 256], 10_000.0, "bitnet-b1.58"),
-        _ => return None,
-    };
-    let [
-        vocab_size,
-        hidden_size,
-        ffn_size,
-        n_layers,
-        n_heads,
-        n_kv_heads,
-        head_dim,
-        context_length,
-    ] = sizes;
-    Some(ModelConfig {
-        architecture: architecture.into(),
-        vocab_size,
-        hidden_size,
-        ffn_size,
-        n_layers,
-        n_heads,
-        n_kv_heads,
-        head_dim,
-        context_length,
-        rope_theta: theta,
-        rope_scaling: RopeScaling::Unscaled,
-        rms_norm_eps: if architecture == QWEN3 { 1e-6 } else { 1e-5 },
-        activation: if architecture == "bitnet-b1.58" {
-            Activation::Relu2
-        } else {
-            Activation::Silu
-        },
-        sub_norms: !["llama", QWEN3].contains(&architecture),
-        qk_norms: architecture == QWEN3,
-        bos_token: Some(BOS),
-        // A benchmark counts tokens; none may end it.
-        eos_tokens: Vec::new(),
-    })
-}
-
 /// Its token ids: one for each byte, then this one.
 const BOS: u32 = 256;
 
@@ -145,13 +65,7 @@ const BOS: u32 = 256;
 /// # Errors
 /// `LoadError::Config` for an unknown name; else as [`from_config`].
 pub fn model(name: &str, stored: impl Into<Stored>) -> Result<Model, LoadError> {
-    let config = shape(name).ok_or_else(|| {
-        bad(
-            "shape",
-            format!("`{name}` is unknown; known are {}", SHAPES.join(", ")),
-        )
-    })?;
-    let tied = !["llama3-8b-1.58", "8b", "bonsai-8b"].contains(&name);
+    let (config, tied) = known_shape(name)?;
     from_config(name, config, tied, stored, 0)
 }
 
@@ -244,8 +158,8 @@ pub fn make_zeros(model: &mut Model, share: f64) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// One token for each byte, in GPT-2's characters for them, and a beginning-of-sequence token.
-fn byte_tokenizer() -> Result<Tokenizer, LoadError> {
+/// GPT-2's characters for the bytes, in order.
+fn byte_characters() -> Vec<String> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let mut next = 0x100;
     let characters = (0..=255u8).filter_map(|byte| {
@@ -255,7 +169,12 @@ fn byte_tokenizer() -> Result<Tokenizer, LoadError> {
         next += 1;
         char::from_u32(next - 1)
     });
-    let mut tokens: Vec<String> = characters.map(String::from).collect();
+    characters.map(String::from).collect()
+}
+
+/// One token for each byte, and a beginning-of-sequence token.
+fn byte_tokenizer() -> Result<Tokenizer, LoadError> {
+    let mut tokens = byte_characters();
     tokens.push("<s>".into());
     let mut token_types = vec![1; tokens.len()];
     token_types[BOS as usize] = 3;
@@ -282,11 +201,15 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        let mut bytes = vec![0; n];
+    fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
         }
+    }
+
+    fn bytes(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        self.fill(&mut bytes);
         bytes
     }
 
@@ -325,9 +248,7 @@ impl Random {
             for group in tiles.chunks_exact_mut(shape.tile_bytes() / shape.groups()) {
                 // 16 rows' codes, then their scales.
                 let (bytes, scales) = group.split_at_mut(shape.code_bytes());
-                for chunk in bytes.chunks_mut(8) {
-                    chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
-                }
+                self.fill(bytes);
                 codes.spread(bytes);
                 scales.as_chunks_mut().0.fill(scale);
             }
@@ -379,8 +300,7 @@ impl Random {
         })
     }
 
-    /// Random bits in each type's own layout, with exponents and scales held to weights of about
-    /// 0.02.
+    /// Random bits in each type's own layout.
     fn dense(
         &mut self,
         id: TensorId,
@@ -396,38 +316,43 @@ impl Random {
             ))
         })?;
         let mut bytes = self.bytes(rows * row_bytes);
-        match ty {
-            // sign, then the exponent of 2^-6, then a random mantissa
-            DenseType::F32 => bytes
-                .as_chunks_mut::<4>()
-                .0
-                .iter_mut()
-                .for_each(|[.., b, a]| {
-                    (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
-                }),
-            DenseType::Bf16 => bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|[b, a]| {
+        hold(ty, &mut bytes);
+        DenseWeights::new(ty, rows, cols, bytes.into()).map_err(fail)
+    }
+}
+
+/// Random bytes of whole blocks, with exponents and scales held to weights of about 0.02.
+fn hold(ty: DenseType, bytes: &mut [u8]) {
+    match ty {
+        // sign, then the exponent of 2^-6, then a random mantissa
+        DenseType::F32 => bytes
+            .as_chunks_mut::<4>()
+            .0
+            .iter_mut()
+            .for_each(|[.., b, a]| {
                 (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
             }),
-            DenseType::F16 => bytes
-                .as_chunks_mut::<2>()
-                .0
-                .iter_mut()
-                .for_each(|[_, a]| *a = *a & 0x83 | 0x24),
-            DenseType::Q8_0 => {
-                let scale = half::f16::from_f32(0.03 / 127.0).to_le_bytes();
-                for block in bytes.chunks_exact_mut(34) {
-                    block[..2].copy_from_slice(&scale);
-                }
-            }
-            DenseType::Q6K => {
-                let scale = half::f16::from_f32(0.03 / 32.0 / 64.0).to_le_bytes();
-                for block in bytes.chunks_exact_mut(210) {
-                    block[192..208].fill(64);
-                    block[208..].copy_from_slice(&scale);
-                }
+        DenseType::Bf16 => bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|[b, a]| {
+            (*a, *b) = (*a & 0x80 | 0x3c, *b & 0x7f | 0x80);
+        }),
+        DenseType::F16 => bytes
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .for_each(|[_, a]| *a = *a & 0x83 | 0x24),
+        DenseType::Q8_0 => {
+            let scale = half::f16::from_f32(0.03 / 127.0).to_le_bytes();
+            for block in bytes.chunks_exact_mut(34) {
+                block[..2].copy_from_slice(&scale);
             }
         }
-        DenseWeights::new(ty, rows, cols, bytes.into()).map_err(fail)
+        DenseType::Q6K => {
+            let scale = half::f16::from_f32(0.03 / 32.0 / 64.0).to_le_bytes();
+            for block in bytes.chunks_exact_mut(210) {
+                block[192..208].fill(64);
+                block[208..].copy_from_slice(&scale);
+            }
+        }
     }
 }
 
