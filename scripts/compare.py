@@ -2,8 +2,14 @@
 """Compares `sterna bench` with peers' `llama-bench` on this machine, in one run.
 
     scripts/compare.py --peer ik /path/to/llama-bench /path/to/2b-iq2_bn.gguf
-        [--peer NAME BINARY MODEL ...]
+        [--peer NAME BINARY MODEL ...] [--command NAME 'COMMAND LINE' ...]
         [--threads 1] [--prompt 512] [--generate 64] [--rounds 5] [--cpus 0]
+    scripts/compare.py --shape bonsai-4b --command llama.cpp './speed q1_0.gguf {threads} {prompt}
+        {generate}' --prompt 128 --ours --weights q1_0
+
+A peer without a `llama-bench` is given as a command line (--command), in which {threads}, {prompt}
+and {generate} stand for the numbers, and which prints a line `ppN RATE` and a line `tgN RATE`, N
+being the tokens and RATE tokens a second.
 
 Every round runs ours and each peer once, one after the other, each in a process of its own, so that
 whatever else the machine does meets all of them. Printed are medians over the rounds, and the ratio
@@ -13,6 +19,8 @@ sides ran in every round: else the exit code is 1.
 
 import argparse
 import json
+import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -79,6 +87,20 @@ def peer(args, binary, model):
         raise Failed(f"printed no results: {error!r}") from None
 
 
+def command(args, line):
+    """Tokens a second of each phase, by any program that prints `ppN RATE` and `tgN RATE`."""
+    numbers = {name: str(getattr(args, name)) for name in ("threads", "prompt", "generate")}
+    words = [re.sub(r"\{(threads|prompt|generate)\}", lambda found: numbers[found[1]], word)
+             for word in shlex.split(line)]
+    output = run([*args.prefix, *words], args.timeout)
+    printed = dict(re.findall(r"^(pp\d+|tg\d+)\s+(\S+)\s*$", output, re.MULTILINE))
+    names = {"prefill": f"pp{args.prompt}", "decode": f"tg{args.generate}"}
+    try:
+        return {phase: positive(float(printed[name]), phase) for phase, name in names.items()}
+    except (ValueError, KeyError) as error:
+        raise Failed(f"printed no results: {error!r}") from None
+
+
 def measure(sides, rounds, log):
     """{side: [rates of a round or the reason there are none]}, the sides taking turns."""
     results = {name: [] for name in sides}
@@ -118,6 +140,13 @@ def compare(results):
     return report
 
 
+def append(args, report):
+    """Add the run to a list of runs."""
+    runs = json.loads(args.append.read_text()) if args.append.exists() else []
+    run = {name: getattr(args, name) for name in ("shape", "head", "threads", "prompt", "generate", "rounds", "ours")}
+    args.append.write_text(json.dumps([*runs, {**run, "report": report}], indent=1) + "\n")
+
+
 def table(report):
     lines = [f"{'':<24} {'median':>9} {'min':>9} {'max':>9}   sterna is times as fast (one round: min to max)"]
     for name, entry in report.items():
@@ -146,6 +175,8 @@ def arguments(argv):
     parser.add_argument("--sterna", default=str(here / "target/release/sterna"), help="our binary [%(default)s]")
     parser.add_argument("--peer", nargs=3, action="append", metavar=("NAME", "BINARY", "MODEL"), default=[],
                         help="a llama-bench and the model it is to run; may be repeated")
+    parser.add_argument("--command", nargs=2, action="append", metavar=("NAME", "COMMAND"), default=[],
+                        help="any other program and its arguments; may be repeated")
     parser.add_argument("--shape", default="bitnet-2b-4t", help="our shape, that of the peers' models [%(default)s]")
     parser.add_argument("--head", default="q6_k", help="our output head, that of the peers' models [%(default)s]")
     parser.add_argument("--threads", type=count, default=1)
@@ -157,14 +188,22 @@ def arguments(argv):
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[],
                         help="further arguments of sterna bench; the last option here")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--append", type=Path, metavar="FILE",
+                        help="also append the run to this JSON list, which speed_plot.py draws")
     args = parser.parse_args(argv)
-    if not args.peer:
-        parser.error("--peer: name at least one llama-bench")
+    if not args.peer and not args.command:
+        parser.error("--peer, --command: name at least one peer")
     if args.rounds > MAX_ROUNDS:
         parser.error(f"--rounds: at most {MAX_ROUNDS}")
-    names = [name for name, _, _ in args.peer]
+    for _, line in args.command:
+        try:
+            if not shlex.split(line):
+                parser.error("--command: is empty")
+        except ValueError as error:
+            parser.error(f"--command: {error}: {line}")
+    names = [name for name, *_ in args.peer + args.command]
     if len({"sterna", *names}) != len(names) + 1:
-        parser.error("--peer: names must differ, and none can be sterna")
+        parser.error("--peer, --command: names must differ, and none can be sterna")
     args.prefix = ["taskset", "-c", args.cpus] if args.cpus else []
     return args
 
@@ -174,9 +213,13 @@ def main(argv):
     sides = {"sterna": lambda: ours(args)}
     for name, binary, model in args.peer:
         sides[name] = lambda binary=binary, model=model: peer(args, binary, model)
+    for name, line in args.command:
+        sides[name] = lambda line=line: command(args, line)
     report = compare(measure(sides, args.rounds, sys.stderr))
     print(json.dumps(report, indent=2) if args.json else table(report))
     failed = [name for name, entry in report.items() if "failed" in entry]
+    if args.append and not failed:
+        append(args, report)
     if failed:
         print(f"compare: no ratio: {', '.join(failed)} did not run in every round", file=sys.stderr)
     return 1 if failed else 0

@@ -68,6 +68,29 @@ class Compare(unittest.TestCase):
         self.assertRegex(done.stdout, r"a decode +10\.00 +10\.00 +10\.00 +2\.00 \(2\.00 to 2\.00\)")
         self.assertIn("--isa scalar", (self.folder / "log").read_text())
 
+    def test_any_command_may_be_a_peer(self):
+        body = "print('loaded'); print('pp' + sys.argv[3], 40.0); print('tg' + sys.argv[4], 8.0)"
+        line = f"{self.program('any', body)} 'a model.gguf' {{threads}} {{prompt}} {{generate}}"
+        done = self.compare("--command", "any", line, *self.peer("a"), "--rounds", "1", "--prompt", "7", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual(list(report), ["sterna", "a", "any"])
+        self.assertEqual(report["any"]["prefill"]["ratio"], 2.5)
+        self.assertEqual(report["any"]["decode"]["ratio"], 2.5)
+        self.assertIn("any a model.gguf 1 7 64\n", (self.folder / "log").read_text())
+
+    def test_a_command_must_print_what_was_asked(self):
+        cases = {
+            "another": ("print('pp8 40.0'); print('tg64 8.0')", "no results: KeyError('pp512')"),
+            "none": ("print('pp512 many'); print('tg64 8.0')", "no results"),
+            "zero": ("print('pp512 0'); print('tg64 8.0')", "no speed of prefill"),
+        }
+        for name, (body, reason) in cases.items():
+            with self.subTest(name):
+                done = self.compare("--command", name, self.program(name, body), "--rounds", "1", "--json")
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(reason, json.loads(done.stdout)[name]["failed"])
+
     def test_no_ratio_without_both_sides(self):
         cases = {
             "fails once": ("if number == 1: sys.exit('no such model')" + PEER, "no such model"),
@@ -97,9 +120,12 @@ class Compare(unittest.TestCase):
         self.assertEqual(absent.returncode, 1)
         self.assertIn("cannot be started", absent.stdout)
         for arguments, reason in [
-            ([], "at least one"),
+            ([], "at least one peer"),
             (self.peer("sterna"), "names must differ"),
             (self.peer("a") + self.peer("a"), "names must differ"),
+            (self.peer("a") + ["--command", "a", "x"], "names must differ"),
+            (["--command", "a", " "], "is empty"),
+            (["--command", "a", "x 'y"], "No closing quotation"),
             (self.peer("a") + ["--rounds", "0"], "at least 1"),
             (self.peer("a") + ["--rounds", "1000"], "at most 100"),
         ]:
