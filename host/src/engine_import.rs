@@ -4,8 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use sterna_engine::request as engine;
-use sterna_engine::scheduler::message_bytes;
+use sterna_engine::scheduler::conversation_bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use crate::bindings::engine as wit;
@@ -125,19 +124,24 @@ impl wit::Host for EngineImport<'_> {
     async fn apply_template(
         &mut self,
         model: String,
-        messages: Vec<wit::Message>,
+        conversation: wit::Conversation,
     ) -> WitResult<String> {
-        let messages: Vec<engine::Message> = messages.into_iter().map(Into::into).collect();
-        let bytes = messages.iter().map(message_bytes);
-        let bytes = bytes.sum();
-        self.ask_texts(&model, bytes, move |texts| texts.apply_template(messages))
-            .await
+        let conversation = conversation.into();
+        let bytes = conversation_bytes(&conversation);
+        self.ask_texts(&model, bytes, move |texts| {
+            texts.apply_template(conversation)
+        })
+        .await
     }
 }
 
 impl wit::HostGeneration for EngineImport<'_> {
     async fn prompt_tokens(&mut self, generation: Resource<Generation>) -> wasmtime::Result<u32> {
         Ok(self.table.get(&generation)?.prompt_tokens())
+    }
+
+    async fn reasons(&mut self, generation: Resource<Generation>) -> wasmtime::Result<bool> {
+        Ok(self.table.get(&generation)?.reasons())
     }
 
     async fn next(&mut self, generation: Resource<Generation>) -> WitResult<Option<wit::Event>> {

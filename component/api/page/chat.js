@@ -310,7 +310,8 @@ async function converse(prompt, signal) {
   const system = settings.elements.system.value;
   const messages = [...chat.messages, { role: "user", content: prompt }];
   const opening = system ? [{ role: "system", content: system }] : [];
-  const body = { ...sampling(), messages: [...opening, ...messages] };
+  // What the model thinks is shown and sent back between its own tags, as it was written.
+  const body = { ...sampling(), separate_reasoning: false, messages: [...opening, ...messages] };
   const answer = await follow(chatTurn(prompt), "v1/chat/completions", body, signal, (choice) => choice.delta.content);
   if (answer === null) return false;
   chat.messages = [...messages, { role: "assistant", content: answer }];

@@ -1,10 +1,12 @@
 //! Completions as OpenAI writes them: whole, or in chunks.
 
 use crate::{
-    engine::{FinishReason, Usage},
+    choices::End,
+    engine::Usage,
     json::to_json,
     kind::Kind,
     params::StreamUsage,
+    parts::{Call, Part},
 };
 use serde::Serialize;
 
@@ -26,6 +28,8 @@ pub struct Stamp {
 pub struct Answer {
     kind: Kind,
     id: String,
+    /// Of the answer; its calls' follow.
+    number: u128,
     created: u64,
     model: String,
     /// Which chunks say what it cost.
@@ -37,8 +41,34 @@ pub struct Answer {
 pub struct Finished {
     /// All of its text.
     pub text: String,
+    /// All of its reasoning.
+    pub reasoning: String,
+    /// The functions that it calls.
+    pub calls: Vec<Call>,
     /// Why it ended.
-    pub reason: FinishReason,
+    pub end: End,
+}
+
+impl Finished {
+    /// The choice that these parts make.
+    pub fn new(parts: Vec<Part>, end: End) -> Self {
+        let (text, reasoning) = (String::new(), String::new());
+        let calls = Vec::new();
+        let mut finished = Finished {
+            text,
+            reasoning,
+            calls,
+            end,
+        };
+        for part in parts {
+            match part {
+                Part::Text(text) => finished.text.push_str(&text),
+                Part::Reasoning(text) => finished.reasoning.push_str(&text),
+                Part::Call(call) => finished.calls.push(call),
+            }
+        }
+        finished
+    }
 }
 
 #[derive(Serialize)]
@@ -70,8 +100,32 @@ struct Choice<'a> {
 #[derive(Serialize)]
 struct MessageDocument<'a> {
     role: &'static str,
-    content: &'a str,
+    /// Null where there are calls and no text.
+    content: Option<&'a str>,
     refusal: (),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<CallDocument<'a>>,
+}
+
+/// A call, or in a chunk a part of one: then with the place it has among the answer's calls.
+#[derive(Serialize)]
+struct CallDocument<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: FunctionDocument<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionDocument<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
 }
 
 #[derive(Default, Serialize)]
@@ -80,6 +134,10 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallDocument<'a>; 1]>,
 }
 
 #[derive(Serialize)]
@@ -119,6 +177,7 @@ impl Answer {
         Answer {
             kind,
             id,
+            number: stamp.id,
             created: stamp.created,
             model,
             usage,
@@ -141,15 +200,28 @@ impl Answer {
     fn choice<'a>(&self, index: u32, finished: &'a Finished) -> Choice<'a> {
         let mut choice = Choice {
             index,
-            finish_reason: Some(reason(finished.reason)),
+            finish_reason: Some(reason(finished.end)),
             ..Choice::default()
         };
         match self.kind {
             Kind::Chat => {
+                let Finished {
+                    text,
+                    reasoning,
+                    calls,
+                    ..
+                } = finished;
+                let calls = calls.iter().enumerate();
+                let calls = calls
+                    .map(|(at, call)| self.call(at, call))
+                    .collect::<Vec<_>>();
+                let some = |text: &'a str, is: bool| Some(text).filter(|_| is);
                 choice.message = Some(MessageDocument {
                     role: "assistant",
-                    content: &finished.text,
+                    content: some(text, !text.is_empty() || calls.is_empty()),
                     refusal: (),
+                    reasoning_content: some(reasoning, !reasoning.is_empty()),
+                    tool_calls: calls,
                 });
             }
             Kind::Text => choice.text = Some(&finished.text),
@@ -162,6 +234,7 @@ impl Answer {
         let delta = Delta {
             role: Some("assistant"),
             content: Some(""),
+            ..Delta::default()
         };
         let choice = Choice {
             delta: Some(delta),
@@ -170,26 +243,73 @@ impl Answer {
         (self.kind == Kind::Chat).then(|| self.chunk(choice, usage))
     }
 
-    /// A piece of a choice's text. `usage` is what all of them cost so far.
-    pub fn text_chunk(&self, index: u32, text: &str, usage: Usage) -> Vec<u8> {
-        let mut choice = Choice {
-            index,
-            ..Choice::default()
+    /// A part of a choice: a call in two chunks, its name first. `usage` is what all of them cost
+    /// so far; `at` is the part's place among the choice's calls.
+    pub fn part_chunks(&self, index: u32, part: &Part, at: usize, usage: Usage) -> Vec<Vec<u8>> {
+        let of = |delta: Delta<'_>| {
+            let choice = Choice {
+                index,
+                delta: Some(delta),
+                ..Choice::default()
+            };
+            self.chunk(choice, usage)
         };
-        match self.kind {
-            Kind::Chat => {
-                choice.delta = Some(Delta {
-                    role: None,
-                    content: Some(text),
-                });
+        match (part, self.kind) {
+            (Part::Text(text), Kind::Text) => {
+                let choice = Choice {
+                    index,
+                    text: Some(text),
+                    ..Choice::default()
+                };
+                vec![self.chunk(choice, usage)]
             }
-            Kind::Text => choice.text = Some(text),
+            (Part::Text(text), Kind::Chat) => vec![of(Delta {
+                content: Some(text),
+                ..Delta::default()
+            })],
+            (Part::Reasoning(text), _) => vec![of(Delta {
+                reasoning_content: Some(text),
+                ..Delta::default()
+            })],
+            (Part::Call(call), _) => {
+                let mut named = self.call(at, call);
+                named.index = Some(at);
+                named.function.arguments = "";
+                let rest = CallDocument {
+                    index: Some(at),
+                    id: None,
+                    r#type: None,
+                    function: FunctionDocument {
+                        name: None,
+                        arguments: &call.arguments,
+                    },
+                };
+                let delta = |call| Delta {
+                    tool_calls: Some([call]),
+                    ..Delta::default()
+                };
+                vec![of(delta(named)), of(delta(rest))]
+            }
         }
-        self.chunk(choice, usage)
+    }
+
+    /// A whole call, the one at `at` of its answer.
+    fn call<'a>(&self, at: usize, call: &'a Call) -> CallDocument<'a> {
+        // A chat has one choice, so the place tells its calls apart. 96 random bits are enough.
+        let number = (self.number >> 32) + at as u128;
+        CallDocument {
+            index: None,
+            id: Some(format!("call_{number:024x}")),
+            r#type: Some("function"),
+            function: FunctionDocument {
+                name: Some(&call.name),
+                arguments: &call.arguments,
+            },
+        }
     }
 
     /// Why a choice ended.
-    pub fn finish_chunk(&self, index: u32, why: FinishReason, usage: Usage) -> Vec<u8> {
+    pub fn finish_chunk(&self, index: u32, why: End, usage: Usage) -> Vec<u8> {
         let mut choice = Choice {
             index,
             finish_reason: Some(reason(why)),
@@ -242,9 +362,10 @@ impl Answer {
     }
 }
 
-fn reason(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
+fn reason(end: End) -> &'static str {
+    match end {
+        End::Stop => "stop",
+        End::Length => "length",
+        End::Calls => "tool_calls",
     }
 }

@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 
 use crate::{
-    engine::{Engine, Error, Event, Generation, PAUSE_MS, Prompt, Request, Usage},
+    engine::{Engine, Error, Event, FinishReason, Generation, PAUSE_MS, Prompt, Request, Usage},
     error::{ApiError, Resume},
     kind::Kind,
+    parts::{Marks, Part, Splitter},
     settings::Settings,
 };
 
@@ -29,6 +30,19 @@ pub struct Asked {
     pub seed: u64,
     /// The others have it too: the client chose it. Else each has the next one.
     pub same_seed: bool,
+    /// What is looked for in the answers.
+    pub form: Form,
+}
+
+/// What is looked for in answers, and what is not told of them.
+#[derive(Clone, Debug, Default)]
+pub struct Form {
+    /// The parts that are told apart.
+    pub marks: Marks,
+    /// Reasoning is left out.
+    pub hides_reasoning: bool,
+    /// An answer ends after its first call.
+    pub one_call: bool,
 }
 
 /// The generations of one request. Dropping it cancels them.
@@ -49,6 +63,11 @@ pub struct Choices<E: Engine> {
     index: u32,
     seed: u64,
     same_seed: bool,
+    /// Takes it apart, from its first event on.
+    splitter: Option<Splitter>,
+    /// It has called a function.
+    called: bool,
+    form: Form,
     /// Tokens of that choice that were told.
     told: Vec<u32>,
     /// The usage of all choices so far.
@@ -57,13 +76,26 @@ pub struct Choices<E: Engine> {
     fault: Option<ApiError>,
 }
 
-/// The next event of one of the choices.
+/// What is next of one of the choices.
 #[derive(Debug)]
 pub struct Piece {
     /// Which choice.
     pub index: u32,
-    /// The event.
-    pub event: Event,
+    /// Its parts, as far as they are certain; none where they are not yet.
+    pub parts: Vec<Part>,
+    /// Why it ended, after its last part.
+    pub end: Option<End>,
+}
+
+/// Why a choice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The model's own end, or what the request says ends it.
+    Stop,
+    /// As many tokens as there may be.
+    Length,
+    /// The functions that it calls are to be answered.
+    Calls,
 }
 
 impl<E: Engine> Choices<E> {
@@ -89,6 +121,9 @@ impl<E: Engine> Choices<E> {
             index: 0,
             seed: asked.seed,
             same_seed: asked.same_seed,
+            splitter: None,
+            called: false,
+            form: asked.form,
             told: Vec::new(),
             usage: Usage {
                 prompt_tokens: 0,
@@ -141,6 +176,11 @@ impl<E: Engine> Choices<E> {
             Ok(None) => return Err(ApiError::internal("the generation ended without a reason")),
             Err(error) => return Err(self.named(error, self.index)),
         };
+        let inside = generation.reasons();
+        let splitter = self
+            .splitter
+            .get_or_insert_with(|| Splitter::new(&self.form.marks, inside));
+        let parts = splitter.push(&event.text, event.finish.is_some());
         let index = self.index;
         let tokens = u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);
         self.told.extend(&event.tokens);
@@ -152,12 +192,42 @@ impl<E: Engine> Choices<E> {
             let own = finish.usage;
             self.usage.completion_tokens = others.saturating_add(own.completion_tokens);
             self.usage.cached_tokens = self.usage.cached_tokens.saturating_add(own.cached_tokens);
+        }
+        let (parts, end) = self.told_of(parts, &event);
+        if end.is_some() {
             self.told.clear();
+            self.splitter = None;
+            self.called = false;
+            // Where it has not ended by itself, this cancels it.
             self.running.pop_front();
             self.index += 1;
             self.fault = self.fill().err();
         }
-        Ok(Some(Piece { index, event }))
+        Ok(Some(Piece { index, parts, end }))
+    }
+
+    /// What is told of these parts of the choice, and why it ends with them, if it does.
+    fn told_of(&mut self, parts: Vec<Part>, event: &Event) -> (Vec<Part>, Option<End>) {
+        let mut kept = Vec::new();
+        for part in parts {
+            match part {
+                Part::Reasoning(_) if self.form.hides_reasoning => {}
+                Part::Call(_) => {
+                    self.called = true;
+                    kept.push(part);
+                    if self.form.one_call {
+                        return (kept, Some(End::Calls));
+                    }
+                }
+                part => kept.push(part),
+            }
+        }
+        let end = event.finish.map(|finish| match finish.reason {
+            FinishReason::Length => End::Length,
+            FinishReason::Stop if self.called => End::Calls,
+            FinishReason::Stop => End::Stop,
+        });
+        (kept, end)
     }
 
     /// Wait for a place if others took every one of the engine's while this request had none: what

@@ -3,8 +3,8 @@
 use crate::{
     answer::{Answer, Finished, Stamp},
     body::{self, Source},
-    choices::{Asked, Choices},
-    engine::{Engine, Prompt, Request, Sampling},
+    choices::{Asked, Choices, Form},
+    engine::{Conversation, Engine, ModelInfo, Prompt, Request, Sampling, Tags},
     error::ApiError,
     fields::Object,
     http::Head,
@@ -12,10 +12,14 @@ use crate::{
     known::{self, Place},
     messages,
     params::{self, Params},
+    parts::Marks,
     prompt,
+    raw::Raw,
     reply::Reply,
     settings::Settings,
     stream::EventStream,
+    thinking::{self, Reasoning},
+    tools,
 };
 
 /// Answer a request of this kind.
@@ -28,7 +32,7 @@ pub async fn complete<E: Engine>(
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
-    let (params, prompts) = understand(kind, settings, bytes)?;
+    let (params, prompts, wishes) = understand(kind, settings, bytes)?;
     let models = engine.models();
     let unavailable = || ApiError::unavailable("no model is loaded");
     let model = settings
@@ -36,6 +40,7 @@ pub async fn complete<E: Engine>(
         .ok_or_else(unavailable)?;
     let asked_one = models.iter().find(|info| info.id == model);
     let at_once = asked_one.map_or(1, |info| info.max_sequences);
+    let form = asked_one.map_or_else(Form::default, |info| wishes.form(info));
     // The answer bears the name it was asked by, or the first of the list.
     let named = params.model.or_else(|| {
         settings
@@ -58,6 +63,7 @@ pub async fn complete<E: Engine>(
         prompts,
         seed: params.sampling.seed.unwrap_or(drawn),
         same_seed: params.sampling.seed.is_some(),
+        form,
         template: Request {
             model,
             prompt: Prompt::Tokens(Vec::new()),
@@ -86,9 +92,8 @@ fn understand(
     kind: Kind,
     settings: &Settings,
     bytes: Vec<u8>,
-) -> Result<(Params, Vec<Prompt>), ApiError> {
+) -> Result<(Params, Vec<Prompt>, Wishes), ApiError> {
     let body = body::parse(&bytes)?;
-    drop(bytes);
     let body = Object::top(&body)?;
     let place = match kind {
         Kind::Chat => Place::Chat,
@@ -96,24 +101,76 @@ fn understand(
     };
     known::check(&body, place)?;
     let params = params::parse(&body, settings)?;
-    let prompts = match kind {
-        Kind::Chat => vec![messages::chat(&body, settings.max_messages)?],
-        Kind::Text => prompt::text(&body)?,
+    match kind {
+        Kind::Chat => {
+            let (conversation, wishes) = chat(&body, settings, &bytes)?;
+            Ok((params, vec![Prompt::Messages(conversation)], wishes))
+        }
+        Kind::Text => Ok((params, prompt::text(&body)?, Wishes::TEXT)),
+    }
+}
+
+/// What a request wants to be told apart in its answer.
+struct Wishes {
+    reasoning: Reasoning,
+    calls: bool,
+    one_call: bool,
+}
+
+impl Wishes {
+    /// A completion is the model's text as it comes.
+    const TEXT: Wishes = Wishes {
+        reasoning: Reasoning::Inline,
+        calls: false,
+        one_call: false,
     };
-    Ok((params, prompts))
+
+    /// How this model does it.
+    fn form(&self, model: &ModelInfo) -> Form {
+        let tags = |is: bool, tags: &Option<Tags>| if is { tags.clone() } else { None };
+        let apart = self.reasoning != Reasoning::Inline;
+        Form {
+            marks: Marks {
+                reasoning: tags(apart, &model.reasoning_tags),
+                calls: tags(self.calls, &model.tool_call_tags),
+            },
+            hides_reasoning: self.reasoning == Reasoning::Hidden,
+            one_call: self.one_call,
+        }
+    }
+}
+
+/// The conversation of a chat, and what its template is told besides.
+fn chat(
+    body: &Object<'_>,
+    settings: &Settings,
+    bytes: &[u8],
+) -> Result<(Conversation, Wishes), ApiError> {
+    // It was parsed, so it is text.
+    let raw = Raw::new(std::str::from_utf8(bytes).unwrap_or_default());
+    let messages = messages::chat(body, raw, settings.max_messages)?;
+    let tools = tools::tools(body, raw)?;
+    let wishes = Wishes {
+        reasoning: thinking::reasoning(body)?,
+        calls: tools.json.is_some(),
+        one_call: tools.one_call,
+    };
+    let conversation = Conversation {
+        messages,
+        tools: tools.json,
+        template_kwargs: thinking::template_kwargs(body, raw)?,
+    };
+    Ok((conversation, wishes))
 }
 
 /// The whole answer, once it is there.
 async fn collect<E: Engine>(mut choices: Choices<E>, answer: &Answer) -> Result<Vec<u8>, ApiError> {
     let mut finished = Vec::new();
-    let mut text = String::new();
+    let mut parts = Vec::new();
     while let Some(piece) = choices.next().await? {
-        text.push_str(&piece.event.text);
-        if let Some(finish) = piece.event.finish {
-            finished.push(Finished {
-                text: std::mem::take(&mut text),
-                reason: finish.reason,
-            });
+        parts.extend(piece.parts);
+        if let Some(end) = piece.end {
+            finished.push(Finished::new(std::mem::take(&mut parts), end));
         }
     }
     Ok(answer.whole(&finished, choices.usage()))

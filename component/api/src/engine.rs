@@ -21,8 +21,8 @@ use std::marker::PhantomData;
 
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
-    ContextOverflow, Error, Event, Finish, FinishReason, InvalidRequest, Message, ModelInfo,
-    Prompt, Request, Sampling, ToolCall, Usage,
+    ContextOverflow, Conversation, Error, Event, Finish, FinishReason, InvalidRequest, Message,
+    ModelInfo, Prompt, Request, Sampling, Tags, ToolCall, Usage,
 };
 
 /// Something that holds models and answers requests.
@@ -53,6 +53,8 @@ pub trait Generation {
     async fn next(&mut self) -> Result<Option<Event>, Error>;
     /// Tokens of the rendered prompt.
     fn prompt_tokens(&self) -> u32;
+    /// The answer begins within the model's reasoning.
+    fn reasons(&self) -> bool;
 }
 
 /// The engine this component imports. `B` is what the world outside wants done before each step.
@@ -121,5 +123,9 @@ impl<B: Breath> Generation for ImportedGeneration<B> {
 
     fn prompt_tokens(&self) -> u32 {
         self.0.prompt_tokens()
+    }
+
+    fn reasons(&self) -> bool {
+        self.0.reasons()
     }
 }

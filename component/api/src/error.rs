@@ -365,6 +365,8 @@ fn openai_field(wit_field: &str, prompt: &str) -> String {
         .unwrap_or(wit_field)
         .replace('-', "_");
     match field.strip_prefix("prompt") {
+        Some(rest) if rest.starts_with(".tools") => rest[1..].to_owned(),
+        Some(rest) if rest.starts_with(".template_kwargs") => format!("chat_{}", &rest[1..]),
         // `prompt.messages[3].role` names the list itself.
         Some(rest) if rest.starts_with(".messages") => rest[1..].to_owned(),
         Some(rest) if rest.is_empty() || rest.starts_with(['.', '[']) => {
@@ -448,6 +450,12 @@ mod tests {
                 "messages[3].role",
             ),
             ("prompt[1]", "messages[1]", "prompt[1]"),
+            ("prompt.tools", "tools", "tools"),
+            (
+                "prompt.template-kwargs.bos_token",
+                "chat_template_kwargs.bos_token",
+                "chat_template_kwargs.bos_token",
+            ),
             ("prompter", "prompter", "prompter"),
         ];
         for (wit, chat, text) in names {

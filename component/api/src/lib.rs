@@ -4,9 +4,10 @@
 //!
 //! The path of a request: the world outside -> `route/` (method and path) -> `auth.rs` (whence,
 //! whose) -> `completion.rs` -> `body.rs` (bytes, not too many) -> `known/` (which fields there
-//! are) -> `fields.rs`, `params/`, `messages/`, `prompt.rs` (OpenAI's schema, into the engine's
-//! request) -> `choices.rs` (one generation for each prompt) -> `engine.rs` (the contract in
-//! `wit/`) -> `answer.rs` (whole) or `stream/` (events), and `reply.rs`. Every fault becomes an
+//! are) -> `fields.rs`, `params/`, `messages/`, `tools.rs`, `thinking.rs`, `prompt.rs` (OpenAI's
+//! schema, into the engine's request) -> `choices.rs` (one generation for each prompt) ->
+//! `engine.rs` (the contract in `wit/`) -> `parts/` (reasoning, text, calls) -> `answer.rs` (whole)
+//! or `stream/` (events), and `reply.rs`. Every fault becomes an
 //! HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
 //!
 //! Decisions that OpenAI's documentation leaves open:
@@ -48,13 +49,17 @@ pub mod messages;
 pub mod models;
 pub mod page;
 pub mod params;
+pub mod parts;
 pub mod prompt;
+pub mod raw;
 pub mod reply;
 pub mod route;
 pub mod settings;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+pub mod thinking;
+pub mod tools;
 
 use std::{
     future::Future,

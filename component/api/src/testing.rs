@@ -62,6 +62,7 @@ pub(crate) fn end(text: &str) -> Result<Event, Error> {
 pub(crate) struct Script {
     events: VecDeque<Result<Event, Error>>,
     alive: Rc<()>,
+    reasons: bool,
 }
 
 impl Script {
@@ -69,6 +70,7 @@ impl Script {
         Script {
             events: events.into(),
             alive: Rc::new(()),
+            reasons: false,
         }
     }
 
@@ -86,6 +88,10 @@ impl Generation for Script {
     fn prompt_tokens(&self) -> u32 {
         3
     }
+
+    fn reasons(&self) -> bool {
+        self.reasons
+    }
 }
 
 /// An engine with one model, `org/demo`, that answers every request by the same script or error.
@@ -98,6 +104,8 @@ pub(crate) struct ScriptedEngine {
     pub(crate) places: usize,
     /// Of these, how many others have; each pause gives one back.
     pub(crate) taken: Rc<Cell<usize>>,
+    /// Whether its answers begin within the model's reasoning.
+    pub(crate) reasons: bool,
     /// One for each generation that was made.
     pub(crate) made: Rc<RefCell<Vec<Weak<()>>>>,
 }
@@ -114,6 +122,8 @@ impl ScriptedEngine {
             head_type: "f16".into(),
             isa: "scalar".into(),
             max_sequences: 4,
+            reasoning_tags: None,
+            tool_call_tags: None,
         };
         ScriptedEngine {
             answer,
@@ -121,6 +131,7 @@ impl ScriptedEngine {
             asked: Rc::default(),
             places: usize::MAX,
             taken: Rc::default(),
+            reasons: false,
             made: Rc::default(),
         }
     }
@@ -149,7 +160,8 @@ impl Engine for ScriptedEngine {
         if self.alive() + self.taken.get() >= self.places {
             return Err(Error::Overloaded(1000));
         }
-        let script = Script::new(self.answer.clone()?);
+        let mut script = Script::new(self.answer.clone()?);
+        script.reasons = self.reasons;
         self.made.borrow_mut().push(script.alive());
         Ok(script)
     }

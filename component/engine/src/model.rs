@@ -14,7 +14,7 @@ use crate::optimisations::Optimisations;
 use crate::placement::Bytes;
 #[cfg(feature = "native")]
 use crate::placement::{self, MappedFile, Settled, Settling};
-use crate::request::Message;
+use crate::request::Conversation;
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Tokenizer, TooMany};
 use crate::weights::{Layer, Weights};
@@ -224,15 +224,28 @@ impl Model {
     ///
     /// # Errors
     /// `EngineError::InvalidRequest` where the template refuses it.
-    pub fn encode_messages(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        self.template.encode(&self.tokenizer, messages)
+    pub fn encode_messages(&self, conversation: &Conversation) -> Result<Vec<u32>, EngineError> {
+        self.template.encode(&self.tokenizer, conversation)
+    }
+
+    /// True if a prompt ends with the tag that begins the model's reasoning, whitespace aside: some
+    /// templates write it for the model.
+    #[must_use]
+    pub fn reasons_after(&self, prompt: &[u32]) -> bool {
+        // A tag that is no token of its own has one for each byte at most.
+        const LAST: usize = 16;
+        let Some(tags) = self.template.reasoning_tags() else {
+            return false;
+        };
+        let last = &prompt[prompt.len().saturating_sub(LAST)..];
+        self.detokenize(last).trim_end().ends_with(&tags.begin)
     }
 
     /// A conversation as the chat template renders it, ready for an answer.
     ///
     /// # Errors
     /// As [`Model::encode_messages`].
-    pub fn apply_template(&self, messages: &[Message]) -> Result<String, EngineError> {
-        self.template.render(messages)
+    pub fn apply_template(&self, conversation: &Conversation) -> Result<String, EngineError> {
+        self.template.render(conversation)
     }
 }

@@ -46,11 +46,31 @@ impl Message {
     }
 }
 
+/// A conversation, and what else the model's chat template is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conversation {
+    /// The turns, at least one.
+    pub messages: Vec<Message>,
+    /// The functions that the model may call: the text of a JSON array of objects.
+    pub tools: Option<String>,
+    /// Further variables of the template: the text of a JSON object.
+    pub template_kwargs: Option<String>,
+}
+
+impl From<Vec<Message>> for Conversation {
+    fn from(messages: Vec<Message>) -> Self {
+        Conversation {
+            messages,
+            ..Conversation::default()
+        }
+    }
+}
+
 /// The prompt to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
     /// A conversation, rendered by the model's chat template.
-    Messages(Vec<Message>),
+    Messages(Conversation),
     /// Plain text; the beginning-of-sequence token is put before it if the model has one.
     Text(String),
     /// Token ids, used as they are.
@@ -155,6 +175,26 @@ pub struct GenerationId(pub u64);
 /// An item of `Engine::step`: an event of one generation, or the fault that ended it.
 pub type Delivery = (GenerationId, Result<Event, EngineError>);
 
+/// A request that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its generation.
+    pub id: GenerationId,
+    /// Tokens of the rendered prompt.
+    pub prompt_tokens: u32,
+    /// The prompt ends with the tag that begins the model's reasoning, so the answer begins within
+    /// it.
+    pub reasons: bool,
+}
+
+/// Two texts around a part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct Tags {
+    pub begin: String,
+    pub end: String,
+}
+
 /// The facts of `wit/engine.wit`'s `model-info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
@@ -168,6 +208,8 @@ pub struct ModelInfo {
     pub head_type: String,
     pub isa: String,
     pub max_sequences: u32,
+    pub reasoning_tags: Option<Tags>,
+    pub tool_call_tags: Option<Tags>,
 }
 
 /// The engine's state and counters; totals count from its creation.

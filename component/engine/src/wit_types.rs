@@ -34,20 +34,53 @@ macro_rules! convert_engine_types {
             use $crate::convert_fields;
             use $crate::error::EngineError;
             use $crate::request::{
-                Event, Finish, FinishReason, Message, ModelInfo, Prompt, Request, Sampling, ToolCall,
-                Usage,
+                Conversation, Event, Finish, FinishReason, Message, ModelInfo, Prompt, Request,
+                Sampling, Tags, ToolCall, Usage,
             };
 
-            convert_fields!(ModelInfo, wit::ModelInfo, {
-                id, created, architecture, context_length, vocab_size, parameters, head_type, isa,
-                max_sequences,
-            });
+            convert_fields!(Tags, wit::Tags, { begin, end });
             convert_fields!(ToolCall, wit::ToolCall, { id, name, arguments });
             convert_fields!(Sampling, wit::Sampling, {
                 temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty,
                 frequency_penalty, seed,
             });
             convert_fields!(Usage, wit::Usage, { prompt_tokens, completion_tokens, cached_tokens });
+
+            impl From<wit::ModelInfo> for ModelInfo {
+                fn from(info: wit::ModelInfo) -> Self {
+                    ModelInfo {
+                        id: info.id,
+                        created: info.created,
+                        architecture: info.architecture,
+                        context_length: info.context_length,
+                        vocab_size: info.vocab_size,
+                        parameters: info.parameters,
+                        head_type: info.head_type,
+                        isa: info.isa,
+                        max_sequences: info.max_sequences,
+                        reasoning_tags: info.reasoning_tags.map(Into::into),
+                        tool_call_tags: info.tool_call_tags.map(Into::into),
+                    }
+                }
+            }
+
+            impl From<ModelInfo> for wit::ModelInfo {
+                fn from(info: ModelInfo) -> Self {
+                    wit::ModelInfo {
+                        id: info.id,
+                        created: info.created,
+                        architecture: info.architecture,
+                        context_length: info.context_length,
+                        vocab_size: info.vocab_size,
+                        parameters: info.parameters,
+                        head_type: info.head_type,
+                        isa: info.isa,
+                        max_sequences: info.max_sequences,
+                        reasoning_tags: info.reasoning_tags.map(Into::into),
+                        tool_call_tags: info.tool_call_tags.map(Into::into),
+                    }
+                }
+            }
 
             impl From<wit::Message> for Message {
                 fn from(message: wit::Message) -> Self {
@@ -75,12 +108,30 @@ macro_rules! convert_engine_types {
                 }
             }
 
+            impl From<wit::Conversation> for Conversation {
+                fn from(conversation: wit::Conversation) -> Self {
+                    Conversation {
+                        messages: conversation.messages.into_iter().map(Into::into).collect(),
+                        tools: conversation.tools,
+                        template_kwargs: conversation.template_kwargs,
+                    }
+                }
+            }
+
+            impl From<Conversation> for wit::Conversation {
+                fn from(conversation: Conversation) -> Self {
+                    wit::Conversation {
+                        messages: conversation.messages.into_iter().map(Into::into).collect(),
+                        tools: conversation.tools,
+                        template_kwargs: conversation.template_kwargs,
+                    }
+                }
+            }
+
             impl From<wit::Prompt> for Prompt {
                 fn from(prompt: wit::Prompt) -> Self {
                     match prompt {
-                        wit::Prompt::Messages(messages) => {
-                            Prompt::Messages(messages.into_iter().map(Into::into).collect())
-                        }
+                        wit::Prompt::Messages(conversation) => Prompt::Messages(conversation.into()),
                         wit::Prompt::Text(text) => Prompt::Text(text),
                         wit::Prompt::Tokens(tokens) => Prompt::Tokens(tokens),
                     }
@@ -90,9 +141,7 @@ macro_rules! convert_engine_types {
             impl From<Prompt> for wit::Prompt {
                 fn from(prompt: Prompt) -> Self {
                     match prompt {
-                        Prompt::Messages(messages) => {
-                            wit::Prompt::Messages(messages.into_iter().map(Into::into).collect())
-                        }
+                        Prompt::Messages(conversation) => wit::Prompt::Messages(conversation.into()),
                         Prompt::Text(text) => wit::Prompt::Text(text),
                         Prompt::Tokens(tokens) => wit::Prompt::Tokens(tokens),
                     }

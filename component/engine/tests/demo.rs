@@ -30,7 +30,7 @@ fn stories_equal_the_reference() {
         // The chat template takes the user's words as the story's opening.
         let message = Message::new("user", opening);
         let chat = Request {
-            prompt: Prompt::Messages(vec![message]),
+            prompt: Prompt::Messages(vec![message].into()),
             ..request
         };
         assert_eq!(

@@ -16,7 +16,7 @@ fn every_template_renders_to_jinjas_text() {
     for case in &cases[1..] {
         let (source, text) = (case[0].as_str().unwrap(), case[1].as_str());
         let template = ChatTemplate::new(Some(source), "<s>", "</s>");
-        let rendered = template.render(&messages);
+        let rendered = template.render(&messages.clone().into());
         if rendered.as_deref().ok() != text {
             wrong.push(format!("{source}\n  is    {rendered:?}\n  wants {text:?}"));
         }

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use sterna_engine::config::RopeScaling;
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
-use sterna_engine::request::{Message, Prompt, Request, ToolCall};
+use sterna_engine::request::{Message, Prompt, Request, Tags, ToolCall};
 use sterna_kernels::{GroupCodes, Isa};
 use support::{argmax, batch, complete, engine, forward, greedy, ids, load};
 
@@ -202,9 +202,33 @@ fn conversations_are_rendered_as_transformers_does() {
         for case in expected["conversations"].as_array().unwrap() {
             let messages = case["messages"].as_array().unwrap();
             let messages: Vec<Message> = messages.iter().map(message).collect();
-            let rendered = model.apply_template(&messages).unwrap();
+            let rendered = model.apply_template(&messages.into()).unwrap();
             assert_eq!(rendered, case["text"].as_str().unwrap(), "{form}");
         }
+    }
+}
+
+#[test]
+fn the_template_says_how_answers_are_marked() {
+    let tags = |begin: &str, end: &str| {
+        let (begin, end) = (begin.to_owned(), end.to_owned());
+        Some(Tags { begin, end })
+    };
+    let mut engine = engine(&load("qwen3/ternary-Q2_0.gguf"), |_| {});
+    let info = engine.info();
+    assert_eq!(info.reasoning_tags, tags("<think>", "</think>"));
+    assert_eq!(info.tool_call_tags, tags("<tool_call>", "</tool_call>"));
+    for (prompt, reasons) in [
+        ("<|im_start|>assistant\n<think>\n", true),
+        ("<|im_start|>assistant\n<think>", true),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", false),
+        ("<|im_start|>assistant\n", false),
+        ("<think> it over", false),
+    ] {
+        let request = Request::new(Prompt::Text(prompt.into()));
+        let submitted = engine.submit(request).unwrap();
+        assert_eq!(submitted.reasons, reasons, "{prompt:?}");
+        assert!(engine.cancel(submitted.id));
     }
 }
 

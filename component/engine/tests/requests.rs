@@ -86,7 +86,10 @@ fn each_field_out_of_range_is_named() {
     assert_eq!(with(more_than_most), "min-tokens");
     assert_eq!(with(|r| r.prompt = Prompt::Tokens(vec![])), "prompt");
     assert_eq!(with(|r| r.prompt = Prompt::Tokens(vec![1, 512])), "prompt");
-    assert_eq!(with(|r| r.prompt = Prompt::Messages(vec![])), "messages");
+    assert_eq!(
+        with(|r| r.prompt = Prompt::Messages(vec![].into())),
+        "messages"
+    );
 }
 
 #[test]
@@ -117,10 +120,10 @@ fn the_edges_of_the_ranges_are_allowed() {
 
 #[test]
 fn an_empty_text_is_the_beginning_of_a_sequence() {
-    let (_, prompt_tokens) = engine(&demo(), |_| {})
+    let submitted = engine(&demo(), |_| {})
         .submit(Request::new(Prompt::Text(String::new())))
         .unwrap();
-    assert_eq!(prompt_tokens, 1);
+    assert_eq!(submitted.prompt_tokens, 1);
     // This tokenizer puts nothing before a text.
     assert_eq!(blamed(Request::new(Prompt::Text(String::new()))), "prompt");
 }
@@ -159,7 +162,7 @@ fn a_text_longer_than_the_context_overflows_it_whatever_its_length() {
         let text = text.repeat(times);
         let messages = vec![Message::new("user", text.clone())];
         let needed = demo.tokenize(&text, true).unwrap().len() + 1;
-        for prompt in [Prompt::Text(text), Prompt::Messages(messages)] {
+        for prompt in [Prompt::Text(text), Prompt::Messages(messages.into())] {
             match engine.submit(Request::new(prompt)) {
                 Err(EngineError::ContextOverflow {
                     limit: 64,
@@ -174,7 +177,7 @@ fn a_text_longer_than_the_context_overflows_it_whatever_its_length() {
     }
     let messages = vec![Message::new("user", ""); 100_000];
     assert_eq!(
-        engine.submit(Request::new(Prompt::Messages(messages))),
+        engine.submit(Request::new(Prompt::Messages(messages.into()))),
         Err(EngineError::ContextOverflow {
             limit,
             requested: 100_001
@@ -193,7 +196,7 @@ fn a_text_that_fits_exactly_is_taken() {
         let mut engine = engine(&demo, |options| options.max_context = Some(context));
         engine.submit(Request::new(Prompt::Text(text.into())))
     };
-    assert_eq!(submit(length + 1).unwrap().1 as usize, length);
+    assert_eq!(submit(length + 1).unwrap().prompt_tokens as usize, length);
     assert!(matches!(
         submit(length),
         Err(EngineError::ContextOverflow { .. })
@@ -207,10 +210,9 @@ fn a_request_that_was_admitted_elsewhere_is_the_same_request() {
     let request = Request {
         max_tokens: Some(12),
         sampling: greedy(),
-        ..Request::new(Prompt::Messages(vec![Message::new(
-            "user",
-            "Once upon a time",
-        )]))
+        ..Request::new(Prompt::Messages(
+            vec![Message::new("user", "Once upon a time")].into(),
+        ))
     };
     let admitted = engine.gate().admit_as_tokens(request.clone()).unwrap();
     assert!(matches!(admitted.prompt, Prompt::Tokens(_)));

@@ -104,7 +104,7 @@ proptest! {
             match action {
                 Action::Submit { prompt, max_tokens, seed } => {
                     let request = request(prompt, max_tokens, seed);
-                    let (id, _) = engine.submit(request.clone()).unwrap();
+                    let id = engine.submit(request.clone()).unwrap().id;
                     ids.push(id);
                     runs.insert(id, Run { request, completion: Completion::default(), cancelled: false });
                 }
@@ -150,7 +150,7 @@ fn a_full_queue_says_when_to_come_back() {
         options.max_queue = 1;
     });
     // One will begin at once, one will wait.
-    let first = engine.submit(request(vec![5; 10], 4, 1)).unwrap().0;
+    let first = engine.submit(request(vec![5; 10], 4, 1)).unwrap().id;
     engine.submit(request(vec![5; 10], 4, 1)).unwrap();
     let refused = engine.submit(request(vec![5; 10], 4, 1)).unwrap_err();
     assert!(
@@ -178,9 +178,9 @@ fn cancelling_frees_the_place_in_queue_prefill_and_decode() {
         options.max_sequences = 2;
         options.prefill_chunk = 8;
     });
-    let decoding = engine.submit(request(vec![5; 4], 100, 1)).unwrap().0;
-    let prefilling = engine.submit(request(vec![5; 200], 5, 1)).unwrap().0;
-    let queued = engine.submit(request(vec![5; 4], 5, 1)).unwrap().0;
+    let decoding = engine.submit(request(vec![5; 4], 100, 1)).unwrap().id;
+    let prefilling = engine.submit(request(vec![5; 200], 5, 1)).unwrap().id;
+    let queued = engine.submit(request(vec![5; 4], 5, 1)).unwrap().id;
     let mut heard = Vec::new();
     for _ in 0..4 {
         engine.step(&mut |(id, _)| heard.push(id));
@@ -201,10 +201,10 @@ fn cancelling_frees_the_place_in_queue_prefill_and_decode() {
 #[test]
 fn a_long_prompt_never_stops_a_running_stream() {
     let mut engine = engine_with(|options| options.prefill_chunk = 8);
-    let stream = engine.submit(request(vec![5; 4], 60, 1)).unwrap().0;
+    let stream = engine.submit(request(vec![5; 4], 60, 1)).unwrap().id;
     engine.step(&mut |_| {});
-    let long = engine.submit(request(vec![7; 150], 5, 1)).unwrap().0;
-    let short = engine.submit(request(vec![9; 8], 50, 1)).unwrap().0;
+    let long = engine.submit(request(vec![7; 150], 5, 1)).unwrap().id;
+    let short = engine.submit(request(vec![9; 8], 50, 1)).unwrap().id;
     let mut order = Vec::new();
     for _ in 0..10 {
         let mut now = Vec::new();

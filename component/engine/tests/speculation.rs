@@ -35,7 +35,7 @@ fn run(
     let mut events: HashMap<GenerationId, Vec<Event>> = HashMap::new();
     let ids: Vec<_> = requests
         .iter()
-        .map(|request| engine.submit(request.clone()).unwrap().0)
+        .map(|request| engine.submit(request.clone()).unwrap().id)
         .collect();
     while engine.step(&mut |(id, event)| events.entry(id).or_default().push(event.unwrap())) {}
     let events = ids.iter().map(|id| events.remove(id).unwrap()).collect();

@@ -96,7 +96,8 @@ impl Args {
                 system
                     .into_iter()
                     .chain([message("user", prompt)])
-                    .collect(),
+                    .collect::<Vec<_>>()
+                    .into(),
             )
         } else {
             Prompt::Text(prompt)

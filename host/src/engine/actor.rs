@@ -195,17 +195,19 @@ impl Actor {
         commands: Sender<Command>,
         cut: watch::Receiver<bool>,
     ) -> Answered<Generation> {
-        let (id, prompt_tokens) = match self.engine.submit(request)? {
+        let submitted = match self.engine.submit(request)? {
             Ok(submitted) => submitted,
             Err(error) => return Ok(Err(error)),
         };
         drop(place);
         self.show_state()?;
         self.metrics.generations_started.inc();
-        self.metrics.prompt_tokens.inc_by(u64::from(prompt_tokens));
+        self.metrics
+            .prompt_tokens
+            .inc_by(u64::from(submitted.prompt_tokens));
         let (sender, events) = mpsc::unbounded_channel();
         self.open.insert(
-            id,
+            submitted.id,
             Open {
                 events: sender,
                 tokens: 0,
@@ -213,8 +215,7 @@ impl Actor {
             },
         );
         Ok(Ok(Generation {
-            id,
-            prompt_tokens,
+            submitted,
             events,
             commands,
             ended: false,

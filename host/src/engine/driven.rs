@@ -12,7 +12,7 @@ use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
 use sterna_engine::options::EngineOptions;
 use sterna_engine::request::{
-    Delivery, EngineStats, GenerationId, Message, ModelInfo, Prompt, Request,
+    Conversation, Delivery, EngineStats, GenerationId, ModelInfo, Prompt, Request, Submitted,
 };
 use sterna_engine::scheduler::{Gate, PromptSize};
 
@@ -68,7 +68,7 @@ pub trait Texts {
     ///
     /// # Errors
     /// See [`Answered`].
-    fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String>;
+    fn apply_template(&mut self, conversation: Conversation) -> Answered<String>;
 
     /// Check a request, and put its prompt's token ids in the place of its prompt. The engine then
     /// has nothing left to do.
@@ -95,12 +95,11 @@ pub trait DrivenEngine: Send {
     /// The engine is broken.
     fn prompt_size(&mut self) -> anyhow::Result<PromptSize>;
 
-    /// Queue a request that was admitted ([`Texts::admit`]); its id and its prompt's length in
-    /// tokens.
+    /// Queue a request that was admitted ([`Texts::admit`]).
     ///
     /// # Errors
     /// See [`Answered`].
-    fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)>;
+    fn submit(&mut self, request: Request) -> Answered<Submitted>;
 
     /// One batch; false when there was nothing to do.
     ///
@@ -189,7 +188,7 @@ impl DrivenEngine for LinkedEngine {
         Ok(self.0.gate().size())
     }
 
-    fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
+    fn submit(&mut self, request: Request) -> Answered<Submitted> {
         Ok(self.0.submit(request))
     }
 
@@ -233,8 +232,8 @@ impl Texts for LinkedTexts {
         Ok(Ok(self.model.detokenize(tokens)))
     }
 
-    fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String> {
-        Ok(self.model.apply_template(&messages))
+    fn apply_template(&mut self, conversation: Conversation) -> Answered<String> {
+        Ok(self.model.apply_template(&conversation))
     }
 
     fn admit(&mut self, request: Request) -> Answered<Request> {

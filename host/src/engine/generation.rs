@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use sterna_engine::error::EngineError;
-use sterna_engine::request::{Event, GenerationId};
+use sterna_engine::request::{Event, Submitted};
 use tokio::sync::{mpsc, watch};
 
 use super::command::{Cancelled, Command};
@@ -16,8 +16,7 @@ pub(super) type Events = mpsc::UnboundedSender<Timed>;
 /// A running generation, and so the WIT resource `generation`: its instance drops it when its
 /// client has left, which cancels it.
 pub struct Generation {
-    pub(super) id: GenerationId,
-    pub(super) prompt_tokens: u32,
+    pub(super) submitted: Submitted,
     pub(super) events: mpsc::UnboundedReceiver<Timed>,
     pub(super) commands: Sender<Command>,
     pub(super) ended: bool,
@@ -30,7 +29,13 @@ impl Generation {
     /// Tokens of the rendered prompt.
     #[must_use]
     pub fn prompt_tokens(&self) -> u32 {
-        self.prompt_tokens
+        self.submitted.prompt_tokens
+    }
+
+    /// True if the answer begins within the model's reasoning.
+    #[must_use]
+    pub fn reasons(&self) -> bool {
+        self.submitted.reasons
     }
 
     /// When the engine made the piece that came last. The caller may have taken it much later.
@@ -53,7 +58,7 @@ impl Generation {
             () = cut(&mut self.cut) => {
                 self.ended = true;
                 // Where the thread is gone, so is the generation.
-                let _ = self.commands.send(Command::Cancel(self.id, Cancelled::ByServer));
+                let _ = self.commands.send(Command::Cancel(self.submitted.id, Cancelled::ByServer));
                 (Instant::now(), Err(ending()))
             }
             event = self.events.recv() => event.unwrap_or_else(|| (Instant::now(), Err(stopped()))),
@@ -70,7 +75,7 @@ impl Drop for Generation {
             // Where the thread is gone, so is the generation.
             let _ = self
                 .commands
-                .send(Command::Cancel(self.id, Cancelled::ByClient));
+                .send(Command::Cancel(self.submitted.id, Cancelled::ByClient));
         }
     }
 }

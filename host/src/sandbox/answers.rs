@@ -31,7 +31,10 @@ pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
         ("head type", &info.head_type),
         ("instruction set", &info.isa),
     ];
-    for (what, name) in names {
+    let tags = [&info.reasoning_tags, &info.tool_call_tags];
+    let tags = tags.into_iter().flatten();
+    let tags = tags.flat_map(|tags| [("tag", &tags.begin), ("tag", &tags.end)]);
+    for (what, name) in names.into_iter().chain(tags) {
         ensure!(
             name.len() <= NAME_BYTES && !name.chars().any(char::is_control),
             "the baked engine gives its model's {what} in {} bytes, or with control characters; {NAME_BYTES} bytes of text at most are \

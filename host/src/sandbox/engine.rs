@@ -13,7 +13,7 @@ use sterna_engine::error::EngineError;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::placement::WatchedFile;
 use sterna_engine::request::{
-    Delivery, EngineStats, GenerationId, Message, ModelInfo, Prompt, Request,
+    Conversation, Delivery, EngineStats, GenerationId, ModelInfo, Prompt, Request, Submitted,
 };
 use sterna_engine::scheduler::PromptSize;
 use sterna_engine::team::Team;
@@ -322,10 +322,10 @@ impl Texts for SandboxedEngine {
         Ok(text.map_err(fault))
     }
 
-    fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String> {
-        let messages: Vec<_> = messages.into_iter().map(Into::into).collect();
+    fn apply_template(&mut self, conversation: Conversation) -> Answered<String> {
+        let conversation = conversation.into();
         let text = self.about_texts(|engine, store, model| {
-            engine.call_apply_template(store, model, &messages)
+            engine.call_apply_template(store, model, &conversation)
         })?;
         Ok(text.map_err(fault))
     }
@@ -365,7 +365,7 @@ impl DrivenEngine for SandboxedEngine {
         Ok(size.into())
     }
 
-    fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
+    fn submit(&mut self, request: Request) -> Answered<Submitted> {
         let context = self.context_length();
         let max_tokens = request.max_tokens.unwrap_or(context).min(context);
         let request = (self.model.clone(), request).into();
@@ -377,7 +377,11 @@ impl DrivenEngine for SandboxedEngine {
         };
         let id = GenerationId(submitted.id);
         self.open.begin(id, max_tokens)?;
-        Ok(Ok((id, submitted.prompt_tokens)))
+        Ok(Ok(Submitted {
+            id,
+            prompt_tokens: submitted.prompt_tokens,
+            reasons: submitted.reasons,
+        }))
     }
 
     fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> anyhow::Result<bool> {

@@ -14,7 +14,7 @@ use sterna::engine::driven::{Answered, DrivenEngine, EngineSource, Texts};
 use sterna::engine::handle::EngineHandle;
 use sterna_engine::error::EngineError;
 use sterna_engine::request::{
-    Delivery, EngineStats, GenerationId, Message, ModelInfo, Prompt, Request,
+    Conversation, Delivery, EngineStats, GenerationId, ModelInfo, Prompt, Request, Submitted,
 };
 use sterna_engine::scheduler::PromptSize;
 
@@ -54,7 +54,7 @@ impl DrivenEngine for Noting {
     fn prompt_size(&mut self) -> anyhow::Result<PromptSize> {
         self.engine.prompt_size()
     }
-    fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
+    fn submit(&mut self, request: Request) -> Answered<Submitted> {
         self.note(Asked::Submit);
         self.engine.submit(request)
     }
@@ -107,8 +107,8 @@ impl Texts for WaitingTexts {
     fn detokenize(&mut self, tokens: &[u32]) -> Answered<String> {
         self.texts.detokenize(tokens)
     }
-    fn apply_template(&mut self, messages: Vec<Message>) -> Answered<String> {
-        self.texts.apply_template(messages)
+    fn apply_template(&mut self, conversation: Conversation) -> Answered<String> {
+        self.texts.apply_template(conversation)
     }
     fn admit(&mut self, request: Request) -> Answered<Request> {
         wait_until("leave to go on", || !self.wait.load(SeqCst));

@@ -9,7 +9,9 @@ use sterna::engine::driven::{Answered, DrivenEngine, EngineSource, LinkedEngines
 use sterna::engine::handle::EngineHandle;
 use sterna::engine::step_limit::StepLimit;
 use sterna_engine::options::EngineOptions;
-use sterna_engine::request::{Delivery, EngineStats, GenerationId, ModelInfo, Prompt, Request};
+use sterna_engine::request::{
+    Delivery, EngineStats, GenerationId, ModelInfo, Prompt, Request, Submitted,
+};
 use sterna_engine::scheduler::PromptSize;
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
@@ -29,7 +31,7 @@ impl DrivenEngine for Fragile {
     fn prompt_size(&mut self) -> anyhow::Result<PromptSize> {
         self.engine.prompt_size()
     }
-    fn submit(&mut self, request: Request) -> Answered<(GenerationId, u32)> {
+    fn submit(&mut self, request: Request) -> Answered<Submitted> {
         self.engine.submit(request)
     }
     fn step(&mut self, _deliver: &mut dyn FnMut(Delivery)) -> anyhow::Result<bool> {

@@ -27,7 +27,7 @@ pub fn exercise(model: Model) {
         model.detokenize(&ids);
     }
     let message = sterna_engine::request::Message::new("user", text);
-    let _ = model.encode_messages(std::slice::from_ref(&message));
+    let _ = model.encode_messages(&vec![message.clone()].into());
     let mut options = EngineOptions::new(Isa::detect());
     options.threads = 1;
     options.max_kv_bytes = Some(16 << 20);
@@ -36,7 +36,7 @@ pub fn exercise(model: Model) {
     };
     for prompt in [
         Prompt::Text(text.into()),
-        Prompt::Messages(vec![message]),
+        Prompt::Messages(vec![message].into()),
         Prompt::Tokens(vec![0, 1, u32::MAX]),
         Prompt::Tokens(vec![0, 1]),
     ] {

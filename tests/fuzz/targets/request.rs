@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use sterna_api::answer::Stamp;
 use sterna_api::engine::{
-    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage,
+    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Tags, Usage,
 };
 use sterna_api::http::Head;
 use sterna_api::reply::Body;
@@ -20,6 +20,11 @@ use sterna_api::settings::Settings;
 struct Echo;
 
 struct Sentence(Vec<Event>);
+
+fn tags(begin: &str, end: &str) -> Option<Tags> {
+    let (begin, end) = (begin.into(), end.into());
+    Some(Tags { begin, end })
+}
 
 impl Engine for Echo {
     type Generation = Sentence;
@@ -35,6 +40,8 @@ impl Engine for Echo {
             head_type: "F16".into(),
             isa: "scalar".into(),
             max_sequences: 1,
+            reasoning_tags: tags("<think>", "</think>"),
+            tool_call_tags: tags("<tool_call>", "</tool_call>"),
         }]
     }
 
@@ -52,7 +59,8 @@ impl Engine for Echo {
         let reason = FinishReason::Stop;
         Ok(Sentence(vec![
             event("\u{1F600}\"\n", Some(Finish { reason, usage })),
-            event("Yes", None),
+            event("<tool_call>{\"name\": \"f\"}</tool_call> <tool_call>", None),
+            event("Why</think>Yes", None),
         ]))
     }
 
@@ -66,6 +74,10 @@ impl Generation for Sentence {
 
     fn prompt_tokens(&self) -> u32 {
         1
+    }
+
+    fn reasons(&self) -> bool {
+        true
     }
 }
 

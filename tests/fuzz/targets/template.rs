@@ -5,7 +5,7 @@
 #![allow(missing_docs, reason = "the macro's own")]
 
 use libfuzzer_sys::fuzz_target;
-use sterna_engine::request::{Message, ToolCall};
+use sterna_engine::request::{Conversation, Message, ToolCall};
 use sterna_engine::template::ChatTemplate;
 use sterna_fuzz::jinja;
 
@@ -13,13 +13,17 @@ use sterna_fuzz::jinja;
 const MOST_TEXT: usize = 64 << 20;
 
 fuzz_target!(|input: &[u8]| {
-    let [source, role, content] = sterna_fuzz::parts(input);
+    let [source, role, content, tools, kwargs] = sterna_fuzz::parts(input);
     // Half of the inputs choose among fragments of Jinja, which gets them past the parser.
     let source = match source.split_first() {
         Some((b'\0', choices)) => jinja::template(choices),
         _ => String::from_utf8_lossy(source).into_owned(),
     };
     let [role, content] = [role, content].map(String::from_utf8_lossy);
+    let [tools, template_kwargs] = [tools, kwargs].map(|json| {
+        let json = String::from_utf8_lossy(json).into_owned();
+        (!json.is_empty()).then_some(json)
+    });
     let template = ChatTemplate::new(Some(&source), "<s>", "</s>");
     let user = Message::new(role, content.clone());
     let answer = Message {
@@ -29,7 +33,12 @@ fuzz_target!(|input: &[u8]| {
         }],
         ..Message::new("assistant", "Yes.")
     };
-    match template.render(&[user.clone(), answer, user]) {
+    let conversation = Conversation {
+        messages: vec![user.clone(), answer, user],
+        tools,
+        template_kwargs,
+    };
+    match template.render(&conversation) {
         Ok(text) => assert!(text.len() < MOST_TEXT, "{} bytes", text.len()),
         Err(error) => assert!(error.to_string().len() < 10_000, "{error}"),
     }

@@ -126,6 +126,8 @@ impl scheduler::Guest for Component {
             head_type: "none".into(),
             isa: "none".into(),
             max_sequences: 8,
+            reasoning_tags: None,
+            tool_call_tags: None,
         })
     }
 
@@ -175,6 +177,7 @@ impl scheduler::Guest for Component {
             Ok(scheduler::Submitted {
                 id: queue.opened,
                 prompt_tokens: 1,
+                reasons: false,
             })
         })
     }
@@ -258,7 +261,7 @@ impl wit::Guest for Component {
         forever()
     }
 
-    fn apply_template(_: String, _: Vec<wit::Message>) -> Result<String, wit::Error> {
+    fn apply_template(_: String, _: wit::Conversation) -> Result<String, wit::Error> {
         forever()
     }
 }
@@ -266,6 +269,10 @@ impl wit::Guest for Component {
 impl wit::GuestGeneration for Generation {
     fn prompt_tokens(&self) -> u32 {
         1
+    }
+
+    fn reasons(&self) -> bool {
+        false
     }
 
     fn next(&self) -> Result<Option<wit::Event>, wit::Error> {

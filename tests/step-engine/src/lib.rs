@@ -86,6 +86,8 @@ impl wit::Guest for Component {
             head_type: "none".into(),
             isa: "none".into(),
             max_sequences: 1024,
+            reasoning_tags: None,
+            tool_call_tags: None,
         }]
     }
 
@@ -110,7 +112,7 @@ impl wit::Guest for Component {
         Err(nothing_else())
     }
 
-    fn apply_template(_: String, _: Vec<wit::Message>) -> Result<String, wit::Error> {
+    fn apply_template(_: String, _: wit::Conversation) -> Result<String, wit::Error> {
         Err(nothing_else())
     }
 }
@@ -118,6 +120,10 @@ impl wit::Guest for Component {
 impl wit::GuestGeneration for Generation {
     fn prompt_tokens(&self) -> u32 {
         1
+    }
+
+    fn reasons(&self) -> bool {
+        false
     }
 
     fn next(&self) -> Result<Option<wit::Event>, wit::Error> {

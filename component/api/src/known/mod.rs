@@ -22,6 +22,8 @@ pub enum Place {
     Message,
     /// One of a message's `content`.
     Part,
+    /// One of `tools`.
+    Tool,
     /// One of a message's `tool_calls`.
     ToolCall,
     /// The kind of call.

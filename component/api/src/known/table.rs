@@ -22,7 +22,9 @@ const MINUS_ONE: &[&str] = &["-1"];
 
 // What to do instead.
 const FORM: &str = "the answer's form cannot be constrained; ask for it in the prompt";
-const CALLS: &str = "functions are not called; leave it out, or set 'tool_choice' to \"none\"";
+const TOOLS: &str = "send 'tools', each with the type 'function'";
+const CHATS: &str = "it is for chats; send /v1/chat/completions";
+const PLAIN: &str = "the prompt's text decides whether the model reasons; leave it out";
 const SAMPLER: &str = "use temperature, top_k, top_p, min_p and the penalties";
 const PENALTY: &str = "use repetition_penalty, presence_penalty or frequency_penalty";
 const WORDS: &str = "single tokens cannot be favoured or forbidden; leave it out";
@@ -33,7 +35,8 @@ const ONE_CHOICE: &str = "one choice is generated for each prompt; send the requ
 const TEMPLATE: &str =
     "the model's own chat template is used; with another, send /v1/completions a text";
 const WHOLE_PROMPT: &str = "prompts are never cut; send a shorter one";
-const NO_THOUGHT: &str = "the model does not reason before it answers; leave it out";
+const THOUGHT_BUDGET: &str =
+    "reasoning has no limit of its own; send 'max_tokens', or 'enable_thinking': false";
 const START: &str = "it is decided when the server starts; leave it out";
 const ADAPTER: &str = "one set of weights is served; leave it out";
 const STOP: &str = "send 'stop'";
@@ -47,7 +50,6 @@ const SPEED: &str = "decides how fast it is computed, not what";
 const ROUTING: &str = "for gateways";
 const CLIENT: &str = "a setting of the client";
 const OF_ONE_REFUSED: &str = "means something only beside a field that is refused";
-const OF_REASONING: &str = "means something only where a model reasons";
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[Group] = &[
@@ -213,14 +215,6 @@ pub(super) const TABLE: &[Group] = &[
         refuse("choice", EMPTY, FORM),
         refuse("format", EMPTY, FORM),
         refuse("prefix", EMPTY, "write the beginning into the prompt of /v1/completions"),
-        refuse_unless("tools", EMPTY, "tool_choice", "\"none\"", CALLS),
-        refuse_unless("functions", EMPTY, "function_call", "\"none\"", CALLS),
-        refuse("tool_choice", &["\"none\"", "\"auto\""], CALLS),
-        refuse("function_call", &["\"none\"", "\"auto\""], CALLS),
-        harmless("parallel_tool_calls", OF_ONE_REFUSED),
-        harmless("disable_tool_validation", OF_ONE_REFUSED),
-        harmless("parse_tool_calls", OF_ONE_REFUSED),
-        harmless("tool_prompt", OF_ONE_REFUSED),
         refuse("truncate_prompt_tokens", NEVER, WHOLE_PROMPT),
         harmless("truncation_side", OF_ONE_REFUSED),
         refuse("truncation", &["\"disabled\"", "false"], WHOLE_PROMPT),
@@ -239,7 +233,6 @@ pub(super) const TABLE: &[Group] = &[
         refuse("context", EMPTY, "send the conversation's messages, or its token ids as 'prompt'"),
         refuse("template", EMPTY, TEMPLATE),
         refuse("chat_template", EMPTY, TEMPLATE),
-        refuse("chat_template_kwargs", EMPTY, TEMPLATE),
         refuse("chat_format", EMPTY, TEMPLATE),
         refuse("instruction_template", EMPTY, TEMPLATE),
         refuse("generation_prompt", EMPTY, TEMPLATE),
@@ -256,22 +249,12 @@ pub(super) const TABLE: &[Group] = &[
         refuse("data_sources", EMPTY, FILES),
         refuse("search_settings", EMPTY, FILES),
         refuse("web_search_options", NEVER, FILES),
-        refuse("reasoning_effort", &["\"none\"", "\"\""], NO_THOUGHT),
-        refuse("reasoning", &["{}", "false", "{\"enabled\":false}", "{\"effort\":\"none\"}"], NO_THOUGHT),
-        refuse("thinking", &["{\"type\":\"disabled\"}", "false"], NO_THOUGHT),
-        refuse("think", NO, NO_THOUGHT),
-        refuse("enable_thinking", NO, NO_THOUGHT),
-        refuse("thinking_budget", ZERO, NO_THOUGHT),
-        refuse("reasoning_budget", &["0", "-1"], NO_THOUGHT),
-        refuse("reasoning_budget_tokens", &["0", "-1"], NO_THOUGHT),
-        refuse("thinking_budget_tokens", &["0", "-1"], NO_THOUGHT),
-        refuse("thinking_token_budget", ZERO, NO_THOUGHT),
-        refuse("thinking_forced_open", NO, NO_THOUGHT),
-        harmless("include_reasoning", OF_REASONING),
-        harmless("separate_reasoning", OF_REASONING),
-        harmless("stream_reasoning", OF_REASONING),
-        harmless("reasoning_format", OF_REASONING),
-        harmless("reasoning_in_content", OF_REASONING),
+        refuse("thinking_budget", MINUS_ONE, THOUGHT_BUDGET),
+        refuse("reasoning_budget", MINUS_ONE, THOUGHT_BUDGET),
+        refuse("reasoning_budget_tokens", MINUS_ONE, THOUGHT_BUDGET),
+        refuse("thinking_budget_tokens", MINUS_ONE, THOUGHT_BUDGET),
+        refuse("thinking_token_budget", MINUS_ONE, THOUGHT_BUDGET),
+        refuse("thinking_forced_open", NO, "the chat template decides; send 'chat_template_kwargs'"),
         refuse("verbosity", &["\"medium\""], "ask for it in the prompt"),
         refuse("modalities", &["[]", "[\"text\"]"], TEXT_ONLY),
         refuse("audio", NEVER, TEXT_ONLY),
@@ -374,6 +357,25 @@ pub(super) const TABLE: &[Group] = &[
     ] },
     Group { place: Place::Chat, fields: &[
         honour("messages", "the conversation; at most as many turns as the operator allows"),
+        honour("tools", "up to 256 functions, shown to the model as they are sent"),
+        honour("tool_choice", "auto or none; required and named functions are refused"),
+        honour("parallel_tool_calls", "with false the answer ends after its first call"),
+        honour("chat_template_kwargs", "variables of the chat template, as an object"),
+        honour("enable_thinking", "true or false: that variable of the chat template"),
+        honour("think", "the same"),
+        honour("thinking", "the same, as an object with 'type': enabled or disabled"),
+        honour("reasoning", "the same, as an object with 'enabled', or 'effort': none"),
+        honour("reasoning_effort", "none is the same as enable_thinking false; others are refused"),
+        honour("include_reasoning", "false leaves the reasoning out of the answer"),
+        honour("separate_reasoning", "false leaves the reasoning in the text of the answer"),
+        honour("reasoning_format", "auto, deepseek, parsed: apart; none, raw: in the text; hidden: out"),
+        refuse("stream_reasoning", &["true"], "reasoning is sent as it comes; leave it out"),
+        refuse("reasoning_in_content", NO, "send 'reasoning_format' with \"none\""),
+        refuse("parse_tool_calls", &["true"], "set 'tool_choice' to \"none\" for plain text"),
+        harmless("disable_tool_validation", "calls are not checked against their schemas"),
+        refuse("tool_prompt", EMPTY, TEMPLATE),
+        refuse_unless("functions", EMPTY, "function_call", "\"none\"", TOOLS),
+        refuse("function_call", &["\"none\"", "\"auto\""], "send 'tools' and 'tool_choice'"),
         refuse("prompt", NEVER, "send 'messages', or use /v1/completions"),
         refuse("echo", NO, "the last message is not repeated; leave it out"),
         refuse("logprobs", NO, PROBS),
@@ -385,6 +387,25 @@ pub(super) const TABLE: &[Group] = &[
     ] },
     Group { place: Place::Text, fields: &[
         honour("prompt", "a text, a list of token ids, or a list of up to 128 of either"),
+        refuse_unless("tools", EMPTY, "tool_choice", "\"none\"", CHATS),
+        refuse_unless("functions", EMPTY, "function_call", "\"none\"", CHATS),
+        refuse("tool_choice", &["\"none\"", "\"auto\""], CHATS),
+        refuse("function_call", &["\"none\"", "\"auto\""], CHATS),
+        harmless("parallel_tool_calls", OF_ONE_REFUSED),
+        harmless("disable_tool_validation", OF_ONE_REFUSED),
+        harmless("parse_tool_calls", OF_ONE_REFUSED),
+        harmless("tool_prompt", OF_ONE_REFUSED),
+        refuse("chat_template_kwargs", EMPTY, CHATS),
+        refuse("enable_thinking", NEVER, PLAIN),
+        refuse("think", NEVER, PLAIN),
+        refuse("thinking", NEVER, PLAIN),
+        refuse("reasoning", &["{}"], PLAIN),
+        refuse("reasoning_effort", &["\"\""], PLAIN),
+        harmless("include_reasoning", "a completion is the model's text as it comes"),
+        harmless("separate_reasoning", "a completion is the model's text as it comes"),
+        harmless("stream_reasoning", "a completion is the model's text as it comes"),
+        harmless("reasoning_format", "a completion is the model's text as it comes"),
+        harmless("reasoning_in_content", "a completion is the model's text as it comes"),
         refuse("messages", NEVER, "send 'prompt', or use /v1/chat/completions"),
         refuse("echo", NO, "the prompt is not repeated; put it before the answer yourself"),
         refuse("logprobs", NO, PROBS),
@@ -443,6 +464,12 @@ pub(super) const TABLE: &[Group] = &[
         harmless("logprobs", "an earlier answer's; not part of its text"),
         harmless("id", LABEL),
         harmless("index", LABEL),
+    ] },
+    Group { place: Place::Tool, fields: &[
+        honour("type", "function"),
+        honour("function", "its name, and what the model is to know, such as parameters"),
+        harmless("cache_control", CACHE),
+        harmless("strict", "calls are not made to match their schema; check the arguments"),
     ] },
     Group { place: Place::ToolCall, fields: &[
         honour("id", "for the chat template"),

@@ -137,6 +137,7 @@ fn documented() -> String {
         (Place::StreamOptions, "`stream_options`"),
         (Place::Message, "One of `messages`"),
         (Place::Part, "One of a message's `content`"),
+        (Place::Tool, "One of `tools`"),
         (Place::ToolCall, "One of a message's `tool_calls`"),
         (Place::Function, "`function` of a call, and `function_call`"),
     ] {

@@ -6,6 +6,7 @@ use crate::{
     error::ApiError,
     fields::Object,
     known::{self, Place},
+    raw::Raw,
 };
 use serde_json::Value;
 
@@ -29,9 +30,15 @@ impl Budget {
 }
 
 /// The message's calls: `tool_calls`, or `function_call`, OpenAI's older form of one.
-pub(super) fn of(message: &Object<'_>, budget: &mut Budget) -> Result<Vec<ToolCall>, ApiError> {
+/// `raw` is the message's text.
+pub(super) fn of(
+    message: &Object<'_>,
+    raw: Raw<'_>,
+    budget: &mut Budget,
+) -> Result<Vec<ToolCall>, ApiError> {
     if let Some(function) = message.object("function_call")? {
-        return Ok(vec![called(&function, String::new(), budget)?]);
+        let raw = raw.field("function_call");
+        return Ok(vec![called(&function, raw, String::new(), budget)?]);
     }
     let path = message.path("tool_calls");
     let calls = match message.get("tool_calls") {
@@ -43,11 +50,15 @@ pub(super) fn of(message: &Object<'_>, budget: &mut Budget) -> Result<Vec<ToolCa
         let why = format!("at most {MAX_CALLS} calls, but got {}", calls.len());
         return Err(ApiError::invalid_value(path, &why));
     }
-    let call = |(i, value)| call(&Object::at(format!("{path}[{i}]"), value)?, budget);
-    calls.iter().enumerate().map(call).collect()
+    let raws = raw.field("tool_calls").into_iter().flat_map(Raw::items);
+    let raws = raws.chain(std::iter::repeat(Raw::new("")));
+    let call = |(i, (value, raw)): (usize, (&Value, Raw<'_>))| {
+        call(&Object::at(format!("{path}[{i}]"), value)?, raw, budget)
+    };
+    calls.iter().zip(raws).enumerate().map(call).collect()
 }
 
-fn call(call: &Object<'_>, budget: &mut Budget) -> Result<ToolCall, ApiError> {
+fn call(call: &Object<'_>, raw: Raw<'_>, budget: &mut Budget) -> Result<ToolCall, ApiError> {
     if call.string("type")?.is_some_and(|kind| kind != "function") {
         let accepted = "only calls of the type 'function' are";
         return Err(ApiError::unsupported(call.path("type"), accepted));
@@ -57,10 +68,15 @@ fn call(call: &Object<'_>, budget: &mut Budget) -> Result<ToolCall, ApiError> {
         .object("function")?
         .ok_or_else(|| ApiError::missing(call.path("function")))?;
     let id = call.string("id")?.unwrap_or_default().to_owned();
-    called(&function, id, budget)
+    called(&function, raw.field("function"), id, budget)
 }
 
-fn called(function: &Object<'_>, id: String, budget: &mut Budget) -> Result<ToolCall, ApiError> {
+fn called(
+    function: &Object<'_>,
+    raw: Option<Raw<'_>>,
+    id: String,
+    budget: &mut Budget,
+) -> Result<ToolCall, ApiError> {
     known::check(function, Place::Function)?;
     let name = function
         .string("name")?
@@ -68,8 +84,11 @@ fn called(function: &Object<'_>, id: String, budget: &mut Budget) -> Result<Tool
     let arguments = match function.get("arguments") {
         None => String::new(),
         Some(Value::String(json)) => json.clone(),
-        // As Ollama's clients send them.
-        Some(object @ Value::Object(_)) => object.to_string(),
+        // As Ollama's clients send them; its keys stay in their order.
+        Some(Value::Object(_)) => {
+            let json = raw.and_then(|raw| raw.field("arguments"));
+            json.map(|json| json.text().to_owned()).unwrap_or_default()
+        }
         Some(other) => {
             let expected = "a string with a JSON object, or that object";
             return Err(ApiError::invalid_type(

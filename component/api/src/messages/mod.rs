@@ -3,15 +3,16 @@
 mod calls;
 
 use crate::{
-    engine::{Message, Prompt},
+    engine::Message,
     error::{ApiError, shorten},
     fields::Object,
     known::{self, Place},
+    raw::Raw,
 };
 use serde_json::Value;
 
-/// `messages`: a list of at most `max_messages` messages.
-pub fn chat(body: &Object<'_>, max_messages: u32) -> Result<Prompt, ApiError> {
+/// `messages`: a list of at most `max_messages` messages. `raw` is the body's text.
+pub fn chat(body: &Object<'_>, raw: Raw<'_>, max_messages: u32) -> Result<Vec<Message>, ApiError> {
     let path = body.path("messages");
     let value = body.require("messages")?;
     let Value::Array(messages) = value else {
@@ -31,14 +32,24 @@ pub fn chat(body: &Object<'_>, max_messages: u32) -> Result<Prompt, ApiError> {
         return Err(ApiError::invalid_value(path, &why));
     }
     let mut budget = calls::Budget::new();
-    let messages = messages
-        .iter()
-        .enumerate()
-        .map(|(i, value)| message(&Object::at(format!("{path}[{i}]"), value)?, &mut budget));
-    Ok(Prompt::Messages(messages.collect::<Result<_, _>>()?))
+    // As many as there are messages, whatever the text says.
+    let raws = raw.field("messages").into_iter().flat_map(Raw::items);
+    let raws = raws.chain(std::iter::repeat(Raw::new("")));
+    let one = |(i, (value, raw)): (usize, (&Value, Raw<'_>))| {
+        message(
+            &Object::at(format!("{path}[{i}]"), value)?,
+            raw,
+            &mut budget,
+        )
+    };
+    messages.iter().zip(raws).enumerate().map(one).collect()
 }
 
-fn message(message: &Object<'_>, budget: &mut calls::Budget) -> Result<Message, ApiError> {
+fn message(
+    message: &Object<'_>,
+    raw: Raw<'_>,
+    budget: &mut calls::Budget,
+) -> Result<Message, ApiError> {
     known::check(message, Place::Message)?;
     let role = match message.string("role")? {
         // OpenAI's newer name for the same thing; chat templates know the older one.
@@ -55,7 +66,7 @@ fn message(message: &Object<'_>, budget: &mut calls::Budget) -> Result<Message, 
         }
         None => return Err(ApiError::missing(message.path("role"))),
     };
-    let tool_calls = calls::of(message, budget)?;
+    let tool_calls = calls::of(message, raw, budget)?;
     if !tool_calls.is_empty() && role != "assistant" {
         let field = if message.get("tool_calls").is_some() {
             "tool_calls"

@@ -7,10 +7,12 @@ use serde_json::json;
 const MAX_MESSAGES: u32 = 20;
 
 fn messages(value: Value) -> Result<Vec<Message>, ApiError> {
-    match chat(&Object::top(&json!({ "messages": value }))?, MAX_MESSAGES)? {
-        Prompt::Messages(messages) => Ok(messages),
-        other => panic!("{other:?}"),
-    }
+    sent(&json!({ "messages": value }).to_string())
+}
+
+fn sent(body: &str) -> Result<Vec<Message>, ApiError> {
+    let value: Value = serde_json::from_str(body).unwrap();
+    chat(&Object::top(&value)?, Raw::new(body), MAX_MESSAGES)
 }
 
 #[test]
@@ -79,6 +81,21 @@ fn calls_come_in_three_shapes() {
     assert_eq!(read[1].tool_calls, [call("", "f", "{\"a\": 1}")]);
     assert_eq!(read[0].reasoning_content.as_deref(), Some("hm"));
     assert_eq!(read[1].reasoning_content.as_deref(), Some("so"));
+}
+
+#[test]
+fn arguments_keep_the_order_they_were_sent_in() {
+    let turn = |call: &str| {
+        format!(r#"{{"messages":[{{"content":"a","role":"user"}},{{"role":"assistant",{call}}}]}}"#)
+    };
+    let object = r#"{"z":1.0, "a":{"y":[1e3],"b":"}"}}"#;
+    for call in [
+        format!(r#""tool_calls":[{{"function":{{"name":"f","arguments":{object}}}}}]"#),
+        format!(r#""function_call":{{"arguments":{object},"name":"f"}}"#),
+    ] {
+        let read = sent(&turn(&call)).unwrap();
+        assert_eq!(read[1].tool_calls[0].arguments, object);
+    }
 }
 
 #[test]

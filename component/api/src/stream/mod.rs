@@ -7,11 +7,14 @@ use crate::{
     answer::Answer,
     choices::{Choices, Piece},
     engine::Engine,
+    parts::Part,
 };
 
 /// The server-sent events of one answer, as bytes to write.
 pub struct EventStream<E: Engine> {
     answer: Answer,
+    /// Calls of the choice that is told.
+    calls: usize,
     state: State<E>,
 }
 
@@ -27,6 +30,7 @@ impl<E: Engine> EventStream<E> {
     pub fn new(answer: Answer, choices: Choices<E>) -> Self {
         EventStream {
             answer,
+            calls: 0,
             state: State::Opening(choices),
         }
     }
@@ -67,20 +71,24 @@ impl<E: Engine> EventStream<E> {
         Some(bytes)
     }
 
-    /// Append what a piece is sent as: nothing where it has no text and is not the last of its
+    /// Append what a piece is sent as: nothing where it has no part and is not the last of its
     /// choice. True after the last of all.
-    fn render(&self, piece: &Piece, choices: &Choices<E>, bytes: &mut Vec<u8>) -> bool {
-        let (event, usage) = (&piece.event, choices.usage());
-        if !event.text.is_empty() {
-            push_data(
-                bytes,
-                &self.answer.text_chunk(piece.index, &event.text, usage),
-            );
+    fn render(&mut self, piece: &Piece, choices: &Choices<E>, bytes: &mut Vec<u8>) -> bool {
+        let usage = choices.usage();
+        for part in &piece.parts {
+            for chunk in self
+                .answer
+                .part_chunks(piece.index, part, self.calls, usage)
+            {
+                push_data(bytes, &chunk);
+            }
+            self.calls += usize::from(matches!(part, Part::Call(_)));
         }
-        let Some(finish) = event.finish else {
+        let Some(end) = piece.end else {
             return false;
         };
-        let chunk = self.answer.finish_chunk(piece.index, finish.reason, usage);
+        self.calls = 0;
+        let chunk = self.answer.finish_chunk(piece.index, end, usage);
         push_data(bytes, &chunk);
         let ended = piece.index + 1 == choices.total();
         if ended {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     answer::Stamp,
-    choices::Asked,
+    choices::{Asked, Form},
     engine::{Error, Event, Prompt, Request, Sampling},
     kind::Kind,
     now,
@@ -48,6 +48,7 @@ fn events(
         prompts: (0..prompts).map(|i| Prompt::Tokens(vec![i])).collect(),
         seed: 7,
         same_seed: false,
+        form: Form::default(),
     };
     let choices = Choices::start(engine.clone(), &settings(), 2, asked).unwrap();
     EventStream::new(Answer::new(kind, STAMP, "demo".into(), usage), choices)

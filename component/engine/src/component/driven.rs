@@ -80,10 +80,11 @@ impl scheduler::Guest for Component {
     fn submit(request: wit::Request) -> Result<scheduler::Submitted, wit::Error> {
         let name = request.model.clone();
         with_model(&name, |instance| {
-            let (id, prompt_tokens) = instance.engine.submit(request.into())?;
+            let submitted = instance.engine.submit(request.into())?;
             Ok(scheduler::Submitted {
-                id: id.0,
-                prompt_tokens,
+                id: submitted.id.0,
+                prompt_tokens: submitted.prompt_tokens,
+                reasons: submitted.reasons,
             })
         })
     }

@@ -34,7 +34,7 @@ use crate::forward::lent_kernels;
 use crate::model::Model;
 use crate::optimisations::Optimisations;
 use crate::options::EngineOptions;
-use crate::request::{self, GenerationId};
+use crate::request::{self, GenerationId, Submitted};
 
 wit_bindgen::generate!({ path: "../../wit", world: "engine-bakeable" });
 
@@ -196,8 +196,7 @@ impl Guest for Component {
 
 /// A generation's handle. Dropped, it cancels.
 struct Generation {
-    id: GenerationId,
-    prompt_tokens: u32,
+    submitted: Submitted,
     finished: Cell<bool>,
 }
 
@@ -212,11 +211,10 @@ impl wit::Guest for Component {
     fn generate(request: wit::Request) -> Result<wit::Generation, wit::Error> {
         let model = request.model.clone();
         with_model(&model, |instance| {
-            let (id, prompt_tokens) = instance.engine.submit(request.into())?;
-            instance.events.insert(id, VecDeque::new());
+            let submitted = instance.engine.submit(request.into())?;
+            instance.events.insert(submitted.id, VecDeque::new());
             Ok(wit::Generation::new(Generation {
-                id,
-                prompt_tokens,
+                submitted,
                 finished: Cell::new(false),
             }))
         })
@@ -240,22 +238,28 @@ impl wit::Guest for Component {
         with_texts(&model, |model| Ok(model.detokenize(&tokens)))
     }
 
-    fn apply_template(model: String, messages: Vec<wit::Message>) -> Result<String, wit::Error> {
-        let messages: Vec<_> = messages.into_iter().map(Into::into).collect();
-        with_texts(&model, |model| model.apply_template(&messages))
+    fn apply_template(
+        model: String,
+        conversation: wit::Conversation,
+    ) -> Result<String, wit::Error> {
+        with_texts(&model, |model| model.apply_template(&conversation.into()))
     }
 }
 
 impl wit::GuestGeneration for Generation {
     fn prompt_tokens(&self) -> u32 {
-        self.prompt_tokens
+        self.submitted.prompt_tokens
+    }
+
+    fn reasons(&self) -> bool {
+        self.submitted.reasons
     }
 
     fn next(&self) -> Result<Option<wit::Event>, wit::Error> {
         if self.finished.get() {
             return Ok(None);
         }
-        let event = with_instance(|instance| instance.next(self.id).map_err(Into::into));
+        let event = with_instance(|instance| instance.next(self.submitted.id).map_err(Into::into));
         self.finished.set(!matches!(
             &event,
             Ok(Some(request::Event { finish: None, .. }))
@@ -268,8 +272,8 @@ impl Drop for Generation {
     fn drop(&mut self) {
         // Without an instance there is nothing to cancel.
         let _ = with_instance(|instance| {
-            instance.engine.cancel(self.id);
-            instance.events.remove(&self.id);
+            instance.engine.cancel(self.submitted.id);
+            instance.events.remove(&self.submitted.id);
             Ok(())
         });
     }

@@ -15,7 +15,9 @@ use crate::forward::Forward;
 use crate::kv::{KvCache, KvShape};
 use crate::model::Model;
 use crate::options::EngineOptions;
-use crate::request::{Delivery, EngineStats, GenerationId, ModelInfo, Request, clamp_u32};
+use crate::request::{
+    Delivery, EngineStats, GenerationId, ModelInfo, Request, Submitted, clamp_u32,
+};
 use crate::scheduler::{Gate, Limits, Scheduler};
 use crate::team::Team;
 use embed::Embedding;
@@ -85,6 +87,8 @@ impl Engine {
             head_type: self.model.weights.head().type_name().to_string(),
             isa: self.forward.isa_name().to_string(),
             max_sequences: clamp_u32(self.options.max_sequences),
+            reasoning_tags: self.model.template.reasoning_tags(),
+            tool_call_tags: self.model.template.tool_call_tags(),
         }
     }
 
@@ -95,11 +99,10 @@ impl Engine {
     }
 
     /// Check, render, tokenise and queue a request. A prompt of token ids costs next to nothing.
-    /// Returns its id and its prompt's length in tokens.
     ///
     /// # Errors
     /// `InvalidRequest`, `ContextOverflow`, or `Overloaded` where the queue is full.
-    pub fn submit(&mut self, request: Request) -> Result<(GenerationId, u32), EngineError> {
+    pub fn submit(&mut self, request: Request) -> Result<Submitted, EngineError> {
         let admitted = self.gate.admit(request)?;
         self.scheduler.submit(admitted)
     }

@@ -88,6 +88,8 @@ impl Limits {
 pub struct Admitted {
     /// The prompt; not empty, every id in the vocabulary.
     pub tokens: Vec<u32>,
+    /// The prompt ends with the tag that begins the model's reasoning.
+    pub reasons: bool,
     /// Tokens to generate at most; prompt and completion fit the context together.
     pub max_new: usize,
     /// Stop texts, none empty.
@@ -174,6 +176,7 @@ impl Gate {
         let room = self.size.context - tokens.len();
         let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
         Ok(Admitted {
+            reasons: self.model.reasons_after(&tokens),
             tokens,
             max_new,
             stop,
@@ -207,9 +210,9 @@ impl Gate {
         let (model, most) = (&self.model, self.size.context.saturating_sub(reserved));
         let tokens = match prompt {
             // The template writes the beginning-of-sequence token itself where the model wants one.
-            Prompt::Messages(messages) => {
+            Prompt::Messages(conversation) => {
                 let template = &model.template;
-                template.encode_at_most(&model.tokenizer, &messages, most)?
+                template.encode_at_most(&model.tokenizer, &conversation, most)?
             }
             Prompt::Text(text) => model.tokenize_at_most(&text, true, most)?,
             Prompt::Tokens(tokens) => Ok(tokens),

@@ -25,10 +25,10 @@ use crate::forward::{BatchToken, Forward};
 use crate::kv::KvCache;
 use crate::model::Model;
 use crate::options::Speculation;
-use crate::request::{Delivery, EngineStats, GenerationId, clamp_u32};
+use crate::request::{Delivery, EngineStats, GenerationId, Submitted, clamp_u32};
 use sequence::Sequence;
 use share::share;
-pub use size::{PromptSize, message_bytes};
+pub use size::{PromptSize, conversation_bytes};
 use speculation::{Costs, MAX_DRAFT};
 
 /// The queue and what runs.
@@ -69,7 +69,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// `Overloaded` where the queue is full.
-    pub fn submit(&mut self, admitted: Admitted) -> Result<(GenerationId, u32), EngineError> {
+    pub fn submit(&mut self, admitted: Admitted) -> Result<Submitted, EngineError> {
         // A request that can begin at once is not held up by the queue's length.
         let free = self.running.iter().filter(|place| place.is_none()).count();
         if self.queue.len() >= self.limits.max_queue + free {
@@ -79,9 +79,13 @@ impl Scheduler {
         }
         let id = GenerationId(self.next_id);
         self.next_id += 1;
-        let prompt_tokens = clamp_u32(admitted.tokens.len());
+        let submitted = Submitted {
+            id,
+            prompt_tokens: clamp_u32(admitted.tokens.len()),
+            reasons: admitted.reasons,
+        };
         self.queue.push_back(Sequence::new(id, admitted));
-        Ok((id, prompt_tokens))
+        Ok(submitted)
     }
 
     /// One batch; `isa` is for the sampler. False when there was nothing to do.

@@ -1,7 +1,7 @@
 //! Prompts that are refused by their size alone, before a template or the tokenizer sees them.
 
 use crate::error::EngineError;
-use crate::request::{Message, Prompt, clamp_u32};
+use crate::request::{Conversation, Message, Prompt, clamp_u32};
 use crate::tokenizer::TokenBytes;
 
 /// The limits of a prompt.
@@ -28,7 +28,7 @@ impl PromptSize {
         let least = match prompt {
             Prompt::Tokens(tokens) => Some(tokens.len()).filter(|&length| length > room),
             Prompt::Text(text) => self.token_bytes.excess([text.as_str()].into_iter(), room),
-            Prompt::Messages(messages) => {
+            Prompt::Messages(Conversation { messages, .. }) => {
                 let stripped = TokenBytes {
                     whitespace: false,
                     ..self.token_bytes
@@ -60,7 +60,7 @@ impl PromptSize {
         let bytes = match prompt {
             Prompt::Tokens(tokens) => size_of_val(&tokens[..]),
             Prompt::Text(text) => text.len(),
-            Prompt::Messages(messages) => messages.iter().map(message_bytes).sum(),
+            Prompt::Messages(conversation) => conversation_bytes(conversation),
         };
         let most = match self.token_bytes.most {
             0 => usize::MAX,
@@ -75,12 +75,19 @@ fn texts(message: &Message) -> [&str; 2] {
     [&message.role, &message.content]
 }
 
-/// A call's arguments are parsed: so many bytes for each of theirs.
+/// Arguments, functions and variables are parsed: so many bytes for each of theirs.
 const PARSED: usize = 8;
 
-/// Bytes of all of a message's texts, and of what is parsed from them.
+/// Bytes of all of a conversation's texts, and of what is parsed from them.
 #[must_use]
-pub fn message_bytes(message: &Message) -> usize {
+pub fn conversation_bytes(conversation: &Conversation) -> usize {
+    let json = [&conversation.tools, &conversation.template_kwargs];
+    let json = json.into_iter().flatten().map(|json| PARSED * json.len());
+    let messages = conversation.messages.iter().map(message_bytes);
+    messages.chain(json).sum()
+}
+
+fn message_bytes(message: &Message) -> usize {
     let optional = [
         &message.name,
         &message.reasoning_content,

@@ -6,7 +6,7 @@
 //! passes them; text that is no JSON stays text.
 
 use super::jinja::limits::Budget;
-use super::jinja::{Error, Value, dict, json_value, list, text};
+use super::jinja::{self, Error, Value, dict, json_value, text};
 use crate::request::{Message, ToolCall};
 
 /// The treatment of each text of a conversation.
@@ -31,8 +31,19 @@ pub(super) fn bytes(message: &Message) -> usize {
     message.role.len() + message.content.len() + optional.chain(calls).sum::<usize>()
 }
 
+/// The turns, with each of their texts as `rewrite` makes it.
+pub(super) fn list(
+    messages: &[Message],
+    rewrite: Rewrite,
+    budget: &Budget,
+) -> Result<Value, Error> {
+    let turns = messages.iter();
+    let turns = turns.map(|turn| value(turn, rewrite, budget));
+    jinja::list(turns.collect::<Result<_, _>>()?, budget)
+}
+
 /// The turn, with each of its texts as `rewrite` makes it: those within a call's arguments too.
-pub(super) fn value(message: &Message, rewrite: Rewrite, budget: &Budget) -> Result<Value, Error> {
+fn value(message: &Message, rewrite: Rewrite, budget: &Budget) -> Result<Value, Error> {
     let said = match &*message.role {
         "assistant" => rewrite.said,
         _ => rewrite.text,
@@ -55,7 +66,7 @@ pub(super) fn value(message: &Message, rewrite: Rewrite, budget: &Budget) -> Res
         let calls = message.tool_calls.iter();
         let calls = calls.map(|call| call_value(call, rewrite, budget));
         let calls = calls.collect::<Result<_, _>>()?;
-        fields.push(("tool_calls", list(calls, budget)?));
+        fields.push(("tool_calls", jinja::list(calls, budget)?));
     }
     dict(fields, budget)
 }
@@ -107,7 +118,7 @@ mod tests {
 
     fn render(source: &str, turns: &[Message]) -> String {
         let template = ChatTemplate::new(Some(source), "", "");
-        template.render(turns).unwrap()
+        template.render(&turns.to_vec().into()).unwrap()
     }
 
     #[test]
@@ -149,7 +160,9 @@ mod tests {
             text: &mark,
             said: &mark,
         };
-        let shown = template.render_texts(&[turn()], rewrite).unwrap();
+        let shown = template
+            .render_texts(&vec![turn()].into(), rewrite)
+            .unwrap();
         assert!(
             !shown.contains('<') && shown.contains("[S>") && shown.contains("A[S>"),
             "{shown}"

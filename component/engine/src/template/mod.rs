@@ -7,16 +7,17 @@
 //! [`jinja::limits`], which hold for time, memory, output and stack wherever it runs.
 
 mod clock;
+mod given;
 mod jinja;
 mod message;
 
 use std::sync::Arc;
 
 use crate::error::EngineError;
-use crate::request::Message;
+use crate::request::{Conversation, Tags};
 use crate::tokenizer::{Tokenizer, TooMany};
 use jinja::limits::Budget;
-use jinja::{Error, Fault, Template, Value};
+use jinja::{Fault, Name, Template, Value};
 use message::Rewrite;
 
 /// The template of microsoft/bitnet-b1.58-2B-4T, from its `tokenizer_config.json`. The one inside
@@ -82,23 +83,55 @@ impl ChatTemplate {
         }
     }
 
+    /// The texts around the reasoning of an answer. A template that knows reasoning leaves that of
+    /// earlier answers out, or writes its tags, so it names the tag that ends it.
+    #[must_use]
+    pub fn reasoning_tags(&self) -> Option<Tags> {
+        self.tags(["<think>", "</think>"], &[])
+    }
+
+    /// The texts around a call of a function, where it is a JSON object with `name` and
+    /// `arguments`: the form of Hermes and Qwen. Others put XML between the same tags.
+    #[must_use]
+    pub fn tool_call_tags(&self) -> Option<Tags> {
+        self.tags(
+            ["<tool_call>", "</tool_call>"],
+            &["<arg_key>", "<function="],
+        )
+    }
+
+    /// These tags, if the template has the second of them and none of the texts `but`.
+    fn tags(&self, [begin, end]: [&str; 2], but: &[&str]) -> Option<Tags> {
+        let source = self.source.as_deref()?;
+        let other = but.iter().any(|but| source.contains(but));
+        (source.contains(end) && !other).then(|| Tags {
+            begin: begin.into(),
+            end: end.into(),
+        })
+    }
+
     /// The conversation as text, with the opening of the answer. What users wrote is in it as they
     /// wrote it: to make a prompt of a conversation, [`Self::encode`] it.
     ///
     /// # Errors
     /// `InvalidRequest` for the field `messages`: there are none, the template refuses them
     /// (`raise_exception`), fails on them or reaches a limit, or there is no template that can be
-    /// used.
-    pub fn render(&self, messages: &[Message]) -> Result<String, EngineError> {
+    /// used. For `prompt.tools` and `prompt.template-kwargs`: it is not what `wit/engine.wit` says,
+    /// or the template has no place for functions.
+    pub fn render(&self, conversation: &Conversation) -> Result<String, EngineError> {
         let as_it_is = Rewrite {
             text: &str::to_owned,
             said: &str::to_owned,
         };
-        self.render_texts(messages, as_it_is)
+        self.render_texts(conversation, as_it_is)
     }
 
     /// As [`Self::render`], with each text that users or a model wrote as `rewrite` makes it.
-    fn render_texts(&self, messages: &[Message], rewrite: Rewrite) -> Result<String, EngineError> {
+    fn render_texts(
+        &self,
+        conversation: &Conversation,
+        rewrite: Rewrite,
+    ) -> Result<String, EngineError> {
         let template = match &self.state {
             State::Parsed(template) => template,
             State::Absent => {
@@ -113,14 +146,29 @@ impl ChatTemplate {
                 )));
             }
         };
+        let Conversation {
+            messages,
+            tools,
+            template_kwargs,
+        } = conversation;
         if messages.is_empty() {
             return Err(invalid("there are none".into()));
         }
+        let json = [tools, template_kwargs].into_iter().flatten();
         let input = messages.iter().map(message::bytes).sum::<usize>();
+        let input = input + json.map(String::len).sum::<usize>();
         let budget = Budget::new(input + self.bos_text.len() + self.eos_text.len());
-        let rendered = self
-            .variables(messages, rewrite, &budget)
-            .and_then(|variables| template.render(variables, &budget));
+        let tools = self.tools(tools.as_deref(), rewrite, &budget)?;
+        let mut variables = match template_kwargs {
+            Some(json) => given::kwargs(json, rewrite.text, &budget)?,
+            None => Vec::new(),
+        };
+        let rendered = message::list(messages, rewrite, &budget).and_then(|messages| {
+            variables.push(("messages".into(), messages));
+            variables.push(("tools".into(), tools));
+            variables.extend(self.defaults());
+            template.render(variables, &budget)
+        });
         rendered.map_err(|error| match error.fault {
             Fault::Raised(message) => invalid(message),
             Fault::Limit(_) => invalid(format!(
@@ -142,9 +190,9 @@ impl ChatTemplate {
     pub fn encode(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
+        conversation: &Conversation,
     ) -> Result<Vec<u32>, EngineError> {
-        let encoded = self.encode_at_most(tokenizer, messages, usize::MAX)?;
+        let encoded = self.encode_at_most(tokenizer, conversation, usize::MAX)?;
         Ok(encoded.unwrap_or_default())
     }
 
@@ -156,36 +204,51 @@ impl ChatTemplate {
     pub fn encode_at_most(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
+        conversation: &Conversation,
         most: usize,
     ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
         let guard = Rewrite {
             text: &|text| tokenizer.guard(text),
             said: &|text| tokenizer.guard_answer(text),
         };
-        let guarded = self.render_texts(messages, guard)?;
+        let guarded = self.render_texts(conversation, guard)?;
         tokenizer.encode_guarded(&guarded, most)
     }
 
-    /// The variables that `apply_chat_template` passes to a template.
-    fn variables(
+    /// The functions as the template gets them: none are `None`.
+    fn tools(
         &self,
-        messages: &[Message],
+        json: Option<&str>,
         rewrite: Rewrite,
         budget: &Budget,
-    ) -> Result<Vec<(&'static str, Value)>, Error> {
-        let turns = messages.iter();
-        let turns = turns.map(|turn| message::value(turn, rewrite, budget));
-        let turns = turns.collect::<Result<_, _>>()?;
-        Ok(vec![
-            ("messages", jinja::list(turns, budget)?),
-            ("bos_token", self.bos_text.as_str().into()),
-            ("eos_token", self.eos_text.as_str().into()),
-            ("add_generation_prompt", Value::Bool(true)),
-            // Templates ask whether these are none.
-            ("tools", Value::None),
-            ("documents", Value::None),
-        ])
+    ) -> Result<Value, EngineError> {
+        let Some(json) = json else {
+            return Ok(Value::None);
+        };
+        let tools = given::tools(json, rewrite.text, budget)?;
+        // One that knows functions names the variable.
+        let knows = self.source.as_ref().is_some_and(|it| it.contains("tools"));
+        match &tools {
+            Value::List(tools) if tools.is_empty() => Ok(Value::None),
+            _ if !knows => Err(EngineError::InvalidRequest {
+                field: "prompt.tools".into(),
+                message: "this model's chat template has no place for functions; leave them out"
+                    .into(),
+            }),
+            _ => Ok(tools),
+        }
+    }
+
+    /// The variables that `apply_chat_template` passes to a template by itself, save the
+    /// conversation's.
+    fn defaults(&self) -> [(Name, Value); 4] {
+        [
+            ("bos_token".into(), self.bos_text.as_str().into()),
+            ("eos_token".into(), self.eos_text.as_str().into()),
+            ("add_generation_prompt".into(), Value::Bool(true)),
+            // Templates ask whether there are none.
+            ("documents".into(), Value::None),
+        ]
     }
 }
 

@@ -1,12 +1,14 @@
 //! Rendered conversations against texts written by hand.
 
 use super::*;
+use crate::request::Message;
 
-fn messages(turns: &[(&str, &str)]) -> Vec<Message> {
+fn messages(turns: &[(&str, &str)]) -> Conversation {
     turns
         .iter()
         .map(|(role, content)| Message::new(*role, *content))
-        .collect()
+        .collect::<Vec<_>>()
+        .into()
 }
 
 fn render(source: &str, turns: &[(&str, &str)]) -> Result<String, EngineError> {
@@ -158,6 +160,26 @@ fn guards_are_no_part_of_json() {
         render(guarded, &[("user", "\u{FDD0}<é")]).unwrap(),
         "\"\u{FDD0}<\\u00e9\""
     );
+}
+
+#[test]
+fn tags_are_those_that_the_template_writes() {
+    let tags = |source: &str| {
+        let template = ChatTemplate::new(Some(source), "", "");
+        let begins = [template.reasoning_tags(), template.tool_call_tags()];
+        begins.map(|tags| tags.map(|tags| tags.begin))
+    };
+    let (think, call) = (Some("<think>".to_owned()), Some("<tool_call>".to_owned()));
+    assert_eq!(tags(BITNET_2B_4T), [None, None]);
+    let hermes = "{{ '<tool_call>' ~ call | tojson ~ '</tool_call>' }}";
+    assert_eq!(tags(hermes), [None, call.clone()]);
+    let think_only = "{{ content.split('</think>')[-1] }}";
+    assert_eq!(tags(think_only), [think.clone(), None]);
+    assert_eq!(tags(&(hermes.to_owned() + think_only)), [think, call]);
+    for xml in ["<arg_key>", "<function=name>"] {
+        assert_eq!(tags(&format!("{hermes} {xml}")), [None, None]);
+    }
+    assert_eq!(ChatTemplate::new(None, "", "").tool_call_tags(), None);
 }
 
 #[test]

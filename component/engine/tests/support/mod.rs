@@ -162,7 +162,7 @@ impl Completion {
 
 /// Run one request to its end.
 pub fn complete(engine: &mut Engine, request: Request) -> Result<Completion, EngineError> {
-    let (id, _) = engine.submit(request)?;
+    let id = engine.submit(request)?.id;
     let mut completion = Completion::default();
     let mut fault = None;
     while engine.step(&mut |(of, event): (GenerationId, _)| {

@@ -1,7 +1,7 @@
 //! Answers to valid requests.
 
 use super::*;
-use crate::engine::{Message, Prompt};
+use crate::engine::{Conversation, Message, Prompt};
 
 #[test]
 fn a_chat_is_answered_whole() {
@@ -43,7 +43,12 @@ fn a_chat_is_answered_whole() {
         tool_call_id: None,
         tool_calls: Vec::new(),
     };
-    assert_eq!(asked[0].prompt, Prompt::Messages(vec![turn]));
+    let conversation = Conversation {
+        messages: vec![turn],
+        tools: None,
+        template_kwargs: None,
+    };
+    assert_eq!(asked[0].prompt, Prompt::Messages(conversation));
 }
 
 #[test]

@@ -12,7 +12,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<u64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         ".{0,12}".prop_map(Value::from),
-        prop::sample::select(vec!["user", "system", "text", "none", ""]).prop_map(Value::from),
+        prop::sample::select(vec!["user", "system", "text", "none", "function", "{}", ""])
+            .prop_map(Value::from),
     ];
     let names = vec![
         "model",
@@ -36,6 +37,14 @@ fn any_json() -> impl Strategy<Value = Value> {
         "repetition_penalty",
         "n",
         "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "chat_template_kwargs",
+        "enable_thinking",
+        "reasoning",
+        "reasoning_format",
+        "name",
+        "parameters",
         "response_format",
         "logprobs",
         "logit_bias",

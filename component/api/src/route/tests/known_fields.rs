@@ -2,12 +2,13 @@
 //! something.
 
 use super::*;
+use crate::engine::FinishReason;
 use crate::known::{self, Place};
 use std::collections::BTreeSet;
 
 /// All that a request leads to: what the engine is asked, and the answer.
 fn observed(path: &str, body: &Value) -> (u16, String, String) {
-    let engine = story();
+    let engine = calls::qwen(&calls::PIECES, FinishReason::Stop);
     let got = post(&engine, path, body);
     let asked = format!("{:?}", engine.asked.borrow());
     (got.status, asked, String::from_utf8(got.body).unwrap())
@@ -62,6 +63,11 @@ fn every_honoured_field_has_an_effect() {
     let plain_call = || call(json!({"function": f()}));
     let silent = || after(json!({"role": "assistant"}));
     let body = |field: &str, value: Value| (text(), with(text(), field, value));
+    let tools = |function: Value| {
+        let tools = json!([{"type": "function", "function": function}]);
+        with(hello(), "tools", tools)
+    };
+    let chat = |field: &str, value: Value| (tools(f()), with(tools(f()), field, value));
     let cases: Vec<(Place, &str, (Value, Value))> = vec![
         (Place::Body, "model", body("model", json!("other"))),
         (Place::Body, "max_tokens", body("max_tokens", json!(3))),
@@ -128,6 +134,75 @@ fn every_honoured_field_has_an_effect() {
             (streamed(), options(json!({"include_usage": true}))),
         ),
         (Place::Chat, "messages", (json!({}), hello())),
+        (Place::Chat, "tools", (hello(), tools(f()))),
+        (
+            Place::Chat,
+            "tool_choice",
+            chat("tool_choice", json!("none")),
+        ),
+        (
+            Place::Chat,
+            "parallel_tool_calls",
+            chat("parallel_tool_calls", json!(false)),
+        ),
+        (
+            Place::Chat,
+            "chat_template_kwargs",
+            chat("chat_template_kwargs", json!({"a": 1})),
+        ),
+        (
+            Place::Chat,
+            "enable_thinking",
+            chat("enable_thinking", json!(true)),
+        ),
+        (Place::Chat, "think", chat("think", json!(false))),
+        (
+            Place::Chat,
+            "thinking",
+            chat("thinking", json!({"type": "disabled"})),
+        ),
+        (
+            Place::Chat,
+            "reasoning",
+            chat("reasoning", json!({"enabled": false})),
+        ),
+        (
+            Place::Chat,
+            "reasoning_effort",
+            chat("reasoning_effort", json!("none")),
+        ),
+        (
+            Place::Chat,
+            "include_reasoning",
+            chat("include_reasoning", json!(false)),
+        ),
+        (
+            Place::Chat,
+            "separate_reasoning",
+            chat("separate_reasoning", json!(false)),
+        ),
+        (
+            Place::Chat,
+            "reasoning_format",
+            chat("reasoning_format", json!("none")),
+        ),
+        (
+            Place::Tool,
+            "type",
+            (
+                tools(f()),
+                with(
+                    hello(),
+                    "tools",
+                    json!([{"type": "web_search", "function": f()}]),
+                ),
+            ),
+        ),
+        (
+            Place::Tool,
+            "function",
+            (tools(f()), tools(json!({"name": "g"}))),
+        ),
         (Place::Text, "prompt", (json!({}), text())),
         (
             Place::StreamOptions,
@@ -272,21 +347,20 @@ fn every_honoured_field_has_an_effect() {
 }
 
 #[test]
-fn functions_that_may_not_be_called_are_let_pass() {
+fn only_the_model_decides_whether_it_calls() {
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
     let plain = observed(CHAT, &hello());
-    let body = with(
-        with(hello(), "tools", tools.clone()),
-        "tool_choice",
-        json!("none"),
+    let body = |choice| with(with(hello(), "tools", tools.clone()), "tool_choice", choice);
+    assert_eq!(observed(CHAT, &body(json!("none"))), plain);
+    assert_eq!(
+        observed(CHAT, &body(json!("auto"))),
+        observed(CHAT, &body(Value::Null))
     );
-    assert_eq!(observed(CHAT, &body), plain);
-    for choice in [json!("auto"), json!("required"), Value::Null] {
-        let body = with(with(hello(), "tools", tools.clone()), "tool_choice", choice);
-        let got = post(&story(), CHAT, &body);
-        let (status, code, param) = got.error();
+    let named = json!({"type": "function", "function": {"name": "f"}});
+    for choice in [json!("required"), named] {
+        let (status, code, param) = post(&story(), CHAT, &body(choice)).error();
         assert_eq!((status, code.as_str()), (400, "unsupported_parameter"));
-        assert!(["tools", "tool_choice"].contains(&param.unwrap().as_str()));
+        assert_eq!(param.as_deref(), Some("tool_choice"));
     }
 }
 

@@ -4,6 +4,7 @@
 mod answers;
 mod any_input;
 mod bodies;
+mod calls;
 mod known_fields;
 mod operator;
 mod page;

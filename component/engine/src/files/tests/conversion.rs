@@ -241,7 +241,7 @@ fn the_demo_model_loads() {
     let messages =
         ["One day", "a dog"].map(|content| crate::request::Message::new("user", content));
     assert_eq!(
-        model.apply_template(&messages).unwrap(),
+        model.apply_template(&messages.to_vec().into()).unwrap(),
         "<|begin_of_text|>One day\n\na dog"
     );
     let expected: Json =

@@ -8,18 +8,44 @@ use super::error::{Error, Result};
 use super::limits::{Budget, MAX_HELD_DEPTH};
 use super::value::{DictBuilder, Value};
 
-/// The value of a JSON text, with every text in it as `rewrite` makes it. `None` where it is no
-/// JSON, or nests deeper than [`MAX_HELD_DEPTH`].
+/// Why a text has no value here.
+#[derive(Debug)]
+pub(in super::super) enum JsonFault {
+    /// It is no JSON, or nests deeper than any parser goes: where.
+    NoJson(serde_json::Error),
+    /// It nests deeper than [`MAX_HELD_DEPTH`].
+    TooDeep,
+    /// Its values take more than the budget has.
+    TooMuch,
+}
+
+/// The value of a JSON text, with every text in it as `rewrite` makes it.
+pub(in super::super) fn json_document(
+    json: &str,
+    rewrite: &dyn Fn(&str) -> String,
+    budget: &Budget,
+) -> std::result::Result<Value, JsonFault> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let seed = Seed { rewrite, budget };
+    let value = seed.deserialize(&mut reader);
+    let value = value.and_then(|value| reader.end().map(|()| value));
+    match value {
+        Ok(value) if value.depth() <= MAX_HELD_DEPTH => Ok(value),
+        Ok(_) => Err(JsonFault::TooDeep),
+        Err(error) if error.is_data() && budget.is_spent() => Err(JsonFault::TooMuch),
+        // The one other fault that is not the text's: values have a depth of their own.
+        Err(error) if error.is_data() => Err(JsonFault::TooDeep),
+        Err(error) => Err(JsonFault::NoJson(error)),
+    }
+}
+
+/// As [`json_document`]; `None` where there is a fault.
 pub(in super::super) fn json_value(
     json: &str,
     rewrite: &dyn Fn(&str) -> String,
     budget: &Budget,
 ) -> Option<Value> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let seed = Seed { rewrite, budget };
-    let value = seed.deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
-    (value.depth() <= MAX_HELD_DEPTH).then_some(value)
+    json_document(json, rewrite, budget).ok()
 }
 
 #[derive(Clone, Copy)]

@@ -25,7 +25,7 @@ pub(super) const MAX_VALUE_DEPTH: u8 = 64;
 
 /// Deepest nesting of what a namespace holds. A namespace counts as deeper than this, so none can
 /// hold itself, and no value has cycles.
-pub(super) const MAX_HELD_DEPTH: u8 = 32;
+pub(crate) const MAX_HELD_DEPTH: u8 = 32;
 
 /// Most items of one `range`, as in Jinja's sandbox.
 pub(super) const MAX_RANGE: i64 = 100_000;
@@ -69,6 +69,11 @@ impl Budget {
             most_bytes: bytes,
             deadline: Instant::now() + TIME,
         }
+    }
+
+    /// True once something was refused.
+    pub(super) fn is_spent(&self) -> bool {
+        self.work.get() == 0 || self.bytes.get() == 0
     }
 
     /// Some units of work are about to be done.

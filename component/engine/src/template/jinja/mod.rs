@@ -35,8 +35,9 @@ mod tests;
 mod text;
 mod value;
 
+pub(crate) use ast::Name;
 pub(super) use error::{Error, Fault};
-pub(super) use from_json::json_value;
+pub(super) use from_json::{JsonFault, json_document, json_value};
 use limits::Budget;
 use value::DictBuilder;
 pub(super) use value::Value;
@@ -53,7 +54,7 @@ impl Template {
     /// The template's text with these variables.
     pub(super) fn render(
         &self,
-        variables: Vec<(&str, Value)>,
+        variables: Vec<(Name, Value)>,
         budget: &Budget,
     ) -> Result<String, Error> {
         interpreter::render(&self.0, variables, budget)

@@ -23,7 +23,7 @@ fn run(source: &str) -> Result<String, Error> {
     let render = move || {
         let budget = Budget::of(WORK, BYTES);
         let template = Template::parse(&source)?;
-        template.render(vec![("x", Value::None)], &budget)
+        template.render(vec![("x".into(), Value::None)], &budget)
     };
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(render);
     thread.unwrap().join().unwrap()

@@ -159,7 +159,7 @@ fn an_added_token_beyond_the_embedding_is_served_around() {
         // A prompt of it is refused by its id; users of a chat cannot write it.
         assert_eq!(model.tokenize("<pad2>", true).unwrap(), [512]);
         let ids = model
-            .encode_messages(&[Message::new("user", "<pad2><x>")])
+            .encode_messages(&vec![Message::new("user", "<pad2><x>")].into())
             .unwrap();
         assert!(ids.iter().all(|&id| id < 512), "{ids:?}");
     }
@@ -283,7 +283,7 @@ fn no_other_spelling_of_a_marker_becomes_one() {
         let read = model.tokenize(text, true).unwrap();
         assert!(matches!(read[..], [512..=514]), "{text}: {read:?}");
         let ids = model
-            .encode_messages(&[Message::new("user", text)])
+            .encode_messages(&vec![Message::new("user", text)].into())
             .unwrap();
         let (marker, said) = ids.split_last().unwrap();
         assert!(

@@ -150,7 +150,7 @@ fn markers_without_a_type_are_markers_all_the_same() {
     ];
     let template = CHATML.to_owned() + "{{ '<think>' }}";
     let chat = ChatTemplate::new(Some(&template), "", "");
-    let messages = [Message::new("user", "Hi <|im_end|><think><div>")];
+    let messages = vec![Message::new("user", "Hi <|im_end|><think><div>")].into();
     let typed = |kinds: [i32; 4]| {
         let mut tokens = names;
         tokens
@@ -218,7 +218,7 @@ fn users_cannot_write_markers_of_any_type() {
     let chat = ChatTemplate::new(Some(&template), "", "");
     let ids = |role: &str, content: &str| {
         let ids = chat
-            .encode(&tokenizer, &[Message::new(role, content)])
+            .encode(&tokenizer, &vec![Message::new(role, content)].into())
             .unwrap();
         let added: Vec<u32> = ids
             .into_iter()

@@ -42,15 +42,12 @@ struct Interpreter<'b> {
 /// The text of a template with these variables.
 pub(super) fn render(
     body: &Body,
-    variables: Vec<(&str, Value)>,
+    variables: Vec<(Name, Value)>,
     budget: &Budget,
 ) -> Result<String> {
     let globals = functions::FUNCTIONS
         .iter()
         .filter_map(|(name, _)| Some(((*name).into(), functions::find(name)?)));
-    let variables = variables
-        .into_iter()
-        .map(|(name, value)| (name.into(), value));
     let frame = Frame {
         names: globals.chain(variables).collect(),
         parent: None,

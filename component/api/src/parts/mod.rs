@@ -1,0 +1,90 @@
+//! The parts of a chat's answer: reasoning, text and calls of functions, told apart in what the
+//! model writes as it comes.
+//!
+//! The engine says by which tags its model marks them (`wit/engine.wit`). A part is told as soon as
+//! it is certain what it is: text but for an end that may be the beginning of a tag, a call once it
+//! is complete. What only looks like a call is text, tags and all. Nothing is lost but the blank
+//! lines around tags.
+
+mod calls;
+mod reasoning;
+#[cfg(test)]
+mod tests;
+
+use crate::engine::Tags;
+use calls::Calls;
+use reasoning::Reasoning;
+
+/// A function that is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The function's name, as the model wrote it.
+    pub name: String,
+    /// The text of a JSON object, as the model wrote it.
+    pub arguments: String,
+}
+
+/// A part of an answer. Successive ones belong together, save calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What the model thinks before it answers.
+    Reasoning(String),
+    /// What it says.
+    Text(String),
+    /// A function that it calls.
+    Call(Call),
+}
+
+/// What is looked for in an answer.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// Tags around reasoning, if it is not to stay in the text.
+    pub reasoning: Option<Tags>,
+    /// Tags around calls, if there may be any.
+    pub calls: Option<Tags>,
+}
+
+/// Takes an answer apart.
+#[derive(Debug)]
+pub struct Splitter {
+    reasoning: Option<Reasoning>,
+    calls: Option<Calls>,
+}
+
+impl Splitter {
+    /// For an answer that begins within the model's reasoning if `inside`.
+    pub fn new(marks: &Marks, inside: bool) -> Self {
+        let reasoning = marks.reasoning.clone();
+        Splitter {
+            reasoning: reasoning.map(|tags| Reasoning::new(tags, inside)),
+            calls: marks.calls.clone().map(Calls::new),
+        }
+    }
+
+    /// The parts that are certain once this text has come; all that are left if it is the last.
+    pub fn push(&mut self, text: &str, last: bool) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let text = match &mut self.reasoning {
+            Some(reasoning) => {
+                let (thought, said) = reasoning.push(text, last);
+                if !thought.is_empty() {
+                    parts.push(Part::Reasoning(thought));
+                }
+                said
+            }
+            None => text.to_owned(),
+        };
+        match &mut self.calls {
+            Some(calls) => calls.push(&text, last, &mut parts),
+            None if text.is_empty() => {}
+            None => parts.push(Part::Text(text)),
+        }
+        parts
+    }
+}
+
+/// Bytes at the end of `text` that may be the beginning of `tag`.
+fn overlap(text: &str, tag: &str) -> usize {
+    let is_beginning = |n: &usize| tag.get(..*n).is_some_and(|begin| text.ends_with(begin));
+    (1..tag.len()).rev().find(is_beginning).unwrap_or(0)
+}

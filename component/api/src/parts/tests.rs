@@ -1,0 +1,249 @@
+//! Answers in whole and in every other way they can come in pieces.
+
+use super::*;
+
+fn tags(begin: &str, end: &str) -> Option<Tags> {
+    Some(Tags {
+        begin: begin.into(),
+        end: end.into(),
+    })
+}
+
+fn marks() -> Marks {
+    Marks {
+        reasoning: tags("<think>", "</think>"),
+        calls: tags("<tool_call>", "</tool_call>"),
+    }
+}
+
+/// The parts with those that belong together joined.
+fn joined(parts: impl IntoIterator<Item = Part>) -> Vec<Part> {
+    let mut out: Vec<Part> = Vec::new();
+    for part in parts {
+        match (out.last_mut(), part) {
+            (Some(Part::Reasoning(before)), Part::Reasoning(more))
+            | (Some(Part::Text(before)), Part::Text(more)) => before.push_str(&more),
+            (_, part) => out.push(part),
+        }
+    }
+    out
+}
+
+fn split<'a>(marks: &Marks, inside: bool, pieces: impl IntoIterator<Item = &'a str>) -> Vec<Part> {
+    let mut splitter = Splitter::new(marks, inside);
+    let mut parts: Vec<Part> = Vec::new();
+    for piece in pieces {
+        let more = splitter.push(piece, false);
+        assert!(more.iter().all(|part| *part != Part::Text(String::new())));
+        parts.extend(more);
+    }
+    parts.extend(splitter.push("", true));
+    joined(parts)
+}
+
+fn thought(text: &str) -> Part {
+    Part::Reasoning(text.into())
+}
+
+fn said(text: &str) -> Part {
+    Part::Text(text.into())
+}
+
+fn call(name: &str, arguments: &str) -> Part {
+    Part::Call(Call {
+        name: name.into(),
+        arguments: arguments.into(),
+    })
+}
+
+const F: &str = r#"<tool_call>
+{"name": "f", "arguments": {"z": 1.0, "a": [{}]}}
+</tool_call>"#;
+
+fn f() -> Part {
+    call("f", r#"{"z": 1.0, "a": [{}]}"#)
+}
+
+/// Answers, whether they begin within the reasoning, and their parts.
+fn answers() -> Vec<(String, bool, Vec<Part>)> {
+    let plain = [
+        ("", vec![]),
+        ("Hi", vec![said("Hi")]),
+        (" \n Hi\n\n ", vec![said(" \n Hi\n\n ")]),
+        (" \n", vec![said(" \n")]),
+        ("a < b <thin", vec![said("a < b <thin")]),
+        ("Say <think>x</think>", vec![said("Say <think>x</think>")]),
+        (
+            "<think>\nhm\n\nso\n</think>\n\nHi",
+            vec![thought("hm\n\nso"), said("Hi")],
+        ),
+        ("\n<think>hm</think>Hi", vec![thought("hm"), said("Hi")]),
+        ("<think>\n\n</think>\n\nHi", vec![said("Hi")]),
+        (
+            "<think>a</thin</think> b",
+            vec![thought("a</thin"), said(" b")],
+        ),
+        ("<think>cut\n</thi", vec![thought("cut\n</thi")]),
+        ("<think>cut\n", vec![thought("cut")]),
+        ("<think>", vec![]),
+        ("<think>\nä\n</think>\n\n", vec![thought("ä")]),
+        ("<thinking>", vec![said("<thinking>")]),
+    ];
+    let mut answers: Vec<_> = plain
+        .into_iter()
+        .map(|(text, parts)| (text.to_owned(), false, parts))
+        .collect();
+    for (text, parts) in [
+        ("hm\n</think>\n\nHi", vec![thought("hm"), said("Hi")]),
+        ("\n\nhm", vec![thought("hm")]),
+        ("</think>Hi", vec![said("Hi")]),
+        (
+            "<think>hm</think>Hi",
+            vec![thought("<think>hm"), said("Hi")],
+        ),
+    ] {
+        answers.push((text.to_owned(), true, parts));
+    }
+    let bad = r#"<tool_call>{"name": "f", "arguments": [1]}</tool_call>"#;
+    let within =
+        r#"<tool_call>{"name":"f","arguments":{"a":"</tool_call>","b":"<tool_call>"}}</tool_call>"#;
+    for (text, parts) in [
+        (F.to_owned(), vec![f()]),
+        (format!("{F}\n{F}\n"), vec![f(), f()]),
+        (format!("{F}{F}"), vec![f(), f()]),
+        (
+            format!("Let me look.\n\n{F}"),
+            vec![said("Let me look."), f()],
+        ),
+        (format!("{F}\nDone. "), vec![f(), said("\nDone. ")]),
+        (
+            format!("<think>\nhm\n</think>\n\n{F}"),
+            vec![thought("hm"), f()],
+        ),
+        (format!("<think>{F}</think>"), vec![thought(F)]),
+        (
+            within.to_owned(),
+            vec![call("f", r#"{"a":"</tool_call>","b":"<tool_call>"}"#)],
+        ),
+        // The last tag is missing, or cut.
+        (F.replace("\n</tool_call>", ""), vec![f()]),
+        (
+            F.replace("_call>\n{", "_call>{")
+                .replace("ol_call>\n", "ol_call>"),
+            vec![f()],
+        ),
+        (F[..F.len() - 3].to_owned(), vec![f()]),
+        // What is no call is text.
+        (F[..F.len() - 20].to_owned(), vec![said(&F[..F.len() - 20])]),
+        (bad.to_owned(), vec![said(bad)]),
+        (
+            format!("a {bad} b{F}"),
+            vec![said(&format!("a {bad} b")), f()],
+        ),
+        (format!("{F}\n{bad}"), vec![f(), said(&format!("\n{bad}"))]),
+        ("a <tool_call> tag".into(), vec![said("a <tool_call> tag")]),
+        (
+            "<tool_call></tool_call>".into(),
+            vec![said("<tool_call></tool_call>")],
+        ),
+        ("x\n<tool_cal".into(), vec![said("x\n<tool_cal")]),
+    ] {
+        answers.push((text, false, parts));
+    }
+    for (object, arguments) in [
+        (r#"{"name":"g"}"#, "{}"),
+        (r#"{"name":"g","arguments":null}"#, "{}"),
+        (
+            r#"{"arguments":{ "é":"\u00e9" },"name":"g","id":7}"#,
+            r#"{ "é":"\u00e9" }"#,
+        ),
+        (r#"{"name":"g","parameters":{"a":1}}"#, r#"{"a":1}"#),
+        (r#"{"name":"g","arguments":"{\"a\": 1}"}"#, r#"{"a": 1}"#),
+    ] {
+        let text = format!("<tool_call>{object}</tool_call>");
+        answers.push((text, false, vec![call("g", arguments)]));
+    }
+    let deep = format!(
+        "{{\"name\":\"g\",\"arguments\":{}1{}}}",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    for object in [
+        r#"{"name":"","arguments":{}}"#,
+        r#"{"name":5}"#,
+        r#"{"arguments":{}}"#,
+        r#"{"name":"g","arguments":"x"}"#,
+        r#"{"name":"g","arguments":5}"#,
+        r#"[{"name":"g"}]"#,
+        r#"{"name":"g"}{"name":"g"}"#,
+        "{'name': 'g'}",
+        "g()",
+        &deep,
+    ] {
+        let text = format!("<tool_call>{object}</tool_call>");
+        let parts = vec![said(&text)];
+        answers.push((text, false, parts));
+    }
+    answers
+}
+
+#[test]
+fn answers_are_taken_apart_however_they_come() {
+    for (text, inside, parts) in answers() {
+        assert_eq!(split(&marks(), inside, [&*text]), parts, "{text}");
+        let chars = text
+            .char_indices()
+            .map(|(at, c)| &text[at..at + c.len_utf8()]);
+        assert_eq!(split(&marks(), inside, chars), parts, "{text}");
+        for (cut, _) in text.char_indices() {
+            let (one, two) = text.split_at(cut);
+            assert_eq!(split(&marks(), inside, [one, two]), parts, "{one}|{two}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_looked_for_is_text() {
+    let text = format!("<think>hm</think>\n\n{F}\n");
+    assert_eq!(split(&Marks::default(), true, [&*text]), [said(&text)]);
+    let calls = Marks {
+        reasoning: None,
+        ..marks()
+    };
+    let parts = split(&calls, true, [&*text]);
+    assert_eq!(parts, [said("<think>hm</think>"), f()]);
+    let reasoning = Marks {
+        calls: None,
+        ..marks()
+    };
+    let parts = split(&reasoning, false, [&*text]);
+    assert_eq!(parts, [thought("hm"), said(&format!("{F}\n"))]);
+}
+
+#[test]
+fn text_comes_as_soon_as_it_is_certain() {
+    let mut splitter = Splitter::new(&marks(), false);
+    assert_eq!(splitter.push("<think>a\n", false), [thought("a")]);
+    assert_eq!(splitter.push("b", false), [thought("\nb")]);
+    assert_eq!(splitter.push("</think>\n\nHi", false), [said("Hi")]);
+    assert_eq!(splitter.push(" <", false), []);
+    assert_eq!(splitter.push("b> ", false), [said(" <b>")]);
+    assert_eq!(splitter.push(F, false), [f()]);
+    assert_eq!(splitter.push("\n", true), []);
+}
+
+#[test]
+fn a_long_call_is_read_once() {
+    let long = format!(
+        "<tool_call>{{\"name\":\"f\",\"arguments\":{{\"a\":\"{}\"}}}}",
+        "x ".repeat(200_000)
+    );
+    let mut splitter = Splitter::new(&marks(), false);
+    for piece in long.as_bytes().chunks(4) {
+        assert_eq!(
+            splitter.push(std::str::from_utf8(piece).unwrap(), false),
+            []
+        );
+    }
+    assert_eq!(splitter.push("</tool_call>", false).len(), 1);
+}
