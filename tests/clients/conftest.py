@@ -17,11 +17,10 @@ def pytest_addoption(parser):
     parser.addoption("--sterna", required=True, help="path of the sterna binary")
 
 
-@pytest.fixture(scope="session")
-def server(request):
-    """The base address of a server with the embedded demo model."""
+def serving(request, *options):
+    """The base address of a server with these options, until the run is over."""
     process = subprocess.Popen(
-        [request.config.getoption("--sterna"), "serve", "--listen", "127.0.0.1:0"],
+        [request.config.getoption("--sterna"), "serve", "--listen", "127.0.0.1:0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -44,9 +43,26 @@ def server(request):
 
 
 @pytest.fixture(scope="session")
+def server(request):
+    """The base address of a server with the embedded demo model."""
+    yield from serving(request)
+
+
+def connected(address):
+    return openai.OpenAI(base_url=address + "/v1", api_key="unused", max_retries=0, timeout=120)
+
+
+@pytest.fixture(scope="session")
 def client(server):
     """The official client, pointed at the server."""
-    return openai.OpenAI(base_url=server + "/v1", api_key="unused", max_retries=0, timeout=120)
+    return connected(server)
+
+
+@pytest.fixture(scope="session")
+def scripted(request):
+    """The same, for a server whose model calls functions."""
+    for address in serving(request, "--model", "tests/fixtures/scripted/scripted.gguf"):
+        yield connected(address)
 
 
 @pytest.fixture(scope="session")

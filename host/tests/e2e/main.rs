@@ -11,6 +11,7 @@ mod answers;
 mod bad_models;
 mod bad_requests;
 mod baked;
+mod calls;
 mod composed;
 mod concurrency;
 mod copied_weights;

@@ -115,9 +115,19 @@ impl PlainHost {
 
     /// Let an instance answer one completion request; its body, and the instance as it is then.
     pub(crate) fn answer(&self, instance: Instance, request: &Value) -> (String, Instance) {
+        self.answer_at("/v1/completions", instance, request)
+    }
+
+    /// The same for a request to another route.
+    pub(crate) fn answer_at(
+        &self,
+        path: &str,
+        instance: Instance,
+        request: &Value,
+    ) -> (String, Instance) {
         let Instance { mut store, proxy } = instance;
         let body = Full::new(Bytes::from(request.to_string()));
-        let request = hyper::Request::post("http://test/v1/completions")
+        let request = hyper::Request::post(format!("http://test{path}"))
             .header("content-type", "application/json")
             .body(body)
             .unwrap();
