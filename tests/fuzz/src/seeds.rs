@@ -173,6 +173,15 @@ fn template(folder: &Path) -> Result<(), Error> {
         let input = joined([source.as_bytes(), b"user", b"Hi <s> there"]);
         fs::write(folder.join(name), input)?;
     }
+    let tools = br#"[{"type": "function", "function": {"name": "f", "parameters": {"a": [1.5]}}}]"#;
+    let input = joined([
+        b"{% for tool in tools or [] %}{{ tool | tojson(indent=2) }}{{ tool.function }}{% endfor %}{{ a }}",
+        b"user",
+        b"Hi",
+        tools,
+        br#"{"a": {"b": [null, false]}, "documents": []}"#,
+    ]);
+    fs::write(folder.join("tools"), input)?;
     for (n, attack) in sterna_fuzz::jinja::ATTACKS.iter().enumerate() {
         let input = joined([attack.as_bytes(), b"user", br#"{"a": [1, {"b": null}]}"#]);
         fs::write(folder.join(format!("attack-{n}")), input)?;
@@ -201,10 +210,22 @@ fn request(folder: &Path) -> Result<(), Error> {
         "presence_penalty": -2, "repetition_penalty": 1.1, "n": 1, "tools": [], "logit_bias": {},
         "response_format": {"type": "text"},
     });
+    let call =
+        json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}});
+    let tools = json!({
+        "messages": [{"role": "user", "content": "Hi"},
+                     {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [call]},
+                     {"role": "tool", "tool_call_id": "c", "content": "7"}],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "strict": true,
+                                                    "parameters": {"type": "object", "properties": {}}}}],
+        "tool_choice": "auto", "parallel_tool_calls": false, "reasoning_effort": "none",
+        "chat_template_kwargs": {"x": [1, "y"]}, "reasoning_format": "auto", "include_reasoning": true,
+    });
     let text =
         json!({"prompt": [1, 2, 3], "max_tokens": 5, "echo": false, "stop": "x", "logprobs": null});
     for (name, line, body) in [
         ("chat", "POST /v1/chat/completions", chat.to_string()),
+        ("tools", "POST /v1/chat/completions", tools.to_string()),
         ("text", "POST /v1/completions?x=1", text.to_string()),
         ("model", "GET /v1/models/a%2Fb", String::new()),
         ("ready", "HEAD /readyz", String::new()),
