@@ -1,9 +1,9 @@
 //! A group-scaled matrix: binary or ternary codes with a scale for each group of a row, in the
-//! kernels' tiles, which no file has.
+//! kernels' tiles, which no published file has.
 
 use std::sync::OnceLock;
 
-use sterna_kernels::{GroupShape, Grouped, pack_group_tile};
+use sterna_kernels::{GroupCodes, GroupShape, Grouped, pack_group_tile};
 
 use crate::placement::Bytes;
 use crate::team::{Team, default_threads};
@@ -18,21 +18,40 @@ pub struct GroupedWeights {
     bytes: Bytes,
 }
 
-/// The threads that pack, started with the first matrix.
+/// What packs: threads, started with the first matrix, and the layout of ternary codes.
 #[derive(Default)]
-pub(crate) struct Packers(OnceLock<Team>);
+pub(crate) struct Packers {
+    team: OnceLock<Team>,
+    trits8: bool,
+}
 
 impl Packers {
-    /// The same ones each time.
+    /// Ternary weights as trits8, or in 2 bits.
+    pub(crate) fn new(trits8: bool) -> Self {
+        Packers {
+            team: OnceLock::new(),
+            trits8,
+        }
+    }
+
+    /// The same threads each time.
     ///
     /// # Errors
-    /// A sentence where the system refuses a thread.
+    /// A sentence where the system refuses one.
     pub(crate) fn team(&self) -> Result<&Team, String> {
-        if let Some(team) = self.0.get() {
+        if let Some(team) = self.team.get() {
             return Ok(team);
         }
         let team = Team::new(default_threads()).map_err(|error| error.to_string())?;
-        Ok(self.0.get_or_init(|| team))
+        Ok(self.team.get_or_init(|| team))
+    }
+
+    /// The codes in which such weights are packed.
+    fn codes(&self, codes: GroupCodes) -> GroupCodes {
+        match codes {
+            GroupCodes::Ternary if self.trits8 => GroupCodes::Trits8,
+            codes => codes,
+        }
     }
 }
 
@@ -46,6 +65,31 @@ pub(crate) trait GroupRows: Sync {
     fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String>;
 }
 
+/// The rows of tiles.
+struct TileRows<'a>(Grouped<'a>);
+
+impl GroupRows for TileRows<'_> {
+    fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String> {
+        self.0.read_row(row, codes, scales);
+        match codes.iter().find(|code| **code > 1) {
+            None => Ok(()),
+            Some(code) => Err(format!(
+                "row {row} has the weight {code}: the file is damaged"
+            )),
+        }
+    }
+}
+
+/// The name of a group-scaled matrix's kind.
+#[must_use]
+pub fn codes_name(codes: GroupCodes) -> &'static str {
+    match codes {
+        GroupCodes::Binary => "binary groups",
+        GroupCodes::Ternary => "ternary groups",
+        GroupCodes::Trits8 => "ternary groups in trits8",
+    }
+}
+
 impl GroupedWeights {
     /// `bytes` holds `shape.packed_bytes()` of tiles.
     ///
@@ -56,15 +100,50 @@ impl GroupedWeights {
         Ok(GroupedWeights { shape, bytes })
     }
 
-    /// Pack `rows` into tiles, on the team's threads.
+    /// Pack `rows` into tiles.
     ///
     /// # Errors
-    /// That of a row.
+    /// That of a row, or of [`Packers::team`].
     pub(crate) fn pack(
         shape: GroupShape,
         rows: &dyn GroupRows,
+        packers: &Packers,
+    ) -> Result<Self, String> {
+        let codes = packers.codes(shape.codes());
+        Self::pack_as(shape, codes, rows, packers.team()?)
+    }
+
+    /// The same matrix with its codes in another layout of the same weights; a copy, unless they
+    /// are in that one already.
+    ///
+    /// # Errors
+    /// A sentence where binary is asked of ternary, or the other way round; or the system refuses a
+    /// thread.
+    pub(crate) fn to_codes(&self, codes: GroupCodes) -> Result<Self, String> {
+        let own = self.shape.codes();
+        if codes == own {
+            return Ok(self.clone());
+        }
+        if [codes, own].contains(&GroupCodes::Binary) {
+            let [own, codes] = [own, codes].map(codes_name);
+            return Err(format!("is of {own}, which cannot be {codes}"));
+        }
+        Self::pack_as(
+            self.shape,
+            codes,
+            &TileRows(self.view()),
+            Packers::default().team()?,
+        )
+    }
+
+    /// Pack `rows` of a matrix of this shape, but for its codes.
+    fn pack_as(
+        shape: GroupShape,
+        codes: GroupCodes,
+        rows: &dyn GroupRows,
         team: &Team,
     ) -> Result<Self, String> {
+        let shape = shape.with_codes(codes);
         let fault = OnceLock::new();
         let fill = |row: usize, codes: &mut [i8], scales: &mut [u16]| {
             if let Err(reason) = rows.read(row, codes, scales) {

@@ -1,8 +1,8 @@
 //! A linear or a table of whichever kind: the kinds a product can have.
 
-use sterna_kernels::{Dense, GroupCodes, Grouped, Ternary};
+use sterna_kernels::{Dense, Grouped, Ternary};
 
-use crate::group_scaled::GroupedWeights;
+use crate::group_scaled::{GroupedWeights, codes_name};
 use crate::placement::Bytes;
 use crate::weights::{DenseWeights, Linear};
 
@@ -98,16 +98,6 @@ impl From<GroupedWeights> for Matrix {
 impl<'a> From<Ternary<'a>> for MatrixView<'a> {
     fn from(ternary: Ternary<'a>) -> Self {
         MatrixView::Ternary(ternary)
-    }
-}
-
-/// The name of a group-scaled matrix's kind.
-#[must_use]
-pub fn codes_name(codes: GroupCodes) -> &'static str {
-    match codes {
-        GroupCodes::Binary => "binary groups",
-        GroupCodes::Ternary => "ternary groups",
-        GroupCodes::Trits8 => "ternary groups in trits8",
     }
 }
 

@@ -10,8 +10,12 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 use sterna_engine::config::RopeScaling;
+use sterna_engine::convert::{ConvertOptions, convert};
+use sterna_engine::files::LoadOptions;
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::request::{Message, Prompt, Request, Tags, ToolCall};
@@ -263,4 +267,24 @@ fn what_is_no_such_weight_is_refused_by_tensor() {
         bytes.resize(bytes.len() + 64, 0)
     });
     assert!(error.contains("fit neither"), "{error}");
+}
+
+#[test]
+fn a_converted_model_computes_the_same_bits() {
+    let prompt = ids(&expected()["prompt"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("converted.gguf");
+    let logits = |model: Model| {
+        let model = Arc::new(model);
+        let (mut forward, mut kv) = forward(&model, Isa::detect(), 1, prompt.len(), 1);
+        let logits = forward.forward(&batch(0, &prompt), &mut kv).unwrap();
+        logits.to_vec()
+    };
+    for form in MODELS.iter().flat_map(|(_, forms, ..)| forms.iter()) {
+        let from = support::fixture("qwen3").join(form);
+        convert(&from, &path, &ConvertOptions::default(), &mut |_, _| ()).unwrap();
+        let converted = Model::load(&path, &LoadOptions::default(), &mut |_, _| ()).unwrap();
+        let source = Model::load(&from, &LoadOptions::default(), &mut |_, _| ()).unwrap();
+        assert!(logits(converted) == logits(source), "{form}");
+    }
 }

@@ -124,6 +124,12 @@ impl GroupShape {
         })
     }
 
+    /// The same with other codes.
+    #[must_use]
+    pub fn with_codes(self, codes: GroupCodes) -> Self {
+        Self { codes, ..self }
+    }
+
     /// Output size.
     pub fn rows(&self) -> usize {
         self.rows
@@ -185,6 +191,15 @@ impl GroupShape {
             }
         }
     }
+
+    /// The weight that it stands for, before its scale.
+    fn weight(&self, codes: &[u8], row: usize, col: usize) -> i8 {
+        let code = self.code(codes, row, col).cast_signed();
+        match self.codes {
+            GroupCodes::Binary => code * 2 - 1,
+            GroupCodes::Ternary | GroupCodes::Trits8 => code - 1,
+        }
+    }
 }
 
 /// The code of column `col` in row `row`, where codes have so many bits.
@@ -238,6 +253,32 @@ impl<'a> Grouped<'a> {
         &self.bytes[tile * n..][..n]
     }
 
+    /// Row `row` as [`pack_group_tile`] takes it: its weights (+2 where the codes have it) into
+    /// `codes` `[cols]`, and the bits of each group's f16 scale into `scales` `[groups]`.
+    ///
+    /// # Panics
+    /// If `row >= shape().rows()`, or `codes` or `scales` has another length: a caller's mistake.
+    pub fn read_row(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) {
+        let shape = self.shape;
+        assert!(row < shape.rows, "row outside the matrix");
+        assert_eq!(codes.len(), shape.cols, "a row has a place for each column");
+        assert_eq!(
+            scales.len(),
+            shape.groups(),
+            "a row has a scale for each group"
+        );
+        let (tile, row) = (self.tile(row / TILE_ROWS), row % TILE_ROWS);
+        let groups = tile.chunks_exact(shape.group_bytes());
+        let out = codes.chunks_exact_mut(shape.group).zip(scales);
+        for (group, (out, scale)) in groups.zip(out) {
+            let (codes, scales) = group.split_at(group.len() - SCALE_BYTES);
+            *scale = u16::from_le_bytes(scales.as_chunks().0[row]);
+            for (col, out) in out.iter_mut().enumerate() {
+                *out = shape.weight(codes, row, col);
+            }
+        }
+    }
+
     /// Row `row` as floats into `out` `[cols]`: each code times its group's scale, exactly.
     ///
     /// # Panics
@@ -252,12 +293,7 @@ impl<'a> Grouped<'a> {
             let (codes, scales) = group.split_at(group.len() - SCALE_BYTES);
             let d = half::f16::from_le_bytes(scales.as_chunks().0[row]).to_f32();
             for (col, out) in out.iter_mut().enumerate() {
-                let code = i32::from(shape.code(codes, row, col));
-                let weight = match shape.codes {
-                    GroupCodes::Binary => code * 2 - 1,
-                    GroupCodes::Ternary | GroupCodes::Trits8 => code - 1,
-                };
-                *out = weight as f32 * d;
+                *out = f32::from(shape.weight(codes, row, col)) * d;
             }
         }
     }

@@ -117,6 +117,13 @@ mod tests {
                     let expected = f32::from(weight(row, col)) * scale(row, col / 64).to_f32();
                     assert_eq!(*value, expected);
                 }
+                let (mut weights, mut scales) = ([9; 256], [9; 4]);
+                w.read_row(row, &mut weights, &mut scales);
+                assert_eq!(weights, std::array::from_fn(|col| weight(row, col)));
+                assert_eq!(
+                    scales,
+                    std::array::from_fn(|group| scale(row, group).to_bits())
+                );
             }
         }
     }

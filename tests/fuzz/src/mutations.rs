@@ -225,7 +225,7 @@ fn damage_gguf(good: &[u8], index: usize, random: &mut Random) -> Damage {
     let tensors = gguf.tensors();
     let header = tensors.iter().map(|t| t.start).min().unwrap_or(good.len());
     let mut bytes = good.to_vec();
-    let (kind, refused) = match index % 8 {
+    let (kind, refused) = match index % 9 {
         0 | 1 => {
             flips(&mut bytes, header, random);
             ("bits of the header", false)
@@ -262,6 +262,24 @@ fn damage_gguf(good: &[u8], index: usize, random: &mut Random) -> Damage {
             let start = end - 8 - 4 - 8 * tensor.ne.len() - 4 - tensor.name.len();
             bytes[start + random.below(tensor.name.len())] = b'z';
             ("a tensor renamed", true)
+        }
+        7 => {
+            // Another type of this engine's own, of one that is or of none.
+            const TYPES: [u32; 8] = [
+                0x5354_0005,
+                0x5354_0111,
+                0x5354_0112,
+                0x5354_0114,
+                0x5354_0121,
+                0x5354_0122,
+                0x5354_0124,
+                0x5354_01ff,
+            ];
+            let tensor = &tensors[random.below(tensors.len())];
+            let at = entry_end(good, &tensor.name, tensor.ne.len()) - 12;
+            let ty = TYPES[random.below(TYPES.len())];
+            bytes[at..at + 4].copy_from_slice(&ty.to_le_bytes());
+            ("a type of our own", ty != tensor.ty)
         }
         _ => {
             const KEYS: [&str; 6] = [

@@ -7,11 +7,11 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
-use sterna_engine::config::{Activation, ModelConfig, RopeScaling};
+use sterna_engine::config::{Activation, ModelConfig, RopeScaling, Yarn};
 use sterna_engine::convert::{self, ConvertOptions};
-use sterna_engine::synthetic;
+use sterna_engine::synthetic::{self, Stored};
 use sterna_fuzz::SEPARATOR;
-use sterna_kernels::{DenseType, TernaryLayout};
+use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -61,6 +61,21 @@ fn config() -> ModelConfig {
     }
 }
 
+/// The same with a scale for each group of weights, which are 128.
+fn group_scaled() -> ModelConfig {
+    ModelConfig {
+        architecture: "qwen3".into(),
+        hidden_size: 128,
+        ffn_size: 128,
+        head_dim: 64,
+        rope_scaling: RopeScaling::Yarn(Yarn::new(4.0, 16.0)),
+        activation: Activation::Silu,
+        sub_norms: false,
+        qk_norms: true,
+        ..config()
+    }
+}
+
 fn gguf(folder: &Path) -> Result<(), Error> {
     for (name, tied, head, layout) in [
         ("tied", true, DenseType::F32, TernaryLayout::I2S),
@@ -74,6 +89,15 @@ fn gguf(folder: &Path) -> Result<(), Error> {
             ..ConvertOptions::default()
         };
         convert::save(&model, &path, &options, &mut |_, _| ())?;
+    }
+    for (name, tied, codes) in [
+        ("tiles-binary", true, GroupCodes::Binary),
+        ("tiles-ternary", false, GroupCodes::Ternary),
+    ] {
+        let stored = Stored::Groups(codes);
+        let model = synthetic::from_config(name, group_scaled(), tied, stored, 1)?;
+        let options = ConvertOptions::default();
+        convert::save(&model, &folder.join(name), &options, &mut |_, _| ())?;
     }
     Ok(())
 }

@@ -16,8 +16,8 @@ use sterna_kernels::{GroupCodes, Isa, TernaryLayout};
 
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
+use crate::group_scaled::codes_name;
 use crate::kv::{KvCache, KvShape};
-use crate::matrix::codes_name;
 use crate::model::Model;
 use crate::optimisations::Optimisations;
 use crate::sampler::{Params, Sampler};

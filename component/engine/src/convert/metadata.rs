@@ -2,12 +2,11 @@
 
 use super::{ConvertError, ConvertOptions};
 use crate::config::{
-    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig,
-    SamplingDefaults,
+    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig, QWEN3,
+    RopeScaling, SamplingDefaults, Yarn,
 };
-use crate::files::gguf_tokenizer;
-use crate::files::gguf_write::Entry;
-use crate::files::{OpenModel, TRITS5_VERSION, TRITS5_VERSION_KEY};
+use crate::files::gguf_write::{ALIGNMENT_KEY, Entry};
+use crate::files::{OpenModel, OwnLayout, TRITS5, gguf_tokenizer, group_tiles};
 
 /// bitnet.cpp's number for files of I2_S.
 const FILE_TYPE_I2_S: u32 = 40;
@@ -41,11 +40,18 @@ pub(super) fn entries(
             .into_iter()
             .map(|(key, value)| (key, Entry::String(value))),
     );
-    entries.push(if trits5 {
-        (TRITS5_VERSION_KEY.into(), Entry::U32(TRITS5_VERSION))
-    } else {
-        ("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S))
-    });
+    let version = |layout: OwnLayout| (layout.version_key.into(), Entry::U32(layout.version));
+    let tiles = model.source.may_have_groups();
+    if trits5 {
+        entries.push(version(TRITS5));
+    } else if !tiles {
+        entries.push(("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S)));
+    }
+    if tiles {
+        entries.push(version(group_tiles::LAYOUT));
+        let alignment = group_tiles::ALIGNMENT as u32;
+        entries.push((ALIGNMENT_KEY.into(), Entry::U32(alignment)));
+    }
     entries.push((
         "general.quantization_version".into(),
         Entry::U32(QUANTIZATION_VERSION),
@@ -75,11 +81,13 @@ pub(super) fn entries(
 }
 
 fn architecture(config: &ModelConfig) -> Result<&'static str, ConvertError> {
-    match (config.sub_norms, config.activation) {
-        (true, Activation::Relu2) => Ok("bitnet-b1.58"),
-        (true, Activation::Silu) => Ok("bitnet"),
-        (false, _) => Err(ConvertError::Unsupported(
-            "a model without sub-norms (Llama, Qwen3) cannot be converted yet; serve its file or directory as it is"
+    match (config.sub_norms, config.qk_norms, config.activation) {
+        (true, false, Activation::Relu2) => Ok("bitnet-b1.58"),
+        (true, false, Activation::Silu) => Ok("bitnet"),
+        (false, true, Activation::Silu) => Ok(QWEN3),
+        _ => Err(ConvertError::Unsupported(
+            "no GGUF architecture that is read has this model's norms (a Llama's, for example), so that it cannot be \
+             converted yet; serve its file or directory as it is"
                 .into(),
         )),
     }
@@ -108,18 +116,72 @@ pub(crate) fn shape(
             .map_err(|_| ConvertError::Unsupported(format!("{key} is {size}")))?;
         entries.push((format!("{architecture}.{key}"), Entry::U32(size)));
     }
-    #[allow(clippy::cast_possible_truncation, reason = "GGUF stores it as f32")]
-    let theta = config.rope_theta as f32;
-    if f64::from(theta).to_bits() != config.rope_theta.to_bits() {
-        return Err(ConvertError::Unsupported(format!(
-            "rope_theta {} is no f32, which is what a GGUF stores; positions would differ",
-            config.rope_theta
-        )));
-    }
+    let theta = f32_exactly("rope_theta", config.rope_theta)?;
     entries.push((format!("{architecture}.rope.freq_base"), Entry::F32(theta)));
+    for (key, entry) in scaling(config)? {
+        entries.push((format!("{architecture}.rope.scaling.{key}"), entry));
+    }
     let epsilon = format!("{architecture}.attention.layer_norm_rms_epsilon");
     entries.push((epsilon, Entry::F32(config.rms_norm_eps)));
     Ok(entries)
+}
+
+/// The keys of the rotary frequencies' scaling, where GGUF has keys that say all of it.
+fn scaling(config: &ModelConfig) -> Result<Vec<(&'static str, Entry)>, ConvertError> {
+    let refused = |what: &str| {
+        Err(ConvertError::Unsupported(format!(
+            "rope_scaling: GGUF has no key for {what}, so that this model cannot be converted; serve its directory as it is"
+        )))
+    };
+    let yarn = match config.rope_scaling {
+        RopeScaling::Unscaled => return Ok(Vec::new()),
+        RopeScaling::Llama3(_) => return refused("llama3's"),
+        RopeScaling::Yarn(yarn) => yarn,
+    };
+    let implied = Yarn {
+        beta_fast: yarn.beta_fast,
+        beta_slow: yarn.beta_slow,
+        ..Yarn::new(yarn.factor, yarn.original_context)
+    };
+    if yarn != implied {
+        return refused("an attention factor of its own, or a ramp that is not truncated");
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "compared with what it was"
+    )]
+    let original = yarn.original_context as u32;
+    if f64::from(original) != yarn.original_context {
+        return refused("an original context that is no whole number");
+    }
+    Ok(vec![
+        ("type", Entry::String("yarn".into())),
+        (
+            "factor",
+            Entry::F32(f32_exactly("rope_scaling.factor", yarn.factor)?),
+        ),
+        ("original_context_length", Entry::U32(original)),
+        (
+            "yarn_beta_fast",
+            Entry::F32(f32_exactly("rope_scaling.beta_fast", yarn.beta_fast)?),
+        ),
+        (
+            "yarn_beta_slow",
+            Entry::F32(f32_exactly("rope_scaling.beta_slow", yarn.beta_slow)?),
+        ),
+    ])
+}
+
+fn f32_exactly(key: &str, value: f64) -> Result<f32, ConvertError> {
+    #[allow(clippy::cast_possible_truncation, reason = "GGUF stores it as f32")]
+    let narrow = value as f32;
+    if f64::from(narrow).to_bits() == value.to_bits() {
+        return Ok(narrow);
+    }
+    Err(ConvertError::Unsupported(format!(
+        "{key} {value} is no f32, which is what a GGUF stores; positions would differ"
+    )))
 }
 
 fn sampling(defaults: &SamplingDefaults) -> Vec<(String, Entry)> {

@@ -1,45 +1,43 @@
-//! Any model we can read -> a GGUF with I2_S linears, which we map in milliseconds and
-//! bitnet.cpp-style tools read too.
+//! Any model we can read -> a GGUF that we map in milliseconds: I2_S linears, which
+//! bitnet.cpp-style tools read too, or the kernels' tiles where weights have a scale for each
+//! group.
 //!
-//! One tensor at a time passes through memory. The file is written beside its place and renamed, so
-//! that nobody ever maps half a model.
+//! One tensor at a time passes through memory. Whether floats are binary or ternary is known once
+//! they are packed, so that the header is written again at the end. The file is written beside its
+//! place, read back and renamed, so that nobody ever maps half a model.
 
-mod head;
 mod metadata;
+mod stored;
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use sterna_kernels::{DenseType, TernaryLayout};
+use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 pub(crate) use self::metadata::shape as metadata_of_shape;
 
 use crate::config::ModelConfig;
 use crate::error::LoadError;
-use crate::files::gguf_write::{GgufWriter, TensorPlan};
+use crate::files::gguf_write::{self, GgufWriter, TensorPlan};
 use crate::files::{
-    self, LINEAR_SCALES, LoadOptions, OpenModel, PARTS, TensorId, WeightSource, ggml_id,
-    linear_shape, norm_len, tensor_error, to_i2s,
+    self, LoadOptions, OpenModel, PARTS, TensorId, linear_shape, load_weights, norm_len,
 };
-use crate::matrix::{Matrix, Table};
 use crate::model::Model;
-use crate::weights::{DenseWeights, Linear};
-
-/// Weights of one I2_S block.
-const I2_S_BLOCK: usize = 128;
-
-const GROUPED: &str = "a model whose weights have a scale for each group cannot be converted yet; serve its \
-                       file as it is";
+use stored::Stored;
 
 /// The options of the output.
 #[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
     /// The storage type of embedding and head. `None`: F16, or what the source has where that is
-    /// quantised.
+    /// quantised or has a scale for each group.
     pub head: Option<DenseType>,
-    /// The layout of linears. `None`: as the source has them, and as I2_S where that is no layout
-    /// of the kernels.
+    /// The layout of linears with one scale. `None`: as the source has them, and as I2_S where that
+    /// is no layout of the kernels.
     pub layout: Option<TernaryLayout>,
+    /// The codes of ternary matrices with a scale for each group: [`GroupCodes::Ternary`] or
+    /// [`GroupCodes::Trits8`]. `None`: as the source has them, and in 2 bits where that is no
+    /// layout of the kernels.
+    pub groups: Option<GroupCodes>,
     /// `general.name`; the source's own if absent.
     pub name: Option<String>,
     /// `general.license`; the source's own if absent.
@@ -73,6 +71,9 @@ pub enum ConvertError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// What was written is no whole model: a fault of this program, or of the disk.
+    #[error("the file that was written cannot be read back: {0}")]
+    ReadBack(LoadError),
     /// A GGUF cannot hold this model, or not with this option.
     #[error("{0}")]
     Unsupported(String),
@@ -88,7 +89,12 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<ConvertReport, ConvertError> {
-    write(&files::open(from, &options.load)?, to, options, progress)
+    // Packed as they will be stored.
+    let load = LoadOptions {
+        trits8: options.groups == Some(GroupCodes::Trits8),
+        ..options.load.clone()
+    };
+    write(&files::open(from, &load)?, to, options, progress)
 }
 
 /// Write a loaded model as a GGUF at `to`.
@@ -115,25 +121,16 @@ pub fn save(
     write(&open, to, options, progress)
 }
 
-/// One tensor to come: what to ask the source for, and how it will be stored.
+/// One tensor to come: what to ask the source for.
 struct Step {
     id: TensorId,
     kind: Kind,
 }
 
 enum Kind {
-    Norm {
-        len: usize,
-    },
-    Linear {
-        rows: usize,
-        cols: usize,
-        layout: TernaryLayout,
-    },
-    Dense {
-        weights: DenseWeights,
-        ty: DenseType,
-    },
+    Norm { len: usize },
+    Linear { rows: usize, cols: usize },
+    Table { rows: usize, cols: usize },
 }
 
 fn write(
@@ -142,10 +139,9 @@ fn write(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<ConvertReport, ConvertError> {
-    let steps = steps(model, options)?;
-    let trits5 = steps.iter().any(|step| step.kind.is_trits5());
-    let metadata = metadata::entries(model, options, trits5)?;
-    let tensors: Vec<TensorPlan> = steps.iter().map(Step::plan).collect();
+    let steps = steps(model);
+    let metadata = metadata::entries(model, options, has_trits5(model, options, &steps))?;
+    let mut tensors: Vec<TensorPlan> = steps.iter().map(Step::guess).collect();
     let total: u64 = tensors.iter().map(|tensor| tensor.n_bytes as u64).sum();
 
     let partial = Partial::beside(to);
@@ -157,36 +153,24 @@ fn write(
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = GgufWriter::new(out, &metadata, &tensors).map_err(failed)?;
     let (mut done, mut notes) = (0, model.warnings.clone());
-    for (step, tensor) in steps.iter().zip(&tensors) {
+    for (step, plan) in steps.iter().zip(&mut tensors) {
         progress(done, total);
-        match &step.kind {
-            Kind::Norm { len } => {
-                let norm = model.source.norm(step.id, *len)?;
-                let bytes: Vec<u8> = norm.iter().flat_map(|x| x.to_le_bytes()).collect();
-                writer.append(&bytes).map_err(failed)?;
-            }
-            Kind::Linear { rows, cols, layout } => {
-                let Matrix::Ternary(linear) = model.source.linear(step.id, *rows, *cols)? else {
-                    return Err(ConvertError::Unsupported(GROUPED.into()));
-                };
-                let linear = linear
-                    .to_layout(*layout)
-                    .map_err(|reason| tensor_error(&tensor.name, reason))?;
-                write_linear(&mut writer, &linear).map_err(failed)?;
-            }
-            Kind::Dense { weights, ty } => {
-                let loss = head::write(&mut writer, weights, *ty).map_err(failed)?;
-                notes.extend(loss.note(&tensor.name, weights.ty(), *ty)?);
-            }
-        }
+        done += plan.n_bytes as u64;
+        let stored = step.read(model, options)?;
+        (plan.ty, plan.n_bytes) = stored.ty_and_bytes();
+        let loss = stored.write(&mut writer).map_err(failed)?;
+        notes.extend(loss.note(&plan.name)?);
         writer.pad().map_err(failed)?;
-        done += tensor.n_bytes as u64;
     }
     let mut out = writer.into_inner();
+    out.rewind().map_err(failed)?;
+    let header = gguf_write::header(&metadata, &tensors);
+    out.write_all(&header).map_err(failed)?;
     out.flush().map_err(failed)?;
     let n_bytes = out.get_ref().metadata().map_err(failed)?.len();
     out.get_ref().sync_all().map_err(failed)?;
     drop(out);
+    read_back(&partial.path, model)?;
     partial.rename(to).map_err(|source| ConvertError::Write {
         path: to.to_owned(),
         source,
@@ -195,24 +179,45 @@ fn write(
     Ok(ConvertReport { n_bytes, notes })
 }
 
-fn steps(model: &OpenModel, options: &ConvertOptions) -> Result<Vec<Step>, ConvertError> {
-    let OpenModel { config, source, .. } = model;
-    let head = options.head;
-    let mut steps = vec![dense_step(
-        source.as_ref(),
-        config,
-        TensorId::Embedding,
-        head,
-    )?];
+/// Checks that the file is the model: every tensor is found, in its shape and size.
+fn read_back(path: &Path, model: &OpenModel) -> Result<(), ConvertError> {
+    let fault = ConvertError::ReadBack;
+    let written = files::open(path, &LoadOptions::default()).map_err(fault)?;
+    let config = ModelConfig {
+        architecture: written.config.architecture.clone(),
+        ..model.config.clone()
+    };
+    if written.config != config || written.tied != model.tied {
+        return Err(fault(files::damaged(
+            path,
+            format!("it says {:?}, written was {config:?}", written.config),
+        )));
+    }
+    load_weights(
+        written.source.as_ref(),
+        &written.config,
+        written.tied,
+        &mut |_, _| (),
+    )
+    .map(|_| ())
+    .map_err(fault)
+}
+
+fn steps(model: &OpenModel) -> Vec<Step> {
+    let config = &model.config;
+    let table = |id| Step {
+        id,
+        kind: Kind::Table {
+            rows: config.vocab_size,
+            cols: config.hidden_size,
+        },
+    };
+    let mut steps = vec![table(TensorId::Embedding)];
     for index in 0..config.n_layers {
         for part in PARTS {
-            let id = TensorId::Block(index, part);
-            let linear = linear_shape(config, part).map(|(rows, cols)| Kind::Linear {
-                rows,
-                cols,
-                layout: options.layout.unwrap_or_else(|| source.layout(id)),
-            });
+            let linear = linear_shape(config, part).map(|(rows, cols)| Kind::Linear { rows, cols });
             let norm = norm_len(config, part).map(|len| Kind::Norm { len });
+            let id = TensorId::Block(index, part);
             steps.extend(linear.or(norm).map(|kind| Step { id, kind }));
         }
     }
@@ -223,109 +228,50 @@ fn steps(model: &OpenModel, options: &ConvertOptions) -> Result<Vec<Step>, Conve
         },
     });
     if !model.tied {
-        steps.push(dense_step(source.as_ref(), config, TensorId::Head, head)?);
+        steps.push(table(TensorId::Head));
     }
-    Ok(steps)
+    steps
 }
 
-fn dense_step(
-    source: &dyn WeightSource,
-    config: &ModelConfig,
-    id: TensorId,
-    head: Option<DenseType>,
-) -> Result<Step, ConvertError> {
-    let table = source.table(id, config.vocab_size, config.hidden_size)?;
-    let Table::Dense(weights) = table else {
-        return Err(ConvertError::Unsupported(GROUPED.into()));
-    };
-    let ty = head.unwrap_or(match weights.ty() {
-        DenseType::F32 | DenseType::F16 | DenseType::Bf16 => DenseType::F16,
-        quantised => quantised,
-    });
-    if ty.row_bytes(config.hidden_size).is_none() {
-        return Err(ConvertError::Unsupported(format!(
-            "a head of type {} needs rows of whole blocks, and the hidden size is {}; choose f16 or f32",
-            ty.name(),
-            config.hidden_size
-        )));
-    }
-    Ok(Step {
-        id,
-        kind: Kind::Dense { weights, ty },
-    })
-}
-
-impl Kind {
-    fn is_trits5(&self) -> bool {
-        matches!(
-            self,
-            Kind::Linear {
-                layout: TernaryLayout::Trits5,
-                ..
-            }
-        )
-    }
+/// True if a linear is stored as trits5.
+fn has_trits5(model: &OpenModel, options: &ConvertOptions, steps: &[Step]) -> bool {
+    let layout = |id| options.layout.unwrap_or_else(|| model.source.layout(id));
+    let mut linears = steps
+        .iter()
+        .filter(|step| matches!(step.kind, Kind::Linear { .. }));
+    linears.any(|step| layout(step.id) == TernaryLayout::Trits5)
 }
 
 impl Step {
-    fn plan(&self) -> TensorPlan {
-        let (shape, ty, n_bytes) = match &self.kind {
-            Kind::Norm { len } => (vec![*len], ggml_id::F32, 4 * len),
-            Kind::Linear { rows, cols, layout } => {
-                let n = rows * cols;
-                let scales = LINEAR_SCALES * size_of::<f32>();
-                let (ty, n_bytes) = match layout {
-                    TernaryLayout::Trits5 => {
-                        (ggml_id::STERNA_TRITS5, layout.bytes(*rows, *cols) + scales)
-                    }
-                    TernaryLayout::I2S if n.is_multiple_of(I2_S_BLOCK) => {
-                        (ggml_id::I2_S, n / 4 + scales)
-                    }
-                    TernaryLayout::I2S => (ggml_id::F32, 4 * n),
-                };
-                (vec![*rows, *cols], ty, n_bytes)
-            }
-            Kind::Dense { weights, ty } => {
-                let row_bytes = ty.row_bytes(weights.cols()).unwrap_or_default();
-                (
-                    vec![weights.rows(), weights.cols()],
-                    head::ggml_type(*ty),
-                    weights.rows() * row_bytes,
-                )
+    /// Its entry in the header, before its type and its bytes are known.
+    fn guess(&self) -> TensorPlan {
+        let (shape, n_bytes) = match self.kind {
+            Kind::Norm { len } => (vec![len], 4 * len),
+            Kind::Linear { rows, cols } | Kind::Table { rows, cols } => {
+                (vec![rows, cols], rows * cols / 4)
             }
         };
         TensorPlan {
             name: self.id.gguf(),
             shape,
-            ty,
+            ty: 0,
             n_bytes,
         }
     }
-}
 
-/// trits5; or I2_S, or floats on the grid where the weights do not fill its blocks: reading them
-/// back gives the same trits and scale.
-fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> std::io::Result<()> {
-    let (rows, cols, packed) = (linear.rows(), linear.cols(), linear.packed());
-    let trits5 = linear.layout() == TernaryLayout::Trits5;
-    if trits5 || (rows * cols).is_multiple_of(I2_S_BLOCK) {
-        if trits5 || cols.is_multiple_of(I2_S_BLOCK) {
-            writer.append(packed)?;
-        } else {
-            writer.append(&to_i2s(packed, rows, cols))?;
+    /// The tensor as it will be stored.
+    fn read(&self, model: &OpenModel, options: &ConvertOptions) -> Result<Stored, ConvertError> {
+        let (id, source) = (self.id, model.source.as_ref());
+        match self.kind {
+            Kind::Norm { len } => Ok(Stored::Norm(source.norm(id, len)?)),
+            Kind::Linear { rows, cols } => {
+                Stored::linear(source.linear(id, rows, cols)?, options, &id.gguf())
+            }
+            Kind::Table { rows, cols } => {
+                Stored::table(source.table(id, rows, cols)?, options, &id.gguf())
+            }
         }
-        return writer.append(&linear.scale().to_le_bytes().repeat(LINEAR_SCALES));
     }
-    let mut trits = vec![0i8; cols];
-    for row in packed.chunks_exact(packed.len() / rows) {
-        sterna_kernels::pack::unpack_row(row, cols, &mut trits);
-        let floats: Vec<u8> = trits
-            .iter()
-            .flat_map(|&trit| (f32::from(trit) * linear.scale()).to_le_bytes())
-            .collect();
-        writer.append(&floats)?;
-    }
-    Ok(())
 }
 
 /// A file that is removed unless it gets its name.

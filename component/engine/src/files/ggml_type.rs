@@ -1,8 +1,9 @@
 //! Names and sizes of ggml's tensor types, and what to do about those the engine does not read.
 
-use sterna_kernels::{DenseType, TernaryLayout};
+use sterna_kernels::{DenseType, GroupCodes, GroupShape, TernaryLayout};
 
 use super::group_blocks::{self, BlockFormat, q2_0};
+use super::group_tiles;
 use super::table_blocks::TableBlocks;
 
 /// After the data of a ternary tensor its scale, eight times: what bitnet.cpp's tools write.
@@ -39,7 +40,13 @@ pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
         id::Q1_0 => blocks(group_blocks::Q1_0),
         // At least: in groups of 64 it takes more.
         id::Q2_0 => blocks(q2_0(128)).or_else(|| blocks(q2_0(64))),
-        _ => TableBlocks::of(ty)?.row_bytes(cols).ok()?.checked_mul(rows),
+        _ => match group_tiles::kind(ty) {
+            Some((codes, group)) => {
+                let shape = GroupShape::new(rows, cols, group, codes).ok()?;
+                Some(shape.packed_bytes())
+            }
+            None => TableBlocks::of(ty)?.row_bytes(cols).ok()?.checked_mul(rows),
+        },
     }
 }
 
@@ -110,7 +117,12 @@ pub(crate) fn name(ty: u32) -> &'static str {
         143 => "PTQ1_0 or IQ2_TN",
         335 => "IQ2_BN_R4",
         id::STERNA_TRITS5 => "trits5 (Sterna's own)",
-        _ => "unknown",
+        _ => match group_tiles::kind(ty) {
+            Some((GroupCodes::Binary, _)) => "binary tiles (Sterna's own)",
+            Some((GroupCodes::Ternary, _)) => "ternary tiles (Sterna's own)",
+            Some((GroupCodes::Trits8, _)) => "ternary tiles in trits8 (Sterna's own)",
+            None => "unknown",
+        },
     }
 }
 

@@ -8,12 +8,12 @@ use super::floats::{FloatType, Floats};
 use super::ggml_type::{self, I2_S_BLOCK, TAIL_BYTES, id as ty};
 use super::gguf::{Gguf, TensorInfo};
 use super::group_blocks::{self, BlockRows};
-use super::group_grid;
 use super::names::TensorId;
+use super::own_layout::{self, OwnLayout};
 use super::source::{WeightSource, finite};
 use super::table_blocks::TableBlocks;
 use super::ternary::{self, I2sForm};
-use super::{leftovers, tensor_error};
+use super::{group_grid, group_tiles, leftovers, tensor_error};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::group_scaled::{GroupedWeights, Packers};
@@ -28,10 +28,13 @@ fn factor_of(id: TensorId) -> String {
     id.gguf_base() + ".scale"
 }
 
-/// The metadata key that says how trits5 tensors are to be read, and the one version there is.
-/// Files that exist know the layout by this name.
-pub(crate) const TRITS5_VERSION_KEY: &str = "sterna.layout.t5.version";
-pub(crate) const TRITS5_VERSION: u32 = 1;
+/// How trits5 tensors are to be read. Files that exist know the layout by this key.
+pub(crate) const TRITS5: OwnLayout = OwnLayout {
+    name: "trits5",
+    version_key: "sterna.layout.t5.version",
+    version: 1,
+    remedy: "convert the file it was made of anew (`sterna convert --layout trits5`)",
+};
 
 /// Reads tensors by llama.cpp's names.
 pub(crate) struct GgufWeights {
@@ -54,7 +57,7 @@ impl WeightSource for GgufWeights {
     fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
         let name = id.gguf();
         let tensor = self.find(&name, &[rows, cols])?;
-        if self.grouped && ![ty::I2_S, ty::STERNA_TRITS5].contains(&tensor.ty) {
+        if self.has_groups(tensor) {
             return self.grouped_linear(tensor, rows, cols).map(Matrix::Grouped);
         }
         let mut layout = TernaryLayout::I2S;
@@ -85,6 +88,12 @@ impl WeightSource for GgufWeights {
             Some(tensor) if tensor.ty == ty::STERNA_TRITS5 => TernaryLayout::Trits5,
             _ => TernaryLayout::I2S,
         }
+    }
+
+    fn may_have_groups(&self) -> bool {
+        self.grouped
+            || (self.gguf.tensors().iter())
+                .any(|tensor| self.has_groups(tensor) || group_blocks::is_typed(tensor.ty))
     }
 
     fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError> {
@@ -246,21 +255,27 @@ impl GgufWeights {
             return Ok(grouped);
         }
         let fault = |reason| tensor_error(&tensor.name, reason);
-        let team = self.packers.team().map_err(fault)?;
+        let packers = &self.packers;
         let shape = [rows, cols];
         let packed = if let Some(float) = float_type(tensor.ty) {
             let weights = self.floats(tensor, float, rows * cols)?;
-            group_grid::of_floats(&weights, shape, team)
+            group_grid::of_floats(&weights, shape, packers)
         } else if let Some(format) = q4_0(tensor.ty) {
             let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
-            group_grid::of_q4_0(&bytes, shape, team)
+            group_grid::of_q4_0(&bytes, shape, packers)
         } else {
             return Err(fault(ggml_type::refuse_grouped(tensor.ty)));
         };
         packed.map_err(|reason| fault(format!("{reason}: {OFF_GRID}")))
     }
 
-    /// A matrix in a type whose blocks are groups; `None` for other types.
+    /// True if a linear of this type has a scale for each group.
+    fn has_groups(&self, tensor: &TensorInfo) -> bool {
+        group_tiles::kind(tensor.ty).is_some()
+            || self.grouped && ![ty::I2_S, ty::STERNA_TRITS5].contains(&tensor.ty)
+    }
+
+    /// A matrix in a type that is made of groups; `None` for other types.
     fn in_blocks(
         &self,
         tensor: &TensorInfo,
@@ -268,6 +283,13 @@ impl GgufWeights {
         cols: usize,
     ) -> Result<Option<GroupedWeights>, LoadError> {
         let fault = |reason: String| tensor_error(&tensor.name, reason);
+        if let Some((codes, group)) = group_tiles::kind(tensor.ty) {
+            let shape = GroupShape::new(rows, cols, group, codes);
+            let shape = shape.map_err(|error| fault(error.to_string()))?;
+            let tiles = group_tiles::read(&self.gguf, tensor, shape);
+            let tiles = tiles.and_then(|tiles| GroupedWeights::new(shape, tiles));
+            return tiles.map(Some).map_err(fault);
+        }
         let format = match tensor.ty {
             ty::Q1_0 => group_blocks::Q1_0,
             ty::Q2_0 => group_blocks::q2_0(self.q2_0_group().map_err(fault)?),
@@ -285,8 +307,7 @@ impl GgufWeights {
             cols,
             bytes: &bytes,
         };
-        let team = self.packers.team().map_err(fault)?;
-        let packed = GroupedWeights::pack(shape, &rows, team);
+        let packed = GroupedWeights::pack(shape, &rows, &self.packers);
         packed.map(Some).map_err(fault)
     }
 
@@ -310,15 +331,14 @@ impl GgufWeights {
         rows: usize,
         cols: usize,
     ) -> Result<Option<GroupedWeights>, LoadError> {
-        let team = self.packers.team();
-        let team = team.map_err(|reason| tensor_error(&tensor.name, reason))?;
+        let packers = &self.packers;
         if let Some(float) = float_type(tensor.ty) {
             let weights = self.floats(tensor, float, rows * cols)?;
-            return Ok(group_grid::of_floats(&weights, [rows, cols], team).ok());
+            return Ok(group_grid::of_floats(&weights, [rows, cols], packers).ok());
         }
         if let Some(format) = q4_0(tensor.ty) {
             let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
-            return Ok(group_grid::of_q4_0(&bytes, [rows, cols], team).ok());
+            return Ok(group_grid::of_q4_0(&bytes, [rows, cols], packers).ok());
         }
         Ok(None)
     }
@@ -382,35 +402,10 @@ impl GgufWeights {
         rows: usize,
         cols: usize,
     ) -> Result<(Bytes, f32), LoadError> {
-        const REMEDY: &str =
-            "convert the file it was made of anew (`sterna convert --layout trits5`)";
-        let refuse = |reason: String| tensor_error(&tensor.name, format!("{reason}: {REMEDY}"));
-        match self.gguf.get(TRITS5_VERSION_KEY) {
-            None => {
-                return Err(refuse(format!(
-                    "is of type trits5, and the file has no metadata key `{TRITS5_VERSION_KEY}`"
-                )));
-            }
-            Some(version) if version.as_usize() != Some(TRITS5_VERSION as usize) => {
-                let version = version.as_usize();
-                let found = version.map_or("no number".to_owned(), |n| n.to_string());
-                return Err(refuse(format!(
-                    "is of type trits5, of which `{TRITS5_VERSION_KEY}` is {found}; this program reads {TRITS5_VERSION}"
-                )));
-            }
-            Some(_) => {}
-        }
         let data_bytes = TernaryLayout::Trits5.bytes(rows, cols);
         let n_bytes = data_bytes.saturating_add(TAIL_BYTES);
-        let all = self.data(tensor, Some(n_bytes))?;
-        // Other layouts have other sizes, so that a tensor that was written as something else is
-        // found out.
-        let room = self.gguf.room(tensor);
-        if room < n_bytes || room - n_bytes >= MAX_PADDING {
-            return Err(refuse(format!(
-                "has {room} bytes in the file; trits5 of [{rows}, {cols}] takes {n_bytes}"
-            )));
-        }
+        let all = own_layout::read(TRITS5, &self.gguf, tensor, n_bytes)
+            .map_err(|reason| tensor_error(&tensor.name, reason))?;
         let scale = first_scale(&all[data_bytes..]);
         let packed = all.slice(0..data_bytes).unwrap_or(all);
         Ok((packed, scale))
@@ -419,9 +414,6 @@ impl GgufWeights {
 
 const OFF_GRID: &str = "these are not the weights of a 1-bit or ternary model in groups of 128. Use its \
                         Q1_0 or Q2_0 file";
-
-/// Between tensors a file may leave as much as its alignment; this is the largest that is read.
-const MAX_PADDING: usize = 1 << 16;
 
 fn first_scale(tail: &[u8]) -> f32 {
     tail.first_chunk::<4>()

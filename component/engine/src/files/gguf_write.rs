@@ -1,12 +1,15 @@
 //! Writing GGUF version 3, little-endian. The header is written first, from the tensors' names,
 //! shapes and sizes; their data follows one at a time, so that no more than one tensor need be in
-//! memory.
+//! memory. Where their types are known only then, a [`header`] of the same names takes its place at
+//! the end: it is as long.
 
 use std::io::{Result, Write};
 
 use super::gguf_value::ValueType;
 
 const VERSION: u32 = 3;
+/// The metadata key of the alignment of tensors in bytes, a `u32`, and what it is without the key.
+pub const ALIGNMENT_KEY: &str = "general.alignment";
 const ALIGNMENT: usize = 32;
 
 /// The value of a metadata entry to write.
@@ -38,7 +41,43 @@ pub struct TensorPlan {
 /// Writes a file whose tensors come in the order of the plan.
 pub struct GgufWriter<W> {
     out: W,
+    alignment: usize,
     written: usize,
+}
+
+/// The file's bytes before the first tensor.
+pub fn header(metadata: &[(String, Entry)], tensors: &[TensorPlan]) -> Vec<u8> {
+    let alignment = alignment(metadata);
+    let mut header = Vec::new();
+    header.extend(b"GGUF");
+    header.extend(VERSION.to_le_bytes());
+    put_len(&mut header, tensors.len());
+    put_len(&mut header, metadata.len());
+    for (key, entry) in metadata {
+        put_string(&mut header, key);
+        put_entry(&mut header, entry);
+    }
+    let mut offset = 0usize;
+    for tensor in tensors {
+        put_string(&mut header, &tensor.name);
+        put_u32(&mut header, tensor.shape.len());
+        for &n in tensor.shape.iter().rev() {
+            put_len(&mut header, n);
+        }
+        header.extend(tensor.ty.to_le_bytes());
+        put_len(&mut header, offset);
+        offset += tensor.n_bytes.next_multiple_of(alignment);
+    }
+    header.resize(header.len().next_multiple_of(alignment), 0);
+    header
+}
+
+fn alignment(metadata: &[(String, Entry)]) -> usize {
+    let value = metadata.iter().find_map(|(key, entry)| match entry {
+        Entry::U32(value) if key == ALIGNMENT_KEY => Some(*value as usize),
+        _ => None,
+    });
+    value.unwrap_or(ALIGNMENT)
 }
 
 impl<W: Write> GgufWriter<W> {
@@ -47,29 +86,12 @@ impl<W: Write> GgufWriter<W> {
     /// # Errors
     /// Those of `out`.
     pub fn new(out: W, metadata: &[(String, Entry)], tensors: &[TensorPlan]) -> Result<Self> {
-        let mut header = Vec::new();
-        header.extend(b"GGUF");
-        header.extend(VERSION.to_le_bytes());
-        put_len(&mut header, tensors.len());
-        put_len(&mut header, metadata.len());
-        for (key, entry) in metadata {
-            put_string(&mut header, key);
-            put_entry(&mut header, entry);
-        }
-        let mut offset = 0usize;
-        for tensor in tensors {
-            put_string(&mut header, &tensor.name);
-            put_u32(&mut header, tensor.shape.len());
-            for &n in tensor.shape.iter().rev() {
-                put_len(&mut header, n);
-            }
-            header.extend(tensor.ty.to_le_bytes());
-            put_len(&mut header, offset);
-            offset += tensor.n_bytes.next_multiple_of(ALIGNMENT);
-        }
-        let mut writer = GgufWriter { out, written: 0 };
-        writer.append(&header)?;
-        writer.pad()?;
+        let mut writer = GgufWriter {
+            out,
+            alignment: alignment(metadata),
+            written: 0,
+        };
+        writer.append(&header(metadata, tensors))?;
         Ok(writer)
     }
 
@@ -87,9 +109,8 @@ impl<W: Write> GgufWriter<W> {
     /// # Errors
     /// Those of the output.
     pub fn pad(&mut self) -> Result<()> {
-        let padded = self.written.next_multiple_of(ALIGNMENT);
-        self.out
-            .write_all(&[0; ALIGNMENT][..padded - self.written])?;
+        let padded = self.written.next_multiple_of(self.alignment);
+        self.out.write_all(&vec![0; padded - self.written])?;
         self.written = padded;
         Ok(())
     }

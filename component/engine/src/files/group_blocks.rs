@@ -4,6 +4,7 @@
 use half::f16;
 use sterna_kernels::GroupCodes;
 
+use super::ggml_type::id;
 use crate::group_scaled::GroupRows;
 
 /// Reads a block's codes; returns its scale.
@@ -57,6 +58,11 @@ impl BlockFormat {
         cols.is_multiple_of(self.group)
             .then(|| cols / self.group * self.bytes)
     }
+}
+
+/// True if the type is a group-scaled one in whichever model.
+pub(super) fn is_typed(ty: u32) -> bool {
+    [id::Q1_0, id::Q2_0].contains(&ty)
 }
 
 /// Rows of blocks.

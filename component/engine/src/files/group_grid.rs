@@ -9,8 +9,7 @@ use sterna_kernels::{GroupCodes, GroupShape};
 
 use super::floats::Floats;
 use super::table_blocks;
-use crate::group_scaled::{GroupRows, GroupedWeights};
-use crate::team::Team;
+use crate::group_scaled::{GroupRows, GroupedWeights, Packers};
 
 /// Weights that share a scale in the models that are written so.
 const GROUP: usize = 128;
@@ -28,7 +27,7 @@ const Q4_0_BYTES: usize = 18;
 pub(super) fn of_floats(
     weights: &Floats,
     [rows, cols]: [usize; 2],
-    team: &Team,
+    packers: &Packers,
 ) -> Result<GroupedWeights, String> {
     let mut first = vec![0.0; cols];
     weights.read(0, &mut first);
@@ -36,7 +35,7 @@ pub(super) fn of_floats(
         let shape = GroupShape::new(rows, cols, group_of(cols), codes);
         let shape = shape.map_err(|error| error.to_string())?;
         let rows = FloatRows { weights, shape };
-        GroupedWeights::pack(shape, &rows, team)
+        GroupedWeights::pack(shape, &rows, packers)
     };
     // A ternary row without a zero is next to impossible, and only costs a second try.
     if first.contains(&0.0) {
@@ -105,11 +104,11 @@ impl GroupRows for FloatRows<'_> {
 pub(super) fn of_q4_0(
     bytes: &[u8],
     [rows, cols]: [usize; 2],
-    team: &Team,
+    packers: &Packers,
 ) -> Result<GroupedWeights, String> {
     let shape = GroupShape::new(rows, cols, group_of(cols), GroupCodes::Ternary);
     let shape = shape.map_err(|error| error.to_string())?;
-    GroupedWeights::pack(shape, &Q4Rows { bytes, shape }, team)
+    GroupedWeights::pack(shape, &Q4Rows { bytes, shape }, packers)
 }
 
 struct Q4Rows<'a> {
@@ -179,8 +178,8 @@ mod tests {
         }
     }
 
-    fn team() -> Team {
-        Team::new(1).unwrap()
+    fn packers() -> Packers {
+        Packers::default()
     }
 
     #[test]
@@ -192,7 +191,7 @@ mod tests {
                 _ => (0.5 + (i / 128) as f32) * zero,
             };
             let values: Vec<f32> = (0..3 * 256).map(value).collect();
-            let packed = of_floats(&floats(&values), [3, 256], &team()).unwrap();
+            let packed = of_floats(&floats(&values), [3, 256], &packers()).unwrap();
             let binary = packed.shape().codes() == GroupCodes::Binary;
             assert_eq!(binary, zero == 1.0);
             let mut row = vec![0.0; 256];
@@ -204,7 +203,7 @@ mod tests {
         // A row without a zero above rows with some.
         let mut values = vec![0.25; 256];
         values[200] = 0.0;
-        let packed = of_floats(&floats(&values), [2, 128], &team()).unwrap();
+        let packed = of_floats(&floats(&values), [2, 128], &packers()).unwrap();
         assert_eq!(packed.shape().codes(), GroupCodes::Ternary);
     }
 
@@ -212,10 +211,10 @@ mod tests {
     fn what_is_off_the_grid_is_refused_with_its_place() {
         let mut values = vec![0.25; 256];
         values[199] = 0.125;
-        let error = of_floats(&floats(&values), [1, 256], &team()).unwrap_err();
+        let error = of_floats(&floats(&values), [1, 256], &packers()).unwrap_err();
         assert!(error.contains("columns 128 to 255"), "{error}");
         for odd in [0.1, f32::NAN, f32::INFINITY, 1e-30] {
-            assert!(of_floats(&floats(&[odd; 128]), [1, 128], &team()).is_err());
+            assert!(of_floats(&floats(&[odd; 128]), [1, 128], &packers()).is_err());
         }
     }
 
@@ -227,11 +226,11 @@ mod tests {
         // -8, 7 and 0, as their offsets 0, 15 and 8.
         block[2..].fill(0x8f);
         block[5] = 0x00;
-        let packed = of_q4_0(&block.repeat(4), [1, 128], &team()).unwrap();
+        let packed = of_q4_0(&block.repeat(4), [1, 128], &packers()).unwrap();
         let mut row = vec![0.0; 128];
         packed.view().row(0, &mut row);
         assert_eq!((row[0], row[3], row[16], row[19]), (-0.5, 0.5, 0.0, 0.5));
         block[9] = 0x13;
-        assert!(of_q4_0(&block.repeat(4), [1, 128], &team()).is_err());
+        assert!(of_q4_0(&block.repeat(4), [1, 128], &packers()).is_err());
     }
 }

@@ -62,6 +62,10 @@ impl WeightSource for HfWeights {
             .map_err(|reason| tensor_error(&name, reason))
     }
 
+    fn may_have_groups(&self) -> bool {
+        self.grouped
+    }
+
     fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError> {
         let name = id.hf_base() + ".weight";
         let tensor = self.get(&name)?;
@@ -98,9 +102,8 @@ impl HfWeights {
     ) -> Result<Result<GroupedWeights, String>, LoadError> {
         check_shape(name, tensor, &[rows, cols])?;
         let weights = floats(name, tensor)?;
-        let team = self.packers.team();
-        let team = team.map_err(|reason| tensor_error(name, reason))?;
-        Ok(group_grid::of_floats(&weights, [rows, cols], team))
+        let packers = &self.packers;
+        Ok(group_grid::of_floats(&weights, [rows, cols], packers))
     }
 
     /// By the present name, or by the 1bitLLM models' where only that is there.

@@ -125,7 +125,7 @@ fn open_gguf(
         gguf,
         i2s_form: form,
         grouped: config.architecture == QWEN3,
-        packers: Packers::default(),
+        packers: Packers::new(options.trits8),
     };
     source.check_rope_freqs(config.head_dim / 2)?;
     let tied = !source.has(TensorId::Head);
@@ -200,7 +200,7 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         files: TensorFiles::open(dir)?,
         scale_rule,
         grouped,
-        packers: Packers::default(),
+        packers: Packers::new(options.trits8),
     };
     let has_head = source.has(TensorId::Head);
     if tied == Some(false) && !has_head {

@@ -8,4 +8,6 @@ pub struct LoadOptions {
     /// Read I2_S tensors in the 64-weight interleave that `llama-quantize` writes on ARM. The file
     /// carries no mark of it; published files have the 128-weight one.
     pub i2s_arm: bool,
+    /// Pack ternary weights with a scale for each group as trits8, where they are packed anew.
+    pub trits8: bool,
 }

@@ -24,6 +24,9 @@ pub(crate) trait WeightSource {
     fn layout(&self, _id: TensorId) -> TernaryLayout {
         TernaryLayout::I2S
     }
+    /// True if a matrix or table may have a scale for each group. Some are known only once they
+    /// are read.
+    fn may_have_groups(&self) -> bool;
     /// An embedding or head `[rows, cols]`, as stored.
     fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError>;
 }
@@ -72,6 +75,15 @@ impl WeightSource for Weights {
     fn layout(&self, id: TensorId) -> TernaryLayout {
         let linear = linear_of(self, id).and_then(Matrix::ternary);
         linear.map_or(TernaryLayout::I2S, Linear::layout)
+    }
+
+    fn may_have_groups(&self) -> bool {
+        let grouped = |matrix: &Matrix| matrix.ternary().is_none();
+        let mut matrices = self.layers.iter().flat_map(Layer::matrices);
+        let mut tables = [Some(&self.embedding), self.head.as_ref()]
+            .into_iter()
+            .flatten();
+        matrices.any(grouped) || tables.any(|table| table.dense().is_none())
     }
 
     fn table(&self, id: TensorId, _rows: usize, _cols: usize) -> Result<Table, LoadError> {

@@ -171,7 +171,8 @@ fn master_weights_round_half_to_even_at_the_mean() {
 
 /// The fixture's tensors with every linear as floats of type `ty`.
 fn float_gguf(model: &Model, ty: u32, value: impl Fn(i8, f32) -> f32) -> Vec<u8> {
-    use crate::files::{PARTS, TensorId, WeightSource, linear_shape, norm_len};
+    use crate::files::source::WeightSource;
+    use crate::files::{PARTS, TensorId, linear_shape, norm_len};
     let config = &model.config;
     let encode = |x: f32| match ty {
         ggml_id::F32 => x.to_le_bytes().to_vec(),

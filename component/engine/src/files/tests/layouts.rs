@@ -5,7 +5,7 @@ use sterna_kernels::TernaryLayout;
 
 use super::*;
 use crate::convert::{ConvertOptions, convert, save};
-use crate::files::{Gguf, TRITS5_VERSION_KEY, ggml_id};
+use crate::files::{Gguf, TRITS5, ggml_id};
 use crate::placement;
 use crate::weights::Linear;
 
@@ -124,8 +124,8 @@ fn a_weight_of_two_has_none_and_the_tensor_is_named() {
 #[test]
 fn other_versions_and_none_are_refused() {
     let (_dir, path, bytes) = trits5_file();
-    let key = find(&bytes, TRITS5_VERSION_KEY.as_bytes());
-    let version = key + TRITS5_VERSION_KEY.len() + 4;
+    let key = find(&bytes, TRITS5.version_key.as_bytes());
+    let version = key + TRITS5.version_key.len() + 4;
     let mut other = bytes.clone();
     other[version] = 2;
     let reason = refusal(&path, &other);

@@ -10,6 +10,7 @@ mod layouts;
 mod overlaps;
 mod refusals;
 mod special_tokens;
+mod tiles;
 mod unsupported;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use serde_json::{Value as Json, json};
 use sterna_kernels::DenseType;
 use sterna_kernels::pack::unpack_row;
 
-use crate::config::{Activation, ModelConfig, RopeScaling};
+use crate::config::{Activation, ModelConfig, RopeScaling, Yarn};
 use crate::error::LoadError;
 use crate::files::LoadOptions;
 use crate::model::Model;
@@ -197,7 +198,8 @@ fn hf_config(config: &ModelConfig, form: Linears, tied: bool) -> Json {
 }
 
 fn hf_tensors(model: &Model, form: Linears) -> Vec<Tensor> {
-    use crate::files::{PARTS, TensorId, WeightSource, linear_shape, norm_len};
+    use crate::files::source::WeightSource;
+    use crate::files::{PARTS, TensorId, linear_shape, norm_len};
     use safetensors::Dtype;
 
     let floats = |values: &[f32]| {

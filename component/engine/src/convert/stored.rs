@@ -1,0 +1,254 @@
+//! Tensors as they are stored: in the source's form where the kernels take it, else in another one.
+
+use std::io::{Result, Write};
+
+use sterna_kernels::{DenseType, GroupCodes, TernaryLayout, encode_dense_row};
+
+use super::{ConvertError, ConvertOptions};
+use crate::files::gguf_write::GgufWriter;
+use crate::files::{LINEAR_SCALES, ggml_id, group_tiles, tensor_error, to_i2s};
+use crate::group_scaled::GroupedWeights;
+use crate::matrix::{Matrix, Table};
+use crate::weights::Linear;
+
+/// Weights of one I2_S block.
+const I2_S_BLOCK: usize = 128;
+
+/// A tensor, and the form in which it is written.
+pub(super) enum Stored {
+    Norm(Vec<f32>),
+    /// trits5; or I2_S, or floats on the grid where the weights do not fill its blocks: reading
+    /// them back gives the same trits and scale.
+    Linear(Linear),
+    /// Tiles.
+    Grouped(GroupedWeights),
+    /// Numbers of a storage type.
+    Dense(Table, DenseType),
+}
+
+impl Stored {
+    /// A linear in the layout that is asked for, or in its own. `name` is for errors.
+    pub(super) fn linear(
+        matrix: Matrix,
+        options: &ConvertOptions,
+        name: &str,
+    ) -> std::result::Result<Self, ConvertError> {
+        let refused = |what: &str| {
+            Err(ConvertError::Unsupported(format!(
+                "tensor `{name}` has {what}"
+            )))
+        };
+        match (matrix, options.layout, options.groups) {
+            (Matrix::Ternary(_), _, Some(_)) => {
+                refused("one scale: of the layouts i2_s and trits5 are for such matrices")
+            }
+            (Matrix::Grouped(_), Some(_), _) => refused(
+                "a scale for each group of weights: of the layouts two-bits and trits8 are for such matrices",
+            ),
+            (Matrix::Ternary(linear), layout, None) => {
+                let linear = linear.to_layout(layout.unwrap_or(linear.layout()));
+                Ok(Stored::Linear(
+                    linear.map_err(|reason| tensor_error(name, reason))?,
+                ))
+            }
+            (Matrix::Grouped(grouped), None, groups) => Stored::grouped(&grouped, groups, name),
+        }
+    }
+
+    fn grouped(
+        grouped: &GroupedWeights,
+        groups: Option<GroupCodes>,
+        name: &str,
+    ) -> std::result::Result<Self, ConvertError> {
+        let codes = groups.unwrap_or(grouped.shape().codes());
+        let grouped = grouped.to_codes(codes);
+        Ok(Stored::Grouped(
+            grouped.map_err(|reason| tensor_error(name, reason))?,
+        ))
+    }
+
+    /// An embedding or head of the storage type that is asked for, or of its own.
+    pub(super) fn table(
+        table: Table,
+        options: &ConvertOptions,
+        name: &str,
+    ) -> std::result::Result<Self, ConvertError> {
+        let ty = match (&table, options.head) {
+            (_, Some(ty)) => ty,
+            (Table::Grouped(grouped), None) => {
+                return Stored::grouped(grouped, options.groups, name);
+            }
+            (Table::Dense(dense), None) => match dense.ty() {
+                DenseType::F32 | DenseType::F16 | DenseType::Bf16 => DenseType::F16,
+                quantised => quantised,
+            },
+        };
+        let [_, cols] = table.shape();
+        if ty.row_bytes(cols).is_none() {
+            return Err(ConvertError::Unsupported(format!(
+                "`{name}` of type {} needs rows of whole blocks, and the hidden size is {cols}; choose f16 or f32",
+                ty.name(),
+            )));
+        }
+        Ok(Stored::Dense(table, ty))
+    }
+
+    /// Its type's id, and its bytes without padding.
+    pub(super) fn ty_and_bytes(&self) -> (u32, usize) {
+        match self {
+            Stored::Norm(norm) => (ggml_id::F32, 4 * norm.len()),
+            Stored::Linear(linear) => {
+                let scales = LINEAR_SCALES * size_of::<f32>();
+                let n = linear.rows() * linear.cols();
+                match linear.layout() {
+                    TernaryLayout::Trits5 => {
+                        (ggml_id::STERNA_TRITS5, linear.packed().len() + scales)
+                    }
+                    TernaryLayout::I2S if n.is_multiple_of(I2_S_BLOCK) => {
+                        (ggml_id::I2_S, n / 4 + scales)
+                    }
+                    TernaryLayout::I2S => (ggml_id::F32, 4 * n),
+                }
+            }
+            Stored::Grouped(grouped) => {
+                let shape = grouped.shape();
+                (
+                    group_tiles::id(shape.codes(), shape.group()),
+                    grouped.bytes().len(),
+                )
+            }
+            Stored::Dense(table, ty) => {
+                let [rows, cols] = table.shape();
+                let row_bytes = ty.row_bytes(cols).unwrap_or_default();
+                (ggml_type(*ty), rows * row_bytes)
+            }
+        }
+    }
+
+    /// Write its data.
+    pub(super) fn write(&self, writer: &mut GgufWriter<impl Write>) -> Result<Loss> {
+        match self {
+            Stored::Norm(norm) => {
+                let bytes: Vec<u8> = norm.iter().flat_map(|x| x.to_le_bytes()).collect();
+                writer.append(&bytes)?;
+            }
+            Stored::Linear(linear) => write_linear(writer, linear)?,
+            Stored::Grouped(grouped) => writer.append(grouped.bytes())?,
+            Stored::Dense(table, ty) => return write_dense(writer, table, *ty),
+        }
+        Ok(Loss::default())
+    }
+}
+
+fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> Result<()> {
+    let (rows, cols, packed) = (linear.rows(), linear.cols(), linear.packed());
+    let trits5 = linear.layout() == TernaryLayout::Trits5;
+    if trits5 || (rows * cols).is_multiple_of(I2_S_BLOCK) {
+        if trits5 || cols.is_multiple_of(I2_S_BLOCK) {
+            writer.append(packed)?;
+        } else {
+            writer.append(&to_i2s(packed, rows, cols))?;
+        }
+        return writer.append(&linear.scale().to_le_bytes().repeat(LINEAR_SCALES));
+    }
+    let mut trits = vec![0i8; cols];
+    for row in packed.chunks_exact(packed.len() / rows) {
+        sterna_kernels::pack::unpack_row(row, cols, &mut trits);
+        let floats: Vec<u8> = trits
+            .iter()
+            .flat_map(|&trit| (f32::from(trit) * linear.scale()).to_le_bytes())
+            .collect();
+        writer.append(&floats)?;
+    }
+    Ok(())
+}
+
+/// Rows as `ty`. Bytes are copied where they are of that type already.
+fn write_dense(writer: &mut GgufWriter<impl Write>, table: &Table, ty: DenseType) -> Result<Loss> {
+    let mut loss = Loss {
+        types: Some((table.type_name(), ty)),
+        ..Loss::default()
+    };
+    if table.dense().is_some_and(|dense| dense.ty() == ty) {
+        writer.append(table.bytes())?;
+        return Ok(loss);
+    }
+    let [rows, cols] = table.shape();
+    let view = table.view();
+    let mut row = vec![0f32; cols];
+    let mut encoded = vec![0u8; ty.row_bytes(cols).unwrap_or_default()];
+    for index in 0..rows {
+        view.row(index, &mut row);
+        encode_dense_row(ty, &row, &mut encoded);
+        writer.append(&encoded)?;
+        if ty == DenseType::F16 || ty == DenseType::Bf16 {
+            loss.count(ty, &row, &encoded);
+        }
+    }
+    Ok(loss)
+}
+
+/// ggml's id of a storage type.
+fn ggml_type(ty: DenseType) -> u32 {
+    match ty {
+        DenseType::F32 => ggml_id::F32,
+        DenseType::F16 => ggml_id::F16,
+        DenseType::Bf16 => ggml_id::BF16,
+        DenseType::Q8_0 => ggml_id::Q8_0,
+        DenseType::Q6K => ggml_id::Q6_K,
+    }
+}
+
+/// The loss by re-encoding numbers.
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    /// From and to.
+    types: Option<(&'static str, DenseType)>,
+    values: usize,
+    inexact: usize,
+    /// Finite values that became infinite.
+    overflown: usize,
+    largest_error: f32,
+}
+
+impl Loss {
+    /// A note for the user. Rounding is expected of quantised types, and worth a note of floats.
+    pub(super) fn note(&self, tensor: &str) -> std::result::Result<Option<String>, ConvertError> {
+        let Some((from, to)) = self.types else {
+            return Ok(None);
+        };
+        if self.overflown > 0 {
+            return Err(ConvertError::Unsupported(format!(
+                "tensor `{tensor}`: {} values are too large for {}; choose f32",
+                self.overflown,
+                to.name()
+            )));
+        }
+        let quantised = matches!(to, DenseType::Q8_0 | DenseType::Q6K);
+        if self.inexact == 0 || quantised {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "tensor `{tensor}`: {} of {} {from} values were rounded to {}, by {:.1e} at most; f32 would hold them exactly",
+            self.inexact,
+            self.values,
+            to.name(),
+            self.largest_error
+        )))
+    }
+
+    fn count(&mut self, ty: DenseType, row: &[f32], encoded: &[u8]) {
+        for (&x, bytes) in row.iter().zip(encoded.as_chunks::<2>().0) {
+            let stored = match ty {
+                DenseType::F16 => half::f16::from_le_bytes(*bytes).to_f32(),
+                _ => half::bf16::from_le_bytes(*bytes).to_f32(),
+            };
+            self.values += 1;
+            if stored != x {
+                self.inexact += 1;
+                self.overflown += usize::from(stored.is_infinite() && x.is_finite());
+                self.largest_error = self.largest_error.max((stored - x).abs());
+            }
+        }
+    }
+}
