@@ -21,6 +21,8 @@ pub(crate) struct ActivationBlock {
     pub(crate) minus_sum: i32,
 }
 
+// Relaxed SIMD loads them where it multiplies.
+#[cfg(not(all(target_arch = "wasm32", feature = "relaxed-simd")))]
 impl ActivationBlock {
     /// Four neighbouring activations each, as they lie in memory.
     #[inline(always)]

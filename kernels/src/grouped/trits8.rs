@@ -36,10 +36,6 @@ pub(crate) const fn two_bits(four: u8) -> u8 {
     (four % 3) | ((four / 3 % 3) << 2) | ((four / 9 % 3) << 4) | ((four / 27) << 6)
 }
 
-/// 2^16 / 9, rounded up: the upper half of a word's product with it is a ninth of the word, for
-/// those made of two bytes that each hold four codes.
-pub(crate) const NINTH: i16 = 7282;
-
 /// n % 3 and n / 3 for n below 10: two codes of a ninth, 0 to 9, or of what it leaves, 0 to 8.
 pub(crate) const THIRDS: [[u8; 16]; 2] = {
     let mut tables = [[0; 16]; 2];

@@ -25,7 +25,7 @@ pub(crate) fn matmul<K: Kernels>(
 }
 
 /// How codes lie, and their products.
-trait Codes {
+pub(crate) trait Codes {
     /// Adds to each token's sums of a group those of its codes, whose activations begin at block
     /// `b`: block by block the exact dot times the activations' scale.
     fn add_group<K: Kernels, const T: usize>(
@@ -39,7 +39,7 @@ trait Codes {
 }
 
 /// A block after the other.
-struct InBits<const BITS: usize>;
+pub(crate) struct InBits<const BITS: usize>;
 
 impl<const BITS: usize> Codes for InBits<BITS> {
     #[inline(always)]
@@ -60,7 +60,7 @@ impl<const BITS: usize> Codes for InBits<BITS> {
 }
 
 /// Two blocks at a time.
-struct InTrits8;
+pub(crate) struct InTrits8;
 
 impl Codes for InTrits8 {
     #[inline(always)]
@@ -124,9 +124,15 @@ fn walk<K: Kernels, C: Codes>(
         while t < x.n_tokens() {
             let panel = panel.clone();
             t += match x.n_tokens() - t {
-                left if left >= 8 => tokens::<K, C, 8>(k, w, x, out, panel, t),
-                left if left >= 4 => tokens::<K, C, 4>(k, w, x, out, panel, t),
-                left if left >= 2 => tokens::<K, C, 2>(k, w, x, out, panel, t),
+                left if left >= 8 && K::GROUP_TOKENS >= 8 => {
+                    tokens::<K, C, 8>(k, w, x, out, panel, t)
+                }
+                left if left >= 4 && K::GROUP_TOKENS >= 4 => {
+                    tokens::<K, C, 4>(k, w, x, out, panel, t)
+                }
+                left if left >= 2 && K::GROUP_TOKENS >= 2 => {
+                    tokens::<K, C, 2>(k, w, x, out, panel, t)
+                }
                 _ => tokens::<K, C, 1>(k, w, x, out, panel, t),
             };
         }
@@ -147,7 +153,7 @@ fn tokens<K: Kernels, C: Codes, const T: usize>(
     for tile in tiles {
         let first = tile * TILE_ROWS;
         let lanes = range.start.max(first)..range.end.min(first + TILE_ROWS);
-        let sums = tile_sums::<K, C, T>(k, w, tile, x, t);
+        let sums = k.group_tile::<C, T>(w, tile, x, t);
         for (i, sums) in sums.into_iter().enumerate() {
             out.token(t + i)[lanes.start - range.start..lanes.end - range.start]
                 .copy_from_slice(&sums[lanes.start - first..lanes.end - first]);
@@ -159,7 +165,7 @@ fn tokens<K: Kernels, C: Codes, const T: usize>(
 /// Each token's sums of a tile's rows: a block's exact dot times its activation scale; a group's
 /// blocks added in order; their sum times the weight scale; groups added in order.
 #[inline(always)]
-fn tile_sums<K: Kernels, C: Codes, const T: usize>(
+pub(crate) fn tile_sums<K: Kernels, C: Codes, const T: usize>(
     k: K,
     w: Grouped<'_>,
     tile: usize,

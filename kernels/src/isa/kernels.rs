@@ -9,11 +9,13 @@
 use std::ops::Range;
 
 use super::scalar::grouped;
-use super::{column_tiles, ternary, unpacked};
+use super::{column_tiles, grouped_tiles, ternary, unpacked};
 use crate::grouped::{LINE_BYTES, TokenBlocks, trits8};
 use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
-use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
+use crate::{
+    BlockActivations, Dense, DenseInput, Grouped, OutputRows, QuantizedActivations, Ternary,
+};
 
 /// Hands the list to the macro `$then`, in two parts: `over_lanes`, with the function over
 /// [`Simd`], and `generic`, with the function over [`Kernels`].
@@ -160,6 +162,9 @@ macro_rules! define_kernels {
             /// A Q6_K product's input as this ISA's loops read it.
             type Q6kInput: Default + Send + Sync + 'static;
 
+            /// Tokens that a group-scaled product takes at a time, 1, 2, 4 or 8.
+            const GROUP_TOKENS: usize = 8;
+
             /// Packs an I2_S product's input.
             #[inline]
             fn pack_i2s(self, _x: &QuantizedActivations, _packed: &mut Self::I2sInput) {}
@@ -238,7 +243,18 @@ macro_rules! define_kernels {
             ) -> [Self::F; T] {
                 grouped::dots::<Self, BITS, T>(self, codes, x)
             }
-            /// The same for two blocks, whose codes are a unit of layout trits8 and whose
+            /// Each token's sums of the rows of tile number `tile`, for the T tokens from `t` on.
+            #[inline(always)]
+            fn group_tile<C: grouped_tiles::Codes, const T: usize>(
+                self,
+                w: Grouped<'_>,
+                tile: usize,
+                x: &BlockActivations,
+                t: usize,
+            ) -> [[f32; LANES]; T] {
+                grouped_tiles::tile_sums::<Self, C, T>(self, w, tile, x, t)
+            }
+            /// As `group_dots` for two blocks, whose codes are a unit of layout trits8 and whose
             /// activations are `x`.
             #[inline(always)]
             fn trits8_dots<const T: usize>(

@@ -25,6 +25,7 @@ use crate::sparse::columns::{Line, TILE};
 use crate::ternary::{Activations, Block};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
 use q6_k_input::Q6kInput;
+pub(crate) use trits8_few::NINTH;
 
 /// Prefetch distances of a linear read, in bytes: into L1, and into L2 (docs/experiments.md has the
 /// measurements).

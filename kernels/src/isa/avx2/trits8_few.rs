@@ -12,8 +12,12 @@ use std::arch::x86_64::*;
 
 use super::grouped_few::products;
 use super::{Avx2, F32x16};
-use crate::grouped::trits8::{FIFTH, NINTH, THIRDS, UNIT_BYTES};
+use crate::grouped::trits8::{FIFTH, THIRDS, UNIT_BYTES};
 use crate::grouped::{LINE_BYTES, TokenBlocks};
+
+/// 2^16 / 9, rounded up: the upper half of a word's product with it is a ninth of the word, for
+/// those made of two bytes that each hold four codes.
+pub(crate) const NINTH: i16 = 7282;
 
 /// See [`crate::isa::kernels::Kernels::trits8_dots`].
 #[inline(always)]

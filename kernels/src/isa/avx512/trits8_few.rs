@@ -15,8 +15,9 @@ use std::arch::x86_64::*;
 
 use super::Avx512;
 use super::grouped_few::{load, products, unpack};
-use crate::grouped::trits8::{FIFTH, NINTH, THIRDS, UNIT_BYTES};
+use crate::grouped::trits8::{FIFTH, THIRDS, UNIT_BYTES};
 use crate::grouped::{LINE_BYTES, TokenBlocks};
+use crate::isa::avx2::NINTH;
 
 /// See [`crate::isa::kernels::Kernels::trits8_dots`].
 #[inline(always)]

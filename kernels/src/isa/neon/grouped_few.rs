@@ -17,17 +17,29 @@ pub(super) fn dots<L: Level, const BITS: usize, const T: usize>(
     let mut dots = [F32x16([vdupq_n_f32(0.0); 4]); T];
     for quarter in 0..4 {
         let columns = four_rows::<BITS>(codes, quarter);
-        for (t, dot) in dots.iter_mut().enumerate() {
-            let x = x.token(t);
-            // Codes are weights plus 1.
-            let mut sums = vdupq_n_s32(x.minus_sum);
-            for (columns, q) in columns.into_iter().zip(x.quads()) {
-                sums = level.dot(sums, columns, vreinterpretq_s8_s32(vdupq_n_s32(q)));
-            }
-            dot.0[quarter] = vcvtq_f32_s32(sums);
-        }
+        products(level, columns, x, quarter, &mut dots);
     }
     dots
+}
+
+/// Each token's products with a block's codes in rows 4 * quarter to 4 * quarter + 4.
+#[inline(always)]
+pub(super) fn products<L: Level, const T: usize>(
+    level: L,
+    columns: [int8x16_t; 8],
+    x: TokenBlocks<'_>,
+    quarter: usize,
+    dots: &mut [F32x16; T],
+) {
+    for (t, dot) in dots.iter_mut().enumerate() {
+        let x = x.token(t);
+        // Codes are weights plus 1.
+        let mut sums = vdupq_n_s32(x.minus_sum);
+        for (columns, q) in columns.into_iter().zip(x.quads()) {
+            sums = level.dot(sums, columns, vreinterpretq_s8_s32(vdupq_n_s32(q)));
+        }
+        dot.0[quarter] = vcvtq_f32_s32(sums);
+    }
 }
 
 /// The codes, 0 to 2, of four columns each, in rows 4 * quarter to 4 * quarter + 4.

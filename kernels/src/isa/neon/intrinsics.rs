@@ -51,6 +51,15 @@ safe! {
     fn vdupq_n_s32(v: i32) -> int32x4_t;
     fn vandq_u8(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t;
     fn vorrq_u8(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t;
+    fn vsubq_u8(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t;
+    fn vminq_u8(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t;
+    fn vmlsq_u8(a: uint8x16_t, b: uint8x16_t, c: uint8x16_t) -> uint8x16_t;
+    fn vget_low_u8(a: uint8x16_t) -> uint8x8_t;
+    fn vmull_u8(a: uint8x8_t, b: uint8x8_t) -> uint16x8_t;
+    fn vmull_high_u8(a: uint8x16_t, b: uint8x16_t) -> uint16x8_t;
+    fn vshrn_n_u16<const N>(a: uint16x8_t) -> uint8x8_t;
+    fn vshrn_high_n_u16<const N>(a: uint8x8_t, b: uint16x8_t) -> uint8x16_t;
+    fn vqtbl1q_u8(table: uint8x16_t, at: uint8x16_t) -> uint8x16_t;
     fn vsubq_s8(a: int8x16_t, b: int8x16_t) -> int8x16_t;
     fn vshll_n_u16<const N>(a: uint16x4_t) -> uint32x4_t;
     fn vshlq_n_u8<const N>(a: uint8x16_t) -> uint8x16_t;

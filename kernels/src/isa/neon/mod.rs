@@ -10,6 +10,7 @@ pub(crate) mod level;
 mod probe;
 mod q6_k_few;
 mod q8_0_few;
+mod trits8_few;
 
 use intrinsics::*;
 use std::arch::aarch64::{vld1_u8, vld1q_f32, vld1q_s8, vld1q_u8, vst1q_f32, vst1q_s8};
@@ -20,6 +21,7 @@ use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::probe::PeakRun;
 use super::tiles::{I2sTile, matmul_tiles};
 use crate::grouped::TokenBlocks;
+use crate::grouped::trits8::UNIT_BYTES;
 use crate::simd::{LANES, Simd};
 use crate::ternary::{Activations, Block};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -220,6 +222,15 @@ impl<L: Level> Kernels for Neon<L> {
         x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
         grouped_few::dots::<L, BITS, T>(self.0, codes, x)
+    }
+
+    #[inline(always)]
+    fn trits8_dots<const T: usize>(
+        self,
+        unit: &[u8; UNIT_BYTES],
+        x: [TokenBlocks<'_>; 2],
+    ) -> [[F32x16; T]; 2] {
+        trits8_few::dots::<L, T>(self.0, unit, x)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{F32x16, load};
+use super::{F32x16, load, load_splat};
 use crate::grouped::TokenBlocks;
 
 /// See [`crate::isa::kernels::Kernels::group_dots`].
@@ -16,26 +16,39 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
     codes: &[u8],
     x: TokenBlocks<'_>,
 ) -> [F32x16; T] {
-    let mut columns = [[u8x16_splat(0); 8]; 4];
-    for (quarter, columns) in columns.iter_mut().enumerate() {
-        *columns = four_rows::<BITS>(codes, quarter);
-    }
-    let mut dots = [F32x16([f32x4_splat(0.0); 4]); T];
+    // Written out: a loop over quarters keeps its results in memory.
+    of_quarters([
+        products::<T>(&four_rows::<BITS>(codes, 0), x),
+        products::<T>(&four_rows::<BITS>(codes, 1), x),
+        products::<T>(&four_rows::<BITS>(codes, 2), x),
+        products::<T>(&four_rows::<BITS>(codes, 3), x),
+    ])
+}
+
+/// Each token's lanes from those of its quarters.
+#[inline(always)]
+pub(super) fn of_quarters<const T: usize>([a, b, c, d]: [[v128; T]; 4]) -> [F32x16; T] {
+    std::array::from_fn(
+        #[inline(always)]
+        |t| F32x16([a[t], b[t], c[t], d[t]]),
+    )
+}
+
+/// Each token's products with a block's codes in four rows.
+#[inline]
+#[target_feature(enable = "relaxed-simd")]
+pub(super) fn products<const T: usize>(columns: &[v128; 8], x: TokenBlocks<'_>) -> [v128; T] {
+    let mut dots = [f32x4_splat(0.0); T];
     for (t, dot) in dots.iter_mut().enumerate() {
         let x = x.token(t);
-        let q = x.quads().map(
-            #[inline(always)]
-            |quad| i32x4_splat(quad),
-        );
-        for (dot, columns) in dot.0.iter_mut().zip(columns) {
-            let mut pairs = i16x8_splat(0);
-            for (columns, q) in columns.into_iter().zip(q) {
-                pairs = i16x8_add(pairs, i16x8_relaxed_dot_i8x16_i7x16(q, columns));
-            }
-            // Codes are weights plus 1.
-            let sums = i32x4_extadd_pairwise_i16x8(pairs);
-            *dot = f32x4_convert_i32x4(i32x4_add(sums, i32x4_splat(x.minus_sum)));
+        let mut pairs = i16x8_splat(0);
+        for (columns, q) in columns.iter().zip(x.q.as_chunks::<4>().0) {
+            let products = i16x8_relaxed_dot_i8x16_i7x16(load_splat(q), *columns);
+            pairs = i16x8_add(pairs, products);
         }
+        // Codes are weights plus 1.
+        let sums = i32x4_extadd_pairwise_i16x8(pairs);
+        *dot = f32x4_convert_i32x4(i32x4_add(sums, i32x4_splat(x.minus_sum)));
     }
     dots
 }

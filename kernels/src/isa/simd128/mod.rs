@@ -14,15 +14,22 @@ mod q6_k_few;
 #[cfg_attr(feature = "relaxed-simd", path = "q6_k_one_relaxed.rs")]
 mod q6_k_one;
 mod q8_0_few;
+#[cfg_attr(feature = "relaxed-simd", path = "trits8_few_relaxed.rs")]
+mod trits8_few;
 mod turns;
 
 use std::arch::wasm32::*;
 
+#[cfg(feature = "relaxed-simd")]
+use super::grouped_tiles::{Codes, tile_sums};
 use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::tiles::{I2sTile, matmul_tiles};
 use crate::grouped::TokenBlocks;
+use crate::grouped::trits8::UNIT_BYTES;
 use crate::simd::{LANES, Simd};
 use crate::ternary::Block;
+#[cfg(feature = "relaxed-simd")]
+use crate::{BlockActivations, Grouped};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
 use i2s_inner::Arranged;
 use i2s_input::I2sInput;
@@ -72,6 +79,14 @@ pub(crate) fn load<T>(at: &[T]) -> v128 {
 pub(crate) fn load_i8x8(at: &[u8; 8]) -> v128 {
     // SAFETY: a reference to 8 bytes; the load has no alignment requirement.
     unsafe { i16x8_load_extend_i8x8(at.as_ptr().cast()) }
+}
+
+/// Four neighbouring int8 in each of four lanes, which takes no instruction besides the load.
+#[cfg(feature = "relaxed-simd")]
+#[inline(always)]
+pub(crate) fn load_splat(at: &[i8; 4]) -> v128 {
+    // SAFETY: a reference to 4 bytes; the load has no alignment requirement.
+    unsafe { v128_load32_splat(at.as_ptr().cast()) }
 }
 
 /// Stores sixteen bytes.
@@ -349,6 +364,42 @@ impl Kernels for Simd128 {
         x: TokenBlocks<'_>,
     ) -> [F32x16; T] {
         grouped_few::dots::<BITS, T>(codes, x)
+    }
+
+    /// Sums of more do not stay in registers.
+    #[cfg(feature = "relaxed-simd")]
+    const GROUP_TOKENS: usize = 2;
+
+    /// As one function with relaxed SIMD, since functions that have it are not inlined elsewhere.
+    #[cfg(feature = "relaxed-simd")]
+    #[inline]
+    fn group_tile<C: Codes, const T: usize>(
+        self,
+        w: Grouped<'_>,
+        tile: usize,
+        x: &BlockActivations,
+        t: usize,
+    ) -> [[f32; LANES]; T] {
+        #[target_feature(enable = "relaxed-simd")]
+        fn relaxed<C: Codes, const T: usize>(
+            k: Simd128,
+            w: Grouped<'_>,
+            tile: usize,
+            x: &BlockActivations,
+            t: usize,
+        ) -> [[f32; LANES]; T] {
+            tile_sums::<Simd128, C, T>(k, w, tile, x, t)
+        }
+        relaxed::<C, T>(self, w, tile, x, t)
+    }
+
+    #[inline(always)]
+    fn trits8_dots<const T: usize>(
+        self,
+        unit: &[u8; UNIT_BYTES],
+        x: [TokenBlocks<'_>; 2],
+    ) -> [[F32x16; T]; 2] {
+        trits8_few::dots::<T>(unit, x)
     }
 
     #[inline]
