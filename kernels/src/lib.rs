@@ -41,6 +41,7 @@ pub use entry::{
 pub use error::{IsaError, SelfTestError, ShapeError};
 pub use grouped::{
     BlockActivations, BlockRowToFill, GroupCodes, GroupShape, Grouped, pack_group_tile,
+    pack_trits8_tile,
 };
 pub use isa::preferences::ListingLimits;
 pub use isa::probe::PeakRun;

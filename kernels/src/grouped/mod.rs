@@ -10,7 +10,7 @@ mod pack;
 pub(crate) mod trits8;
 
 pub use activations::{BlockActivations, BlockRowToFill};
-pub use pack::pack_group_tile;
+pub use pack::{pack_group_tile, pack_trits8_tile};
 
 pub(crate) use activations::{ActivationBlock, TokenBlocks};
 

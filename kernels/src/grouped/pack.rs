@@ -1,6 +1,6 @@
 //! Packing of group-scaled rows into tiles.
 
-use super::{BLOCK, GroupCodes, GroupShape, LINE_BYTES, TILE_ROWS, UNIT, trits8};
+use super::{BLOCK, GroupCodes, GroupShape, Grouped, LINE_BYTES, TILE_ROWS, UNIT, trits8};
 
 /// Packs tile `tile` of a matrix into `out`, `shape.tile_bytes()` of it. Tiles are independent, so
 /// that threads can pack one each.
@@ -33,6 +33,32 @@ pub fn pack_group_tile(
             pack_group(shape, row - first, codes, *scale, out);
         }
     }
+}
+
+/// Packs tile `tile` of a matrix in two bits into `out` as layout trits8 has it: the tile's bytes
+/// of the same shape with [`GroupCodes::Trits8`]. False, and no tile, where a weight has the code
+/// 3.
+///
+/// # Panics
+/// If `w` has other codes than [`GroupCodes::Ternary`], no such tile, or `out` another length: a
+/// caller's mistake.
+pub fn pack_trits8_tile(w: Grouped<'_>, tile: usize, out: &mut [u8]) -> bool {
+    let (from, to) = (w.shape(), w.shape().with_codes(GroupCodes::Trits8));
+    assert_eq!(from.codes(), GroupCodes::Ternary, "codes in two bits");
+    assert!(tile < from.tiles(), "no such tile");
+    assert_eq!(out.len(), to.tile_bytes(), "a tile has its own size");
+    let groups = w.tile(tile).chunks_exact(from.group_bytes());
+    let mut fits = true;
+    for (group, out) in groups.zip(out.chunks_exact_mut(to.group_bytes())) {
+        let (codes, scales) = group.split_at(from.code_bytes());
+        let (units, out_scales) = out.split_at_mut(to.code_bytes());
+        let lines = codes.as_chunks::<LINE_BYTES>().0.as_chunks::<4>().0;
+        for (lines, unit) in lines.iter().zip(units.as_chunks_mut().0) {
+            fits &= trits8::pack(lines, unit);
+        }
+        out_scales.copy_from_slice(scales);
+    }
+    fits
 }
 
 /// One row's part of a group.
@@ -86,7 +112,33 @@ fn none(shape: GroupShape, weight: i8) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Grouped;
+
+    #[test]
+    fn tiles_in_two_bits_become_those_that_rows_are_packed_into() {
+        let two_bits = GroupShape::new(18, 384, 128, GroupCodes::Ternary).unwrap();
+        let trits8 = two_bits.with_codes(GroupCodes::Trits8);
+        let fill = |row: usize, codes: &mut [i8], scales: &mut [u16]| {
+            for (col, code) in codes.iter_mut().enumerate() {
+                *code = ((row * 11 + col * 7 + row * col) % 3) as i8 - 1;
+            }
+            scales.fill(row as u16);
+        };
+        let mut packed = vec![0; two_bits.packed_bytes()];
+        for (tile, out) in packed.chunks_exact_mut(two_bits.tile_bytes()).enumerate() {
+            pack_group_tile(two_bits, tile, fill, out);
+        }
+        let (mut expected, mut actual) =
+            (vec![0; trits8.tile_bytes()], vec![1; trits8.tile_bytes()]);
+        for tile in 0..2 {
+            pack_group_tile(trits8, tile, fill, &mut expected);
+            let w = Grouped::new(two_bits, &packed).unwrap();
+            assert!(pack_trits8_tile(w, tile, &mut actual));
+            assert_eq!(actual, expected);
+        }
+        packed[100] |= 0b11;
+        let w = Grouped::new(two_bits, &packed).unwrap();
+        assert!(!pack_trits8_tile(w, 0, &mut actual));
+    }
 
     #[test]
     fn rows_come_back_as_they_were() {

@@ -66,6 +66,30 @@ pub(crate) fn unpack(unit: &[u8; UNIT_BYTES]) -> [[u8; LINE_BYTES]; 4] {
     out
 }
 
+/// A unit of these lines in two bits. False, and no unit, where a code is 3.
+#[inline]
+pub(super) fn pack(lines: &[[u8; LINE_BYTES]; 4], unit: &mut [u8; UNIT_BYTES]) -> bool {
+    let mut both = 0;
+    let (out, rest) = unit.as_chunks_mut::<LINE_BYTES>();
+    for (l, out) in out.iter_mut().enumerate() {
+        for ((byte, out), fifth) in lines[l].iter().zip(out).zip(&lines[3]) {
+            both |= byte & (byte >> 1);
+            let code = |k: u8| (byte >> (2 * k)) & 3;
+            let four = code(0) + 3 * code(1) + 9 * code(2) + 27 * code(3);
+            // Of the code 3 it means nothing.
+            *out = four.wrapping_add(((fifth >> (2 * l)) & 3).wrapping_mul(FIFTH));
+        }
+    }
+    rest.fill(0);
+    for (k, line) in lines[3].as_chunks::<16>().0.iter().enumerate() {
+        for (byte, out) in line.iter().zip(&mut *rest) {
+            both |= byte & (byte >> 1);
+            *out |= (byte >> 6) << (2 * k);
+        }
+    }
+    both & 0x55 == 0
+}
+
 /// The code of column `col` in row `row` of a unit.
 pub(super) fn code(unit: &[u8; UNIT_BYTES], row: usize, col: usize) -> u8 {
     let (line, quad, byte) = (col / 16, col / 4 % 4, 4 * row + col % 4);

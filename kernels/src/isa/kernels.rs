@@ -111,6 +111,10 @@ macro_rules! kernel_list {
                 /// That pays where memory is slower than arithmetic: where threads share it, and on
                 /// Intel's CPUs with one (docs/experiments.md has the figures).
                 pub fn prefers_trits5(threads: usize) -> bool = $crate::isa::preferences::prefers_trits5;
+                /// True if group-scaled ternary matrices serve better in trits8 than in two bits
+                /// with that many threads: its loops keep up with the memory while they read five
+                /// sixths of the bytes (docs/experiments.md has the figures).
+                pub fn prefers_trits8(threads: usize) -> bool = $crate::isa::preferences::prefers_trits8;
                 /// Up to which share of a matrix reading by a list is faster than reading all of it
                 /// (docs/experiments.md has the figures).
                 pub fn listing_limits() -> $crate::ListingLimits

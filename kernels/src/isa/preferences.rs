@@ -22,6 +22,11 @@ pub(crate) fn prefers_trits5<K: Kernels>(k: K, threads: usize) -> bool {
     k.has_trits5() && threads > 1
 }
 
+/// Arithmetic decides: two bits take fewer instructions.
+pub(crate) fn prefers_trits8<K: Kernels>(_: K, _threads: usize) -> bool {
+    false
+}
+
 /// Not measured. Single rows take longer than rows side by side; columns have no loop of their own.
 pub(crate) fn listing_limits<K: Kernels>(_: K) -> ListingLimits {
     ListingLimits {

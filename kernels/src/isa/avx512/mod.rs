@@ -235,6 +235,11 @@ impl Kernels for Avx512 {
         self.has_trits5() && (threads > 1 || intel())
     }
 
+    #[inline]
+    fn prefers_trits8(self, _threads: usize) -> bool {
+        self.vbmi.is_some()
+    }
+
     fn trits5_matmul(self, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
         match self.vbmi {
             Some(vbmi) if x.n_tokens() < many_tokens() => vbmi.matmul(w, x, out),

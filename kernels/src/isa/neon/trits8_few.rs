@@ -69,11 +69,5 @@ fn split(bytes: uint8x16_t) -> ([int8x16_t; 4], int8x16_t) {
     // 0, 84 or 168: 0, 21 or 42.
     let quarter = vshrq_n_u8::<2>(vsubq_u8(bytes, four));
     let fifths = vandq_u8(quarter, vdupq_n_u8(3));
-    (
-        codes.map(
-            #[inline(always)]
-            |codes| vreinterpretq_s8_u8(codes),
-        ),
-        vreinterpretq_s8_u8(fifths),
-    )
+    (codes.map(vreinterpretq_s8_u8), vreinterpretq_s8_u8(fifths))
 }

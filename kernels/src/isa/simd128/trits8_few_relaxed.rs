@@ -1,8 +1,8 @@
 //! Exact dot products of a unit of a group-scaled tile in layout trits8 in wasm relaxed SIMD, for
 //! any number of tokens; see `grouped_few_relaxed.rs`.
 //!
-//! Relaxed instructions give the same everywhere: lanes of `i8x16.relaxed_swizzle` are below 16, and
-//! `i16x8.relaxed_q15mulr_s` never multiplies -2^15 by itself.
+//! Relaxed instructions give the same everywhere: what `i8x16.relaxed_swizzle` selects by is below
+//! 16, and `i16x8.relaxed_q15mulr_s` never multiplies -2^15 by itself.
 
 use std::arch::wasm32::*;
 
