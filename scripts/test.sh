@@ -46,6 +46,7 @@ product_lane() {
   step ops tests/ops/run.sh target/ci/sterna
   step k8s scripts/k8s.sh target/ci/sterna
   step compare python3 tests/scripts/test_compare.py
+  step speed-plot python3 tests/scripts/test_speed_plot.py
   step cross python3 tests/scripts/test_cross.py
   step scripts python3 tests/scripts/test_lanes.py
   step push-unit scripts/cargo-test.sh -p sterna-push

@@ -5,9 +5,9 @@
 
 Inputs of all linears and of the head are rounded to int8, with one scale for each token or for each
 block of 256, 128, 64 or 32 numbers, and the next-token distributions are compared with those of
-float activations and the same weights: mean and 99th percentile of the KL divergence (nats), and the
-share of positions with the same most likely token. The weights are those of the model as it is, or
-put on a grid in groups of 128 of a row: `ternary` (-d, 0, +d) or `binary` (-d, +d), d the least
+float activations and the same weights: mean and 99th percentile of the KL divergence (nats), and
+the share of positions with the same most likely token. The weights are those of the model as it is,
+or put on a grid in groups of 128 of a row: `ternary` (-d, 0, +d) or `binary` (-d, +d), d the least
 squares' one. A model that was not trained for a grid suffers from it; the table has its perplexity,
 so that it can be seen how much.
 
