@@ -17,8 +17,8 @@ use crate::say;
 /// Write a file of random weights
 ///
 /// A GGUF of a known shape, to measure loading and serving with, here or with other programs,
-/// without a download. What it generates is noise. Its tokenizer has a token for each byte, ChatML's
-/// special tokens and words of no sense; the same shape, types and seed give the same file.
+/// without a download. What it generates is noise. Its tokenizer has a token for each byte,
+/// ChatML's special tokens and words of no sense; the same shape, types and seed give the same file.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// bonsai-1.7b, bonsai-4b, bonsai-8b, bonsai-tiny, bitnet-2b-4t, bitnet-0.7b, bitnet-3b or tiny
@@ -31,8 +31,8 @@ pub struct Args {
     /// The file to write
     output: PathBuf,
 
-    /// Type of embedding and head [default: as published files have it: q4_k beside tq1_0 and tq2_0,
-    /// f16 beside i2_s, else the type itself]
+    /// Type of embedding and head [default: as published files have it: q4_k beside tq1_0 and
+    /// tq2_0, f16 beside i2_s, else the type itself]
     #[arg(long, value_enum)]
     head: Option<Head>,
 
@@ -126,8 +126,8 @@ const PART: &str = "model.gguf";
 /// Write it.
 ///
 /// # Errors
-/// A shape and type that do not go together, or a file that cannot be written; what was there before
-/// is then still there.
+/// A shape and type that do not go together, or a file that cannot be written; what was there
+/// before is then still there.
 pub fn main(args: &Args) -> anyhow::Result<()> {
     let options = FileOptions {
         weights: args.r#type.into(),

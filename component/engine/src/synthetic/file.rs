@@ -242,8 +242,8 @@ fn metadata(config: &ModelConfig, title: String) -> Result<Vec<(String, Entry)>,
     Ok(entries)
 }
 
-/// Bytes, the special tokens, and words of no sense up to the vocabulary's size: text becomes bytes,
-/// since there are no merges, and most of what is generated is words.
+/// Bytes, the special tokens, and words of no sense up to the vocabulary's size: text becomes
+/// bytes, since there are no merges, and most of what is generated is words.
 fn vocabulary(config: &ModelConfig) -> GgufTokenizer {
     let mut tokens = byte_characters();
     tokens.extend(SPECIAL.map(String::from));
