@@ -18,7 +18,8 @@ use crate::say;
 ///
 /// A GGUF of a known shape, to measure loading and serving with, here or with other programs,
 /// without a download. What it generates is noise. Its tokenizer has a token for each byte,
-/// ChatML's special tokens and words of no sense; the same shape, types and seed give the same file.
+/// ChatML's special tokens and words of no sense; the same shape, types and seed give the same
+/// file.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// bonsai-1.7b, bonsai-4b, bonsai-8b, bonsai-tiny, bitnet-2b-4t, bitnet-0.7b, bitnet-3b or tiny
