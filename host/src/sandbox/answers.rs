@@ -42,6 +42,13 @@ pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
             name.len()
         );
     }
+    let tags = [&info.reasoning_tags, &info.tool_call_tags];
+    ensure!(
+        tags.into_iter()
+            .flatten()
+            .all(|tags| !tags.begin.is_empty() && !tags.end.is_empty()),
+        "the baked engine gives its model a tag without text, which would be found everywhere"
+    );
     ensure!(
         (1..=MOST_POSITIONS).contains(&info.context_length),
         "the baked engine says that its model's context has {} positions; 1 to {MOST_POSITIONS} are taken",
@@ -141,6 +148,8 @@ impl Allowances {
 
 #[cfg(test)]
 mod tests {
+    use sterna_engine::request::Tags;
+
     use super::*;
 
     fn event(text: &str, tokens: usize) -> Result<Event, EngineError> {
@@ -172,6 +181,35 @@ mod tests {
         let fault = Err(EngineError::Internal(String::new()));
         assert!(open.take(id, &fault).unwrap());
         assert!(!open.take(id, &fault).unwrap(), "it is over");
+    }
+
+    #[test]
+    fn names_and_tags_can_be_shown() {
+        let tags = |begin: &str| {
+            let (begin, end) = (begin.to_owned(), "</a>".to_owned());
+            Some(Tags { begin, end })
+        };
+        let checked = |architecture: &str, tags: Option<Tags>| {
+            checked_info(ModelInfo {
+                id: "m".into(),
+                created: 0,
+                architecture: architecture.into(),
+                context_length: 8,
+                vocab_size: 1,
+                parameters: 1,
+                head_type: "f16".into(),
+                isa: "simd128".into(),
+                max_sequences: 1,
+                reasoning_tags: None,
+                tool_call_tags: tags,
+            })
+        };
+        assert!(checked("bitnet", tags("<a>")).is_ok());
+        assert!(checked("bitnet", None).is_ok());
+        let long = "a".repeat(NAME_BYTES + 1);
+        for (architecture, tag) in [("b\n", "<a>"), (&long, "<a>"), ("b", ""), ("b", &long)] {
+            assert!(checked(architecture, tags(tag)).is_err(), "{tag:?}");
+        }
     }
 
     #[test]

@@ -54,10 +54,14 @@ pub struct Splitter {
 impl Splitter {
     /// For an answer that begins within the model's reasoning if `inside`.
     pub fn new(marks: &Marks, inside: bool) -> Self {
-        let reasoning = marks.reasoning.clone();
+        // The engine may be anybody's. A tag without text would be found everywhere.
+        let usable = |tags: &Option<Tags>| {
+            let tags = tags.clone();
+            tags.filter(|tags| !tags.begin.is_empty() && !tags.end.is_empty())
+        };
         Splitter {
-            reasoning: reasoning.map(|tags| Reasoning::new(tags, inside)),
-            calls: marks.calls.clone().map(Calls::new),
+            reasoning: usable(&marks.reasoning).map(|tags| Reasoning::new(tags, inside)),
+            calls: usable(&marks.calls).map(Calls::new),
         }
     }
 

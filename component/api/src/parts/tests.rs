@@ -221,6 +221,33 @@ fn what_is_not_looked_for_is_text() {
 }
 
 #[test]
+fn tags_of_any_text_end() {
+    let texts = ["", "a", "aa", "ab", "\n", "<é>", "é"];
+    let pairs = || {
+        texts
+            .iter()
+            .flat_map(|begin| texts.map(|end| tags(begin, end)))
+    };
+    for reasoning in pairs() {
+        for calls in pairs() {
+            let marks = Marks {
+                reasoning: reasoning.clone(),
+                calls,
+            };
+            let text = "aab{\"name\": \"f\"}\n<é>aabb<é>";
+            for inside in [false, true] {
+                split(&marks, inside, text.split_inclusive(char::is_alphabetic));
+            }
+        }
+    }
+    let without = Marks {
+        reasoning: tags("", "x"),
+        calls: tags("x", ""),
+    };
+    assert_eq!(split(&without, true, ["axb"]), [said("axb")]);
+}
+
+#[test]
 fn text_comes_as_soon_as_it_is_certain() {
     let mut splitter = Splitter::new(&marks(), false);
     assert_eq!(splitter.push("<think>a\n", false), [thought("a")]);
