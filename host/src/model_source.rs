@@ -86,10 +86,11 @@ pub struct ModelArgs {
     #[arg(long, env = "STERNA_ISA", value_name = "NAME")]
     pub isa: Option<String>,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, trits5, skip-zeros, down-copy,
-    /// speculation. They change speed and memory, never what is generated [default: nothing; under
-    /// a memory limit, as in a pod, huge-pages, trits5 and down-copy, which hold copies of a model
-    /// file's weights]. Of a baked model's, down-copy is never on, and speculation is in the file
+    /// Optimisations to switch off, separated by commas: huge-pages, trits5, trits8, skip-zeros,
+    /// down-copy, speculation. They change speed and memory, never what is generated [default:
+    /// nothing; under a memory limit, as in a pod, huge-pages, trits5 and down-copy, which hold
+    /// copies of a model file's weights]. Of a baked model's, down-copy is never on, and
+    /// speculation is in the file
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST")]
     pub without: Option<String>,
 
@@ -139,7 +140,7 @@ impl ModelArgs {
             );
         }
         let (isa, mut optimisations) = (self.isa()?, self.optimisations()?);
-        let mut model = self.load(assets)?;
+        let mut model = self.load(assets, optimisations.wants_trits8(isa, self.threads()))?;
         for warning in &model.warnings {
             tracing::warn!("the model {}: {warning}", model.id);
         }
@@ -181,9 +182,9 @@ impl ModelArgs {
         }))
     }
 
-    fn load(&self, assets: &Assets) -> anyhow::Result<Model> {
+    fn load(&self, assets: &Assets, trits8: bool) -> anyhow::Result<Model> {
         match &self.model {
-            Some(path) => load(path, self.model_name.clone()),
+            Some(path) => load(path, self.model_name.clone(), trits8),
             None => Model::from_gguf_bytes(
                 self.model_name.as_deref().unwrap_or(DEMO),
                 Bytes::from_static(assets.demo_model),
@@ -282,10 +283,11 @@ fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 ///
 /// # Errors
 /// As [`Model::load`].
-pub fn load(path: &Path, id: Option<String>) -> anyhow::Result<Model> {
+pub fn load(path: &Path, id: Option<String>, trits8: bool) -> anyhow::Result<Model> {
     let bar = byte_bar("loading");
     let options = LoadOptions {
         id,
+        trits8,
         ..LoadOptions::default()
     };
     let model = Model::load(path, &options, &mut |done, total| {

@@ -2,10 +2,13 @@
 //! kernels' tiles, which no published file has.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use sterna_kernels::{GroupCodes, GroupShape, Grouped, pack_group_tile};
+use sterna_kernels::{GroupCodes, GroupShape, Grouped, pack_group_tile, pack_trits8_tile};
 
 use crate::placement::Bytes;
+#[cfg(feature = "native")]
+use crate::placement::huge_pages;
 use crate::team::{Team, default_threads};
 
 /// Alignment of the tiles in bytes: a cache line.
@@ -165,6 +168,34 @@ impl GroupedWeights {
             Some(reason) => Err(reason),
             None => packed,
         }
+    }
+
+    /// The same weights in layout trits8, in 2 MiB pages if these are wanted. `None` where they are
+    /// not in two bits, or one has the code 3, which that layout cannot hold.
+    pub(crate) fn to_trits8(&self, huge: bool, team: &Team) -> Option<Self> {
+        if self.shape.codes() != GroupCodes::Ternary {
+            return None;
+        }
+        let shape = self.shape.with_codes(GroupCodes::Trits8);
+        let fits = AtomicBool::new(true);
+        #[cfg(not(feature = "native"))]
+        let _ = huge;
+        let packed = Self::filled(shape, |tiles| {
+            #[cfg(feature = "native")]
+            if huge {
+                // Before the first touch, when it costs nothing.
+                huge_pages::ask(tiles, true);
+            }
+            let tiles = tiles.chunks_exact_mut(shape.tile_bytes()).enumerate();
+            team.run(|| {
+                team.for_each(tiles.collect(), shape.packed_bytes(), |(tile, out)| {
+                    if !pack_trits8_tile(self.view(), tile, out) {
+                        fits.store(false, Ordering::Relaxed);
+                    }
+                });
+            });
+        });
+        packed.ok().filter(|_| fits.into_inner())
     }
 
     /// The tiles as `fill` makes them, all at once; they are zeros before.

@@ -15,6 +15,7 @@ use crate::placement::Bytes;
 #[cfg(feature = "native")]
 use crate::placement::{self, MappedFile, Settled, Settling};
 use crate::request::Conversation;
+use crate::team::Team;
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Tokenizer, TooMany};
 use crate::weights::{Layer, Weights};
@@ -90,19 +91,38 @@ impl Model {
         Ok(())
     }
 
-    /// Pack the two-bit matrices that lie in memory of the process's own as trits5, each in place
-    /// of the other. Nothing where that is not wanted ([`Optimisations::wants_trits5`]). Those of a
-    /// mapped file wait for [`Model::settle`].
+    /// Pack the two-bit matrices that lie in memory of the process's own tighter, each in place of
+    /// the other: those with one scale as trits5, those with a scale for each group, tables too, as
+    /// trits8. Nothing where that is not wanted ([`Optimisations::wants_trits5`] and
+    /// [`Optimisations::wants_trits8`]). Those of a mapped file wait for [`Model::settle`].
     #[cfg(feature = "native")]
     pub fn pack_owned(&mut self, optimisations: Optimisations, isa: Isa, threads: usize) {
-        if !optimisations.wants_trits5(isa, threads) {
-            return;
+        if optimisations.wants_trits5(isa, threads) {
+            let linears = self.weights.layers.iter_mut().flat_map(Layer::linears_mut);
+            for linear in linears.filter(|linear| linear.packed().is_owned()) {
+                // One with a code that trits5 has not stays as it is.
+                if let Ok(trits5) = linear.to_layout(TernaryLayout::Trits5) {
+                    *linear = trits5;
+                }
+            }
         }
-        let linears = self.weights.layers.iter_mut().flat_map(Layer::linears_mut);
-        for linear in linears.filter(|linear| linear.packed().is_owned()) {
-            // One with a code that trits5 has not stays as it is.
-            if let Ok(trits5) = linear.to_layout(TernaryLayout::Trits5) {
-                *linear = trits5;
+        if optimisations.wants_trits8(isa, threads) {
+            self.pack_groups(optimisations.huge_pages, threads);
+        }
+    }
+
+    /// Pack the ternary matrices and tables with a scale for each group that lie in memory of the
+    /// process's own as trits8, into 2 MiB pages if these are wanted, on `threads` threads. One
+    /// with a code that trits8 has not stays as it is; all do where the system refuses a thread.
+    pub fn pack_groups(&mut self, huge_pages: bool, threads: usize) {
+        let Ok(team) = Team::new(threads) else {
+            return;
+        };
+        for grouped in self.weights.grouped_mut() {
+            if grouped.bytes().is_owned()
+                && let Some(trits8) = grouped.to_trits8(huge_pages, &team)
+            {
+                *grouped = trits8;
             }
         }
     }

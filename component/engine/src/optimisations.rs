@@ -10,6 +10,9 @@ pub struct Optimisations {
     /// Two-bit matrices are packed as trits5, 1.67 bits a weight, where several threads share the
     /// memory and the instruction set has loops for it.
     pub trits5: bool,
+    /// Ternary matrices with a scale for each group are packed as trits8, 1.625 bits a weight,
+    /// where the instruction set has loops that keep up with the memory.
+    pub trits8: bool,
     /// `up` rows are not read where relu(gate) is zero, nor `down` columns where the activation is.
     pub skip_zeros: bool,
     /// A copy of `down` by columns is made in memory once many of its inputs have turned out to be
@@ -30,16 +33,18 @@ impl Optimisations {
     pub const ALL: Optimisations = Optimisations {
         huge_pages: true,
         trits5: true,
+        trits8: true,
         skip_zeros: true,
         down_copy: true,
         speculation: true,
     };
 
     /// Every optimisation's name, and where it is switched.
-    fn switches(&mut self) -> [(&'static str, &mut bool); 5] {
+    fn switches(&mut self) -> [(&'static str, &mut bool); 6] {
         [
             ("huge-pages", &mut self.huge_pages),
             ("trits5", &mut self.trits5),
+            ("trits8", &mut self.trits8),
             ("skip-zeros", &mut self.skip_zeros),
             ("down-copy", &mut self.down_copy),
             ("speculation", &mut self.speculation),
@@ -78,6 +83,12 @@ impl Optimisations {
     #[must_use]
     pub fn wants_trits5(self, isa: Isa, threads: usize) -> bool {
         self.trits5 && isa.prefers_trits5(threads)
+    }
+
+    /// True if ternary matrices with a scale for each group are better packed as trits8.
+    #[must_use]
+    pub fn wants_trits8(self, isa: Isa, threads: usize) -> bool {
+        self.trits8 && isa.prefers_trits8(threads)
     }
 
     /// The names of those that are off.

@@ -10,6 +10,7 @@ use sterna_kernels::{
     Dense, DenseType, GroupCodes, Isa, Ternary, TernaryLayout, pack_trits5, unpack_trits5,
 };
 
+use crate::group_scaled::GroupedWeights;
 use crate::matrix::{Matrix, Table};
 use crate::placement::Bytes;
 
@@ -284,6 +285,21 @@ impl Weights {
             Matrix::Grouped(grouped) => grouped.shape().codes() == codes,
             Matrix::Ternary(_) => false,
         })
+    }
+
+    /// The matrices and tables with a scale for each group, to be replaced.
+    pub(crate) fn grouped_mut(&mut self) -> impl Iterator<Item = &mut GroupedWeights> {
+        let matrices = self.layers.iter_mut().flat_map(Layer::matrices_mut);
+        let tables = [Some(&mut self.embedding), self.head.as_mut()].into_iter();
+        let matrices = matrices.filter_map(|matrix| match matrix {
+            Matrix::Grouped(grouped) => Some(grouped),
+            Matrix::Ternary(_) => None,
+        });
+        let tables = tables.flatten().filter_map(|table| match table {
+            Table::Grouped(grouped) => Some(grouped),
+            Table::Dense(_) => None,
+        });
+        matrices.chain(tables)
     }
 
     /// All matrices and tables, each once.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
-use sterna_engine::synthetic;
-use sterna_kernels::{DenseType, Isa, TernaryLayout};
+use sterna_engine::synthetic::{self, Stored};
+use sterna_kernels::{DenseType, GroupCodes, Isa, TernaryLayout};
 use support::{batch, demo, forward_with};
 
 /// Logits of every position as bits, in batches of `chunk`, and the bytes that zeros saved.
@@ -66,6 +66,29 @@ fn a_model_of_odd_shape_with_many_zeros() {
     let mut model = synthetic::from_config("sparse", config, true, DenseType::F16, 7).unwrap();
     synthetic::make_zeros(&mut model, 0.95).unwrap();
     compare(&Arc::new(model), true);
+}
+
+#[test]
+fn a_model_with_groups_in_trits8() {
+    let mut config = synthetic::shape("bonsai-1.7b").unwrap();
+    (config.vocab_size, config.n_layers, config.ffn_size) = (512, 1, 384);
+    let stored = Stored::Groups(GroupCodes::Ternary);
+    let model = synthetic::from_config("groups", config, false, stored, 3).unwrap();
+    let mut trits8 = model.clone();
+    trits8.pack_groups(true, 2);
+    assert!(trits8.weights.has_codes(GroupCodes::Trits8));
+    assert!(!trits8.weights.has_codes(GroupCodes::Ternary));
+    let (head, packed) = (model.weights.head(), trits8.weights.head());
+    assert_eq!(packed.type_name(), "ternary groups in trits8");
+    assert!(packed.bytes().len() * 6 < head.bytes().len() * 5);
+    let (model, trits8) = (Arc::new(model), Arc::new(trits8));
+    let (expected, _) = logits(&model, Isa::SCALAR, 40, "");
+    for isa in Isa::supported() {
+        for (model, chunk) in [(&trits8, 1), (&trits8, 40), (&model, 5), (&trits8, 3)] {
+            let (bits, _) = logits(model, isa, chunk, "");
+            assert!(bits == expected, "{}, {chunk} at a time", isa.name());
+        }
+    }
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     let threads = args.threads.map_or_else(team::default_threads, usize::from);
     let mut optimisations = args.optimisations()?;
     let mut model = if let Some(path) = &args.model {
-        load(path, None)?
+        load(path, None, optimisations.wants_trits8(isa, threads))?
     } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, Bytes::from_static(demo))?
     } else {
