@@ -29,7 +29,7 @@ impl wit::Guest for Stub {
 }
 
 impl wit::GuestPass for Stub {
-    fn new(_shape: wit::Shape, _max_tokens: u32) -> Self {
+    fn new(_shape: wit::Shape, _rotation: wit::Rotation, _max_tokens: u32) -> Self {
         trap()
     }
 
@@ -40,9 +40,11 @@ impl wit::GuestPass for Stub {
     fn project(
         &self,
         _norm: Vec<u32>,
-        _q: wit::Ternary,
-        _k: wit::Ternary,
-        _v: wit::Ternary,
+        _q: wit::Matrix,
+        _k: wit::Matrix,
+        _v: wit::Matrix,
+        _q_norm: Option<Vec<u32>>,
+        _k_norm: Option<Vec<u32>>,
     ) -> (Vec<u32>, Vec<u32>) {
         trap()
     }
@@ -52,7 +54,7 @@ impl wit::GuestPass for Stub {
         _layer: u32,
         _cache: Vec<Vec<Vec<u32>>>,
         _sub_norm: Option<Vec<u32>>,
-        _o: wit::Ternary,
+        _o: wit::Matrix,
     ) {
         trap()
     }
@@ -60,15 +62,15 @@ impl wit::GuestPass for Stub {
     fn feed_forward(
         &self,
         _norm: Vec<u32>,
-        _gate: wit::Ternary,
-        _up: wit::Ternary,
+        _gate: wit::Matrix,
+        _up: wit::Matrix,
         _sub_norm: Option<Vec<u32>>,
-        _down: wit::Ternary,
+        _down: wit::Matrix,
     ) {
         trap()
     }
 
-    fn logits(&self, _wanted: Vec<u32>, _norm: Vec<u32>, _head: wit::Table) -> Vec<u32> {
+    fn logits(&self, _wanted: Vec<u32>, _norm: Vec<u32>, _head: wit::Head) -> Vec<u32> {
         trap()
     }
 

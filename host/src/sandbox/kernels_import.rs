@@ -7,17 +7,17 @@
 //! (`lender`) before anything is allocated or computed.
 
 use sterna_engine::error::EngineError;
-use sterna_engine::forward::{AttentionOutput, FeedForward, Place, Projection};
+use sterna_engine::forward::{AttentionOutput, FeedForward, Place, Projection, Rotation};
 use sterna_engine::kv::{BLOCK, Cached, KvShape};
 use wasmtime::component::{Linker, Resource, ResourceType, WasmList};
 use wasmtime::{Result, bail, ensure, format_err};
 
 use super::lender::Lent;
-use super::lifted::{Ctx, Floats, Matrix, Shape, Table, WitPlace, bits, floats};
+use super::lifted::{Ctx, Floats, Head, Matrix, Shape, WitPlace, WitRotation, bits, floats};
 use super::state::State;
 
 /// The interface's name to the linker.
-const INTERFACE: &str = "sterna:inference/kernels@0.1.0";
+const INTERFACE: &str = "sterna:inference/kernels@0.2.0";
 
 /// The host's side of the resource `pass`; absent while a call computes with it.
 pub(super) struct HostPass(Option<Box<Lent>>);
@@ -48,9 +48,18 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     )?;
     kernels.func_wrap(
         "[constructor]pass",
-        |mut ctx: Ctx<'_>, (shape, max_tokens): (Shape, u32)| {
+        |mut ctx: Ctx<'_>, (shape, rotation, max_tokens): (Shape, WitRotation, u32)| {
+            let shape = shape.to_pass();
+            // No more than the shape has, of whatever the list says: the rest is found to be too
+            // many all the same.
+            let frequencies = rotation.frequencies.as_le_slice(&ctx).iter();
+            let most = shape.head_dim / 2 + 1;
+            let rotation = Rotation {
+                frequencies: frequencies.take(most).map(|x| f64::from_bits(*x)).collect(),
+                magnitude: rotation.magnitude,
+            };
             let state = ctx.data_mut();
-            let lent = state.lender.pass(shape.to_pass(), max_tokens)?;
+            let lent = state.lender.pass(shape, rotation, max_tokens)?;
             Ok((state.table.push(HostPass(Some(Box::new(lent))))?,))
         },
     )?;
@@ -87,7 +96,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.project",
         |mut ctx: Ctx<'_>,
-         (this, norm, q, k, v): (Resource<HostPass>, Floats, Matrix, Matrix, Matrix)| {
+         (this, norm, q, k, v, q_norm, k_norm): (
+            Resource<HostPass>,
+            Floats,
+            Matrix,
+            Matrix,
+            Matrix,
+            Option<Floats>,
+            Option<Floats>,
+        )| {
             with_batch(&mut ctx, &this, |lent, ctx| {
                 let shape = lent.pass.shape();
                 let (hidden, kv) = (shape.hidden_size, shape.kv_size());
@@ -95,15 +112,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 lent.check_matrix("k", k.shape(), [kv, hidden])?;
                 lent.check_matrix("v", v.shape(), [kv, hidden])?;
                 let views = [q.view(ctx)?, k.view(ctx)?, v.view(ctx)?];
-                let [q, k, v] = lent.copies.ternary(views);
+                let [q, k, v] = lent.copies.matrices(views);
                 let norm = floats(ctx, &norm);
                 let weights = Projection {
                     norm,
-                    q: q.into(),
-                    k: k.into(),
-                    v: v.into(),
-                    q_norm: None,
-                    k_norm: None,
+                    q,
+                    k,
+                    v,
+                    q_norm: q_norm.as_ref().map(|norm| floats(ctx, norm)),
+                    k_norm: k_norm.as_ref().map(|norm| floats(ctx, norm)),
                 };
                 let (keys, values) = lent.pass.project(weights).map_err(fault)?;
                 Ok(((bits(keys), bits(values)),))
@@ -126,10 +143,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 let shape = lent.pass.shape();
                 lent.check_matrix("o", o.shape(), [shape.hidden_size, shape.q_size()])?;
                 let cache = LentCache::new(shape.kv(), &cache, ctx)?;
-                let [o] = lent.copies.ternary([o.view(ctx)?]);
+                let [o] = lent.copies.matrices([o.view(ctx)?]);
                 let weights = AttentionOutput {
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    o: o.into(),
+                    o,
                 };
                 let attended = lent.pass.attend(layer as usize, &cache, weights);
                 attended.map_err(fault)
@@ -154,13 +171,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 lent.check_matrix("up", up.shape(), [ffn, hidden])?;
                 lent.check_matrix("down", down.shape(), [hidden, ffn])?;
                 let views = [gate.view(ctx)?, up.view(ctx)?, down.view(ctx)?];
-                let [gate, up, down] = lent.copies.ternary(views);
+                let [gate, up, down] = lent.copies.matrices(views);
                 let weights = FeedForward {
                     norm: floats(ctx, &norm),
-                    gate: gate.into(),
-                    up: up.into(),
+                    gate,
+                    up,
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    down: down.into(),
+                    down,
                 };
                 lent.pass.feed_forward(weights).map_err(fault)
             })
@@ -169,7 +186,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.logits",
         |mut ctx: Ctx<'_>,
-         (this, wanted, norm, head): (Resource<HostPass>, WasmList<u32>, Floats, Table)| {
+         (this, wanted, norm, head): (Resource<HostPass>, WasmList<u32>, Floats, Head)| {
             let n_wanted = wanted.len();
             with_batch(&mut ctx, &this, |lent, ctx| {
                 let [rows, cols] = head.shape();
@@ -180,11 +197,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
                 let wanted = wanted.as_le_slice(&*ctx).iter();
                 let wanted: Vec<usize> = wanted.map(|&token| token as usize).collect();
                 let norm = floats(ctx, &norm);
-                let head = lent.copies.dense(head.view(ctx)?);
-                let logits = lent
-                    .pass
-                    .logits(&wanted, norm, head.into())
-                    .map_err(fault)?;
+                let head = lent.copies.head(head.view(ctx)?);
+                let logits = lent.pass.logits(&wanted, norm, head).map_err(fault)?;
                 Ok((bits(logits),))
             })
         },

@@ -6,7 +6,7 @@
 //! checked against what a model of its file's size can need before anything is allocated, and what
 //! does not fit traps the engine.
 
-use sterna_engine::forward::{Pass, PassShape};
+use sterna_engine::forward::{Pass, PassShape, Rotation};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::placement::{BorrowedCopies, Settling};
 use sterna_engine::team::Team;
@@ -21,7 +21,8 @@ const MOST_BYTES: usize = 1 << 30;
 const MOST_PASSES: usize = 4;
 /// Layers; the largest models have some hundred.
 const MOST_LAYERS: usize = 1024;
-/// Weights for each byte of the file: the densest layout has five of them.
+/// Weights for each byte of the file: the densest layout, binary with a scale for each 256, has
+/// seven and a half.
 const WEIGHTS_PER_BYTE: u64 = 8;
 /// Attention scores of a token at most, for one kv head, which each thread holds: 16 query heads
 /// over a million positions.
@@ -92,11 +93,18 @@ impl Lender {
     /// Buffers for `max_tokens` tokens at a time.
     ///
     /// # Errors
-    /// The shape is none, another than before, or larger than the file; or there are too many
-    /// passes, or too large ones.
-    pub(super) fn pass(&mut self, shape: PassShape, max_tokens: u32) -> Result<Lent> {
+    /// The shape is none, another than before, or larger than the file; the rotation is another
+    /// shape's; or there are too many passes, or too large ones.
+    pub(super) fn pass(
+        &mut self,
+        shape: PassShape,
+        rotation: Rotation,
+        max_tokens: u32,
+    ) -> Result<Lent> {
         let isa = self.isa()?;
         self.check_shape(&shape)?;
+        let fits = rotation.check(shape.head_dim);
+        fits.map_err(|error| format_err!("{error}"))?;
         let max_tokens = max_tokens as usize;
         ensure!(
             self.passes < MOST_PASSES,
@@ -117,7 +125,14 @@ impl Lender {
         let budget = weight_pages::copy_budget().min(self.app_bytes);
         let how = Settling::of(optimisations, isa, self.team.threads(), budget);
         Ok(Lent {
-            pass: Pass::new(shape, isa, self.team.clone(), max_tokens, optimisations),
+            pass: Pass::new(
+                shape,
+                rotation,
+                isa,
+                self.team.clone(),
+                max_tokens,
+                optimisations,
+            ),
             copies: BorrowedCopies::new(how),
             max_tokens,
             bytes,

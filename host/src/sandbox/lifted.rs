@@ -1,9 +1,10 @@
 //! The records of `wit/kernels.wit` as they come from an engine: lists stay where they lie in its
 //! memory.
 
-use sterna_engine::config::{Activation, RopeScaling};
+use sterna_engine::config::Activation;
 use sterna_engine::forward::PassShape;
-use sterna_kernels::{Dense, DenseType, Ternary, TernaryLayout};
+use sterna_engine::matrix::{MatrixView, TableView};
+use sterna_kernels::{Dense, DenseType, GroupCodes, GroupShape, Grouped, Ternary, TernaryLayout};
 use wasmtime::component::{ComponentType, Lift, WasmList};
 use wasmtime::{Result, StoreContextMut};
 
@@ -48,8 +49,6 @@ pub(super) struct Shape {
     n_kv_heads: u32,
     #[component(name = "head-dim")]
     head_dim: u32,
-    #[component(name = "rope-theta")]
-    rope_theta: f64,
     #[component(name = "rms-norm-eps")]
     rms_norm_eps: f32,
     activation: WitActivation,
@@ -65,8 +64,6 @@ impl Shape {
             n_heads: self.n_heads as usize,
             n_kv_heads: self.n_kv_heads as usize,
             head_dim: self.head_dim as usize,
-            rope_theta: self.rope_theta,
-            rope_scaling: RopeScaling::Unscaled,
             rms_norm_eps: self.rms_norm_eps,
             activation: match self.activation {
                 WitActivation::Relu2 => Activation::Relu2,
@@ -74,6 +71,13 @@ impl Shape {
             },
         }
     }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct WitRotation {
+    pub(super) frequencies: WasmList<u64>,
+    pub(super) magnitude: f64,
 }
 
 #[derive(ComponentType, Lift)]
@@ -87,7 +91,7 @@ pub(super) struct WitPlace {
 #[component(enum)]
 #[repr(u8)]
 #[allow(dead_code, reason = "lifted from the guest, by number")]
-pub(super) enum MatrixLayout {
+pub(super) enum WitLayout {
     #[component(name = "i2-s")]
     I2S,
     #[component(name = "t5")]
@@ -96,29 +100,20 @@ pub(super) enum MatrixLayout {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(super) struct Matrix {
+pub(super) struct WitTernary {
     rows: u32,
     cols: u32,
     scale: f32,
-    layout: MatrixLayout,
+    layout: WitLayout,
     packed: WasmList<u8>,
 }
 
-impl Matrix {
-    /// `[rows, cols]` as it says.
-    pub(super) fn shape(&self) -> [usize; 2] {
-        [self.rows as usize, self.cols as usize]
-    }
-
-    /// Borrowed where it lies.
-    ///
-    /// # Errors
-    /// Its bytes are not those of its shape.
-    pub(super) fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Ternary<'a>> {
+impl WitTernary {
+    fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Ternary<'a>> {
         let packed = self.packed.as_le_slice(ctx);
         let layout = match self.layout {
-            MatrixLayout::I2S => TernaryLayout::I2S,
-            MatrixLayout::Trits5 => TernaryLayout::Trits5,
+            WitLayout::I2S => TernaryLayout::I2S,
+            WitLayout::Trits5 => TernaryLayout::Trits5,
         };
         Ok(Ternary::with_layout(
             layout,
@@ -127,6 +122,73 @@ impl Matrix {
             packed,
             self.scale,
         )?)
+    }
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "lifted from the guest, by number")]
+pub(super) enum WitCodes {
+    #[component(name = "binary")]
+    Binary,
+    #[component(name = "ternary")]
+    Ternary,
+    #[component(name = "trits8")]
+    Trits8,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct WitGrouped {
+    rows: u32,
+    cols: u32,
+    group: u32,
+    codes: WitCodes,
+    tiles: WasmList<u8>,
+}
+
+impl WitGrouped {
+    fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Grouped<'a>> {
+        let codes = match self.codes {
+            WitCodes::Binary => GroupCodes::Binary,
+            WitCodes::Ternary => GroupCodes::Ternary,
+            WitCodes::Trits8 => GroupCodes::Trits8,
+        };
+        let [rows, cols, group] = [self.rows, self.cols, self.group].map(|n| n as usize);
+        let shape = GroupShape::new(rows, cols, group, codes)?;
+        Ok(Grouped::new(shape, self.tiles.as_le_slice(ctx))?)
+    }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Matrix {
+    #[component(name = "ternary")]
+    Ternary(WitTernary),
+    #[component(name = "grouped")]
+    Grouped(WitGrouped),
+}
+
+impl Matrix {
+    /// `[rows, cols]` as it says.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        let (rows, cols) = match self {
+            Matrix::Ternary(w) => (w.rows, w.cols),
+            Matrix::Grouped(w) => (w.rows, w.cols),
+        };
+        [rows as usize, cols as usize]
+    }
+
+    /// Borrowed where it lies.
+    ///
+    /// # Errors
+    /// Its bytes are not those of its shape.
+    pub(super) fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<MatrixView<'a>> {
+        match self {
+            Matrix::Ternary(w) => w.view(ctx).map(MatrixView::Ternary),
+            Matrix::Grouped(w) => w.view(ctx).map(MatrixView::Grouped),
+        }
     }
 }
 
@@ -149,24 +211,15 @@ pub(super) enum TableType {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(super) struct Table {
+pub(super) struct WitTable {
     ty: TableType,
     rows: u32,
     cols: u32,
     bytes: WasmList<u8>,
 }
 
-impl Table {
-    /// `[rows, cols]` as it says.
-    pub(super) fn shape(&self) -> [usize; 2] {
-        [self.rows as usize, self.cols as usize]
-    }
-
-    /// Borrowed where it lies.
-    ///
-    /// # Errors
-    /// Its bytes are not those of its shape.
-    pub(super) fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Dense<'a>> {
+impl WitTable {
+    fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<Dense<'a>> {
         let ty = match self.ty {
             TableType::Float32 => DenseType::F32,
             TableType::Float16 => DenseType::F16,
@@ -181,5 +234,36 @@ impl Table {
             self.cols as usize,
             bytes,
         )?)
+    }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Head {
+    #[component(name = "table")]
+    Table(WitTable),
+    #[component(name = "grouped")]
+    Grouped(WitGrouped),
+}
+
+impl Head {
+    /// `[rows, cols]` as it says.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        let (rows, cols) = match self {
+            Head::Table(w) => (w.rows, w.cols),
+            Head::Grouped(w) => (w.rows, w.cols),
+        };
+        [rows as usize, cols as usize]
+    }
+
+    /// Borrowed where it lies.
+    ///
+    /// # Errors
+    /// Its bytes are not those of its shape.
+    pub(super) fn view<'a>(&self, ctx: &'a Ctx<'_>) -> Result<TableView<'a>> {
+        match self {
+            Head::Table(w) => w.view(ctx).map(TableView::Dense),
+            Head::Grouped(w) => w.view(ctx).map(TableView::Grouped),
+        }
     }
 }

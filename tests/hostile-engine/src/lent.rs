@@ -9,7 +9,8 @@ mod bindings {
 }
 
 use bindings::sterna::inference::kernels::{
-    Activation, Pass, Place, Shape, TableParam, TableType, TernaryLayout, TernaryParam,
+    Activation, GroupCodes, GroupedParam, HeadParam, MatrixParam, Pass, Place, RotationParam,
+    Shape, TableParam, TableType, TernaryLayout, TernaryParam,
 };
 
 /// A shape that fits any file.
@@ -21,27 +22,52 @@ fn small() -> Shape {
         n_heads: 2,
         n_kv_heads: 1,
         head_dim: 64,
-        rope_theta: 1e4,
         rms_norm_eps: 1e-5,
         activation: Activation::Relu2,
     }
 }
 
+/// A pass of this shape, whose heads turn by `frequency`.
+fn pass(shape: Shape, frequency: f64, max_tokens: u32) -> Pass {
+    let frequencies = vec![frequency.to_bits(); shape.head_dim as usize / 2];
+    let rotation = RotationParam {
+        frequencies: &frequencies,
+        magnitude: 1.0,
+    };
+    Pass::new(shape, rotation, max_tokens)
+}
+
 /// Numbers of a block of that shape's cache.
 const BLOCK: usize = 2 * 64 * 64;
 
-fn matrix(rows: u32, cols: u32, packed: &[u8]) -> TernaryParam<'_> {
-    TernaryParam {
+fn matrix(rows: u32, cols: u32, scale: f32, packed: &[u8]) -> MatrixParam<'_> {
+    MatrixParam::Ternary(TernaryParam {
         rows,
         cols,
-        scale: 1.0,
+        scale,
         layout: TernaryLayout::I2S,
         packed,
+    })
+}
+
+/// As large as it says or not.
+fn grouped(rows: u32, group: u32, tiles: &[u8]) -> GroupedParam<'_> {
+    GroupedParam {
+        rows,
+        cols: 128,
+        group,
+        codes: GroupCodes::Ternary,
+        tiles,
     }
 }
 
+/// Bytes of tiles of 128 columns in groups of 128.
+fn tile_bytes(rows: usize) -> usize {
+    rows.div_ceil(16) * (128 * 16 / 4 + 32)
+}
+
 fn begun(max_tokens: u32, values: u32) -> Pass {
-    let pass = Pass::new(small(), max_tokens);
+    let pass = pass(small(), 1.0, max_tokens);
     let place = Place {
         sequence: 0,
         position: 0,
@@ -56,20 +82,21 @@ pub(crate) fn attack(name: &str) {
     let norm = [1_f32.to_bits(); 128];
     match name {
         "passes" => {
-            let passes: Vec<Pass> = (0..100_000).map(|_| Pass::new(small(), 4096)).collect();
+            let passes: Vec<Pass> = (0..100_000).map(|_| pass(small(), 1.0, 4096)).collect();
             assert!(passes.is_empty(), "all of them were made");
         }
         "passes one after another" => {
             for _ in 0..50 {
-                drop(Pass::new(small(), 4096));
+                drop(pass(small(), 1.0, 4096));
             }
         }
-        "large pass" => drop(Pass::new(small(), u32::MAX)),
-        "layers" => drop(Pass::new(
+        "large pass" => drop(pass(small(), 1.0, u32::MAX)),
+        "layers" => drop(pass(
             Shape {
                 n_layers: 1 << 20,
                 ..small()
             },
+            1.0,
             1,
         )),
         "large shape" => {
@@ -79,47 +106,49 @@ pub(crate) fn attack(name: &str) {
                 ffn_size: size,
                 ..small()
             };
-            drop(Pass::new(shape, 1));
+            drop(pass(shape, 1.0, 1));
         }
         "two shapes" => {
-            let _first = Pass::new(small(), 1);
-            drop(Pass::new(
+            let _first = pass(small(), 1.0, 1);
+            drop(pass(
                 Shape {
                     ffn_size: 64,
                     ..small()
                 },
+                1.0,
                 1,
             ));
         }
-        "empty shape" => drop(Pass::new(
+        "empty shape" => drop(pass(
             Shape {
                 head_dim: 0,
                 n_kv_heads: 0,
                 ..small()
             },
+            1.0,
             1,
         )),
         "no tokens" => {
-            let pass = Pass::new(small(), 0);
+            let pass = pass(small(), 1.0, 0);
             pass.begin(&[], &[]);
         }
         "not begun" => {
             let [q, k] = [
-                matrix(128, 128, &packed),
-                matrix(64, 128, &packed[..64 * 32]),
+                matrix(128, 128, 1.0, &packed),
+                matrix(64, 128, 1.0, &packed[..64 * 32]),
             ];
-            let v = matrix(64, 128, &packed[..64 * 32]);
-            Pass::new(small(), 4).project(&norm, q, k, v);
+            let v = matrix(64, 128, 1.0, &packed[..64 * 32]);
+            pass(small(), 1.0, 4).project(&norm, q, k, v, None, None);
         }
         "far position" => {
             let place = Place {
                 sequence: u32::MAX,
                 position: u32::MAX,
             };
-            Pass::new(small(), 4).begin(&[place], &norm);
+            pass(small(), 1.0, 4).begin(&[place], &norm);
         }
         "logits" => {
-            let pass = Pass::new(small(), 10_000);
+            let pass = pass(small(), 1.0, 10_000);
             let place = |position| Place {
                 sequence: 0,
                 position,
@@ -127,24 +156,50 @@ pub(crate) fn attack(name: &str) {
             let places: Vec<Place> = (0..10_000).map(place).collect();
             pass.begin(&places, &vec![0; 10_000 * 128]);
             let rows = 100_000;
-            let head = TableParam {
+            let head = HeadParam::Table(TableParam {
                 ty: TableType::Float16,
                 rows,
                 cols: 128,
                 bytes: &vec![0; rows as usize * 256],
-            };
+            });
             let wanted: Vec<u32> = (0..10_000).collect();
             pass.logits(&wanted, &norm, head);
         }
         "logits of one token" => {
             let wanted = vec![0; 10_000_000];
-            let head = TableParam {
+            let head = HeadParam::Table(TableParam {
                 ty: TableType::Float32,
                 rows: 1,
                 cols: 128,
                 bytes: &[0; 512],
-            };
+            });
             begun(4, 0).logits(&wanted, &norm, head);
+        }
+        "frequencies" => {
+            let rotation = RotationParam {
+                frequencies: &vec![0; 100_000],
+                magnitude: 1.0,
+            };
+            drop(Pass::new(small(), rotation, 1));
+        }
+        "few tiles" => {
+            let head = grouped(1000, 128, &packed);
+            begun(4, 0).logits(&[0], &norm, HeadParam::Grouped(head));
+        }
+        "odd groups" => {
+            let head = grouped(16, 48, &packed);
+            begun(4, 0).logits(&[0], &norm, HeadParam::Grouped(head));
+        }
+        "mixed kinds" => {
+            let tiles = vec![0x55; tile_bytes(128)];
+            let q = MatrixParam::Grouped(grouped(128, 128, &tiles));
+            let kv = || matrix(64, 128, 1.0, &packed[..64 * 32]);
+            begun(4, 0).project(&norm, q, kv(), kv(), None, None);
+        }
+        "short head norms" => {
+            let kv = || matrix(64, 128, 1.0, &packed[..64 * 32]);
+            let q = matrix(128, 128, 1.0, &packed);
+            begun(4, 0).project(&norm, q, kv(), kv(), Some(&norm[..3]), None);
         }
         "lists in lists" => aliased(&packed),
         "not a number" => not_a_number(&packed),
@@ -152,45 +207,51 @@ pub(crate) fn attack(name: &str) {
     }
 }
 
-/// Every number that a host gets is none.
+/// Every number that a host gets is none, in matrices of either kind.
 fn not_a_number(packed: &[u8]) {
     let nan = [f32::NAN.to_bits(); 128];
     let shape = Shape {
-        rope_theta: f64::NAN,
         rms_norm_eps: f32::NAN,
         ..small()
     };
-    let pass = Pass::new(shape, 2);
+    let pass = pass(shape, f64::NAN, 2);
     let place = |position| Place {
         sequence: 0,
         position,
     };
-    pass.begin(&[place(0), place(1)], &[f32::NAN.to_bits(); 256]);
-    let infinite = |rows: u32| TernaryParam {
-        scale: f32::INFINITY,
-        ..matrix(rows, 128, &packed[..rows as usize * 32])
-    };
-    pass.project(&nan, infinite(128), infinite(64), infinite(64));
-    let block = vec![f32::NAN.to_bits(); BLOCK];
-    pass.attend(0, &[&[&block]], Some(&nan), infinite(128));
-    pass.feed_forward(
-        &nan,
-        infinite(128),
-        infinite(128),
-        Some(&nan),
-        infinite(128),
-    );
+    let begin = || pass.begin(&[place(0), place(1)], &[f32::NAN.to_bits(); 256]);
+    begin();
+    layer_of_nothing(&pass, |rows| {
+        matrix(rows, 128, f32::INFINITY, &packed[..rows as usize * 32])
+    });
+    begin();
+    let tiles = vec![0xff; tile_bytes(128)];
+    layer_of_nothing(&pass, |rows| {
+        MatrixParam::Grouped(grouped(rows, 128, &tiles[..tile_bytes(rows as usize)]))
+    });
     let head = TableParam {
         ty: TableType::Float32,
         rows: 128,
         cols: 128,
         bytes: &[0xff; 128 * 128 * 4],
     };
-    pass.logits(&[1, 0], &nan, head);
+    pass.logits(&[1, 0], &nan, HeadParam::Table(head));
+    let tiles = vec![0xff; tile_bytes(100)];
+    pass.logits(&[1, 0], &nan, HeadParam::Grouped(grouped(100, 128, &tiles)));
     pass.state(0, &nan);
 }
 
-#[link(wasm_import_module = "sterna:inference/kernels@0.1.0")]
+/// A layer of matrices of so many rows each, whose other numbers are none.
+fn layer_of_nothing<'a>(pass: &Pass, matrix: impl Fn(u32) -> MatrixParam<'a>) {
+    let nan = [f32::NAN.to_bits(); 128];
+    let norm = Some(&nan[..64]);
+    pass.project(&nan, matrix(128), matrix(64), matrix(64), norm, norm);
+    let block = vec![f32::NAN.to_bits(); BLOCK];
+    pass.attend(0, &[&[&block]], Some(&nan), matrix(128));
+    pass.feed_forward(&nan, matrix(128), matrix(128), Some(&nan), matrix(128));
+}
+
+#[link(wasm_import_module = "sterna:inference/kernels@0.2.0")]
 unsafe extern "C" {
     /// As the canonical ABI flattens it. Bindings would copy the lists that this is to be called
     /// with.
@@ -203,9 +264,10 @@ unsafe extern "C" {
         has_norm: u32,
         norm: *const u32,
         norm_len: u32,
+        kind: u32,
         rows: u32,
         cols: u32,
-        scale: f32,
+        scale_bits: u32,
         layout: u32,
         packed: *const u8,
         packed_len: u32,
@@ -230,9 +292,10 @@ fn aliased(packed: &[u8]) {
         0,
         std::ptr::null(),
         0,
+        0,
         128,
         128,
-        1.0,
+        1.0_f32.to_bits(),
         0,
         packed.as_ptr(),
         packed.len() as u32,

@@ -1,16 +1,17 @@
 //! The arithmetic of one pass, done by the host (`wit/kernels.wit`): weights and cache are lent
 //! where they lie.
 
-use sterna_kernels::{DenseType, TernaryLayout};
+use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 use super::batch::{BatchToken, embed, places, remember};
-use super::shape::PassShape;
-use crate::config::Activation;
-use crate::error::EngineError;
+use super::shape::Rotation;
+use crate::config::{Activation, ModelConfig};
+use crate::group_scaled::GroupedWeights;
 use crate::kv::KvCache;
 use crate::matrix::{Matrix, Table};
 use crate::model::Model;
 use crate::request::clamp_u32;
+use crate::weights::{DenseWeights, Linear};
 
 mod bindings {
     wit_bindgen::generate!({
@@ -41,28 +42,35 @@ pub(super) struct LentPass {
 
 impl LentPass {
     /// Buffers in the host for batches of up to `max_tokens` tokens; `None` where it lends nothing.
-    pub(super) fn new(shape: PassShape, max_tokens: usize) -> Option<Self> {
+    pub(super) fn new(config: &ModelConfig, max_tokens: usize) -> Option<Self> {
         if !available() {
             return None;
         }
-        let lent = host::Shape {
-            hidden_size: clamp_u32(shape.hidden_size),
-            ffn_size: clamp_u32(shape.ffn_size),
-            n_layers: clamp_u32(shape.n_layers),
-            n_heads: clamp_u32(shape.n_heads),
-            n_kv_heads: clamp_u32(shape.n_kv_heads),
-            head_dim: clamp_u32(shape.head_dim),
-            rope_theta: shape.rope_theta,
-            rms_norm_eps: shape.rms_norm_eps,
-            activation: match shape.activation {
+        let shape = host::Shape {
+            hidden_size: clamp_u32(config.hidden_size),
+            ffn_size: clamp_u32(config.ffn_size),
+            n_layers: clamp_u32(config.n_layers),
+            n_heads: clamp_u32(config.n_heads),
+            n_kv_heads: clamp_u32(config.n_kv_heads),
+            head_dim: clamp_u32(config.head_dim),
+            rms_norm_eps: config.rms_norm_eps,
+            activation: match config.activation {
                 Activation::Relu2 => host::Activation::Relu2,
                 Activation::Silu => host::Activation::Silu,
             },
         };
+        let Rotation {
+            frequencies,
+            magnitude,
+        } = Rotation::of(config);
+        let rotation = host::RotationParam {
+            frequencies: bytemuck::cast_slice(&frequencies),
+            magnitude,
+        };
         Some(LentPass {
-            pass: host::Pass::new(lent, clamp_u32(max_tokens)),
+            pass: host::Pass::new(shape, rotation, clamp_u32(max_tokens)),
             isa_name: host::isa(),
-            hidden_size: shape.hidden_size,
+            hidden_size: config.hidden_size,
             logits: Vec::new(),
             states: Vec::new(),
         })
@@ -74,12 +82,7 @@ impl LentPass {
     }
 
     /// Embedding and all layers.
-    pub(super) fn run_layers(
-        &mut self,
-        model: &Model,
-        batch: &[BatchToken],
-        kv: &mut KvCache,
-    ) -> Result<(), EngineError> {
+    pub(super) fn run_layers(&mut self, model: &Model, batch: &[BatchToken], kv: &mut KvCache) {
         self.states.resize(batch.len() * self.hidden_size, 0.0);
         embed(model, batch, &mut self.states);
         let places: Vec<host::Place> = places(batch)
@@ -92,9 +95,11 @@ impl LentPass {
         for (index, layer) in model.weights.layers.iter().enumerate() {
             let (keys, values) = self.pass.project(
                 bits(&layer.attn_norm),
-                ternary(&layer.q)?,
-                ternary(&layer.k)?,
-                ternary(&layer.v)?,
+                matrix(&layer.q),
+                matrix(&layer.k),
+                matrix(&layer.v),
+                layer.q_norm.as_deref().map(bits),
+                layer.k_norm.as_deref().map(bits),
             );
             remember(kv, index, batch, floats(&keys), floats(&values));
             let blocks: Vec<Vec<&[u32]>> = (0..kv.n_sequences())
@@ -103,31 +108,25 @@ impl LentPass {
             let cache: Vec<&[&[u32]]> = blocks.iter().map(Vec::as_slice).collect();
             let sub_norm = layer.attn_sub_norm.as_deref().map(bits);
             self.pass
-                .attend(clamp_u32(index), &cache, sub_norm, ternary(&layer.o)?);
+                .attend(clamp_u32(index), &cache, sub_norm, matrix(&layer.o));
             self.pass.feed_forward(
                 bits(&layer.ffn_norm),
-                ternary(&layer.gate)?,
-                ternary(&layer.up)?,
+                matrix(&layer.gate),
+                matrix(&layer.up),
                 layer.ffn_sub_norm.as_deref().map(bits),
-                ternary(&layer.down)?,
+                matrix(&layer.down),
             );
         }
-        Ok(())
     }
 
     /// Output norm and head of the batch's tokens `wanted`: `[n_wanted, vocab_size]`.
-    pub(super) fn logits(
-        &mut self,
-        wanted: &[usize],
-        norm: &[f32],
-        head: &Table,
-    ) -> Result<&mut [f32], EngineError> {
+    pub(super) fn logits(&mut self, wanted: &[usize], norm: &[f32], head: &Table) -> &mut [f32] {
         self.logits.clear();
         if !wanted.is_empty() {
             let wanted: Vec<u32> = wanted.iter().map(|&token| clamp_u32(token)).collect();
-            self.logits = self.pass.logits(&wanted, bits(norm), table(head)?);
+            self.logits = self.pass.logits(&wanted, bits(norm), lent_head(head));
         }
-        Ok(bytemuck::cast_slice_mut(&mut self.logits))
+        bytemuck::cast_slice_mut(&mut self.logits)
     }
 
     /// One token's state after the output norm, `[hidden_size]`.
@@ -137,9 +136,22 @@ impl LentPass {
     }
 }
 
-fn ternary(matrix: &Matrix) -> Result<host::TernaryParam<'_>, EngineError> {
-    let linear = matrix.ternary().ok_or_else(not_lent)?;
-    Ok(host::TernaryParam {
+fn matrix(matrix: &Matrix) -> host::MatrixParam<'_> {
+    match matrix {
+        Matrix::Ternary(linear) => host::MatrixParam::Ternary(ternary(linear)),
+        Matrix::Grouped(matrix) => host::MatrixParam::Grouped(grouped(matrix)),
+    }
+}
+
+fn lent_head(head: &Table) -> host::HeadParam<'_> {
+    match head {
+        Table::Dense(head) => host::HeadParam::Table(table(head)),
+        Table::Grouped(head) => host::HeadParam::Grouped(grouped(head)),
+    }
+}
+
+fn ternary(linear: &Linear) -> host::TernaryParam<'_> {
+    host::TernaryParam {
         rows: clamp_u32(linear.rows()),
         cols: clamp_u32(linear.cols()),
         scale: linear.scale(),
@@ -148,12 +160,26 @@ fn ternary(matrix: &Matrix) -> Result<host::TernaryParam<'_>, EngineError> {
             TernaryLayout::Trits5 => host::TernaryLayout::T5,
         },
         packed: linear.packed(),
-    })
+    }
 }
 
-fn table(table: &Table) -> Result<host::TableParam<'_>, EngineError> {
-    let table = table.dense().ok_or_else(not_lent)?;
-    Ok(host::TableParam {
+fn grouped(matrix: &GroupedWeights) -> host::GroupedParam<'_> {
+    let shape = matrix.shape();
+    host::GroupedParam {
+        rows: clamp_u32(shape.rows()),
+        cols: clamp_u32(shape.cols()),
+        group: clamp_u32(shape.group()),
+        codes: match shape.codes() {
+            GroupCodes::Binary => host::GroupCodes::Binary,
+            GroupCodes::Ternary => host::GroupCodes::Ternary,
+            GroupCodes::Trits8 => host::GroupCodes::Trits8,
+        },
+        tiles: matrix.bytes(),
+    }
+}
+
+fn table(table: &DenseWeights) -> host::TableParam<'_> {
+    host::TableParam {
         ty: match table.ty() {
             DenseType::F32 => host::TableType::Float32,
             DenseType::F16 => host::TableType::Float16,
@@ -164,11 +190,7 @@ fn table(table: &Table) -> Result<host::TableParam<'_>, EngineError> {
         rows: clamp_u32(table.rows()),
         cols: clamp_u32(table.cols()),
         bytes: table.bytes(),
-    })
-}
-
-fn not_lent() -> EngineError {
-    EngineError::Internal("no kernels are lent for a group-scaled matrix".into())
+    }
 }
 
 fn bits(floats: &[f32]) -> &[u32] {

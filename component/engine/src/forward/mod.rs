@@ -28,22 +28,18 @@ use std::sync::Arc;
 
 use sterna_kernels::Isa;
 
-#[cfg(target_arch = "wasm32")]
-use crate::config::RopeScaling;
 use crate::error::EngineError;
 use crate::kv::KvCache;
 use crate::model::Model;
 use crate::optimisations::Optimisations;
 use crate::team::Team;
-#[cfg(target_arch = "wasm32")]
-use crate::weights::Layer;
 use batch::{embed, places, remember};
 
 pub use batch::BatchToken;
 #[cfg(target_arch = "wasm32")]
 pub use lent::available as lent_kernels;
 pub use pass::Pass;
-pub use shape::{PassShape, Place};
+pub use shape::{PassShape, Place, Rotation};
 pub use sub_layers::{AttentionOutput, FeedForward, Projection};
 
 /// A model, and what computes.
@@ -80,7 +76,8 @@ impl Forward {
         optimisations: Optimisations,
     ) -> Self {
         let shape = PassShape::of(&model.config);
-        let pass = Pass::new(shape, isa, team, max_tokens, optimisations);
+        let rotation = Rotation::of(&model.config);
+        let pass = Pass::new(shape, rotation, isa, team, max_tokens, optimisations);
         Forward {
             model,
             max_tokens,
@@ -88,23 +85,11 @@ impl Forward {
         }
     }
 
-    /// Compute with the kernels the host lends; `None` where it lends none, or none that compute
-    /// this model (`wit/kernels.wit`).
+    /// Compute with the kernels the host lends; `None` where it lends none (`wit/kernels.wit`).
     #[cfg(target_arch = "wasm32")]
     #[must_use]
     pub fn lent(model: Arc<Model>, max_tokens: usize) -> Option<Self> {
-        let config = &model.config;
-        let weights = &model.weights;
-        let matrices = || weights.layers.iter().flat_map(Layer::matrices);
-        let ternary = matrices().all(|matrix| matrix.ternary().is_some());
-        if config.qk_norms
-            || config.rope_scaling != RopeScaling::Unscaled
-            || !ternary
-            || weights.head().dense().is_none()
-        {
-            return None;
-        }
-        let pass = lent::LentPass::new(PassShape::of(config), max_tokens)?;
+        let pass = lent::LentPass::new(&model.config, max_tokens)?;
         Some(Forward {
             model,
             max_tokens,
@@ -171,8 +156,8 @@ impl Forward {
             }),
             #[cfg(target_arch = "wasm32")]
             Compute::Lent(pass) => {
-                pass.run_layers(model, batch, kv)?;
-                pass.logits(&wanted, norm, head)
+                pass.run_layers(model, batch, kv);
+                Ok(pass.logits(&wanted, norm, head))
             }
         }
     }
@@ -191,7 +176,10 @@ impl Forward {
         match &mut self.compute {
             Compute::Own(pass) => pass.team().run(|| run_layers(pass, model, batch, kv)),
             #[cfg(target_arch = "wasm32")]
-            Compute::Lent(pass) => pass.run_layers(model, batch, kv),
+            Compute::Lent(pass) => {
+                pass.run_layers(model, batch, kv);
+                Ok(())
+            }
         }
     }
 

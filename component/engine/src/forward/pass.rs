@@ -11,7 +11,7 @@ use super::buffers::{Buffers, Machine};
 use super::fit::{check_cache, check_head, check_norm};
 use super::per_token::{Heads, add_rows, quantize_normed};
 use super::products::{head_product, products};
-use super::shape::{PassShape, Place};
+use super::shape::{PassShape, Place, Rotation};
 use super::sparsity::Sparsity;
 use super::sub_layers::{AttentionOutput, Projection};
 use crate::error::EngineError;
@@ -26,8 +26,7 @@ pub struct Pass {
     pub(super) machine: Machine,
     max_tokens: usize,
     pub(super) places: Vec<Place>,
-    /// By how much each pair of a head turns from one position to the next, `[head_dim / 2]`.
-    frequencies: Vec<f64>,
+    rotation: Rotation,
     pub(super) buffers: Buffers,
     pub(super) sparsity: Sparsity,
     /// The layer that is computed: `attend` says which.
@@ -35,10 +34,11 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Buffers for batches of up to `max_tokens` tokens.
+    /// Buffers for batches of up to `max_tokens` tokens. `rotation` is one of this shape's heads.
     #[must_use]
     pub fn new(
         shape: PassShape,
+        rotation: Rotation,
         isa: Isa,
         team: Team,
         max_tokens: usize,
@@ -50,9 +50,7 @@ impl Pass {
             buffers: Buffers::new(&shape, max_tokens),
             sparsity: Sparsity::new(shape.n_layers, optimisations),
             layer: 0,
-            frequencies: shape
-                .rope_scaling
-                .frequencies(shape.rope_theta, shape.head_dim),
+            rotation,
             max_tokens,
             shape,
         }
@@ -107,18 +105,19 @@ impl Pass {
         self.sparsity.begin();
         self.places.clear();
         self.places.extend(places);
-        let PassShape {
-            rope_scaling,
-            head_dim,
-            ..
-        } = self.shape;
-        let (frequencies, magnitude) = (&self.frequencies, rope_scaling.magnitude());
+        let half = self.shape.head_dim / 2;
+        let Rotation {
+            frequencies,
+            magnitude,
+        } = &self.rotation;
         let b = self.buffers.of_tokens(&self.shape, n);
         // RoPE's angles; the same in all layers.
-        let cos = b.cos.chunks_exact_mut(head_dim / 2);
-        let angles = cos.zip(b.sin.chunks_exact_mut(head_dim / 2));
+        let angles = b
+            .cos
+            .chunks_exact_mut(half)
+            .zip(b.sin.chunks_exact_mut(half));
         for (place, (cos, sin)) in self.places.iter().zip(angles) {
-            rope_angles(frequencies, magnitude, place.position, cos, sin);
+            rope_angles(frequencies, *magnitude, place.position, cos, sin);
         }
         Ok(b.states)
     }

@@ -17,10 +17,11 @@ impl PassShape {
             3 * self.ffn_size,
             self.head_dim,
         ];
-        // int8 rows are padded; a head's input exists in up to three forms of 4 bytes.
+        // int8 rows are padded, or have two words for each 32; a head's input exists in up to three
+        // forms of 4 bytes.
         let bytes = [
             4 * floats.iter().sum::<usize>(),
-            2 * widest + 512,
+            4 * widest + 512,
             12 * self.hidden_size,
         ];
         // The rows of each layer that are not zero: a number and a flag.
@@ -53,7 +54,7 @@ impl PassShape {
 #[cfg(test)]
 mod tests {
     use super::super::shape::PassShape;
-    use crate::config::{Activation, RopeScaling};
+    use crate::config::Activation;
 
     fn shape(size: usize, n_layers: usize) -> PassShape {
         PassShape {
@@ -63,8 +64,6 @@ mod tests {
             n_heads: 1,
             n_kv_heads: 1,
             head_dim: size,
-            rope_theta: 1e4,
-            rope_scaling: RopeScaling::Unscaled,
             rms_norm_eps: 1e-5,
             activation: Activation::Relu2,
         }

@@ -1,7 +1,7 @@
 //! The shape of a pass: what of a model its arithmetic depends on, and where a batch's tokens
-//! stand.
+//! stand and how they turn.
 
-use crate::config::{Activation, ModelConfig, RopeScaling};
+use crate::config::{Activation, ModelConfig};
 use crate::error::EngineError;
 use crate::kv::KvShape;
 
@@ -15,8 +15,6 @@ pub struct PassShape {
     pub n_heads: usize,
     pub n_kv_heads: usize,
     pub head_dim: usize,
-    pub rope_theta: f64,
-    pub rope_scaling: RopeScaling,
     pub rms_norm_eps: f32,
     pub activation: Activation,
 }
@@ -32,8 +30,6 @@ impl PassShape {
             n_heads: config.n_heads,
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
-            rope_theta: config.rope_theta,
-            rope_scaling: config.rope_scaling,
             rms_norm_eps: config.rms_norm_eps,
             activation: config.activation,
         }
@@ -84,6 +80,42 @@ impl PassShape {
             n_kv_heads: self.n_kv_heads,
             head_dim: self.head_dim,
         }
+    }
+}
+
+/// The rotary embedding of a pass, whatever its scaling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    /// By how much each pair of a head turns from one position to the next, in radians,
+    /// `[head_dim / 2]`.
+    pub frequencies: Vec<f64>,
+    /// The factor of every rotated query and key.
+    pub magnitude: f64,
+}
+
+impl Rotation {
+    /// Of a model.
+    #[must_use]
+    pub fn of(config: &ModelConfig) -> Self {
+        let scaling = config.rope_scaling;
+        Rotation {
+            frequencies: scaling.frequencies(config.rope_theta, config.head_dim),
+            magnitude: scaling.magnitude(),
+        }
+    }
+
+    /// Checks that it is one of heads of this width.
+    ///
+    /// # Errors
+    /// `Internal` where it has more or fewer frequencies.
+    pub fn check(&self, head_dim: usize) -> Result<(), EngineError> {
+        let (n, half) = (self.frequencies.len(), head_dim / 2);
+        if n == half {
+            return Ok(());
+        }
+        Err(EngineError::Internal(format!(
+            "{n} rotary frequencies; heads of {head_dim} have {half}"
+        )))
     }
 }
 

@@ -15,11 +15,12 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use memmap2::MmapMut;
-use sterna_kernels::{Dense, Ternary, TernaryLayout, pack_trits5_into};
+use sterna_kernels::{Dense, Grouped, Ternary, TernaryLayout, pack_trits5_into};
 
 use super::huge_pages;
 use super::settle::Settling;
 use super::time_share::TimeShare;
+use crate::matrix::{MatrixView, TableView};
 
 /// Bytes that are copied between two looks at the clock.
 const STEP: usize = 1 << 20;
@@ -133,28 +134,53 @@ impl BorrowedCopies {
 
     /// These matrices, from the copies where those are complete; the pass's share of copying is
     /// done first.
-    pub fn ternary<'a, const N: usize>(&'a mut self, of: [Ternary<'a>; N]) -> [Ternary<'a>; N] {
+    pub fn matrices<'a, const N: usize>(
+        &'a mut self,
+        of: [MatrixView<'a>; N],
+    ) -> [MatrixView<'a>; N] {
         for w in &of {
-            self.copy(w.packed(), Some(*w));
+            match w {
+                MatrixView::Ternary(w) => self.copy(w.packed(), Some(*w)),
+                MatrixView::Grouped(w) => self.copy(w.bytes(), None),
+            }
         }
         let copies = &*self;
-        of.map(|w| {
-            let Some((packed, layout)) = copies.get(w.packed()) else {
-                return w;
-            };
-            let layout = layout.unwrap_or(w.layout());
-            Ternary::with_layout(layout, w.rows(), w.cols(), packed, w.scale()).unwrap_or(w)
+        of.map(|w| match w {
+            MatrixView::Ternary(w) => copies.ternary(w).into(),
+            MatrixView::Grouped(w) => MatrixView::Grouped(copies.grouped(w)),
         })
     }
 
     /// The same for an output head.
-    pub fn dense<'a>(&'a mut self, w: Dense<'a>) -> Dense<'a> {
+    pub fn head<'a>(&'a mut self, w: TableView<'a>) -> TableView<'a> {
         self.met_head = true;
-        self.copy(w.bytes(), None);
-        let Some((bytes, _)) = self.get(w.bytes()) else {
+        match w {
+            TableView::Dense(w) => {
+                self.copy(w.bytes(), None);
+                let copy = self.get(w.bytes());
+                let copy =
+                    copy.and_then(|(bytes, _)| Dense::new(w.ty(), w.rows(), w.cols(), bytes).ok());
+                TableView::Dense(copy.unwrap_or(w))
+            }
+            TableView::Grouped(w) => {
+                self.copy(w.bytes(), None);
+                TableView::Grouped(self.grouped(w))
+            }
+        }
+    }
+
+    fn ternary<'a>(&'a self, w: Ternary<'a>) -> Ternary<'a> {
+        let Some((packed, layout)) = self.get(w.packed()) else {
             return w;
         };
-        Dense::new(w.ty(), w.rows(), w.cols(), bytes).unwrap_or(w)
+        let layout = layout.unwrap_or(w.layout());
+        Ternary::with_layout(layout, w.rows(), w.cols(), packed, w.scale()).unwrap_or(w)
+    }
+
+    fn grouped<'a>(&'a self, w: Grouped<'a>) -> Grouped<'a> {
+        let copy = self.get(w.bytes());
+        let copy = copy.and_then(|(tiles, _)| Grouped::new(w.shape(), tiles).ok());
+        copy.unwrap_or(w)
     }
 
     fn get(&self, bytes: &[u8]) -> Option<(&[u8], Option<TernaryLayout>)> {
@@ -299,7 +325,7 @@ fn key(bytes: &[u8]) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use sterna_kernels::{DenseType, Isa, unpack_trits5};
+    use sterna_kernels::{DenseType, GroupCodes, GroupShape, Isa, unpack_trits5};
 
     use super::*;
 
@@ -332,7 +358,9 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_micros(200));
         let finished = copies.begin();
         let places = weights.iter().map(|packed| {
-            let [w] = copies.ternary([matrix(packed)]);
+            let [MatrixView::Ternary(w)] = copies.matrices([matrix(packed).into()]) else {
+                panic!("another kind")
+            };
             assert_eq!(w.scale(), 0.5);
             w.packed().as_ptr()
         });
@@ -371,7 +399,10 @@ mod tests {
     fn pass(copies: &mut BorrowedCopies, weights: &[Vec<u8>]) -> (Option<u64>, usize) {
         let (finished, places) = read(copies, weights);
         let bytes = &weights[0][..HEAD];
-        let head = copies.dense(Dense::new(DenseType::F32, 1, HEAD / 4, bytes).unwrap());
+        let head = Dense::new(DenseType::F32, 1, HEAD / 4, bytes).unwrap();
+        let TableView::Dense(head) = copies.head(head.into()) else {
+            panic!("another kind")
+        };
         assert!(head.bytes() == bytes);
         let head_is_copied = head.bytes().as_ptr() != bytes.as_ptr();
         let copied = copied(copies, weights, &places);
@@ -407,6 +438,39 @@ mod tests {
         });
         assert_eq!((finished, before), (Some(total), 6));
         assert_eq!(pass(&mut copies, &weights), (None, 6));
+    }
+
+    #[test]
+    fn tiles_are_copied_as_they_are() {
+        if !huge_pages::wanted() {
+            println!("left out: 2 MiB pages are switched off on this machine");
+            return;
+        }
+        let shape = GroupShape::new(4096, 8192, 128, GroupCodes::Ternary).unwrap();
+        let byte = |i: usize| (i * 31 % 251) as u8;
+        let tiles = |m: usize| (0..shape.packed_bytes()).map(|i| byte(i + m)).collect();
+        let weights: Vec<Vec<u8>> = (0..8).map(tiles).collect();
+        let view = |m: usize| Grouped::new(shape, &weights[m]).unwrap();
+        let total = 8 * shape.packed_bytes() as u64;
+        let mut copies = BorrowedCopies::new(how(true, true, total));
+        let finished = (0..MOST_PASSES).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+            let finished = copies.begin();
+            for m in 0..7 {
+                let [MatrixView::Grouped(w)] = copies.matrices([MatrixView::Grouped(view(m))])
+                else {
+                    panic!("another kind")
+                };
+                assert_eq!(w.shape(), shape);
+            }
+            copies.head(TableView::Grouped(view(7)));
+            finished
+        });
+        assert_eq!(finished, Some(total));
+        for (m, tiles) in weights.iter().enumerate() {
+            let copy = copies.grouped(view(m));
+            assert!(copy.bytes() == tiles && copy.bytes().as_ptr() != tiles.as_ptr());
+        }
     }
 
     #[test]
