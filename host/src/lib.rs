@@ -20,6 +20,7 @@ mod epoch_clock;
 pub mod head_type;
 pub mod image;
 mod large_requests;
+pub mod late_data;
 pub mod layout_type;
 pub mod logging;
 mod low_priority;

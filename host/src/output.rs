@@ -4,7 +4,7 @@
 //! is left behind: not after an error, and not when the command is told to stop.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
@@ -82,9 +82,25 @@ impl Scratch {
     /// # Errors
     /// As [`Scratch::publish`].
     pub fn write(&self, bytes: &[u8], output: &Path) -> anyhow::Result<()> {
+        self.write_with(output, |file| file.write_all(bytes))
+    }
+
+    /// Write a file to its place piece by piece.
+    ///
+    /// # Errors
+    /// As [`Scratch::publish`].
+    pub fn write_with(
+        &self,
+        output: &Path,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
         const NAME: &str = "whole";
-        fs::write(self.path.join(NAME), bytes)
-            .with_context(|| format!("cannot write {}", output.display()))?;
+        let create = || -> io::Result<()> {
+            let mut file = BufWriter::new(File::create(self.path.join(NAME))?);
+            write(&mut file)?;
+            file.flush()
+        };
+        create().with_context(|| format!("cannot write {}", output.display()))?;
         self.publish(NAME, output)
     }
 }

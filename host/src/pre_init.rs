@@ -1,8 +1,10 @@
-//! Runs the engine component's `load-model` and writes what is then in its memory back into the
-//! component: an engine that starts with its model loaded.
+//! Runs the engine component's `load-model`, and takes what is then in its memory and its globals:
+//! an engine that starts with its model loaded.
 //!
 //! wasmtime-wizer instruments the component and rewrites it; running it is done here, with the
 //! wasmtime that serves too. (wizer's own runner would bring a second set of wasmtime features.)
+//! wizer sees a memory of zeros, since it would copy a model several times; what is in the memory
+//! is put into the result on its way to a file (`late_data`).
 
 use std::path::Path;
 
@@ -20,13 +22,34 @@ const LOAD_MODEL: &str = "load-model";
 /// The path at which the component sees the model's folder.
 const GUEST_FOLDER: &str = "/model";
 
+/// An engine component that has loaded its model.
+pub struct PreInitialised {
+    /// The component, without what is in its memory.
+    pub component: Vec<u8>,
+    store: Store<State>,
+    /// All of its memory.
+    memory: WasmList<u8>,
+}
+
+impl PreInitialised {
+    /// What is in the memory of the component's one module that has one.
+    #[must_use]
+    pub fn memory(&self) -> &[u8] {
+        self.memory.as_le_slice(&self.store)
+    }
+}
+
 /// The engine component with the model in its memory. `gguf` should be as small and as ready to use
 /// as it gets: the component reads it whole, and the heap it frees meanwhile would be kept for
 /// ever.
 ///
 /// # Errors
 /// The component cannot be run, or says why it cannot load the model.
-pub async fn pre_initialise(engine_wasm: &[u8], gguf: &Path, id: &str) -> anyhow::Result<Vec<u8>> {
+pub async fn pre_initialise(
+    engine_wasm: &[u8],
+    gguf: &Path,
+    id: &str,
+) -> anyhow::Result<PreInitialised> {
     // The export stays: without it the component's list of exports would name an absent function.
     let mut wizer = Wizer::new();
     wizer.init_func(LOAD_MODEL).keep_init_func(true);
@@ -48,8 +71,20 @@ pub async fn pre_initialise(engine_wasm: &[u8], gguf: &Path, id: &str) -> anyhow
         .map_err(anyhow::Error::from)
         .context("the engine component failed while it loaded the model")?;
     loaded.map_err(|reason| anyhow!("the engine component cannot load the model: {reason}"))?;
-    let mut state = Snapshot { store, instance };
-    Ok(wizer.snapshot_component(&context, &mut state).await?)
+    let mut state = Snapshot {
+        store,
+        instance,
+        memories: Vec::new(),
+    };
+    let component = wizer.snapshot_component(&context, &mut state).await?;
+    let Ok([memory]) = <[_; 1]>::try_from(state.memories) else {
+        bail!("the engine component cannot be baked: it has more than one memory, or none");
+    };
+    Ok(PreInitialised {
+        component,
+        store: state.store,
+        memory,
+    })
 }
 
 async fn instantiate(
@@ -100,6 +135,8 @@ impl WasiView for State {
 struct Snapshot {
     store: Store<State>,
     instance: Instance,
+    /// Every memory that wizer asked for.
+    memories: Vec<WasmList<u8>>,
 }
 
 impl Snapshot {
@@ -133,7 +170,9 @@ impl ComponentInstanceState for Snapshot {
         contents: impl FnOnce(&[u8]) + Send,
     ) {
         let bytes: WasmList<u8> = self.call(instance, func).await;
-        contents(bytes.as_le_slice(&self.store));
+        // Pages that nobody writes to are none.
+        contents(&vec![0; bytes.len()]);
+        self.memories.push(bytes);
     }
 
     async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {

@@ -10,13 +10,15 @@ use indicatif::ProgressBar;
 use sterna_engine::convert::{ConvertOptions, convert};
 use sterna_engine::files;
 use sterna_engine::files::LoadOptions;
+use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::weights::Layer;
-use sterna_kernels::{DenseType, TernaryLayout};
+use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 use crate::assets::Assets;
 use crate::commands::compose::{KERNELS_STUB, Target, compose};
 use crate::head_type::HeadType;
+use crate::late_data::{LateData, module_with_memory};
 use crate::layout_type::LayoutType;
 use crate::memory::lost_pages;
 use crate::model_source::{DEMO, byte_bar};
@@ -33,7 +35,8 @@ use crate::{say, wasm_config};
 /// `sterna serve app.wasm` serves it too, and lends it this machine's kernels and threads.
 ///
 /// A WebAssembly module holds 1 GiB at most. Where a model is larger, choose a smaller head or
-/// `--layout trits5`, or serve its file with `sterna serve --model`.
+/// `--layout trits5` (BitNet), `--layout trits8` (Bonsai), or serve its file with
+/// `sterna serve --model`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this
@@ -53,8 +56,8 @@ pub struct Args {
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// Layout of the layers' matrices [default: as the source has them, else i2_s]. trits5 is a
-    /// sixth smaller and slower in WebAssembly: for a model that does not fit otherwise
+    /// Layout of ternary matrices [default: as the source has them, else 2 bits]. trits5 and trits8
+    /// are a sixth smaller and slower in WebAssembly: for a model that does not fit otherwise
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
 
@@ -93,30 +96,38 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let engine = args.target.engine(assets);
-    let baked = runtime.block_on(pre_initialise(engine, &gguf, &id(args)))?;
-    let baked = mark_engine(baked);
-    if baked.len() as u64 > MODULE_BYTES {
-        return Err(too_large(&gguf, baked.len() as u64));
+    let loaded = runtime.block_on(pre_initialise(engine, &gguf, &id(args)))?;
+    let data = LateData::of(loaded.memory());
+    let engine = mark_engine(loaded.component.clone());
+    let module = module_with_memory(&engine)?;
+    let baked = data.put_into(&engine, module)?;
+    if baked.len() > MODULE_BYTES {
+        return Err(too_large(&gguf, baked.len()));
     }
-    step.end("loaded it inside the engine component", baked.len() as u64);
+    step.end("loaded it inside the engine component", baked.len());
     // Its room is needed no more.
     std::fs::remove_file(&gguf)?;
 
     let step = Step::start("composing it with the HTTP component");
     let providers = [
         (KERNELS_STUB, assets.kernels_stub_wasm),
-        ("sterna:engine", baked.as_slice()),
+        ("sterna:engine", engine.as_slice()),
         args.target.config(assets),
     ];
     let app = compose(args.target.api(assets), &providers)?;
-    scratch.write(&app, &args.output)?;
-    let app_bytes = app.len() as u64;
+    let app = data.put_into(&app, module)?;
+    scratch.write_with(&args.output, |file| app.write(file))?;
+    let app_bytes = app.len();
     step.end("composed it with the HTTP component", app_bytes);
 
     if args.aot {
         let step = Step::start("compiling it ahead of time");
-        drop(app);
-        let compiled = wasm_config::precompile_engine(&baked)?;
+        let file = scratch.path().join("engine.wasm");
+        scratch.write_with(&file, |out| baked.write(out))?;
+        // The compiler takes all of it in memory: once is enough.
+        drop((app, baked, data));
+        drop(loaded);
+        let compiled = wasm_config::precompile_engine(&std::fs::read(file)?)?;
         let path = args.output.with_extension("cwasm");
         scratch.write(&compiled, &path)?;
         step.end("compiled it ahead of time", compiled.len() as u64);
@@ -149,7 +160,8 @@ fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathB
     };
     let options = ConvertOptions {
         head: args.head.map(Into::into),
-        layout: args.layout.map(Into::into),
+        layout: args.layout.and_then(LayoutType::one_scale),
+        groups: args.layout.and_then(LayoutType::groups),
         ..ConvertOptions::default()
     };
     let start = Instant::now();
@@ -187,22 +199,68 @@ fn check_size(gguf: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The size, the limit, and the heads with which it would fit.
+/// The size, the limit, and the forms in which it would fit.
 fn too_large(gguf: &Path, needed: u64) -> anyhow::Error {
-    let heads = Model::load(gguf, &LoadOptions::default(), &mut |_, _| ())
-        .map(|model| smaller_forms(&model, needed))
-        .unwrap_or_default();
-    let remedy = if heads.is_empty() {
-        "no head type makes it small enough, with either layout".to_owned()
-    } else {
-        format!("choose {}", heads.join(" or "))
-    };
+    let model = Model::load(gguf, &LoadOptions::default(), &mut |_, _| ());
+    let remedy = model.map_or_else(|_| String::new(), |model| remedy(&model, needed));
     anyhow!(
-        "the model takes {} as a component, and a WebAssembly module holds {} at most: {remedy}, or serve its \
+        "the model takes {} as a component, and a WebAssembly module holds {} at most: {remedy}or serve its \
          file with `sterna serve --model`, which has no such limit",
         size(needed),
         size(MODULE_BYTES)
     )
+}
+
+/// What to do about a model that needs so many bytes as it is.
+fn remedy(model: &Model, needed: u64) -> String {
+    if let Some(smallest) = in_trits8(model, needed) {
+        return if smallest <= MODULE_BYTES {
+            format!("choose --layout trits8 ({}), ", size(smallest))
+        } else {
+            format!(
+                "its smallest layout, trits8, takes {}; choose a smaller model, ",
+                size(smallest)
+            )
+        };
+    }
+    let heads = smaller_forms(model, needed);
+    if heads.is_empty() {
+        "no head type makes it small enough, with either layout, ".into()
+    } else {
+        format!("choose {}, ", heads.join(" or "))
+    }
+}
+
+/// The bytes that a model of group-scaled matrices needs with ternary ones in trits8; `None` of
+/// other models.
+fn in_trits8(model: &Model, needed: u64) -> Option<u64> {
+    let weights = &model.weights;
+    let tables = [Some(&weights.embedding), weights.head.as_ref()];
+    let tables = tables
+        .into_iter()
+        .flatten()
+        .filter_map(|table| match table {
+            Table::Grouped(grouped) => Some(grouped),
+            Table::Dense(_) => None,
+        });
+    let matrices = weights.layers.iter().flat_map(Layer::matrices);
+    let matrices = matrices.filter_map(|matrix| match matrix {
+        Matrix::Grouped(grouped) => Some(grouped),
+        Matrix::Ternary(_) => None,
+    });
+    let mut smallest = None;
+    for grouped in tables.chain(matrices) {
+        let smaller = match grouped.shape().codes() {
+            GroupCodes::Ternary => grouped
+                .shape()
+                .with_codes(GroupCodes::Trits8)
+                .packed_bytes(),
+            GroupCodes::Binary | GroupCodes::Trits8 => grouped.bytes().len(),
+        };
+        let saved = grouped.bytes().len() - smaller;
+        smallest = Some(smallest.unwrap_or(needed) - saved as u64);
+    }
+    smallest
 }
 
 /// The options that would make it fit, with the sizes they give.
@@ -279,8 +337,9 @@ fn print_step(what: &str, n_bytes: u64, start: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use sterna_engine::config::ModelConfig;
     use sterna_engine::convert::save;
-    use sterna_engine::synthetic;
+    use sterna_engine::synthetic::{self, Stored};
 
     use super::*;
 
@@ -300,13 +359,35 @@ mod tests {
         assert!(message.contains("1074.0 MB as a component"), "{message}");
         assert!(message.contains("holds 1073.7 MB at most"), "{message}");
         assert!(
-            message.contains("--head f16 (1073.7 MB) or --head q8_0"),
+            message.contains("choose --head f16 (1073.7 MB) or --head q8_0"),
             "{message}"
         );
         let message = over(300_000);
         assert!(
             message.contains("--head f16 --layout trits5 (") && message.contains("--head q8_0 ("),
             "{message}"
+        );
+        let tied = synthetic::shape("bonsai-1.7b").map(|config| ModelConfig {
+            vocab_size: 512,
+            n_layers: 1,
+            ..config
+        });
+        let stored = Stored::Groups(GroupCodes::Ternary);
+        let model = synthetic::from_config("t", tied.unwrap(), true, stored, 1).unwrap();
+        let [two_bits, trits8] = [2.125, 1.75].map(|bits| {
+            // Norms are no matrices.
+            (f64::from(u32::try_from(model.parameters()).unwrap()) * bits / 8.0) as u64
+        });
+        let saved = in_trits8(&model, MODULE_BYTES)
+            .unwrap()
+            .abs_diff(MODULE_BYTES);
+        assert!(saved.abs_diff(two_bits - trits8) < 10_000, "{saved}");
+        let fits = remedy(&model, MODULE_BYTES + saved);
+        assert_eq!(fits, "choose --layout trits8 (1073.7 MB), ");
+        let too_large = remedy(&model, 2 * MODULE_BYTES);
+        assert!(
+            too_large.contains("smallest layout, trits8, takes 21"),
+            "{too_large}"
         );
         let message = over(524_288);
         assert!(

@@ -15,9 +15,10 @@ use crate::say;
 
 /// Write a model as a GGUF file
 ///
-/// The linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout trits5`
+/// BitNet's linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout trits5`
 /// stores the same weights in 1.67 bits each, for Sterna alone: a cache of a standard file, from
-/// which `--layout i2_s` makes one again.
+/// which `--layout i2_s` makes one again. Matrices with a scale for each group (Bonsai) become
+/// tiles, which Sterna alone reads too: ternary ones in 2 bits, or in 1.625 with `--layout trits8`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory
@@ -31,7 +32,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// Layout of the layers' matrices [default: as the source has them, else i2_s]
+    /// Layout of ternary matrices [default: as the source has them, else 2 bits]
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
 
@@ -69,7 +70,8 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
         .transpose()?;
     let options = ConvertOptions {
         head: args.head.map(Into::into),
-        layout: args.layout.map(Into::into),
+        layout: args.layout.and_then(LayoutType::one_scale),
+        groups: args.layout.and_then(LayoutType::groups),
         name: args.name.clone(),
         license: args.license.clone(),
         chat_template,

@@ -19,6 +19,7 @@ mod disconnect;
 mod engine_thread;
 mod fields;
 mod files_in_use;
+mod group_scaled;
 mod hostile;
 mod http_shapes;
 #[cfg(target_os = "linux")]

@@ -59,10 +59,24 @@ pub(super) fn give_back(map: &memmap2::Mmap, range: std::ops::Range<usize>) {
     let _ = (map, range);
 }
 
+/// Read to a cache line's beginning: what is aligned in the file is aligned in memory.
 #[cfg(not(feature = "native"))]
 fn open_inner(path: &Path) -> std::io::Result<Bytes> {
-    regular::open(path)?;
-    std::fs::read(path).map(Bytes::from)
+    use std::io::{Error, ErrorKind, Read};
+
+    const LINE: usize = 64;
+    let mut file = regular::open(path)?;
+    let too_large = |_| Error::from(ErrorKind::FileTooLarge);
+    let len = usize::try_from(file.metadata()?.len()).map_err(too_large)?;
+    let mut memory = Vec::new();
+    let room = len.saturating_add(LINE);
+    let refused = |_| Error::from(ErrorKind::OutOfMemory);
+    memory.try_reserve_exact(room).map_err(refused)?;
+    memory.resize(room, 0);
+    let start = memory.as_ptr().align_offset(LINE).min(LINE);
+    file.read_exact(&mut memory[start..start + len])?;
+    let bytes = Bytes::from(memory).slice(start..start + len);
+    Ok(bytes.unwrap_or_else(|| Vec::new().into()))
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
         synthetic::sparse_model(&args.shape, stored, args.zeros)?
     };
     if let Some(layout) = args.layout {
-        model.to_layout(layout.into())?;
+        model.to_layout(one_scale(layout)?)?;
         optimisations.trits5 = false;
     }
     model.pack_owned(optimisations, isa, threads);
@@ -252,7 +252,7 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
         command.extend(["--chunk", chunk]);
     }
     if let Some(layout) = args.layout {
-        command.extend(["--layout", TernaryLayout::from(layout).name()]);
+        command.extend(["--layout", one_scale(layout)?.name()]);
     }
     if args.speculation {
         command.push("--speculation");
@@ -274,4 +274,11 @@ impl Args {
             .map_err(anyhow::Error::msg)
             .context("--without")
     }
+}
+
+/// The layout, of matrices with one scale.
+fn one_scale(layout: LayoutType) -> anyhow::Result<TernaryLayout> {
+    layout.one_scale().context(
+        "--layout: two-bits and trits8 are of matrices with a scale for each group, whose types --weights names",
+    )
 }
