@@ -265,7 +265,7 @@ fn damage_gguf(good: &[u8], index: usize, random: &mut Random) -> Damage {
         }
         7 => {
             // Another type of this engine's own, of one that is or of none.
-            const TYPES: [u32; 8] = [
+            const TYPES: [u32; 9] = [
                 0x5354_0005,
                 0x5354_0111,
                 0x5354_0112,
@@ -273,6 +273,7 @@ fn damage_gguf(good: &[u8], index: usize, random: &mut Random) -> Damage {
                 0x5354_0121,
                 0x5354_0122,
                 0x5354_0124,
+                0x5354_0132,
                 0x5354_01ff,
             ];
             let tensor = &tensors[random.below(tensors.len())];

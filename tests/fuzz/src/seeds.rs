@@ -93,6 +93,7 @@ fn gguf(folder: &Path) -> Result<(), Error> {
     for (name, tied, codes) in [
         ("tiles-binary", true, GroupCodes::Binary),
         ("tiles-ternary", false, GroupCodes::Ternary),
+        ("tiles-trits8", true, GroupCodes::Trits8),
     ] {
         let stored = Stored::Groups(codes);
         let model = synthetic::from_config(name, group_scaled(), tied, stored, 1)?;
