@@ -3,7 +3,7 @@
 //! lines are dropped and counted, and nothing waits.
 
 use std::io::{IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -38,10 +38,32 @@ pub fn dropped_lines() -> usize {
     DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
-/// Writes what waits when it is dropped, and gives up after a second.
+/// Held by [`init`]'s result and by [`exit`], of which the first to come takes it.
+static WORKER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
+/// Writes the lines that wait when it is dropped, and gives up after a second.
 #[must_use = "lines that wait when the process ends are lost without it"]
-pub struct Flush {
-    _worker: WorkerGuard,
+#[non_exhaustive]
+pub struct Flush;
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+fn flush() {
+    let worker = WORKER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    drop(worker);
+}
+
+/// End the process from any thread, after the lines that wait are written (at most a second).
+pub fn exit(code: i32) -> ! {
+    flush();
+    std::process::exit(code)
 }
 
 /// An error as a line of the log, for somebody who cannot use the log itself. It has no time.
@@ -68,23 +90,23 @@ pub fn init(format: LogFormat) -> anyhow::Result<Flush> {
         selected => selected.context("STERNA_LOG cannot be used")?,
     };
     let ansi = std::io::stderr().is_terminal();
-    let (writer, flush) = writer(std::io::stderr(), LINES);
+    let (writer, worker) = writer(std::io::stderr(), LINES);
     let dropped = writer.error_counter();
     let subscriber = subscriber(format, &selected, ansi, writer)?;
     // A second call (tests in one process) keeps the first subscriber.
     if subscriber.try_init().is_ok() {
         DROPPED.get_or_init(|| dropped);
+        *WORKER.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
     }
-    Ok(flush)
+    Ok(Flush)
 }
 
 /// A thread that writes to `stream`, and what hands lines to it without waiting.
-fn writer(stream: impl Write + Send + 'static, lines: usize) -> (NonBlocking, Flush) {
+fn writer(stream: impl Write + Send + 'static, lines: usize) -> (NonBlocking, WorkerGuard) {
     let builder = NonBlockingBuilder::default()
         .buffered_lines_limit(lines)
         .thread_name("log");
-    let (writer, worker) = builder.lossy(true).finish(stream);
-    (writer, Flush { _worker: worker })
+    builder.lossy(true).finish(stream)
 }
 
 fn subscriber<W>(
@@ -170,7 +192,7 @@ mod tests {
     fn lines_that_nobody_takes_are_dropped_and_counted_and_nothing_waits() {
         let written = Written::default();
         let (go_on, waits) = std::sync::mpsc::channel();
-        let (mut writer, flush) = writer(Stuck(written.clone(), Some(waits)), 4);
+        let (mut writer, worker) = writer(Stuck(written.clone(), Some(waits)), 4);
         let dropped = writer.error_counter();
         for _ in 0..100 {
             writer.write_all(b"line\n").unwrap();
@@ -179,7 +201,7 @@ mod tests {
         // Four wait, and the thread may have taken one.
         assert!((95..=96).contains(&lost), "{lost}");
         go_on.send(()).unwrap();
-        drop(flush);
+        drop(worker);
         let kept = written.0.lock().unwrap().len() / b"line\n".len();
         assert_eq!(kept + lost, 100);
     }

@@ -212,14 +212,13 @@ fn check_gguf(path: &Path) -> anyhow::Result<()> {
     if &magic != b"GGUF" {
         bail!("--model: {name} is no GGUF file (what `sterna bake` wrote goes under --app)");
     }
-    // Better here than on a node.
-    let model = Model::load(path, &LoadOptions::default(), &mut |_, _| ())
-        .with_context(|| format!("--model: {name} cannot be served"))?;
-    if model.mapped_files().len() > 1 {
-        bail!(
-            "--model: {name} is one part of a model in several files; `sterna convert {name} -o \
-             model.gguf` makes one file of them"
-        );
-    }
+    // Better here than on a node; and under the name it has there, beside no other part of it.
+    let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let alone = folder.path().join("model.gguf");
+    std::fs::canonicalize(path)
+        .and_then(|path| std::os::unix::fs::symlink(path, &alone))
+        .with_context(|| format!("--model: cannot link to {name}"))?;
+    Model::load(&alone, &LoadOptions::default(), &mut |_, _| ())
+        .with_context(|| format!("--model: {name} cannot be served from an image"))?;
     Ok(())
 }

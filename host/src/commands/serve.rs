@@ -288,9 +288,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
                 Some(stop) => drop(stop.send(())),
                 None => {
                     tracing::warn!("second signal: exiting at once");
-                    // For the thread that writes this line.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    std::process::exit(130);
+                    logging::exit(130);
                 }
             }
         }

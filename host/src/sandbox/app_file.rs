@@ -143,7 +143,7 @@ impl AppFile {
                     error = format!("{error:#}"),
                     "the model is not what was baked, and what it generates may be wrong: exiting; bake the file again"
                 );
-                std::process::exit(1);
+                crate::logging::exit(1);
             }
             tracing::debug!(file = %path.display(), "the model's data is what was baked");
         };

@@ -12,6 +12,12 @@ const MODEL: &str = concat!(
     "/../component/engine/models/demo.gguf"
 );
 
+/// One file of a model in two.
+const PART: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../tests/fixtures/qwen3/ternary-F16-00001-of-00002.gguf"
+);
+
 /// A file of a tar archive, by the system's own tar.
 fn extract(tar: &Path, name: &str) -> Vec<u8> {
     let out = Command::new("tar").arg("-xOf").arg(tar).arg(name).output();
@@ -216,6 +222,7 @@ fn what_does_not_fit_an_image_is_refused_with_the_remedy() {
             vec!["--no-host", "--model", cut.to_str().unwrap()],
             "cannot be served",
         ),
+        (vec!["--no-host", "--model", PART], "this is part 1 of 2"),
     ] {
         let (status, _, stderr) = run(sterna()
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -178,4 +178,5 @@ fn a_second_signal_exits_at_once() {
     drain(&server);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(130));
+    assert!(server.log().contains("second signal"), "{}", server.log());
 }
