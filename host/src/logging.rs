@@ -53,10 +53,7 @@ impl Drop for Flush {
 }
 
 fn flush() {
-    let worker = WORKER
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let worker = WORKER.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(worker);
 }
 
