@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sterna_engine::engine::Engine;
-use sterna_engine::files::{Gguf, LoadOptions};
+use sterna_engine::files::{Gguf, LoadOptions, Value as GgufValue};
 use sterna_engine::model::Model;
 use sterna_engine::options::EngineOptions;
 use sterna_engine::placement::Bytes;
@@ -285,13 +285,18 @@ fn damage_gguf(good: &[u8], index: usize, random: &mut Random) -> Damage {
         _ => {
             const KEYS: [&str; 6] = [
                 "prism.hadamard.version",
-                "bitnet-b1.58.attention.sliding_window",
-                "bitnet-b1.58.expert_count",
-                "bitnet-b1.58.attn_logit_softcapping",
-                "bitnet-b1.58.logit_scale",
+                ".attention.sliding_window",
+                ".expert_count",
+                ".attn_logit_softcapping",
+                ".logit_scale",
                 "split.count",
             ];
-            add_key(&mut bytes, KEYS[random.below(KEYS.len())], 7);
+            let mut key = KEYS[random.below(KEYS.len())].to_owned();
+            if key.starts_with('.') {
+                let architecture = gguf.get("general.architecture").and_then(GgufValue::as_str);
+                key.insert_str(0, architecture.expect("a seed is a good file"));
+            }
+            add_key(&mut bytes, &key, 7);
             ("a key not computed", true)
         }
     };
@@ -323,7 +328,7 @@ fn add_key(bytes: &mut Vec<u8>, key: &str, value: u32) {
     };
     let mut added = entry(key, 4, &value.to_le_bytes());
     let fixed = added.len() + entry("test.fill", 8, &[0; 8]).len();
-    let fill = fixed.next_multiple_of(32) - fixed;
+    let fill = fixed.next_multiple_of(64) - fixed;
     let mut text = (fill as u64).to_le_bytes().to_vec();
     text.resize(8 + fill, b' ');
     added.extend(entry("test.fill", 8, &text));
