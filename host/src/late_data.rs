@@ -253,7 +253,7 @@ impl<'a> Pieces<'a> {
 
     /// Bytes of all pieces.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn n_bytes(&self) -> u64 {
         self.len
     }
 
@@ -313,7 +313,7 @@ mod tests {
     fn written(pieces: &Pieces<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         pieces.write(&mut bytes).unwrap();
-        assert_eq!(bytes.len() as u64, pieces.len());
+        assert_eq!(bytes.len() as u64, pieces.n_bytes());
         bytes
     }
 

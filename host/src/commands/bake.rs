@@ -101,10 +101,10 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let engine = mark_engine(loaded.component.clone());
     let module = module_with_memory(&engine)?;
     let baked = data.put_into(&engine, module)?;
-    if baked.len() > MODULE_BYTES {
-        return Err(too_large(&gguf, baked.len()));
+    if baked.n_bytes() > MODULE_BYTES {
+        return Err(too_large(&gguf, baked.n_bytes()));
     }
-    step.end("loaded it inside the engine component", baked.len());
+    step.end("loaded it inside the engine component", baked.n_bytes());
     // Its room is needed no more.
     std::fs::remove_file(&gguf)?;
 
@@ -117,7 +117,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let app = compose(args.target.api(assets), &providers)?;
     let app = data.put_into(&app, module)?;
     scratch.write_with(&args.output, |file| app.write(file))?;
-    let app_bytes = app.len();
+    let app_bytes = app.n_bytes();
     step.end("composed it with the HTTP component", app_bytes);
 
     if args.aot {
