@@ -6,10 +6,10 @@
 //! stays in two bits.
 //!
 //! ```text
-//! byte i of line l (0..3)    c0 + 3 c1 + 9 c2 + 27 c3 + 84 c4
-//!                            c0..c3: the codes of byte i of two-bit line l; c4: code l of byte i of
-//!                            two-bit line 3
-//! byte i of the 16 behind    bits 2k, 2k + 1: code 3 of byte 16 k + i of two-bit line 3
+//! byte i of line l (0..3)   c0 + 3 c1 + 9 c2 + 27 c3 + 84 c4
+//!                           c0..c3: the codes of byte i of two-bit line l
+//!                           c4: code l of byte i of two-bit line 3
+//! byte i of the 16 behind   bits 2k, 2k + 1: code 3 of byte 16 k + i of two-bit line 3
 //! ```
 //!
 //! 84 and not 81, so that a fourth of a byte tells its fifth code: tables of 64 entries suffice.

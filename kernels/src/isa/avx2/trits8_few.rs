@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! a unit of 8 rows:
-//!   3 x (load · 2 x (vpsubb · vpminub) · vpsubb · vpsrlw · vpand      the fifth codes, taken off
-//!        2 x (vpand · vpmulhuw) · vpor · vpaddb · vpsllw · vpsubb · 4 x vpshufb     by nines)
-//!   vbroadcasti128 · vpsrlvd · vpand                                  the last four columns
+//!   3 x:
+//!     load · 2 x (vpsubb · vpminub) · vpsubb · vpsrlw · vpand        the fifth codes, taken off
+//!     2 x (vpand · vpmulhuw) · vpor · vpaddb · vpsllw · vpsubb · 4 x vpshufb    by nines
+//!   vbroadcasti128 · vpsrlvd · vpand                                 the last four columns
 //! ```
 
 use std::arch::x86_64::*;
