@@ -35,10 +35,8 @@ impl Edited {
 
     /// The offset at which a tensor's entry goes on after its name.
     pub(super) fn entry(&self, tensor: &str) -> usize {
-        let mut needle = (tensor.len() as u64).to_le_bytes().to_vec();
-        needle.extend(tensor.as_bytes());
-        let at = self.0.windows(needle.len()).position(|w| w == needle);
-        at.unwrap() + needle.len()
+        let name = text(tensor);
+        find(&self.0, &name) + name.len()
     }
 
     /// The position of a tensor's offset: after its sizes and type.
@@ -120,6 +118,18 @@ impl Edited {
         let n = u64::from_le_bytes(self.0[at..at + 8].try_into().unwrap());
         self.0[at..at + 8].copy_from_slice(&(n + 1).to_le_bytes());
     }
+}
+
+/// Why a file of these bytes is not loaded.
+pub(super) fn refusal(path: &Path, bytes: &[u8]) -> String {
+    std::fs::write(path, bytes).unwrap();
+    load(path).expect_err("a damaged file").to_string()
+}
+
+/// Where these bytes are first.
+pub(super) fn find(bytes: &[u8], what: &[u8]) -> usize {
+    let found = bytes.windows(what.len()).position(|part| part == what);
+    found.expect("it is in the file")
 }
 
 fn text(text: &str) -> Vec<u8> {

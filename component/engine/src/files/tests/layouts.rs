@@ -3,6 +3,7 @@
 
 use sterna_kernels::TernaryLayout;
 
+use super::edit::{find, refusal};
 use super::*;
 use crate::convert::{ConvertOptions, convert, save};
 use crate::files::{Gguf, TRITS5, ggml_id};
@@ -32,17 +33,6 @@ fn trits5_file() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     );
     let bytes = std::fs::read(&path).unwrap();
     (dir, path, bytes)
-}
-
-/// Why a file of these bytes is not loaded.
-fn refusal(path: &Path, bytes: &[u8]) -> String {
-    std::fs::write(path, bytes).unwrap();
-    load(path).expect_err("a damaged file").to_string()
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> usize {
-    let found = bytes.windows(what.len()).position(|part| part == what);
-    found.expect("it is in the file")
 }
 
 #[test]
