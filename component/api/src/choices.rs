@@ -68,8 +68,10 @@ pub struct Choices<E: Engine> {
     /// It has called a function.
     called: bool,
     form: Form,
-    /// Tokens of that choice that were told.
+    /// Tokens of that choice that came.
     told: Vec<u32>,
+    /// How many of them, from the first on, are told whole: nothing of their text is held back.
+    whole: usize,
     /// The usage of all choices so far.
     usage: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
@@ -125,6 +127,7 @@ impl<E: Engine> Choices<E> {
             called: false,
             form: asked.form,
             told: Vec::new(),
+            whole: 0,
             usage: Usage {
                 prompt_tokens: 0,
                 completion_tokens: 0,
@@ -153,8 +156,8 @@ impl<E: Engine> Choices<E> {
         Resume {
             index: (self.total > 1).then_some(self.index),
             seed: self.seed_of(self.index),
-            completion_tokens: self.told.len(),
-            tokens: self.told.clone(),
+            completion_tokens: self.whole,
+            tokens: self.told[..self.whole].to_vec(),
         }
     }
 
@@ -184,6 +187,9 @@ impl<E: Engine> Choices<E> {
         let index = self.index;
         let tokens = u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);
         self.told.extend(&event.tokens);
+        if !splitter.holds() {
+            self.whole = self.told.len();
+        }
         self.usage.completion_tokens = self.usage.completion_tokens.saturating_add(tokens);
         if let Some(finish) = event.finish {
             // What it says itself counts.
@@ -196,6 +202,7 @@ impl<E: Engine> Choices<E> {
         let (parts, end) = self.told_of(parts, &event);
         if end.is_some() {
             self.told.clear();
+            self.whole = 0;
             self.splitter = None;
             self.called = false;
             // Where it has not ended by itself, this cancels it.

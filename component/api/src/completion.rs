@@ -128,10 +128,12 @@ impl Wishes {
     /// How this model does it.
     fn form(&self, model: &ModelInfo) -> Form {
         let tags = |is: bool, tags: &Option<Tags>| if is { tags.clone() } else { None };
-        let apart = self.reasoning != Reasoning::Inline;
+        let inline = self.reasoning == Reasoning::Inline;
         Form {
             marks: Marks {
-                reasoning: tags(apart, &model.reasoning_tags),
+                // What the model only thinks of calling is not called, wherever it is told.
+                reasoning: tags(!inline || self.calls, &model.reasoning_tags),
+                inline,
                 calls: tags(self.calls, &model.tool_call_tags),
             },
             hides_reasoning: self.reasoning == Reasoning::Hidden,

@@ -29,8 +29,8 @@ pub struct ApiError {
 }
 
 /// The data with which a client resumes an interrupted stream elsewhere. The same request with this
-/// seed gives the same tokens on every server of the model; `completion_tokens` of them have been
-/// sent.
+/// seed gives the same tokens on every server of the model; the text of `completion_tokens` of them
+/// has been sent whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resume {
     /// In a request with several prompts, the index of the interrupted choice. Those before it are
@@ -39,7 +39,7 @@ pub struct Resume {
     pub index: Option<u32>,
     /// The seed in use: the request's, or the one that was drawn for it.
     pub seed: u64,
-    /// Tokens the stream has accounted for.
+    /// Tokens whose text has been sent whole; of the next ones a part may have been.
     pub completion_tokens: usize,
     /// Their ids.
     pub tokens: Vec<u32>,
@@ -207,7 +207,8 @@ impl ApiError {
 
     /// The body is short enough, but its values would take too much memory.
     pub fn too_many_values() -> Self {
-        let message = "The body holds too many values; send fewer messages or token ids.";
+        let message =
+            "The body holds too many values; send fewer messages, functions or token ids.";
         Self::new(413, Some("request_too_large"), message)
     }
 

@@ -101,6 +101,7 @@ fn wish(body: &Object<'_>, name: &str) -> Result<Option<bool>, ApiError> {
     const HOW_MUCH: &str = "how much the model reasons is its chat template's to say; send \
                             'chat_template_kwargs' with what that reads, or \"none\"";
     match name {
+        "reasoning" | "thinking" if body.get(name) == Some(&Value::Bool(false)) => Ok(Some(false)),
         "reasoning_effort" => effort(body, name, HOW_MUCH),
         "reasoning" => {
             let Some(object) = body.object(name)? else {
@@ -108,8 +109,13 @@ fn wish(body: &Object<'_>, name: &str) -> Result<Option<bool>, ApiError> {
             };
             only(&object, &["enabled", "effort"])?;
             let enabled = object.get("enabled").map(|_| object.flag("enabled"));
+            let enabled = enabled.transpose()?;
             let effort = effort(&object, "effort", HOW_MUCH)?;
-            Ok(effort.or(enabled.transpose()?))
+            if effort.is_some() && enabled.is_some() && effort != enabled {
+                let why = "it differs from 'enabled'; send one of them";
+                return Err(ApiError::invalid_value(object.path("effort"), why));
+            }
+            Ok(effort.or(enabled))
         }
         "thinking" => {
             let Some(object) = body.object(name)? else {
@@ -225,6 +231,10 @@ mod tests {
             (
                 json!({"reasoning": {"max_tokens": 5}}),
                 "reasoning.max_tokens",
+            ),
+            (
+                json!({"reasoning": {"enabled": true, "effort": "none"}}),
+                "reasoning.effort",
             ),
             (json!({"reasoning": true}), "reasoning"),
             (json!({"thinking": {"type": "auto"}}), "thinking.type"),

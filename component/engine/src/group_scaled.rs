@@ -129,7 +129,10 @@ impl GroupedWeights {
         }
         if [codes, own].contains(&GroupCodes::Binary) {
             let [own, codes] = [own, codes].map(codes_name);
-            return Err(format!("is of {own}, which cannot be {codes}"));
+            return Err(format!(
+                "is of {own}, which cannot be {codes}: leave --layout out, or take the model's \
+                 ternary file"
+            ));
         }
         Self::pack_as(
             self.shape,

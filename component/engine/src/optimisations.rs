@@ -11,7 +11,7 @@ pub struct Optimisations {
     /// memory and the instruction set has loops for it.
     pub trits5: bool,
     /// Ternary matrices with a scale for each group are packed as trits8, 1.625 bits a weight,
-    /// where the instruction set has loops that keep up with the memory.
+    /// where the instruction set has loops that keep up with the memory. A prompt takes longer.
     pub trits8: bool,
     /// `up` rows are not read where relu(gate) is zero, nor `down` columns where the activation is.
     pub skip_zeros: bool,

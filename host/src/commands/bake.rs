@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use sterna_engine::convert::{ConvertOptions, convert};
 use sterna_engine::files;
 use sterna_engine::files::LoadOptions;
+use sterna_engine::group_scaled::GroupedWeights;
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::weights::Layer;
@@ -83,6 +84,12 @@ const ENGINE_BYTES: u64 = 32 << 20;
 /// then still there.
 pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     let start = Instant::now();
+    if args.aot && args.output.extension().is_some_and(|end| end == "cwasm") {
+        bail!(
+            "--output: with --aot, {} is the name of the compiled engine; give the component another ending",
+            args.output.display()
+        );
+    }
     // Beside the output: the disk that has room for it, and a rename away from its place.
     let scratch = Scratch::beside(&args.output)?;
     if let Some(model) = &args.model {
@@ -173,7 +180,7 @@ fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathB
     });
     bar.finish_and_clear();
     let converted =
-        converted.with_context(|| format!("cannot read the model {}", source.display()))?;
+        converted.with_context(|| format!("cannot convert the model {}", source.display()))?;
     for note in converted.notes {
         say::note(note);
     }
@@ -213,90 +220,94 @@ fn too_large(gguf: &Path, needed: u64) -> anyhow::Error {
 
 /// What to do about a model that needs so many bytes as it is.
 fn remedy(model: &Model, needed: u64) -> String {
-    if let Some(smallest) = in_trits8(model, needed) {
-        return if smallest <= MODULE_BYTES {
-            format!("choose --layout trits8 ({}), ", size(smallest))
-        } else {
+    let forms = smaller_forms(model, needed);
+    let fit = forms.iter().filter(|(_, bytes)| *bytes <= MODULE_BYTES);
+    let fit: Vec<String> = fit
+        .map(|(options, bytes)| format!("{options} ({})", size(*bytes)))
+        .collect();
+    if !fit.is_empty() {
+        return format!("choose {}, ", fit.join(" or "));
+    }
+    let smallest = forms.iter().min_by_key(|(_, bytes)| bytes);
+    smallest.map_or_else(
+        || "it has no smaller form; choose a smaller model, ".into(),
+        |(options, bytes)| {
             format!(
-                "its smallest layout, trits8, takes {}; choose a smaller model, ",
-                size(smallest)
+                "its smallest form, {options}, takes {}; choose a smaller model, ",
+                size(*bytes)
             )
-        };
-    }
-    let heads = smaller_forms(model, needed);
-    if heads.is_empty() {
-        "no head type makes it small enough, with either layout, ".into()
-    } else {
-        format!("choose {}, ", heads.join(" or "))
-    }
+        },
+    )
 }
 
-/// The bytes that a model of group-scaled matrices needs with ternary ones in trits8; `None` of
-/// other models.
-fn in_trits8(model: &Model, needed: u64) -> Option<u64> {
-    let weights = &model.weights;
-    let tables = [Some(&weights.embedding), weights.head.as_ref()];
-    let tables = tables
-        .into_iter()
-        .flatten()
-        .filter_map(|table| match table {
-            Table::Grouped(grouped) => Some(grouped),
-            Table::Dense(_) => None,
-        });
-    let matrices = weights.layers.iter().flat_map(Layer::matrices);
-    let matrices = matrices.filter_map(|matrix| match matrix {
-        Matrix::Grouped(grouped) => Some(grouped),
-        Matrix::Ternary(_) => None,
-    });
-    let mut smallest = None;
-    for grouped in tables.chain(matrices) {
-        let smaller = match grouped.shape().codes() {
-            GroupCodes::Ternary => grouped
-                .shape()
-                .with_codes(GroupCodes::Trits8)
-                .packed_bytes(),
-            GroupCodes::Binary | GroupCodes::Trits8 => grouped.bytes().len(),
-        };
-        let saved = grouped.bytes().len() - smaller;
-        smallest = Some(smallest.unwrap_or(needed) - saved as u64);
-    }
-    smallest
-}
-
-/// The options that would make it fit, with the sizes they give.
-fn smaller_forms(model: &Model, needed: u64) -> Vec<String> {
+/// Options that make it smaller, with the bytes that it needs then. A layout is only named where
+/// the head alone is not enough.
+fn smaller_forms(model: &Model, needed: u64) -> Vec<(String, u64)> {
     let weights = &model.weights;
     let tables = || {
         [Some(&weights.embedding), weights.head.as_ref()]
             .into_iter()
             .flatten()
     };
-    let present: usize = tables().map(|table| table.bytes().len()).sum();
-    let linears = || weights.layers.iter().flat_map(Layer::linears);
-    let packed: usize = linears().map(|linear| linear.packed().len()).sum();
-    let trits5: usize = linears()
-        .map(|linear| TernaryLayout::Trits5.bytes(linear.rows(), linear.cols()))
+    let matrices = || weights.layers.iter().flat_map(Layer::matrices);
+    let grouped = matrices().any(|matrix| matches!(matrix, Matrix::Grouped(_)));
+    let layout = if grouped { "trits8" } else { "trits5" };
+    let matrices_saved: u64 = matrices().map(saved_by_layout).sum();
+    let tables_saved: u64 = tables()
+        .map(|table| match table {
+            Table::Grouped(grouped) => saved_in_trits8(grouped),
+            Table::Dense(_) => 0,
+        })
         .sum();
-    let saved = packed.saturating_sub(trits5) as u64;
-    let heads = [HeadType::F16, HeadType::Q8_0, HeadType::Q6K].into_iter();
-    let heads = heads.filter_map(|head| {
+    let mut forms = Vec::new();
+    let smallest = needed - matrices_saved - tables_saved;
+    if smallest < needed {
+        forms.push((format!("--layout {layout}"), smallest));
+    }
+    let present: usize = tables().map(|table| table.bytes().len()).sum();
+    for head in [HeadType::F16, HeadType::Q8_0, HeadType::Q6K] {
         let bytes = tables()
             .map(|table| {
                 let [rows, cols] = table.shape();
                 Some(rows * DenseType::from(head).row_bytes(cols)?)
             })
-            .sum::<Option<usize>>()?;
-        let needed = needed - present as u64 + bytes as u64;
-        let name = head.to_possible_value()?.get_name().to_owned();
-        if needed <= MODULE_BYTES {
-            Some(format!("--head {name} ({})", size(needed)))
-        } else {
-            let needed = needed - saved;
-            (needed <= MODULE_BYTES)
-                .then(|| format!("--head {name} --layout trits5 ({})", size(needed)))
+            .sum::<Option<usize>>();
+        let (Some(bytes), Some(name)) = (bytes, head.to_possible_value()) else {
+            continue;
+        };
+        if bytes >= present {
+            continue;
         }
-    });
-    heads.collect()
+        let (name, needed) = (name.get_name(), needed - (present - bytes) as u64);
+        forms.push(if needed <= MODULE_BYTES || matrices_saved == 0 {
+            (format!("--head {name}"), needed)
+        } else {
+            let both = format!("--head {name} --layout {layout}");
+            (both, needed - matrices_saved)
+        });
+    }
+    forms
+}
+
+/// Bytes that a matrix's densest layout saves.
+fn saved_by_layout(matrix: &Matrix) -> u64 {
+    match matrix {
+        Matrix::Grouped(grouped) => saved_in_trits8(grouped),
+        Matrix::Ternary(linear) => {
+            let trits5 = TernaryLayout::Trits5.bytes(linear.rows(), linear.cols());
+            linear.packed().len().saturating_sub(trits5) as u64
+        }
+    }
+}
+
+/// Bytes that trits8 saves; none of binary codes.
+fn saved_in_trits8(grouped: &GroupedWeights) -> u64 {
+    let shape = grouped.shape();
+    let trits8 = match shape.codes() {
+        GroupCodes::Ternary => shape.with_codes(GroupCodes::Trits8).packed_bytes(),
+        GroupCodes::Binary | GroupCodes::Trits8 => grouped.bytes().len(),
+    };
+    (grouped.bytes().len() - trits8) as u64
 }
 
 fn size(bytes: u64) -> String {
@@ -378,22 +389,58 @@ mod tests {
             // Norms are no matrices.
             (f64::from(u32::try_from(model.parameters()).unwrap()) * bits / 8.0) as u64
         });
-        let saved = in_trits8(&model, MODULE_BYTES)
-            .unwrap()
-            .abs_diff(MODULE_BYTES);
+        let forms = smaller_forms(&model, MODULE_BYTES);
+        assert_eq!(forms.len(), 1, "every head is larger than a table of codes");
+        let saved = MODULE_BYTES - forms[0].1;
         assert!(saved.abs_diff(two_bits - trits8) < 10_000, "{saved}");
         let fits = remedy(&model, MODULE_BYTES + saved);
         assert_eq!(fits, "choose --layout trits8 (1073.7 MB), ");
         let too_large = remedy(&model, 2 * MODULE_BYTES);
         assert!(
-            too_large.contains("smallest layout, trits8, takes 21"),
+            too_large.contains("smallest form, --layout trits8, takes 21"),
             "{too_large}"
         );
         let message = over(524_288);
         assert!(
-            message.contains("no head type makes it small enough"),
+            message.contains("its smallest form, --head q6_k --layout trits5, takes 107"),
             "{message}"
         );
         assert!(message.contains("sterna serve --model"), "{message}");
+    }
+
+    #[test]
+    fn a_head_of_numbers_beside_codes_is_what_to_make_smaller() {
+        let config = synthetic::shape("bonsai-1.7b").map(|config| ModelConfig {
+            vocab_size: 512,
+            n_layers: 1,
+            ..config
+        });
+        let stored = |codes| {
+            let mut model = synthetic::from_config(
+                "t",
+                config.clone().unwrap(),
+                true,
+                Stored::Groups(codes),
+                1,
+            )
+            .unwrap();
+            let table = synthetic::model("tiny", DenseType::F32).unwrap();
+            model.weights.embedding = table.weights.embedding.clone();
+            model
+        };
+        // A table of 512 x 256 numbers.
+        let binary = remedy(&stored(GroupCodes::Binary), MODULE_BYTES + 262_144);
+        assert!(
+            binary.starts_with("choose --head f16 (1073.7 MB) or --head q8_0"),
+            "{binary}"
+        );
+        assert!(!binary.contains("layout"), "{binary}");
+        let none = remedy(&stored(GroupCodes::Binary), MODULE_BYTES + (1 << 20));
+        assert!(
+            none.contains("smallest form, --head q6_k, takes 107"),
+            "{none}"
+        );
+        let both = remedy(&stored(GroupCodes::Ternary), MODULE_BYTES + (2 << 20));
+        assert!(both.contains("--layout trits8 ("), "{both}");
     }
 }

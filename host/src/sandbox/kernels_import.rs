@@ -50,6 +50,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
         "[constructor]pass",
         |mut ctx: Ctx<'_>, (shape, rotation, max_tokens): (Shape, WitRotation, u32)| {
             let shape = shape.to_pass();
+            ctx.data().lender.check_shape(&shape)?;
             // No more than the shape has, of whatever the list says: the rest is found to be too
             // many all the same.
             let frequencies = rotation.frequencies.as_le_slice(&ctx).iter();

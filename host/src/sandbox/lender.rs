@@ -140,7 +140,11 @@ impl Lender {
         })
     }
 
-    fn check_shape(&self, shape: &PassShape) -> Result<()> {
+    /// Checks that it is a shape of the engine's model, as far as the file's size tells.
+    ///
+    /// # Errors
+    /// It is none, another than before, or larger than the file.
+    pub(super) fn check_shape(&self, shape: &PassShape) -> Result<()> {
         shape.check().map_err(|error| format_err!("{error}"))?;
         if let Some(first) = &self.shape {
             ensure!(

@@ -37,6 +37,11 @@ pub(super) fn of(
     budget: &mut Budget,
 ) -> Result<Vec<ToolCall>, ApiError> {
     if let Some(function) = message.object("function_call")? {
+        let others = message.get("tool_calls").and_then(Value::as_array);
+        if others.is_some_and(|calls| !calls.is_empty()) {
+            let why = "it stands beside 'tool_calls'; send one of them";
+            return Err(ApiError::invalid_value(message.path("function_call"), why));
+        }
         let raw = raw.field("function_call");
         return Ok(vec![called(&function, raw, String::new(), budget)?]);
     }

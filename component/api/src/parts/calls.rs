@@ -30,6 +30,11 @@ impl Calls {
         }
     }
 
+    /// True if some of what came is not told yet.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty() || !self.blanks.is_empty()
+    }
+
     /// Append what is certain to `parts`.
     pub(super) fn push(&mut self, text: &str, last: bool, parts: &mut Vec<Part>) {
         self.held.push_str(text);
@@ -147,6 +152,8 @@ fn parse(text: &str) -> Found {
             let raw = Raw::new(text).field(field);
             raw.map(|raw| raw.text().to_owned())
         }
+        // None, as histories have it.
+        Some((_, Value::String(json))) if json.trim().is_empty() => Some("{}".to_owned()),
         // As text, as OpenAI has them.
         Some((_, Value::String(json))) => {
             let is_object = serde_json::from_str::<Value>(json).is_ok_and(|json| json.is_object());

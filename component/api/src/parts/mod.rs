@@ -38,8 +38,10 @@ pub enum Part {
 /// What is looked for in an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    /// Tags around reasoning, if it is not to stay in the text.
+    /// Tags around reasoning, in which nothing is a call.
     pub reasoning: Option<Tags>,
+    /// It stays in the text, tags and all.
+    pub inline: bool,
     /// Tags around calls, if there may be any.
     pub calls: Option<Tags>,
 }
@@ -48,6 +50,7 @@ pub struct Marks {
 #[derive(Debug)]
 pub struct Splitter {
     reasoning: Option<Reasoning>,
+    inline: bool,
     calls: Option<Calls>,
 }
 
@@ -60,7 +63,9 @@ impl Splitter {
             tags.filter(|tags| !tags.begin.is_empty() && !tags.end.is_empty())
         };
         Splitter {
-            reasoning: usable(&marks.reasoning).map(|tags| Reasoning::new(tags, inside)),
+            reasoning: usable(&marks.reasoning)
+                .map(|tags| Reasoning::new(tags, inside, marks.inline)),
+            inline: marks.inline,
             calls: usable(&marks.calls).map(Calls::new),
         }
     }
@@ -72,7 +77,12 @@ impl Splitter {
             Some(reasoning) => {
                 let (thought, said) = reasoning.push(text, last);
                 if !thought.is_empty() {
-                    parts.push(Part::Reasoning(thought));
+                    let part = if self.inline {
+                        Part::Text
+                    } else {
+                        Part::Reasoning
+                    };
+                    parts.push(part(thought));
                 }
                 said
             }
@@ -84,6 +94,12 @@ impl Splitter {
             None => parts.push(Part::Text(text)),
         }
         parts
+    }
+
+    /// True if some of what came is not told yet.
+    pub fn holds(&self) -> bool {
+        self.reasoning.as_ref().is_some_and(Reasoning::holds)
+            || self.calls.as_ref().is_some_and(Calls::holds)
     }
 }
 

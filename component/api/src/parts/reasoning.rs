@@ -19,16 +19,26 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Reasoning {
     tags: Tags,
+    /// It is told as it is written, with its tags.
+    verbatim: bool,
     state: State,
     /// What is not told yet.
     held: String,
 }
 
 impl Reasoning {
-    pub(super) fn new(tags: Tags, inside: bool) -> Self {
-        let state = if inside { State::Opening } else { State::Start };
-        let held = String::new();
-        Reasoning { tags, state, held }
+    pub(super) fn new(tags: Tags, inside: bool, verbatim: bool) -> Self {
+        Reasoning {
+            tags,
+            verbatim,
+            state: if inside { State::Opening } else { State::Start },
+            held: String::new(),
+        }
+    }
+
+    /// True if some of what came is not told yet.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// What is reasoning and what is not, of what is certain.
@@ -61,7 +71,9 @@ impl Reasoning {
     fn start(&mut self, last: bool) {
         let begun = self.held.trim_start();
         if let Some(rest) = begun.strip_prefix(&self.tags.begin) {
-            self.held = rest.to_owned();
+            if !self.verbatim {
+                self.held = rest.to_owned();
+            }
             self.state = State::Opening;
         } else if last || !self.tags.begin.starts_with(begun) {
             self.state = State::Outside;
@@ -69,15 +81,20 @@ impl Reasoning {
     }
 
     fn inside(&mut self, last: bool, thought: &mut String) {
+        if self.verbatim {
+            let end = self.held.find(&self.tags.end);
+            if end.is_some() {
+                self.state = State::Outside;
+            }
+            let until = end.map_or_else(|| self.told_until(last), |at| at + self.tags.end.len());
+            thought.extend(self.held.drain(..until));
+            return;
+        }
         if self.state == State::Opening {
             self.held = self.held.trim_start_matches('\n').to_owned();
         }
         let end = self.held.find(&self.tags.end);
-        let until = match end {
-            Some(at) => at,
-            None if last => self.held.len(),
-            None => self.held.len() - overlap(&self.held, &self.tags.end),
-        };
+        let until = end.unwrap_or_else(|| self.told_until(last));
         // Line breaks are told once something follows them: the last ones are the template's.
         let told = self.held[..until].trim_end_matches('\n');
         thought.push_str(told);
@@ -93,6 +110,14 @@ impl Reasoning {
             None => {
                 self.held.drain(..told);
             }
+        }
+    }
+
+    /// Bytes of what is held that are certain to be before the end's tag, which is not there yet.
+    fn told_until(&self, last: bool) -> usize {
+        match last {
+            true => self.held.len(),
+            false => self.held.len() - overlap(&self.held, &self.tags.end),
         }
     }
 }

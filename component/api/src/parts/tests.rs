@@ -13,6 +13,7 @@ fn marks() -> Marks {
     Marks {
         reasoning: tags("<think>", "</think>"),
         calls: tags("<tool_call>", "</tool_call>"),
+        inline: false,
     }
 }
 
@@ -153,6 +154,7 @@ fn answers() -> Vec<(String, bool, Vec<Part>)> {
     for (object, arguments) in [
         (r#"{"name":"g"}"#, "{}"),
         (r#"{"name":"g","arguments":null}"#, "{}"),
+        (r#"{"name":"g","arguments":" "}"#, "{}"),
         (
             r#"{"arguments":{ "é":"\u00e9" },"name":"g","id":7}"#,
             r#"{ "é":"\u00e9" }"#,
@@ -233,6 +235,7 @@ fn tags_of_any_text_end() {
             let marks = Marks {
                 reasoning: reasoning.clone(),
                 calls,
+                ..Marks::default()
             };
             let text = "aab{\"name\": \"f\"}\n<é>aabb<é>";
             for inside in [false, true] {
@@ -243,6 +246,7 @@ fn tags_of_any_text_end() {
     let without = Marks {
         reasoning: tags("", "x"),
         calls: tags("x", ""),
+        ..Marks::default()
     };
     assert_eq!(split(&without, true, ["axb"]), [said("axb")]);
 }
@@ -273,4 +277,57 @@ fn a_long_call_is_read_once() {
         );
     }
     assert_eq!(splitter.push("</tool_call>", false).len(), 1);
+}
+
+#[test]
+fn reasoning_within_the_text_calls_nothing() {
+    let inline = Marks {
+        inline: true,
+        ..marks()
+    };
+    let thinks = format!("\n<think>\n{F}\n</think>\n\n");
+    let cut = format!("<think>{F}</thi");
+    for (text, inside, parts) in [
+        (
+            format!("{thinks}{F}"),
+            false,
+            vec![said(thinks.trim_end()), f()],
+        ),
+        (
+            format!("{thinks}Hi"),
+            false,
+            vec![said(&format!("{thinks}Hi"))],
+        ),
+        (
+            format!("{F}</think>{F}"),
+            true,
+            vec![said(&format!("{F}</think>")), f()],
+        ),
+        (cut.clone(), false, vec![said(&cut)]),
+        (F.to_owned(), false, vec![f()]),
+    ] {
+        for (cut, _) in text.char_indices() {
+            let (one, two) = text.split_at(cut);
+            assert_eq!(split(&inline, inside, [one, two]), parts, "{one}|{two}");
+        }
+    }
+}
+
+#[test]
+fn it_holds_what_is_not_told() {
+    let mut splitter = Splitter::new(&marks(), false);
+    for (text, holds) in [
+        ("<th", true),
+        ("ink>a", false),
+        ("\n", true),
+        ("</think>", false),
+        ("Hi", false),
+        (" ", true),
+        ("you", false),
+        (" <tool_call>{\"name\":", true),
+        ("\"f\"}</tool_call>", false),
+    ] {
+        splitter.push(text, false);
+        assert_eq!(splitter.holds(), holds, "{text}");
+    }
 }

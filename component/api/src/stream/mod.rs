@@ -10,6 +10,10 @@ use crate::{
     parts::Part,
 };
 
+/// Events of the engine of which nothing can be told yet, after which a comment is sent: proxies
+/// give up on a silent connection, and a client that has left is noticed by what is written.
+const SILENT_EVENTS: usize = 32;
+
 /// The server-sent events of one answer, as bytes to write.
 pub struct EventStream<E: Engine> {
     answer: Answer,
@@ -50,12 +54,17 @@ impl<E: Engine> EventStream<E> {
             State::Running(choices) => choices,
             State::Ended => return None,
         };
+        let mut silent = 0;
         while bytes.is_empty() {
             match choices.next().await {
                 Ok(Some(piece)) => {
                     let ended = self.render(&piece, &choices, &mut bytes);
                     if ended {
                         return Some(bytes);
+                    }
+                    silent += 1;
+                    if bytes.is_empty() && silent == SILENT_EVENTS {
+                        bytes.extend_from_slice(b":\n\n");
                     }
                 }
                 Ok(None) => return None,

@@ -89,7 +89,7 @@ impl HfConfig {
             }
         };
         let context_length = object.size("max_position_embeddings")?;
-        let model = ModelConfig {
+        let mut model = ModelConfig {
             architecture: architecture.into(),
             vocab_size: object.size("vocab_size")?,
             hidden_size,
@@ -112,8 +112,11 @@ impl HfConfig {
             sub_norms: bitnet,
             qk_norms: architecture == QWEN3,
             bos_token: object.tokens("bos_token_id")?.first().copied(),
-            eos_tokens: object.tokens("eos_token_id")?,
+            eos_tokens: Vec::new(),
         };
+        for token in object.tokens("eos_token_id")? {
+            model.add_eos(token);
+        }
         unsupported_hf::refuse(json, &model)?;
         let tied = object.flag("tie_word_embeddings")?;
         Ok(HfConfig {
@@ -421,7 +424,7 @@ mod tests {
         json["model_type"] = json!("llama");
         json["hidden_act"] = json!("silu");
         json["head_dim"] = json!(256);
-        json["eos_token_id"] = json!([1, 2]);
+        json["eos_token_id"] = json!([1, 2, 1]);
         json["quantization_config"] = json!({"quant_method": "bitnet"});
         let config = HfConfig::from_json(&json).unwrap();
         assert_eq!(config.scale_rule, ScaleRule::Divide);

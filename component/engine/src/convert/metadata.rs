@@ -42,9 +42,11 @@ pub(super) fn entries(
     );
     let version = |layout: OwnLayout| (layout.version_key.into(), Entry::U32(layout.version));
     let tiles = model.source.may_have_groups();
+    // Where a layout with one scale is asked for, a matrix with groups is refused.
+    let one_scale = options.layout == Some(TernaryLayout::I2S);
     if trits5 {
         entries.push(version(TRITS5));
-    } else if !tiles {
+    } else if one_scale || !tiles {
         entries.push(("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S)));
     }
     if tiles {

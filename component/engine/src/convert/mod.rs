@@ -190,7 +190,7 @@ fn read_back(path: &Path, model: &OpenModel) -> Result<(), ConvertError> {
     if written.config != config || written.tied != model.tied {
         return Err(fault(files::damaged(
             path,
-            format!("it says {:?}, written was {config:?}", written.config),
+            "its configuration or its tied head is read otherwise than it was written".into(),
         )));
     }
     load_weights(

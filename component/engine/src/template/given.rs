@@ -18,7 +18,7 @@ const KWARGS: &str = "prompt.template-kwargs";
 
 /// Names that the request or the model has a value for, and the parameters of
 /// `apply_chat_template`, which are no variables.
-const TAKEN: [&str; 9] = [
+const TAKEN: [&str; 16] = [
     "messages",
     "conversation",
     "tools",
@@ -28,6 +28,13 @@ const TAKEN: [&str; 9] = [
     "continue_final_message",
     "chat_template",
     "tokenize",
+    "padding",
+    "truncation",
+    "max_length",
+    "return_tensors",
+    "return_dict",
+    "return_assistant_tokens_mask",
+    "tokenizer_kwargs",
 ];
 
 /// The functions: a list of dicts, with each of their texts as `rewrite` makes it.

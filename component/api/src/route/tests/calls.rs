@@ -288,3 +288,36 @@ fn what_the_engine_refuses_has_its_clients_name() {
         assert_eq!(got.error().2.as_deref(), Some(param));
     }
 }
+
+#[test]
+fn a_stream_that_breaks_within_a_call_says_what_was_told() {
+    let told = |n: usize| {
+        let mut engine = qwen(&PIECES, FinishReason::Stop);
+        engine.answer.as_mut().unwrap().truncate(n);
+        let body = with(with_tools(), "stream", json!(true));
+        let sent = String::from_utf8(post(&engine, CHAT, &body).body).unwrap();
+        let last = sent.lines().rfind(|line| line.starts_with("data: "));
+        let error: Value = serde_json::from_str(&last.unwrap()["data: ".len()..]).unwrap();
+        let resume = &error["error"]["resume"];
+        let tokens = resume["tokens"].as_array().unwrap().len();
+        assert_eq!(resume["completion_tokens"], tokens);
+        tokens
+    };
+    // Line breaks and what may be a tag are held back, and so is the second call, which begins in
+    // the piece that ends the first.
+    assert_eq!([1, 2, 3, 4, 5, 6, 7, 8].map(told), [1, 1, 3, 3, 3, 3, 3, 8]);
+}
+
+#[test]
+fn a_long_call_keeps_its_connection_alive() {
+    let pieces = [
+        vec!["<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \""],
+        vec!["x"; 100],
+        vec!["\"}}</tool_call>"],
+    ]
+    .concat();
+    let body = with(with_tools(), "stream", json!(true));
+    let got = post(&qwen(&pieces, FinishReason::Stop), CHAT, &body);
+    let sent = String::from_utf8(got.body).unwrap();
+    assert_eq!(sent.lines().filter(|line| *line == ":").count(), 3);
+}
