@@ -37,7 +37,7 @@ class Failed(Exception):
 def run(command, timeout_s):
     """The standard output of a command that must succeed in time."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         raise Failed(f"did not end within {timeout_s:g} s") from None
     except OSError as error:
@@ -62,6 +62,7 @@ def ours(args):
     output = run(command, args.timeout)
     try:
         report = json.loads(output)
+        args.measured = {name: report[name] for name in ("head", "layout", "isa") if name in report}
         return {phase: positive(report[phase]["tokens_per_s"], phase) for phase in PHASES}
     except (ValueError, KeyError, TypeError) as error:
         raise Failed(f"printed no report: {error!r}") from None
@@ -142,9 +143,18 @@ def compare(results):
 
 def append(args, report):
     """Add the run to a list of runs."""
-    runs = json.loads(args.append.read_text()) if args.append.exists() else []
-    run = {name: getattr(args, name) for name in ("shape", "head", "threads", "prompt", "generate", "rounds", "ours")}
-    args.append.write_text(json.dumps([*runs, {**run, "report": report}], indent=1) + "\n")
+    run = {name: getattr(args, name) for name in ("shape", "threads", "prompt", "generate", "rounds", "ours")}
+    run = {**run, **args.measured, "report": report}
+    args.append.write_text(json.dumps([*earlier_runs(args.append), run], indent=1) + "\n")
+
+
+def earlier_runs(file):
+    """The list in a file that may be absent or empty. `ValueError` if it holds something else."""
+    text = file.read_text() if file.exists() else ""
+    runs = json.loads(text) if text.strip() else []
+    if not isinstance(runs, list):
+        raise ValueError("it holds no list of runs")
+    return runs
 
 
 def table(report):
@@ -183,7 +193,13 @@ def arguments(argv):
     parser.add_argument("--prompt", type=count, default=512)
     parser.add_argument("--generate", type=count, default=64)
     parser.add_argument("--rounds", type=count, default=5)
-    parser.add_argument("--timeout", type=float, default=300, help="seconds one process may take [%(default)s]")
+    def seconds(text):
+        number = float(text)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError("must be a number of seconds above 0")
+        return number
+
+    parser.add_argument("--timeout", type=seconds, default=300, help="seconds one process may take [%(default)s]")
     parser.add_argument("--cpus", help="run every process on these CPUs (taskset -c)")
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[],
                         help="further arguments of sterna bench; the last option here")
@@ -193,6 +209,13 @@ def arguments(argv):
     args = parser.parse_args(argv)
     if not args.peer and not args.command:
         parser.error("--peer, --command: name at least one peer")
+    if args.append:
+        # Before hours are measured for it.
+        try:
+            earlier_runs(args.append)
+            args.append.touch()
+        except (OSError, ValueError) as error:
+            parser.error(f"--append: {args.append}: {error}")
     if args.rounds > MAX_ROUNDS:
         parser.error(f"--rounds: at most {MAX_ROUNDS}")
     for _, line in args.command:

@@ -20,9 +20,8 @@ PANELS = (("decode", "Generation"), ("prefill", "Prompt"))
 def title(run, phase):
     """What a run measured, in a few words."""
     ours = dict(zip(run["ours"][::2], run["ours"][1::2]))
-    words = [run["shape"], ours.get("--weights", "")]
-    if phase == "prefill":
-        words.append(f"prompt of {run['prompt']}")
+    where = "prompt of" if phase == "prefill" else "behind"
+    words = [run["shape"], ours.get("--weights", ""), f"{where} {run['prompt']}"]
     threads = run["threads"]
     return " ".join(filter(None, words)) + f", {threads} thread{'s' if threads > 1 else ''}"
 
@@ -53,14 +52,8 @@ def panel(runs, phase, heading, y):
     largest = max(entry[phase]["max"] for run in runs for entry in run["report"].values())
     scale = (WIDTH - LEFT - RIGHT) / largest
     y += HEAD
-    seen = set()
     for run in runs:
-        named = title(run, phase)
-        # A longer prompt measures the same generation again.
-        if named in seen:
-            continue
-        seen.add(named)
-        lines.append(text(LEFT, y - 6, named, fill=FAINT))
+        lines.append(text(LEFT, y - 6, title(run, phase), fill=FAINT))
         for name, entry in run["report"].items():
             lines += bar(name, entry[phase], y, scale)
             y += BAR + GAP
@@ -94,7 +87,10 @@ def main(argv):
         svg = draw(json.loads(Path(argv[0]).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         sys.exit(f"speed_plot: {argv[0]}: {error!r}")
-    Path(argv[1]).write_text(svg, encoding="utf-8")
+    try:
+        Path(argv[1]).write_text(svg, encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"speed_plot: {argv[1]}: {error}")
 
 
 if __name__ == "__main__":

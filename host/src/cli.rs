@@ -9,7 +9,7 @@ use crate::blank;
 use crate::commands::{bake, bench, compose, convert, image, push, run, serve, synth, up};
 use crate::{resource_limits, say};
 
-/// Serve ternary (1.58-bit) language models on ordinary CPUs.
+/// Serve 1-bit and ternary (1.58-bit) language models on ordinary CPUs.
 ///
 /// `sterna serve` without a model serves a small demo model at http://127.0.0.1:8080.
 #[derive(Debug, Parser)]

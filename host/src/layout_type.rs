@@ -2,6 +2,7 @@
 //! two of those with a scale for each group.
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sterna_kernels::{GroupCodes, TernaryLayout};
 
 /// A layout of ternary matrices.
@@ -44,6 +45,18 @@ impl LayoutType {
             LayoutType::Trits8 => Some(GroupCodes::Trits8),
         }
     }
+}
+
+/// Reads the name of a layout of matrices with one scale.
+pub fn one_scale_layout() -> impl TypedValueParser<Value = TernaryLayout> {
+    let layouts = LayoutType::value_variants().iter();
+    let named = layouts.filter(|layout| layout.one_scale().is_some());
+    PossibleValuesParser::new(named.filter_map(LayoutType::to_possible_value)).try_map(|name| {
+        let layout = LayoutType::from_str(&name, false)?;
+        layout
+            .one_scale()
+            .ok_or_else(|| format!("{name} has a scale for each group"))
+    })
 }
 
 #[cfg(test)]

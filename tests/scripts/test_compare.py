@@ -115,6 +115,36 @@ class Compare(unittest.TestCase):
         self.assertIn("cannot", report["sterna"]["failed"])
         self.assertNotIn("ratio", report["a"]["decode"])
 
+    def test_a_run_is_appended_to_a_list_and_to_nothing_else(self):
+        runs = self.folder / "runs.json"
+        sterna = STERNA.replace('{"prefill"', '{"head": "q8_0", "prefill"')
+        for number in (1, 2):
+            done = self.compare(*self.peer("a"), "--rounds", "1", "--append", str(runs), "--ours", "--isa", "x", sterna=sterna)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            appended = json.loads(runs.read_text())
+            self.assertEqual(len(appended), number)
+        self.assertEqual((appended[1]["head"], appended[1]["ours"]), ("q8_0", ["--isa", "x"]))
+        self.assertEqual(appended[1]["report"]["a"]["decode"]["tokens_per_s"], 10)
+        (self.folder / "log").unlink()
+        for held in ('{"a": 1}', "not JSON"):
+            runs.write_text(held)
+            done = self.compare(*self.peer("a"), "--append", str(runs))
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("runs.json", done.stderr)
+            self.assertEqual(runs.read_text(), held)
+        for place in (self.folder, self.folder / "no/runs.json"):
+            done = self.compare(*self.peer("a"), "--append", str(place))
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("--append", done.stderr)
+        self.assertFalse((self.folder / "log").exists(), "nothing was measured for it")
+
+    def test_output_that_is_no_text_is_a_failure_with_a_reason(self):
+        body = "sys.stdout.buffer.write(b'pp32 \\xff')"
+        done = self.compare(*self.peer("a"), "--command", "odd", self.program("odd", body), "--rounds", "1")
+        self.assertEqual(done.returncode, 1)
+        self.assertNotIn("Traceback", done.stderr)
+        self.assertIn("odd", done.stderr)
+
     def test_wrong_arguments(self):
         absent = self.compare("--peer", "a", str(self.folder / "absent"), "m", "--rounds", "1")
         self.assertEqual(absent.returncode, 1)

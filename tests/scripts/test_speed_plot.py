@@ -50,14 +50,15 @@ class Plot(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         drawn = ElementTree.parse(out).getroot()
         bars = [float(r.get("width")) for r in drawn.iter(SVG + "rect")][1:]
-        # Generation once, the prompts of both runs.
-        self.assertEqual(len(bars), 6)
+        # Both runs, in either panel.
+        self.assertEqual(len(bars), 8)
         self.assertAlmostEqual(bars[0] / bars[1], 4.0, places=2)
-        self.assertAlmostEqual(bars[2] / bars[3], 8.0, places=1)
+        self.assertAlmostEqual(bars[4] / bars[5], 8.0, places=1)
         words = [t.text for t in drawn.iter(SVG + "text")]
         self.assertIn("10.0  (Sterna is 4.0 times as fast)", words)
         self.assertIn("a <peer>", words)
         self.assertIn("bonsai-4b q1_0 prompt of 512, 1 thread", words)
+        self.assertIn("bonsai-4b q1_0 behind 512, 1 thread", words)
 
     def test_nothing_is_left_out_in_silence(self):
         failed = run(128, 40.0, 10.0)
@@ -67,6 +68,13 @@ class Plot(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn(reason, done.stderr)
             self.assertFalse(out.exists())
+
+    def test_a_plot_that_cannot_be_written_is_said(self):
+        command = [sys.executable, str(PLOT), str(ROOT / "docs/bonsai-speed.json"), str(self.folder / "no/out.svg")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("out.svg", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
 
     def test_the_documents_plot_is_of_the_figures_beside_it(self):
         measured = ROOT / "docs/bonsai-speed.json"

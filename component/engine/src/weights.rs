@@ -278,6 +278,12 @@ impl Weights {
         linears.any(|linear| linear.layout() == layout)
     }
 
+    /// True if any matrix has a scale for each group.
+    pub fn is_grouped(&self) -> bool {
+        let mut matrices = self.layers.iter().flat_map(Layer::matrices);
+        matrices.any(|matrix| matches!(matrix, Matrix::Grouped(_)))
+    }
+
     /// True if any matrix has such codes with a scale for each group.
     pub fn has_codes(&self, codes: GroupCodes) -> bool {
         let mut matrices = self.layers.iter().flat_map(Layer::matrices);

@@ -250,8 +250,11 @@ fn smaller_forms(model: &Model, needed: u64) -> Vec<(String, u64)> {
             .flatten()
     };
     let matrices = || weights.layers.iter().flat_map(Layer::matrices);
-    let grouped = matrices().any(|matrix| matches!(matrix, Matrix::Grouped(_)));
-    let layout = if grouped { "trits8" } else { "trits5" };
+    let layout = if weights.is_grouped() {
+        "trits8"
+    } else {
+        "trits5"
+    };
     let matrices_saved: u64 = matrices().map(saved_by_layout).sum();
     let tables_saved: u64 = tables()
         .map(|table| match table {

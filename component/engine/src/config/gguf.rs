@@ -5,7 +5,10 @@
 //! sub-norms. All four rotate halves.
 
 use super::hf::{narrow, split_heads};
-use super::{Activation, ModelConfig, QWEN3, RopeScaling, Yarn, bad, check_ends, unsupported_gguf};
+use super::{
+    Activation, ModelConfig, QWEN3, RopeScaling, Yarn, bad, check_ends, hybrid, is_hybrid,
+    unsupported_gguf,
+};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
 
@@ -33,6 +36,7 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         "bitnet-b1.58" | "bitnet-25" => (Activation::Relu2, true, false),
         "bitnet" => (Activation::Silu, true, false),
         QWEN3 => (Activation::Silu, false, true),
+        other if is_hybrid(other) => return Err(bad(GENERAL_ARCHITECTURE, hybrid(other))),
         other => {
             return Err(bad(
                 GENERAL_ARCHITECTURE,

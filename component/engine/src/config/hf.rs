@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::rope::growth;
 use super::{
     Activation, Llama3, ModelConfig, QWEN3, RopeScaling, SamplingDefaults, Yarn, bad, check_ends,
-    unsupported_hf,
+    hybrid, is_hybrid, unsupported_hf,
 };
 use crate::error::LoadError;
 
@@ -55,6 +55,8 @@ impl HfConfig {
             "llama"
         } else if is(QWEN3, "Qwen3ForCausalLM") {
             QWEN3
+        } else if is_hybrid(&model_type) {
+            return Err(bad("model_type", hybrid(&model_type)));
         } else {
             return Err(bad(
                 "model_type",
@@ -491,7 +493,7 @@ mod tests {
         let other = HfConfig::from_json(&json!({"model_type": "qwen35"}))
             .unwrap_err()
             .to_string();
-        assert!(other.contains("qwen35"), "{other}");
+        assert!(other.contains("qwen35") && other.contains("4B"), "{other}");
         assert!(HfConfig::from_json(&json!([1])).is_err());
     }
 

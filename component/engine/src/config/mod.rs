@@ -177,6 +177,19 @@ impl ModelConfig {
     }
 }
 
+/// True of the architecture of Bonsai 27B, as GGUF (`qwen35`) and transformers (`qwen3_5`) name it.
+fn is_hybrid(architecture: &str) -> bool {
+    architecture.starts_with("qwen35") || architecture.starts_with("qwen3_5")
+}
+
+/// Why it is refused.
+fn hybrid(architecture: &str) -> String {
+    format!(
+        "`{architecture}` (Bonsai 27B) mixes attention with recurrent layers, which are not computed; \
+         take Bonsai or Ternary-Bonsai 1.7B, 4B or 8B, whose architecture is `{QWEN3}`"
+    )
+}
+
 /// Refuse a list of more end tokens than there can be.
 pub(crate) fn check_ends(key: &str, length: usize) -> Result<(), LoadError> {
     if length > MAX_END_TOKENS {

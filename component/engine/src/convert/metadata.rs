@@ -1,5 +1,7 @@
 //! The metadata of a converted file: the keys llama.cpp-style readers want, and a few of our own.
 
+use sterna_kernels::TernaryLayout;
+
 use super::{ConvertError, ConvertOptions};
 use crate::config::{
     Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig, QWEN3,

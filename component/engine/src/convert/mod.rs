@@ -190,7 +190,7 @@ fn read_back(path: &Path, model: &OpenModel) -> Result<(), ConvertError> {
     if written.config != config || written.tied != model.tied {
         return Err(fault(files::damaged(
             path,
-            "its configuration or its tied head is read otherwise than it was written".into(),
+            "its configuration or its tied head is read otherwise than it was written",
         )));
     }
     load_weights(

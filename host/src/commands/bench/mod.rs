@@ -22,7 +22,7 @@ use sterna_kernels::{DenseType, GroupCodes, Isa, TernaryLayout};
 use crate::assets::Assets;
 use crate::commands::compose::{KERNELS_STUB, compose};
 use crate::head_type::HeadType;
-use crate::layout_type::LayoutType;
+use crate::layout_type::one_scale_layout;
 use crate::model_source::{DEMO, load};
 use crate::wasm_command;
 
@@ -74,9 +74,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "q8_0")]
     head: HeadType,
 
-    /// Layout of the layers' matrices [default: i2_s, or as the model has them]
-    #[arg(long, value_enum)]
-    layout: Option<LayoutType>,
+    /// Layout of the layers' matrices where they have one scale [default: i2_s, or as the model has
+    /// them]; `--without trits8` keeps those with a scale for each group in two bits
+    #[arg(long, value_name = "LAYOUT", value_parser = one_scale_layout())]
+    layout: Option<TernaryLayout>,
 
     /// Share of the feed-forward activations that are exactly zero [default: as random weights have
     /// it, about one half]
@@ -125,8 +126,8 @@ pub struct Args {
     #[arg(long)]
     speculation: bool,
 
-    /// Optimisations to switch off, separated by commas: huge-pages, trits5, skip-zeros, down-copy,
-    /// speculation
+    /// Optimisations to switch off, separated by commas: huge-pages, trits5, trits8, skip-zeros,
+    /// down-copy, speculation
     #[arg(long, value_name = "LIST", default_value = "")]
     without: String,
 
@@ -191,7 +192,10 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
         synthetic::sparse_model(&args.shape, stored, args.zeros)?
     };
     if let Some(layout) = args.layout {
-        model.to_layout(one_scale(layout)?)?;
+        if model.weights.is_grouped() {
+            bail!("{GROUPED}");
+        }
+        model.to_layout(layout)?;
         optimisations.trits5 = false;
     }
     model.pack_owned(optimisations, isa, threads);
@@ -252,7 +256,11 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
         command.extend(["--chunk", chunk]);
     }
     if let Some(layout) = args.layout {
-        command.extend(["--layout", one_scale(layout)?.name()]);
+        let stored = || Stored::of_shape(&args.shape, args.head.into());
+        if args.weights.is_some() || matches!(stored(), Stored::Groups(_)) {
+            bail!("{GROUPED}");
+        }
+        command.extend(["--layout", layout.name()]);
     }
     if args.speculation {
         command.push("--speculation");
@@ -276,9 +284,6 @@ impl Args {
     }
 }
 
-/// The layout, of matrices with one scale.
-fn one_scale(layout: LayoutType) -> anyhow::Result<TernaryLayout> {
-    layout.one_scale().context(
-        "--layout: two-bits and trits8 are of matrices with a scale for each group, whose types --weights names",
-    )
-}
+/// Why `--layout` is refused.
+const GROUPED: &str =
+    "--layout: these matrices have a scale for each group; leave it out, or take --without trits8";
