@@ -78,6 +78,7 @@ fn attacks_fail_and_the_server_goes_on() {
         ("not begun", "begin first"),
         ("far position", "attention scores"),
         ("frequencies", "rotary frequencies"),
+        ("wide heads", "no such shape"),
         ("few tiles", "group-scaled matrix of [1000, 128] needs"),
         ("odd groups", "groups of 48 weights"),
         ("mixed kinds", "some ternary, some group-scaled"),

@@ -182,6 +182,17 @@ pub(crate) fn attack(name: &str) {
             };
             drop(Pass::new(small(), rotation, 1));
         }
+        "wide heads" => {
+            let shape = Shape {
+                head_dim: u32::MAX - 1,
+                ..small()
+            };
+            let rotation = RotationParam {
+                frequencies: &vec![0; 16 << 20],
+                magnitude: 1.0,
+            };
+            drop(Pass::new(shape, rotation, 1));
+        }
         "few tiles" => {
             let head = grouped(1000, 128, &packed);
             begun(4, 0).logits(&[0], &norm, HeadParam::Grouped(head));
