@@ -126,7 +126,10 @@ fn a_model_that_cannot_be_baked_leaves_the_output_alone() {
             .arg("--model")
             .arg(&model));
         assert_eq!(status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("error: cannot convert the model"), "{stderr}");
+        assert!(
+            stderr.contains("error: cannot convert the model"),
+            "{stderr}"
+        );
         assert!(stderr.contains(model.to_str().unwrap()), "{stderr}");
         assert_eq!(fs::read(&app).unwrap(), b"what was there");
     }
