@@ -122,6 +122,10 @@ def routes(spin):
     chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
     answer = json.loads(spin.open("POST", "/v1/chat/completions", chat).read())
     check(answer["usage"]["completion_tokens"] <= 5, answer)
+    inputs = {"input": ["Hello", "Once upon a time"]}
+    vectors = [item["embedding"] for item in json.loads(spin.open("POST", "/v1/embeddings", inputs).read())["data"]]
+    lengths = [sum(v * v for v in vector) for vector in vectors]
+    check(len(vectors) == 2 and all(abs(length - 1) < 1e-5 for length in lengths), lengths)
     print(f"routes: as documented; {json.loads(spin.get('/v1/models')[1])['data'][0]['isa']}")
 
 

@@ -86,22 +86,6 @@ impl wit::Host for EngineImport<'_> {
         }
     }
 
-    async fn embed(&mut self, model: String, input: wit::Prompt) -> WitResult<wit::Embedding> {
-        if let Err(error) = self.check_model(&model) {
-            return Ok(Err(error));
-        }
-        Ok(match self.engine.embed(input.into()).await {
-            Ok((vector, prompt_tokens)) => {
-                self.tokens.prompt.fetch_add(prompt_tokens, Relaxed);
-                Ok(wit::Embedding {
-                    vector,
-                    prompt_tokens,
-                })
-            }
-            Err(error) => Err(error.into()),
-        })
-    }
-
     async fn tokenize(
         &mut self,
         model: String,

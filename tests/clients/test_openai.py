@@ -70,6 +70,31 @@ def test_stop_text_ends_the_completion_before_it(client):
     assert reply.choices[0].text.endswith("in the ")
 
 
+def test_embeddings_of_texts_and_token_ids(client, expected):
+    texts = [case["prompt"] for case in expected[:3]]
+    # The client asks for base64 by itself, and decodes it.
+    reply = client.embeddings.create(model="demo", input=texts)
+    assert [item.index for item in reply.data] == [0, 1, 2]
+    assert reply.usage.prompt_tokens == sum(len(case["ids"]) for case in expected[:3]) == reply.usage.total_tokens
+    vectors = [item.embedding for item in reply.data]
+    for vector in vectors:
+        assert sum(v * v for v in vector) == pytest.approx(1, abs=1e-5)
+    assert vectors[0] != vectors[1]
+    plain = client.embeddings.create(model="demo", input=texts[0], encoding_format="float")
+    assert plain.data[0].embedding == pytest.approx(vectors[0], abs=1e-7)
+    ids = client.embeddings.create(model="demo", input=[case["ids"] for case in expected[:3]], user="u")
+    assert [item.embedding for item in ids.data] == vectors
+    short = client.embeddings.create(model="demo", input=texts[0], dimensions=16).data[0].embedding
+    scale = sum(v * v for v in vectors[0][:16]) ** 0.5
+    assert [v * scale for v in short] == pytest.approx(vectors[0][:16], abs=1e-6)
+
+
+def test_an_input_that_is_too_long_names_it(client):
+    with pytest.raises(openai.BadRequestError) as error:
+        client.embeddings.create(model="demo", input=["a", "word " * 4000])
+    assert error.value.param == "input[1]"
+
+
 def test_same_seed_same_text(client):
     def tell(seed):
         reply = client.completions.create(model="demo", prompt="Tom wanted to", max_tokens=40, temperature=1.0, seed=seed)

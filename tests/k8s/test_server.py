@@ -23,10 +23,11 @@ def test_routes_of_the_gateway_are_answered(rendered, running):
     for rule in overlays.of_kind(rendered["routing/gateway"], "HTTPRoute")[0]["spec"]["rules"]:
         for match in rule["matches"]:
             path = match["path"]["value"]
-            # Generations want a body; without one they say so, which no other path does.
-            assert running.ask(path)[0] == (405 if "completions" in path else 200), path
+            # These want a body; without one they say so, which no other path does.
+            wants_body = "completions" in path or "embeddings" in path
+            assert running.ask(path)[0] == (405 if wants_body else 200), path
             asked += 1
-    assert asked == 4
+    assert asked == 5
 
 
 def test_a_path_that_is_not_served_is_404(running):

@@ -33,28 +33,11 @@ pub async fn complete<E: Engine>(
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
     let (params, prompts, wishes) = understand(kind, settings, bytes)?;
-    let models = engine.models();
-    let unavailable = || ApiError::unavailable("no model is loaded");
-    let model = settings
-        .resolve(params.model.as_deref(), &models)
-        .ok_or_else(unavailable)?;
-    let asked_one = models.iter().find(|info| info.id == model);
-    let at_once = asked_one.map_or(1, |info| info.max_sequences);
-    let form = asked_one.map_or_else(Form::default, |info| wishes.form(info));
-    // The answer bears the name it was asked by, or the first of the list.
-    let named = params.model.or_else(|| {
-        settings
-            .listed(models)
-            .into_iter()
-            .next()
-            .map(|model| model.id)
-    });
-    let answer = Answer::new(
-        kind,
-        stamp,
-        named.unwrap_or_else(|| model.clone()),
-        params.usage,
-    );
+    let model = settings.choose(params.model, engine.models())?;
+    let info = model.info.as_ref();
+    let at_once = info.map_or(1, |info| info.max_sequences);
+    let form = info.map_or_else(Form::default, |info| wishes.form(info));
+    let answer = Answer::new(kind, stamp, model.named, params.usage);
     // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits:
     // JSON's numbers are doubles to many clients.
     let drawn = (stamp.id >> 75) as u64;
@@ -65,8 +48,9 @@ pub async fn complete<E: Engine>(
         same_seed: params.sampling.seed.is_some(),
         form,
         template: Request {
-            model,
+            model: model.id,
             prompt: Prompt::Tokens(Vec::new()),
+            embed: false,
             max_tokens: params.max_tokens,
             stop: params.stop,
             stop_tokens: params.stop_tokens,
@@ -106,7 +90,10 @@ fn understand(
             let (conversation, wishes) = chat(&body, settings, &bytes)?;
             Ok((params, vec![Prompt::Messages(conversation)], wishes))
         }
-        Kind::Text => Ok((params, prompt::text(&body)?, Wishes::TEXT)),
+        Kind::Text => {
+            let prompts = prompt::read(&body, "prompt", prompt::MAX_PROMPTS)?;
+            Ok((params, prompts, Wishes::TEXT))
+        }
     }
 }
 

@@ -306,11 +306,19 @@ impl ApiError {
             engine::Error::ContextOverflow(at) => Self::field(
                 "context_length_exceeded",
                 prompt.into(),
-                format!(
-                    "This model's context has {} positions, but the request needs at least {} for its prompt \
-                     and one token. Shorten the prompt.",
-                    at.limit, at.requested
-                ),
+                if prompt.starts_with("input") {
+                    format!(
+                        "This model's context has {} positions, but the input needs at least {}. Shorten it, or \
+                         embed its parts.",
+                        at.limit, at.requested
+                    )
+                } else {
+                    format!(
+                        "This model's context has {} positions, but the request needs at least {} for its prompt \
+                         and one token. Shorten the prompt.",
+                        at.limit, at.requested
+                    )
+                },
             ),
             engine::Error::UnknownModel(id) => Self::unknown_model(&id),
             engine::Error::Overloaded(retry_after_ms) => {

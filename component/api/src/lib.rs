@@ -8,7 +8,8 @@
 //! schema, into the engine's request) -> `choices.rs` (one generation for each prompt) ->
 //! `engine.rs` (the contract in `wit/`) -> `parts/` (reasoning, text, calls) -> `answer.rs` (whole)
 //! or `stream/` (events), and `reply.rs`. Every fault becomes an
-//! HTTP status in `error.rs`. The chat page at `/` is in `page.rs`.
+//! HTTP status in `error.rs`. The chat page at `/` is in `page.rs`, `/v1/embeddings` in
+//! `embeddings/`.
 //!
 //! Decisions that OpenAI's documentation leaves open:
 //!
@@ -38,6 +39,7 @@ pub mod auth;
 pub mod body;
 pub mod choices;
 pub mod completion;
+pub mod embeddings;
 pub mod engine;
 pub mod error;
 pub mod fields;

@@ -22,6 +22,7 @@ struct Model<'a> {
     head_type: &'a str,
     isa: &'a str,
     max_sequences: u32,
+    embedding_size: u32,
 }
 
 impl<'a> From<&'a ModelInfo> for Model<'a> {
@@ -38,6 +39,7 @@ impl<'a> From<&'a ModelInfo> for Model<'a> {
             head_type: &info.head_type,
             isa: &info.isa,
             max_sequences: info.max_sequences,
+            embedding_size: info.embedding_size,
         }
     }
 }

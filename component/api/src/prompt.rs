@@ -1,19 +1,20 @@
-//! The prompt of a completion: `prompt`, which may be several.
+//! The prompt of a completion (`prompt`) or the input of an embedding (`input`), which may be
+//! several.
 
 use crate::{engine::Prompt, error::ApiError, fields::Object, params::token_ids};
 use serde_json::Value;
 
-/// Prompts of one request. Each gets a choice of its own.
+/// Prompts of one completion. Each gets a choice of its own.
 pub const MAX_PROMPTS: usize = 128;
 
-/// `prompt`: a text or a list of token ids, or a list of either.
-pub fn text(body: &Object<'_>) -> Result<Vec<Prompt>, ApiError> {
-    let path = body.path("prompt");
-    let value = body.require("prompt")?;
+/// The field `name`: a text or a list of token ids, or a list of up to `most` of either.
+pub fn read(body: &Object<'_>, name: &str, most: usize) -> Result<Vec<Prompt>, ApiError> {
+    let path = body.path(name);
+    let value = body.require(name)?;
     match value {
         Value::String(text) => Ok(vec![Prompt::Text(text.clone())]),
         Value::Array(items) => match items.first() {
-            Some(Value::String(_) | Value::Array(_)) => list(&path, items),
+            Some(Value::String(_) | Value::Array(_)) => list(&path, items, most),
             _ => Ok(vec![tokens(&path, items)?]),
         },
         other => Err(ApiError::invalid_type(
@@ -24,9 +25,9 @@ pub fn text(body: &Object<'_>) -> Result<Vec<Prompt>, ApiError> {
     }
 }
 
-fn list(path: &str, items: &[Value]) -> Result<Vec<Prompt>, ApiError> {
-    if items.len() > MAX_PROMPTS {
-        let why = format!("at most {MAX_PROMPTS} prompts, but got {}", items.len());
+fn list(path: &str, items: &[Value], most: usize) -> Result<Vec<Prompt>, ApiError> {
+    if items.len() > most {
+        let why = format!("at most {most} in one request, but got {}", items.len());
         return Err(ApiError::invalid_value(path.to_owned(), &why));
     }
     let one = |(i, item): (usize, &Value)| match item {
@@ -54,7 +55,11 @@ mod tests {
     use serde_json::json;
 
     fn prompts(value: Value) -> Result<Vec<Prompt>, ApiError> {
-        text(&Object::top(&json!({ "prompt": value }))?)
+        read(
+            &Object::top(&json!({ "prompt": value }))?,
+            "prompt",
+            MAX_PROMPTS,
+        )
     }
 
     #[test]

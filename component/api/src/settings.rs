@@ -8,6 +8,17 @@ use crate::{
 
 pub use bindings::sterna::inference::config::{self as wit, InvalidSetting, Settings};
 
+/// The model of a request.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The name the engine knows it by.
+    pub id: String,
+    /// The name that the answer bears: as it was asked for, or the first of the list.
+    pub named: String,
+    /// Its facts, if there is such a model.
+    pub info: Option<ModelInfo>,
+}
+
 impl Settings {
     /// The largest number of tokens to generate for a request that asks for `asked` in its field
     /// `param`.
@@ -40,6 +51,24 @@ impl Settings {
             Some(name) if self.alias(models) != Some(name) => Some(name.to_owned()),
             _ => models.first().map(|model| model.id.clone()),
         }
+    }
+
+    /// The model that a request asks, by the name it asks for.
+    ///
+    /// # Errors
+    /// There is no model at all. One that does not exist is the engine's to refuse.
+    pub fn choose(
+        &self,
+        asked: Option<String>,
+        models: Vec<ModelInfo>,
+    ) -> Result<Chosen, ApiError> {
+        let id = self
+            .resolve(asked.as_deref(), &models)
+            .ok_or_else(|| ApiError::unavailable("no model is loaded"))?;
+        let info = models.iter().find(|info| info.id == id).cloned();
+        let first = || self.listed(models).into_iter().next().map(|model| model.id);
+        let named = asked.or_else(first).unwrap_or_else(|| id.clone());
+        Ok(Chosen { id, named, info })
     }
 
     /// The second name, unless a model has it anyway.

@@ -1,7 +1,7 @@
 //! An engine for tests, which plays a script and remembers what it was asked, and plain settings.
 
 use crate::engine::{
-    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Usage,
+    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Prompt, Request, Usage,
 };
 use crate::{now, settings::Settings, stream::EventStream};
 use std::{
@@ -36,6 +36,7 @@ pub(crate) fn text(text: &str) -> Result<Event, Error> {
         text: text.into(),
         tokens: vec![1],
         finish: None,
+        embedding: None,
     })
 }
 
@@ -54,7 +55,37 @@ pub(crate) fn end(text: &str) -> Result<Event, Error> {
         text: text.into(),
         tokens: vec![2],
         finish,
+        embedding: None,
     })
+}
+
+/// The embedding of a prompt: one of its own for each text's length and each list of ids.
+pub(crate) fn vector(prompt: &Prompt) -> Vec<f32> {
+    let first = match prompt {
+        Prompt::Text(text) => text.len() as f32,
+        Prompt::Tokens(ids) => ids.iter().sum::<u32>() as f32,
+        Prompt::Messages(_) => 0.0,
+    };
+    let length = (first * first + 5.0).sqrt();
+    vec![first / length, 1.0 / length, 0.0, 2.0 / length]
+}
+
+/// The only event of a prompt that is embedded.
+fn embedded(prompt: &Prompt) -> Event {
+    let usage = Usage {
+        prompt_tokens: 3,
+        completion_tokens: 0,
+        cached_tokens: 0,
+    };
+    Event {
+        text: String::new(),
+        tokens: Vec::new(),
+        finish: Some(Finish {
+            reason: FinishReason::Stop,
+            usage,
+        }),
+        embedding: Some(vector(prompt)),
+    }
 }
 
 /// A generation that plays its events.
@@ -122,6 +153,7 @@ impl ScriptedEngine {
             head_type: "f16".into(),
             isa: "scalar".into(),
             max_sequences: 4,
+            embedding_size: 4,
             reasoning_tags: None,
             tool_call_tags: None,
         };
@@ -160,7 +192,13 @@ impl Engine for ScriptedEngine {
         if self.alive() + self.taken.get() >= self.places {
             return Err(Error::Overloaded(1000));
         }
-        let mut script = Script::new(self.answer.clone()?);
+        let answer = self.answer.clone()?;
+        let answer = if request.embed {
+            vec![Ok(embedded(&request.prompt))]
+        } else {
+            answer
+        };
+        let mut script = Script::new(answer);
         script.reasons = self.reasons;
         self.made.borrow_mut().push(script.alive());
         Ok(script)

@@ -96,6 +96,8 @@ pub struct Sampling {
 pub struct Request {
     /// The prompt to continue.
     pub prompt: Prompt,
+    /// Embed the prompt and generate nothing; the fields below are not looked at.
+    pub embed: bool,
     /// Tokens to generate at most, at least 1; `None` fills the context.
     pub max_tokens: Option<u32>,
     /// The completion ends before the first of these texts.
@@ -113,10 +115,25 @@ pub struct Request {
 }
 
 impl Request {
+    /// Positions that its prompt must leave free: one token is generated at least.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        usize::from(!self.embed)
+    }
+
+    /// A request to embed this.
+    pub fn to_embed(prompt: Prompt) -> Self {
+        Request {
+            embed: true,
+            ..Request::new(prompt)
+        }
+    }
+
     /// A request with every default: the model's sampling, no stop texts, the context as limit.
     pub fn new(prompt: Prompt) -> Self {
         Request {
             prompt,
+            embed: false,
             max_tokens: None,
             stop: Vec::new(),
             stop_tokens: Vec::new(),
@@ -157,7 +174,7 @@ pub struct Finish {
     pub usage: Usage,
 }
 
-/// A piece of a completion.
+/// A piece of a completion, or an embedding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event {
     /// Text to append; complete UTF-8 characters only.
@@ -166,6 +183,8 @@ pub struct Event {
     pub tokens: Vec<u32>,
     /// Set on the last event.
     pub finish: Option<Finish>,
+    /// Of a prompt that was to be embedded: its vector, of length 1.
+    pub embedding: Option<Vec<f32>>,
 }
 
 /// Names one generation within its engine; never used twice.
@@ -208,6 +227,7 @@ pub struct ModelInfo {
     pub head_type: String,
     pub isa: String,
     pub max_sequences: u32,
+    pub embedding_size: u32,
     pub reasoning_tags: Option<Tags>,
     pub tool_call_tags: Option<Tags>,
 }

@@ -58,6 +58,7 @@ macro_rules! convert_engine_types {
                         head_type: info.head_type,
                         isa: info.isa,
                         max_sequences: info.max_sequences,
+                        embedding_size: info.embedding_size,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
                         tool_call_tags: info.tool_call_tags.map(Into::into),
                     }
@@ -76,6 +77,7 @@ macro_rules! convert_engine_types {
                         head_type: info.head_type,
                         isa: info.isa,
                         max_sequences: info.max_sequences,
+                        embedding_size: info.embedding_size,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
                         tool_call_tags: info.tool_call_tags.map(Into::into),
                     }
@@ -152,6 +154,7 @@ macro_rules! convert_engine_types {
                 fn from(request: wit::Request) -> Self {
                     Request {
                         prompt: request.prompt.into(),
+                        embed: request.embed,
                         max_tokens: request.max_tokens,
                         stop: request.stop,
                         stop_tokens: request.stop_tokens,
@@ -168,6 +171,7 @@ macro_rules! convert_engine_types {
                     wit::Request {
                         model,
                         prompt: request.prompt.into(),
+                        embed: request.embed,
                         max_tokens: request.max_tokens,
                         stop: request.stop,
                         stop_tokens: request.stop_tokens,
@@ -185,6 +189,7 @@ macro_rules! convert_engine_types {
                         text: event.text,
                         tokens: event.tokens,
                         finish: event.finish.map(Into::into),
+                        embedding: event.embedding,
                     }
                 }
             }
@@ -195,6 +200,7 @@ macro_rules! convert_engine_types {
                         text: event.text,
                         tokens: event.tokens,
                         finish: event.finish.map(Into::into),
+                        embedding: event.embedding,
                     }
                 }
             }

@@ -5,7 +5,7 @@
 mod support;
 
 use sterna_engine::request::{Message, Prompt, Request};
-use support::{complete, demo, engine, greedy, ids, json};
+use support::{complete, demo, embed, engine, greedy, ids, json};
 
 #[test]
 fn stories_equal_the_reference() {
@@ -45,7 +45,7 @@ fn stories_equal_the_reference() {
 fn embeddings_are_unit_vectors_that_depend_on_the_text() {
     let model = demo();
     let mut engine = engine(&model, |_| {});
-    let mut embed = |text: &str| engine.embed(Prompt::Text(text.into())).unwrap().0;
+    let mut embed = |text: &str| embed(&mut engine, Prompt::Text(text.into())).unwrap().0;
     let (cat, same, dog) = (
         embed("The cat sat."),
         embed("The cat sat."),

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
 use sterna_engine::request::{FinishReason, Message, Prompt, Request, Sampling};
-use support::{complete, demo, engine, fixture, greedy, load, open};
+use support::{complete, demo, embed, engine, fixture, greedy, load, open};
 
 static TINY: LazyLock<Arc<Model>> = LazyLock::new(|| load("packed-autobitlinear"));
 
@@ -106,6 +106,7 @@ fn the_edges_of_the_ranges_are_allowed() {
     };
     let request = Request {
         prompt: prompt(),
+        embed: false,
         max_tokens: Some(u32::MAX),
         stop: vec!["x".repeat(4096); 16],
         stop_tokens: vec![511; 64],
@@ -220,46 +221,6 @@ fn a_request_that_was_admitted_elsewhere_is_the_same_request() {
     assert_eq!(complete(&mut engine, admitted).unwrap().tokens, tokens);
 }
 
-/// Running generations may be stepped between the parts of an input, and neither changes the other.
-#[test]
-fn an_embedding_in_parts_is_the_same_and_lets_others_go_on() {
-    let mut engine = engine(&TINY, |options| options.prefill_chunk = 4);
-    let input: Vec<u32> = (0..30).map(|at| at * 7 % 500 + 3).collect();
-    let alone = engine.embed(Prompt::Tokens(input.clone())).unwrap().0;
-    let request = Request {
-        max_tokens: Some(40),
-        sampling: greedy(),
-        ..Request::new(prompt())
-    };
-    let expected = complete(&mut engine, request.clone()).unwrap().tokens;
-
-    engine.submit(request).unwrap();
-    engine.embed_start(Prompt::Tokens(input)).unwrap();
-    let (mut tokens, mut steps, mut vector) = (Vec::new(), 0, None);
-    while engine.step(&mut |(_, event)| tokens.extend(event.unwrap().tokens)) {
-        if vector.is_none() {
-            vector = engine.embed_step().unwrap();
-            steps += 1;
-        }
-    }
-    assert_eq!((vector.unwrap(), steps), (alone, 30_usize.div_ceil(4)));
-    assert_eq!(tokens, expected);
-    assert_eq!(engine.stats().kv_bytes, 0);
-    assert!(engine.embed_step().is_err(), "it has ended");
-}
-
-#[test]
-fn an_embedding_that_is_given_up_frees_its_cache() {
-    let mut engine = engine(&TINY, |options| options.prefill_chunk = 4);
-    engine.embed_start(Prompt::Tokens(vec![5; 20])).unwrap();
-    assert_eq!(engine.embed_step().unwrap(), None);
-    let stats = engine.stats();
-    assert!(stats.kv_bytes > 0 && stats.kv_reserved_bytes > 0);
-    engine.embed_stop();
-    let stats = engine.stats();
-    assert_eq!((stats.kv_bytes, stats.kv_reserved_bytes), (0, 0));
-}
-
 #[test]
 fn stop_texts_end_the_completion_before_them() {
     let mut engine = engine(&TINY, |_| {});
@@ -333,7 +294,7 @@ fn damaged_weights_end_the_generation_and_not_the_engine() {
     }
     assert_eq!(engine.stats().failed, 2);
     assert!(matches!(
-        engine.embed(prompt()),
+        embed(&mut engine, prompt()),
         Err(EngineError::Internal(_))
     ));
 }

@@ -8,7 +8,9 @@ mod support;
 
 use std::sync::Arc;
 
-use sterna_engine::config::{Activation, ModelConfig, RopeScaling, SamplingDefaults, Yarn};
+use sterna_engine::config::{
+    Activation, EmbeddingConfig, ModelConfig, RopeScaling, SamplingDefaults, Yarn,
+};
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::placement::Bytes;
@@ -255,6 +257,7 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         qk_norms: case.qwen,
         bos_token: None,
         eos_tokens: vec![],
+        embedding: EmbeddingConfig::default(),
     };
     config.validate().unwrap();
     let shape = Shape {

@@ -18,7 +18,7 @@ use sterna_engine::request::{Event, FinishReason, GenerationId, Request};
 use tokio::sync::{mpsc, watch};
 
 use super::changed_files::ChangedFiles;
-use super::command::{Cancelled, Command, Input};
+use super::command::{Cancelled, Command};
 use super::driven::{Answered, DrivenEngine, EngineSource};
 use super::generation::{Events, Generation};
 use super::health::{EngineHealth, Failures};
@@ -45,8 +45,6 @@ pub(super) struct Actor {
     pub(super) inbox: Receiver<Command>,
     /// Taken from the inbox, and to be obeyed in this order.
     pub(super) waiting: VecDeque<Command>,
-    /// To be embedded; the first has begun.
-    pub(super) inputs: VecDeque<Input>,
     pub(super) admission: Arc<Admission>,
     pub(super) open: HashMap<GenerationId, Open>,
     pub(super) metrics: Arc<Metrics>,
@@ -66,8 +64,7 @@ impl Actor {
                 if !self.take_commands(busy)? {
                     return Ok(None);
                 }
-                let stepped = self.step()?;
-                Ok(Some(self.embed_step()? || stepped))
+                Ok(Some(self.step()?))
             }));
             let failure = match turn {
                 Ok(Ok(Some(stepped))) => {
@@ -128,7 +125,7 @@ impl Actor {
     fn sort(&mut self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Cancel(id, by) => self.cancel(id, by),
-            Command::Submit { .. } | Command::Embed(_) => {
+            Command::Submit { .. } => {
                 self.waiting.push_back(command);
                 Ok(())
             }
@@ -154,37 +151,8 @@ impl Actor {
                 }
             }
             Command::Cancel(id, by) => self.cancel(id, by)?,
-            Command::Embed(input) => self.inputs.push_back(input),
         }
         Ok(())
-    }
-
-    /// A part of the first input that is to be embedded; false where there is none. Running
-    /// generations are stepped between two parts.
-    fn embed_step(&mut self) -> anyhow::Result<bool> {
-        let health = Arc::clone(&self.health);
-        let _busy = health.busy(self.step_limit);
-        let Some(mut input) = self.inputs.pop_front() else {
-            return Ok(false);
-        };
-        if input.reply.is_closed() {
-            self.engine.embed_stop()?;
-            return Ok(true);
-        }
-        if let Some(tokens) = input.tokens.take()
-            && let Err(error) = self.engine.embed_start(tokens)?
-        {
-            let _ = input.reply.send(Err(error));
-            return Ok(true);
-        }
-        match self.engine.embed_step()?.transpose() {
-            None => self.inputs.push_front(input),
-            Some(result) => {
-                let _ = input.reply.send(result);
-            }
-        }
-        self.show_state()?;
-        Ok(true)
     }
 
     fn submit(
@@ -274,7 +242,9 @@ impl Actor {
             Ok(event) => {
                 let tokens = event.tokens.len();
                 let waited = now - generation.last;
-                if generation.tokens == 0 {
+                if event.embedding.is_some() {
+                    // It has no tokens.
+                } else if generation.tokens == 0 {
                     self.metrics.first_token(waited);
                 } else {
                     self.metrics.next_token(waited);
@@ -285,7 +255,9 @@ impl Actor {
                 if event.finish.is_some() {
                     self.failures.forget();
                 }
+                let embedded = event.embedding.is_some();
                 event.finish.map(|finish| match finish.reason {
+                    _ if embedded => "embedded",
                     FinishReason::Stop => "stop",
                     FinishReason::Length => "length",
                 })

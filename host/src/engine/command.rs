@@ -27,7 +27,6 @@ pub(super) enum Command {
     },
     /// Nobody waits for this generation any more; where the server is the reason, so it is counted.
     Cancel(GenerationId, Cancelled),
-    Embed(Input),
 }
 
 impl Command {
@@ -38,17 +37,9 @@ impl Command {
                 Prompt::Tokens(tokens) => tokens.len(),
                 Prompt::Text(_) | Prompt::Messages(_) => 0,
             },
-            Command::Cancel(..) | Command::Embed(_) => 0,
+            Command::Cancel(..) => 0,
         }
     }
-}
-
-/// An input that is to be embedded.
-pub(super) struct Input {
-    /// Taken away when it begins.
-    pub(super) tokens: Option<Vec<u32>>,
-    pub(super) reply: Reply<Vec<f32>>,
-    pub(super) _place: Place,
 }
 
 /// The party that ended a generation before its end.
@@ -68,7 +59,6 @@ impl Command {
         };
         match self {
             Command::Submit { reply, .. } => drop(reply.send(Err(resting()))),
-            Command::Embed(input) => drop(input.reply.send(Err(resting()))),
             Command::Cancel(..) => {}
         }
     }

@@ -12,7 +12,7 @@ use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
 use sterna_engine::options::EngineOptions;
 use sterna_engine::request::{
-    Conversation, Delivery, EngineStats, GenerationId, ModelInfo, Prompt, Request, Submitted,
+    Conversation, Delivery, EngineStats, GenerationId, ModelInfo, Request, Submitted,
 };
 use sterna_engine::scheduler::{Gate, PromptSize};
 
@@ -76,12 +76,6 @@ pub trait Texts {
     /// # Errors
     /// See [`Answered`].
     fn admit(&mut self, request: Request) -> Answered<Request>;
-
-    /// Token ids of an input that is to be embedded.
-    ///
-    /// # Errors
-    /// See [`Answered`].
-    fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>>;
 }
 
 /// An engine as its thread sees it; the methods are `sterna_engine::engine::Engine`'s.
@@ -118,24 +112,6 @@ pub trait DrivenEngine: Send {
     /// # Errors
     /// The engine is broken.
     fn stats(&mut self) -> anyhow::Result<EngineStats>;
-
-    /// Take an input's token ids to embed, one input at a time: an earlier one is given up.
-    ///
-    /// # Errors
-    /// See [`Answered`].
-    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()>;
-
-    /// Compute a part of the input; its vector with the last of them.
-    ///
-    /// # Errors
-    /// See [`Answered`].
-    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>>;
-
-    /// Give the input up.
-    ///
-    /// # Errors
-    /// The engine is broken.
-    fn embed_stop(&mut self) -> anyhow::Result<()>;
 }
 
 /// Engines linked into this process, for one model.
@@ -203,19 +179,6 @@ impl DrivenEngine for LinkedEngine {
     fn stats(&mut self) -> anyhow::Result<EngineStats> {
         Ok(self.0.stats())
     }
-
-    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
-        Ok(self.0.embed_start(Prompt::Tokens(input)).map(|_| ()))
-    }
-
-    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
-        Ok(self.0.embed_step())
-    }
-
-    fn embed_stop(&mut self) -> anyhow::Result<()> {
-        self.0.embed_stop();
-        Ok(())
-    }
 }
 
 struct LinkedTexts {
@@ -238,9 +201,5 @@ impl Texts for LinkedTexts {
 
     fn admit(&mut self, request: Request) -> Answered<Request> {
         Ok(self.gate.admit_as_tokens(request))
-    }
-
-    fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>> {
-        Ok(self.gate.prompt_tokens(input, 0))
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::actor::Actor;
 use super::changed_files::ChangedFiles;
-use super::command::{Command, Input};
+use super::command::Command;
 use super::driven::{Answered, EngineSource, Texts};
 use super::generation::{Generation, cut, ending, stopped};
 use super::health::{EngineHealth, EngineState, Failures};
@@ -75,7 +75,6 @@ impl EngineHandle {
             source: Arc::clone(&source),
             inbox,
             waiting: VecDeque::new(),
-            inputs: VecDeque::new(),
             open: HashMap::new(),
             admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
@@ -146,7 +145,7 @@ impl EngineHandle {
 
     async fn start_generation(&self, request: Request) -> Result<Generation, EngineError> {
         let asked = Instant::now();
-        self.size.check(&request.prompt, 1)?;
+        self.size.check(&request.prompt, request.reserved())?;
         let place = self.admission.enter()?;
         let request = if matches!(request.prompt, Prompt::Tokens(_)) {
             request
@@ -165,31 +164,6 @@ impl EngineHandle {
             reply,
         })?;
         answer.await.map_err(|_| stopped())?
-    }
-
-    /// The meaning of one input as a vector, and the input's length in tokens.
-    ///
-    /// # Errors
-    /// As the engine's `embed`.
-    pub async fn embed(&self, input: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
-        self.until_the_end(self.start_embedding(input)).await
-    }
-
-    async fn start_embedding(&self, input: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
-        self.size.check(&input, 0)?;
-        let place = self.admission.enter()?;
-        let memory_bytes = admission::prompt_bytes(&self.size, &input);
-        let tokens = self
-            .texts(memory_bytes, move |texts| texts.input_tokens(input))
-            .await?;
-        let prompt_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::Embed(Input {
-            tokens: Some(tokens),
-            reply,
-            _place: place,
-        }))?;
-        Ok((answer.await.map_err(|_| stopped())??, prompt_tokens))
     }
 
     /// Ask about texts of so many bytes together, beside the engine's thread and never on the

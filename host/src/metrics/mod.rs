@@ -106,7 +106,7 @@ impl Reject {
 }
 
 /// The reasons for which generations end.
-const FINISH_REASONS: [&str; 4] = ["stop", "length", "error", "drain"];
+const FINISH_REASONS: [&str; 5] = ["stop", "length", "embedded", "error", "drain"];
 
 type Ratio = Gauge<f64, AtomicU64>;
 
@@ -270,7 +270,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Count a generation that came to its end: `stop`, `length`, `error` or `drain`.
+    /// Count a generation that came to its end: `stop`, `length`, `embedded`, `error` or `drain`.
     pub fn finished(&self, reason: &'static str) {
         self.finished.get_or_create(&reason_labels(reason)).inc();
     }

@@ -10,6 +10,8 @@ use sterna_engine::request::{Event, GenerationId, ModelInfo};
 
 /// Bytes of a name: a model's, an architecture's.
 const NAME_BYTES: usize = 256;
+/// Numbers of an embedding that are believed of a model.
+const MOST_NUMBERS: u32 = 1 << 20;
 /// Positions that are believed of a model.
 const MOST_POSITIONS: u32 = 1 << 22;
 /// Bytes of a token's text, on average over a generation. The longest tokens in use are lines of
@@ -54,6 +56,11 @@ pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
         "the baked engine says that its model's context has {} positions; 1 to {MOST_POSITIONS} are taken",
         info.context_length
     );
+    ensure!(
+        info.embedding_size <= MOST_NUMBERS,
+        "the baked engine says that its embeddings have {} numbers; {MOST_NUMBERS} at most are taken",
+        info.embedding_size
+    );
     Ok(info)
 }
 
@@ -83,19 +90,27 @@ struct Allowance {
     tokens: usize,
     events: usize,
     text_bytes: usize,
+    /// Numbers of the embedding that is asked for; 0 where none is.
+    embedding: usize,
 }
 
 impl Allowances {
-    /// A generation of so many tokens at most begins.
+    /// A generation of so many tokens at most begins, or none and an embedding of so many numbers.
     ///
     /// # Errors
     /// There is one of that number.
-    pub(super) fn begin(&mut self, id: GenerationId, max_tokens: u32) -> anyhow::Result<()> {
+    pub(super) fn begin(
+        &mut self,
+        id: GenerationId,
+        max_tokens: u32,
+        embedding: u32,
+    ) -> anyhow::Result<()> {
         let tokens = max_tokens.min(MOST_POSITIONS) as usize;
         let allowance = Allowance {
             tokens,
             events: tokens + MORE_EVENTS,
             text_bytes: (tokens + MORE_EVENTS).saturating_mul(TOKEN_BYTES),
+            embedding: embedding as usize,
         };
         ensure!(
             self.0.insert(id, allowance).is_none(),
@@ -134,10 +149,21 @@ impl Allowances {
         ) else {
             bail!("the engine brought more than a generation asked for");
         };
+        let numbers = event.embedding.as_ref().map_or(0, Vec::len);
+        let ends_with = if event.finish.is_some() {
+            left.embedding
+        } else {
+            0
+        };
+        ensure!(
+            numbers == ends_with,
+            "the engine brought an embedding of {numbers} numbers in the place of {ends_with}"
+        );
         *left = Allowance {
             tokens,
             events,
             text_bytes,
+            embedding: left.embedding,
         };
         if event.finish.is_some() {
             self.end(id);
@@ -148,7 +174,7 @@ impl Allowances {
 
 #[cfg(test)]
 mod tests {
-    use sterna_engine::request::Tags;
+    use sterna_engine::request::{Finish, FinishReason, Tags, Usage};
 
     use super::*;
 
@@ -157,6 +183,7 @@ mod tests {
             text: text.to_owned(),
             tokens: vec![1; tokens],
             finish: None,
+            embedding: None,
         })
     }
 
@@ -165,8 +192,8 @@ mod tests {
         let id = GenerationId(7);
         let mut open = Allowances::default();
         assert!(!open.take(id, &event("a", 1)).unwrap(), "nobody waits");
-        open.begin(id, 2).unwrap();
-        assert!(open.begin(id, 2).is_err(), "twice the same");
+        open.begin(id, 2, 0).unwrap();
+        assert!(open.begin(id, 2, 0).is_err(), "twice the same");
         for _ in 0..2 {
             assert!(open.take(id, &event("a", 1)).unwrap());
         }
@@ -175,12 +202,46 @@ mod tests {
         let more = (0..100).take_while(|_| open.take(id, &event("", 0)).is_ok());
         assert_eq!(more.count(), MORE_EVENTS);
         open.end(id);
-        open.begin(id, 1).unwrap();
+        open.begin(id, 1, 0).unwrap();
         let long = "a".repeat(20 * TOKEN_BYTES);
         assert!(open.take(id, &event(&long, 1)).is_err(), "long text");
         let fault = Err(EngineError::Internal(String::new()));
         assert!(open.take(id, &fault).unwrap());
         assert!(!open.take(id, &fault).unwrap(), "it is over");
+    }
+
+    #[test]
+    fn an_embedding_has_its_size_and_comes_where_it_was_asked_for() {
+        let id = GenerationId(7);
+        let embedded = |numbers: usize| {
+            let finish = Some(Finish {
+                reason: FinishReason::Stop,
+                usage: Usage::default(),
+            });
+            Ok(Event {
+                finish,
+                embedding: Some(vec![0.5; numbers]),
+                ..Event::default()
+            })
+        };
+        for (asked, brought, is_right) in
+            [(3, 3, true), (3, 2, false), (3, 4, false), (0, 3, false)]
+        {
+            let mut open = Allowances::default();
+            open.begin(id, 0, asked).unwrap();
+            assert_eq!(
+                open.take(id, &embedded(brought)).is_ok(),
+                is_right,
+                "{asked} {brought}"
+            );
+        }
+        let mut open = Allowances::default();
+        open.begin(id, 0, 3).unwrap();
+        let none = Event {
+            embedding: None,
+            ..embedded(3).unwrap()
+        };
+        assert!(open.take(id, &Ok(none)).is_err(), "none at all");
     }
 
     #[test]
@@ -200,6 +261,7 @@ mod tests {
                 head_type: "f16".into(),
                 isa: "simd128".into(),
                 max_sequences: 1,
+                embedding_size: 4,
                 reasoning_tags: None,
                 tool_call_tags: tags,
             })

@@ -345,14 +345,6 @@ impl Texts for SandboxedEngine {
             ..request
         }))
     }
-
-    fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>> {
-        let context = self.info().context_length;
-        let input = input.into();
-        let tokens =
-            self.scheduler(|scheduler, store| scheduler.call_admit_input(store, &input, context))?;
-        Ok(tokens.map_err(fault))
-    }
 }
 
 impl DrivenEngine for SandboxedEngine {
@@ -367,7 +359,12 @@ impl DrivenEngine for SandboxedEngine {
 
     fn submit(&mut self, request: Request) -> Answered<Submitted> {
         let context = self.context_length();
-        let max_tokens = request.max_tokens.unwrap_or(context).min(context);
+        let info = self.info.as_ref();
+        let (max_tokens, embedding) = if request.embed {
+            (0, info.map_or(0, |info| info.embedding_size))
+        } else {
+            (request.max_tokens.unwrap_or(context).min(context), 0)
+        };
         let request = (self.model.clone(), request).into();
         let submitted =
             self.scheduler(|scheduler, store| scheduler.call_submit(store, &request))?;
@@ -376,7 +373,7 @@ impl DrivenEngine for SandboxedEngine {
             Err(error) => return Ok(Err(fault(error))),
         };
         let id = GenerationId(submitted.id);
-        self.open.begin(id, max_tokens)?;
+        self.open.begin(id, max_tokens, embedding)?;
         Ok(Ok(Submitted {
             id,
             prompt_tokens: submitted.prompt_tokens,
@@ -405,20 +402,5 @@ impl DrivenEngine for SandboxedEngine {
     fn stats(&mut self) -> anyhow::Result<EngineStats> {
         let stats = self.scheduler(|scheduler, store| scheduler.call_stats(store))?;
         Ok(stats.into())
-    }
-
-    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
-        let started =
-            self.scheduler(|scheduler, store| scheduler.call_embed_start(store, &input))?;
-        Ok(started.map_err(fault))
-    }
-
-    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
-        let vector = self.scheduler(|scheduler, store| scheduler.call_embed_step(store))?;
-        Ok(vector.map_err(fault))
-    }
-
-    fn embed_stop(&mut self) -> anyhow::Result<()> {
-        self.scheduler(|scheduler, store| scheduler.call_embed_stop(store))
     }
 }

@@ -76,15 +76,6 @@ impl DrivenEngine for Noting {
     fn stats(&mut self) -> anyhow::Result<EngineStats> {
         self.engine.stats()
     }
-    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
-        self.engine.embed_start(input)
-    }
-    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
-        self.engine.embed_step()
-    }
-    fn embed_stop(&mut self) -> anyhow::Result<()> {
-        self.engine.embed_stop()
-    }
 }
 
 /// The source of the engine, and texts that wait until they are let go.
@@ -113,9 +104,6 @@ impl Texts for WaitingTexts {
     fn admit(&mut self, request: Request) -> Answered<Request> {
         wait_until("leave to go on", || !self.wait.load(SeqCst));
         self.texts.admit(request)
-    }
-    fn input_tokens(&mut self, input: Prompt) -> Answered<Vec<u32>> {
-        self.texts.input_tokens(input)
     }
 }
 
@@ -312,12 +300,15 @@ fn an_embedding_lets_running_generations_go_on() {
         ..
     } = in_a_step();
     let tokens = engine.info().context_length as usize;
-    let mut embedding: Asking<'_, _> = Box::pin(engine.embed(Prompt::Tokens(vec![9; tokens])));
-    assert!(poll(&mut embedding).is_pending());
+    let request = Request::to_embed(Prompt::Tokens(vec![9; tokens]));
+    let mut starting: Asking<'_, _> = Box::pin(engine.generate(request));
+    assert!(poll(&mut starting).is_pending());
     go_on.send(()).unwrap();
-    let (vector, length) = poll_until_ready(&mut embedding).unwrap();
-    assert_eq!(length as usize, tokens);
-    assert!(!vector.is_empty());
+    let mut embedding = poll_until_ready(&mut starting).unwrap();
+    assert_eq!(embedding.prompt_tokens() as usize, tokens);
+    let mut next: Asking<'_, _> = Box::pin(embedding.next());
+    let event = poll_until_ready(&mut next).unwrap().unwrap();
+    assert!(event.embedding.is_some() && event.finish.is_some());
     let steps = notes
         .lock()
         .unwrap()

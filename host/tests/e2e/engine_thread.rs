@@ -44,15 +44,6 @@ impl DrivenEngine for Fragile {
     fn stats(&mut self) -> anyhow::Result<EngineStats> {
         self.engine.stats()
     }
-    fn embed_start(&mut self, input: Vec<u32>) -> Answered<()> {
-        self.engine.embed_start(input)
-    }
-    fn embed_step(&mut self) -> Answered<Option<Vec<f32>>> {
-        self.engine.embed_step()
-    }
-    fn embed_stop(&mut self) -> anyhow::Result<()> {
-        self.engine.embed_stop()
-    }
 }
 
 /// Its first engines are fragile, the ones after `failures` of them are not; `None` where there are

@@ -88,6 +88,7 @@ fn attacks_fail_and_the_server_goes_on() {
         ("lists in lists", "does not lie in"),
         ("many events", "more than a generation asked for"),
         ("long text", "more than a generation asked for"),
+        ("long embedding", "10485760 numbers in the place of 0"),
     ] {
         let answer = ask(&server, prompt);
         assert!(answer.status >= 500, "{prompt}: {}", answer.text());

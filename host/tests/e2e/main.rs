@@ -16,6 +16,7 @@ mod composed;
 mod concurrency;
 mod copied_weights;
 mod disconnect;
+mod embeddings;
 mod engine_thread;
 mod fields;
 mod files_in_use;

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::apps::App;
 use crate::support::LILY;
 use crate::support::greedy;
+use crate::support::server::Server;
 
 #[test]
 fn all_routes_answer() {
@@ -37,6 +38,30 @@ fn all_routes_answer() {
             .request("OPTIONS", "/v1/chat/completions", &[], b"");
         assert_eq!(preflight.status, 204);
     }
+}
+
+#[test]
+fn texts_are_embedded() {
+    let size =
+        |server: &Server| server.get("/v1/models").json()["data"][0]["embedding_size"].clone();
+    let inputs = json!({"input": [LILY, "A dog.", [7, 8, 9]], "encoding_format": "float"});
+    let answers = [App::DEMO, App::DEMO_P3].map(|app| {
+        let server = app.serve::<&str>(&[]);
+        let answer = server.post("/v1/embeddings", &inputs).json();
+        for (index, item) in answer["data"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(item["index"], index);
+            let numbers = item["embedding"].as_array().unwrap();
+            assert_eq!(json!(numbers.len()), size(&server));
+            let squares = numbers.iter().map(|v| v.as_f64().unwrap().powi(2));
+            assert!((squares.sum::<f64>() - 1.0).abs() < 1e-5);
+        }
+        let long = json!({"input": LILY.repeat(100)});
+        let message = server.post("/v1/embeddings", &long).error(400);
+        assert!(message.contains("context has 512 positions"), "{message}");
+        answer
+    });
+    assert_eq!(answers[0]["data"].as_array().unwrap().len(), 3);
+    assert_eq!(answers[0]["data"], answers[1]["data"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
-use sterna_engine::config::{Activation, ModelConfig, RopeScaling, Yarn};
+use sterna_engine::config::{Activation, EmbeddingConfig, ModelConfig, RopeScaling, Yarn};
 use sterna_engine::convert::{self, ConvertOptions};
 use sterna_engine::synthetic::{self, Stored};
 use sterna_fuzz::SEPARATOR;
@@ -58,6 +58,7 @@ fn config() -> ModelConfig {
         qk_norms: false,
         bos_token: Some(256),
         eos_tokens: vec![3],
+        embedding: EmbeddingConfig::default(),
     }
 }
 

@@ -40,12 +40,13 @@ impl Engine for Echo {
             head_type: "F16".into(),
             isa: "scalar".into(),
             max_sequences: 1,
+            embedding_size: 4,
             reasoning_tags: tags("<think>", "</think>"),
             tool_call_tags: tags("<tool_call>", "</tool_call>"),
         }]
     }
 
-    fn generate(&self, _: &Request) -> Result<Sentence, Error> {
+    fn generate(&self, request: &Request) -> Result<Sentence, Error> {
         let usage = Usage {
             prompt_tokens: 1,
             completion_tokens: 2,
@@ -55,8 +56,16 @@ impl Engine for Echo {
             text: text.into(),
             tokens: vec![1],
             finish,
+            embedding: None,
         };
         let reason = FinishReason::Stop;
+        if request.embed {
+            let embedding = Some(vec![0.5; 4]);
+            return Ok(Sentence(vec![Event {
+                embedding,
+                ..event("", Some(Finish { reason, usage }))
+            }]));
+        }
         Ok(Sentence(vec![
             event("\u{1F600}\"\n", Some(Finish { reason, usage })),
             event("<tool_call>{\"name\": \"f\"}</tool_call> <tool_call>", None),

@@ -101,6 +101,7 @@ fn event(text: String, finish: bool) -> wit::Event {
             reason: wit::FinishReason::Length,
             usage,
         }),
+        embedding: None,
     }
 }
 
@@ -126,6 +127,7 @@ impl scheduler::Guest for Component {
             head_type: "none".into(),
             isa: "none".into(),
             max_sequences: 8,
+            embedding_size: 4,
             reasoning_tags: None,
             tool_call_tags: None,
         })
@@ -141,26 +143,12 @@ impl scheduler::Guest for Component {
 
     /// A token for each character, so that `submit` knows what to do.
     fn admit(request: wit::Request, _: u32) -> Result<Vec<u32>, wit::Error> {
-        Self::admit_input(request.prompt, 0)
-    }
-
-    fn admit_input(input: wit::Prompt, _: u32) -> Result<Vec<u32>, wit::Error> {
-        match input {
+        match request.prompt {
             wit::Prompt::Text(text) if text == "loop in admit" => forever(),
             wit::Prompt::Text(text) => Ok(text.chars().map(u32::from).collect()),
             _ => Err(wit::Error::Unavailable("this engine takes text".into())),
         }
     }
-
-    fn embed_start(_: Vec<u32>) -> Result<(), wit::Error> {
-        Ok(())
-    }
-
-    fn embed_step() -> Result<Option<Vec<f32>>, wit::Error> {
-        forever()
-    }
-
-    fn embed_stop() {}
 
     fn submit(request: wit::Request) -> Result<scheduler::Submitted, wit::Error> {
         let wit::Prompt::Tokens(tokens) = request.prompt else {
@@ -186,6 +174,10 @@ impl scheduler::Guest for Component {
         let (id, prompt) = QUEUE.with_borrow_mut(|queue| queue.waiting.pop_front())?;
         let events = match prompt.as_str() {
             "many events" => (0..100_000).map(|_| event("a".into(), false)).collect(),
+            "long embedding" => vec![wit::Event {
+                embedding: Some(vec![1.0; 10 << 20]),
+                ..event(String::new(), true)
+            }],
             "long text" => vec![event("a".repeat(50 << 20), true)],
             "nobody's event" => {
                 let events = vec![event("stray".into(), true), event("ok".into(), true)];
@@ -247,10 +239,6 @@ impl wit::Guest for Component {
 
     fn generate(_: wit::Request) -> Result<wit::Generation, wit::Error> {
         Ok(wit::Generation::new(Generation))
-    }
-
-    fn embed(_: String, _: wit::Prompt) -> Result<wit::Embedding, wit::Error> {
-        forever()
     }
 
     fn tokenize(_: String, _: String, _: bool) -> Result<Vec<u32>, wit::Error> {

@@ -61,6 +61,7 @@ impl Batch {
                     reason: wit::FinishReason::Length,
                     usage,
                 }),
+                embedding: None,
             });
         }
     }
@@ -86,6 +87,7 @@ impl wit::Guest for Component {
             head_type: "none".into(),
             isa: "none".into(),
             max_sequences: 1024,
+            embedding_size: 4,
             reasoning_tags: None,
             tool_call_tags: None,
         }]
@@ -98,10 +100,6 @@ impl wit::Guest for Component {
             batch.open.insert(batch.opened, (tokens, VecDeque::new()));
             Ok(wit::Generation::new(Generation(batch.opened)))
         })
-    }
-
-    fn embed(_: String, _: wit::Prompt) -> Result<wit::Embedding, wit::Error> {
-        Err(nothing_else())
     }
 
     fn tokenize(_: String, _: String, _: bool) -> Result<Vec<u32>, wit::Error> {

@@ -10,12 +10,14 @@ use crate::{error::ApiError, fields::Object};
 /// The object that holds a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The body of either route.
+    /// The body of either completion route.
     Body,
     /// The body of `/v1/chat/completions`.
     Chat,
     /// The body of `/v1/completions`.
     Text,
+    /// The body of `/v1/embeddings`.
+    Embeddings,
     /// `stream_options`.
     StreamOptions,
     /// One of `messages`.
@@ -32,6 +34,10 @@ pub enum Place {
 
 impl Place {
     fn is_body(self) -> bool {
+        self.is_completion() || self == Place::Embeddings
+    }
+
+    fn is_completion(self) -> bool {
         matches!(self, Place::Body | Place::Chat | Place::Text)
     }
 }

@@ -82,6 +82,10 @@ fn no_field_has_two_rows() {
         }
         assert!(names.len() > 250);
     }
+    let mut names = HashSet::new();
+    for field in table::rows(Place::Embeddings) {
+        assert!(names.insert(field.name), "{}", field.name);
+    }
     let mut pairs = HashSet::new();
     for (place, field) in rows() {
         assert!(
@@ -131,9 +135,10 @@ fn numbers_are_compared_as_numbers() {
 fn documented() -> String {
     let mut text = String::new();
     for (place, title) in [
-        (Place::Body, "Both routes"),
+        (Place::Body, "Both completion routes"),
         (Place::Chat, "`/v1/chat/completions`"),
         (Place::Text, "`/v1/completions`"),
+        (Place::Embeddings, "`/v1/embeddings`"),
         (Place::StreamOptions, "`stream_options`"),
         (Place::Message, "One of `messages`"),
         (Place::Part, "One of a message's `content`"),

@@ -5,6 +5,7 @@ use crate::{
     auth,
     body::Source,
     completion::complete,
+    embeddings::embed,
     engine::Engine,
     error::ApiError,
     http::{Head, Header},
@@ -23,6 +24,7 @@ const INDEX: &str = concat!(
 
 POST /v1/chat/completions   answer a conversation   (\"stream\": true sends events)
 POST /v1/completions        continue a text or token ids
+POST /v1/embeddings         the meaning of texts as vectors
 GET  /v1/models             what can be asked
 GET  /v1/models/{id}        one model's facts
 GET  /health                whether the API answers
@@ -44,6 +46,7 @@ enum Route {
     Models,
     Model(String),
     Complete(Kind),
+    Embed,
 }
 
 impl Route {
@@ -63,6 +66,7 @@ impl Route {
             ["v1", "models"] => Route::Models,
             ["v1", "chat", "completions"] => Route::Complete(Kind::Chat),
             ["v1", "completions"] => Route::Complete(Kind::Text),
+            ["v1", "embeddings"] => Route::Embed,
             // Published names hold slashes, so the id is all of the rest.
             ["v1", "models", id @ ..] => Route::Model(id.join("/")),
             _ => return None,
@@ -72,12 +76,15 @@ impl Route {
     /// True if the route needs a key: the API does, but neither the page that asks for the key nor
     /// the probe.
     fn needs_key(&self) -> bool {
-        matches!(self, Route::Models | Route::Model(_) | Route::Complete(_))
+        matches!(
+            self,
+            Route::Models | Route::Model(_) | Route::Complete(_) | Route::Embed
+        )
     }
 
     fn allow(&self) -> &'static str {
         match self {
-            Route::Complete(_) => "POST, OPTIONS",
+            Route::Complete(_) | Route::Embed => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -123,14 +130,12 @@ async fn respond<E: Engine>(
             settings.cors_origin.is_some(),
         )),
         ("POST", &Route::Complete(kind)) => {
-            if head
-                .content_type
-                .as_deref()
-                .is_some_and(|declared| !is_json(declared))
-            {
-                return Err(ApiError::unsupported_media_type());
-            }
+            check_type(head)?;
             complete(engine, settings, kind, head, body, stamp).await
+        }
+        ("POST", Route::Embed) => {
+            check_type(head)?;
+            embed(engine, settings, head, body).await
         }
         ("GET" | "HEAD", Route::Index) => {
             let mut reply = if page::wants_html(head) {
@@ -171,6 +176,14 @@ fn not_here(path: &str) -> ApiError {
         return ApiError::no_metrics();
     }
     ApiError::unknown_route(path)
+}
+
+/// A body that says what it is must be JSON.
+fn check_type(head: &Head) -> Result<(), ApiError> {
+    match head.content_type.as_deref() {
+        Some(declared) if !is_json(declared) => Err(ApiError::unsupported_media_type()),
+        _ => Ok(()),
+    }
 }
 
 /// `application/json`, with or without parameters, or one of its `+json` relatives.

@@ -31,6 +31,7 @@ fn events(
         include_stop: false,
         min_tokens: 0,
         ignore_eos: false,
+        embed: false,
         sampling: Sampling {
             temperature: None,
             top_k: None,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::Model;
 use crate::options::EngineOptions;
-use crate::request::{GenerationId, Prompt};
+use crate::request::GenerationId;
 use crate::scheduler::Gate;
 
 impl scheduler::Guest for Component {
@@ -50,31 +50,6 @@ impl scheduler::Guest for Component {
             let admitted = gate(model, context).admit(request.into())?;
             Ok(admitted.tokens)
         })
-    }
-
-    fn admit_input(input: wit::Prompt, context: u32) -> Result<Vec<u32>, wit::Error> {
-        let model = model().map_err(wit::Error::Unavailable)?;
-        let tokens = gate(&model, context).prompt_tokens(input.into(), 0);
-        tokens.map_err(Into::into)
-    }
-
-    fn embed_start(input: Vec<u32>) -> Result<(), wit::Error> {
-        with_instance(|instance| {
-            let started = instance.engine.embed_start(Prompt::Tokens(input));
-            started.map(|_| ()).map_err(Into::into)
-        })
-    }
-
-    fn embed_step() -> Result<Option<Vec<f32>>, wit::Error> {
-        with_instance(|instance| instance.engine.embed_step().map_err(Into::into))
-    }
-
-    fn embed_stop() {
-        // Without an instance there is nothing to give up.
-        let _ = with_instance(|instance| {
-            instance.engine.embed_stop();
-            Ok(())
-        });
     }
 
     fn submit(request: wit::Request) -> Result<scheduler::Submitted, wit::Error> {

@@ -220,16 +220,6 @@ impl wit::Guest for Component {
         })
     }
 
-    fn embed(model: String, input: wit::Prompt) -> Result<wit::Embedding, wit::Error> {
-        with_model(&model, |instance| {
-            let (vector, prompt_tokens) = instance.engine.embed(input.into())?;
-            Ok(wit::Embedding {
-                vector,
-                prompt_tokens,
-            })
-        })
-    }
-
     fn tokenize(model: String, text: String, add_special: bool) -> Result<Vec<u32>, wit::Error> {
         with_texts(&model, |model| model.tokenize(&text, add_special))
     }

@@ -6,8 +6,8 @@
 
 use super::hf::{narrow, split_heads};
 use super::{
-    Activation, ModelConfig, QWEN3, RopeScaling, Yarn, bad, check_ends, hybrid, is_hybrid,
-    unsupported_gguf,
+    Activation, EmbeddingConfig, ModelConfig, Pooling, QWEN3, RopeScaling, Yarn, bad, check_ends,
+    hybrid, is_hybrid, unsupported_gguf,
 };
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
@@ -100,6 +100,10 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         qk_norms,
         bos_token,
         eos_tokens: Vec::new(),
+        embedding: EmbeddingConfig {
+            pooling: keys.pooling()?,
+            end_token: None,
+        },
     };
     for key in GGUF_END_KEYS {
         if let Some(token) = keys.token(key)? {
@@ -169,6 +173,24 @@ impl Keys<'_> {
             .get(&full)
             .map(|value| value.as_f64().ok_or_else(|| bad(&full, "is not a number")));
         value.transpose()
+    }
+
+    /// llama.cpp's `LLAMA_POOLING_TYPE`. A model that generates has none.
+    fn pooling(&self) -> Result<Option<Pooling>, LoadError> {
+        match self.optional_size("pooling_type")? {
+            None | Some(0) => Ok(None),
+            Some(1) => Ok(Some(Pooling::Mean)),
+            Some(2) => Ok(Some(Pooling::First)),
+            Some(3) => Ok(Some(Pooling::Last)),
+            Some(4) => Err(bad(
+                &self.full("pooling_type"),
+                "is 4: this is a reranker, which is not supported; take a model for embeddings (1, 2 or 3)",
+            )),
+            Some(other) => Err(bad(
+                &self.full("pooling_type"),
+                format!("is {other}; 1 (mean), 2 (first token) and 3 (last token) are supported"),
+            )),
+        }
     }
 
     fn token(&self, key: &str) -> Result<Option<u32>, LoadError> {

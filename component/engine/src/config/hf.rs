@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 
 use super::rope::growth;
 use super::{
-    Activation, Llama3, ModelConfig, QWEN3, RopeScaling, SamplingDefaults, Yarn, bad, check_ends,
-    hybrid, is_hybrid, unsupported_hf,
+    Activation, EmbeddingConfig, Llama3, ModelConfig, QWEN3, RopeScaling, SamplingDefaults, Yarn,
+    bad, check_ends, hybrid, is_hybrid, unsupported_hf,
 };
 use crate::error::LoadError;
 
@@ -115,6 +115,7 @@ impl HfConfig {
             qk_norms: architecture == QWEN3,
             bos_token: object.tokens("bos_token_id")?.first().copied(),
             eos_tokens: Vec::new(),
+            embedding: EmbeddingConfig::default(),
         };
         for token in object.tokens("eos_token_id")? {
             model.add_eos(token);

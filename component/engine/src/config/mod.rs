@@ -3,6 +3,7 @@
 //! Both containers describe it in their own words: `config.json` (`config/hf.rs`) and GGUF metadata
 //! (`config/gguf.rs`) are read into this one struct, and everything after that trusts it.
 
+mod embedding;
 mod gguf;
 mod hf;
 mod rope;
@@ -10,6 +11,7 @@ mod sampling;
 mod unsupported_gguf;
 mod unsupported_hf;
 
+pub use embedding::{EmbeddingConfig, Pooling};
 pub(crate) use gguf::{GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, read_gguf};
 pub(crate) use hf::{HfConfig, ScaleRule};
 pub use rope::{Llama3, RopeScaling, Yarn};
@@ -68,6 +70,8 @@ pub struct ModelConfig {
     pub bos_token: Option<u32>,
     /// Every token that ends a generation; may be empty.
     pub eos_tokens: Vec<u32>,
+    /// How it makes embeddings.
+    pub embedding: EmbeddingConfig,
 }
 
 /// The architecture of Qwen3, as both containers name it. Its published 1-bit and ternary models
@@ -232,6 +236,7 @@ mod tests {
             qk_norms: false,
             bos_token: Some(0),
             eos_tokens: vec![1],
+            embedding: EmbeddingConfig::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::files::{Array, Gguf, Value};
 
 /// Keys behind `<architecture>.` that are read (`config/gguf.rs`), or mean nothing once others are
 /// as they are read.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "vocab_size",
     "context_length",
     "embedding_length",
@@ -23,6 +23,7 @@ const KNOWN: [&str; 20] = [
     "attention.value_length",
     "attention.layer_norm_rms_epsilon",
     "rope.dimension_count",
+    "pooling_type",
     "rope.freq_base",
     "rope.scaling.type",
     "rope.scaling.factor",
@@ -140,9 +141,6 @@ fn asks_for_nothing(key: &str, value: &Value, gguf: &Gguf, config: &ModelConfig)
             let yarn = matches!(config.rope_scaling, RopeScaling::Yarn(_));
             is(-1.0) || is(if yarn { 1.0 } else { 0.0 })
         }
-        // llama.cpp's LLAMA_POOLING_TYPE: none said, or the last token, which is what embeddings
-        // are here.
-        "pooling_type" => is(0.0) || is(3.0),
         _ => is_empty(value),
     }
 }

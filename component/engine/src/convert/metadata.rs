@@ -4,8 +4,8 @@ use sterna_kernels::TernaryLayout;
 
 use super::{ConvertError, ConvertOptions};
 use crate::config::{
-    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig, QWEN3,
-    RopeScaling, SamplingDefaults, Yarn,
+    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig, Pooling,
+    QWEN3, RopeScaling, SamplingDefaults, Yarn,
 };
 use crate::files::gguf_write::{ALIGNMENT_KEY, Entry};
 use crate::files::{OpenModel, OwnLayout, TRITS5, gguf_tokenizer, group_tiles};
@@ -119,6 +119,14 @@ pub(crate) fn shape(
         let size = u32::try_from(size)
             .map_err(|_| ConvertError::Unsupported(format!("{key} is {size}")))?;
         entries.push((format!("{architecture}.{key}"), Entry::U32(size)));
+    }
+    if let Some(pooling) = config.embedding.pooling {
+        let number = match pooling {
+            Pooling::Mean => 1,
+            Pooling::First => 2,
+            Pooling::Last => 3,
+        };
+        entries.push((format!("{architecture}.pooling_type"), Entry::U32(number)));
     }
     let theta = f32_exactly("rope_theta", config.rope_theta)?;
     entries.push((format!("{architecture}.rope.freq_base"), Entry::F32(theta)));

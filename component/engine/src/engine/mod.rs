@@ -3,8 +3,6 @@
 //! A plain value without threads of its own: whoever owns it drives it. The native host steps it on
 //! one thread of its own; in wasm the calling request does.
 
-mod embed;
-
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,7 +18,6 @@ use crate::request::{
 };
 use crate::scheduler::{Gate, Limits, Scheduler};
 use crate::team::Team;
-use embed::Embedding;
 
 /// A model, its caches and its queue.
 pub struct Engine {
@@ -31,8 +28,6 @@ pub struct Engine {
     options: EngineOptions,
     limits: Limits,
     gate: Gate,
-    /// The input that is being embedded.
-    embedding: Option<Embedding>,
     created: u64,
 }
 
@@ -48,11 +43,9 @@ impl Engine {
         let max_tokens = options.max_sequences + options.prefill_chunk;
         Ok(Engine {
             forward: forward(&model, &options, max_tokens)?,
-            // One sequence more than the scheduler's: `embed`'s.
-            kv: KvCache::new(KvShape::of(&model.config), options.max_sequences + 1),
+            kv: KvCache::new(KvShape::of(&model.config), options.max_sequences),
             scheduler: Scheduler::new(limits),
             gate: Gate::new(Arc::clone(&model), limits.context),
-            embedding: None,
             created: SystemTime::UNIX_EPOCH
                 .elapsed()
                 .map_or(0, |now| now.as_secs()),
@@ -87,6 +80,7 @@ impl Engine {
             head_type: self.model.weights.head().type_name().to_string(),
             isa: self.forward.isa_name().to_string(),
             max_sequences: clamp_u32(self.options.max_sequences),
+            embedding_size: clamp_u32(self.model.config.hidden_size),
             reasoning_tags: self.model.template.reasoning_tags(),
             tool_call_tags: self.model.template.tool_call_tags(),
         }

@@ -1,7 +1,7 @@
 //! Steps that need configuration and tokenizer together: markers, the tokens that begin a text,
 //! every end of a turn, and that the ids fit the embedding.
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Pooling};
 use crate::error::LoadError;
 use crate::tokenizer::{Beside, TURN_ENDS, Tokenizer};
 
@@ -92,6 +92,10 @@ pub(super) fn finish(
         );
     }
     config.bos_token = config.bos_token.or(tokenizer.prefix().first().copied());
+    // Its state stands for the whole text, as it was trained to.
+    if config.embedding.pooling == Some(Pooling::Last) && tokenizer.suffix().is_empty() {
+        config.embedding.end_token = config.eos_tokens.first().copied();
+    }
     config.validate()
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::size::PromptSize;
+use crate::config::Pooling;
 use crate::error::EngineError;
 use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
@@ -98,9 +99,24 @@ pub struct Admitted {
     pub ending: Ending,
     /// The sampling parameters.
     pub sampling: Params,
+    /// Where the prompt is embedded and nothing generated: how.
+    pub embed: Option<Pooling>,
 }
 
 impl Admitted {
+    /// A prompt that is embedded.
+    fn to_embed(tokens: Vec<u32>, pooling: Pooling) -> Self {
+        Admitted {
+            tokens,
+            reasons: false,
+            max_new: 0,
+            stop: Vec::new(),
+            ending: Ending::default(),
+            sampling: Params::GREEDY,
+            embed: Some(pooling),
+        }
+    }
+
     /// Cache blocks it may need.
     #[must_use]
     pub fn kv_blocks(&self) -> usize {
@@ -148,8 +164,23 @@ impl Gate {
     /// `InvalidRequest` with the field as WIT names it; `ContextOverflow`; what template and
     /// tokenizer say.
     pub fn admit(&self, request: Request) -> Result<Admitted, EngineError> {
+        let embedding = &self.model.config.embedding;
+        if request.embed {
+            let tokens = self.input_tokens(request.prompt)?;
+            return Ok(Admitted::to_embed(
+                tokens,
+                embedding.pooling.unwrap_or_default(),
+            ));
+        }
+        if embedding.pooling.is_some() {
+            return Err(invalid(
+                "model",
+                "the model was trained for embeddings and cannot generate text; send /v1/embeddings",
+            ));
+        }
         let Request {
             prompt,
+            embed: _,
             max_tokens,
             stop,
             stop_tokens,
@@ -182,7 +213,20 @@ impl Gate {
             stop,
             ending,
             sampling,
+            embed: None,
         })
+    }
+
+    /// The token ids of a prompt that is to be embedded: a text's end with the token that the model
+    /// wants there.
+    fn input_tokens(&self, prompt: Prompt) -> Result<Vec<u32>, EngineError> {
+        let is_text = !matches!(prompt, Prompt::Tokens(_));
+        let end = self.model.config.embedding.end_token.filter(|_| is_text);
+        let mut tokens = self.prompt_tokens(prompt, usize::from(end.is_some()))?;
+        if tokens.last() != end.as_ref() {
+            tokens.extend(end);
+        }
+        Ok(tokens)
     }
 
     /// The same request with its prompt's token ids in the place of its prompt: admitted again, it

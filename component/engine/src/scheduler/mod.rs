@@ -5,10 +5,14 @@
 //! sequences in prefill. So a long prompt never stops a running stream, and a short prompt never
 //! waits for a long one to end. A step without prompts may also take in drafted tokens
 //! (`speculation`), and then bring a sequence several tokens.
+//!
+//! A request to embed its prompt is such a sequence too: it ends with its prompt's last token, and
+//! takes the states of its tokens (`pool`) where another takes logits.
 
 pub mod admit;
 pub mod ending;
 mod lookup;
+mod pool;
 mod sequence;
 mod share;
 mod size;
@@ -25,7 +29,7 @@ use crate::forward::{BatchToken, Forward};
 use crate::kv::KvCache;
 use crate::model::Model;
 use crate::options::Speculation;
-use crate::request::{Delivery, EngineStats, GenerationId, Submitted, clamp_u32};
+use crate::request::{Delivery, EngineStats, Event, GenerationId, Submitted, clamp_u32};
 use sequence::Sequence;
 use share::share;
 pub use size::{PromptSize, conversation_bytes};
@@ -44,8 +48,6 @@ pub struct Scheduler {
     hold_time: Duration,
     /// The time of a step by its width.
     costs: Costs,
-    /// Cache blocks that are used by none of the sequences.
-    lent_blocks: usize,
 }
 
 impl Scheduler {
@@ -60,7 +62,6 @@ impl Scheduler {
             stats: EngineStats::default(),
             hold_time: Duration::from_secs(1),
             costs: Costs::new(),
-            lent_blocks: 0,
             limits,
         }
     }
@@ -123,8 +124,46 @@ impl Scheduler {
             let logits = logits.by_ref().take(wanting);
             self.read(tokens[0].sequence, isa, &model, logits, kv, deliver);
         }
+        for (row, token) in batch.iter().enumerate() {
+            self.pool(token, || forward.final_state(row), kv, deliver);
+        }
         self.batch = batch;
         true
+    }
+
+    /// Take in the final state of one of the batch's tokens, if its sequence is embedded.
+    fn pool(
+        &mut self,
+        token: &BatchToken,
+        state: impl FnOnce() -> Result<Vec<f32>, EngineError>,
+        kv: &mut KvCache,
+        deliver: &mut dyn FnMut(Delivery),
+    ) {
+        let running = self.running[token.sequence].as_mut();
+        if let Some(result) = running.and_then(|sequence| sequence.pool(token.position, state)) {
+            self.end(token.sequence, result, kv, deliver);
+        }
+    }
+
+    /// A sequence ends with this result.
+    fn end(
+        &mut self,
+        number: usize,
+        result: Result<Event, EngineError>,
+        kv: &mut KvCache,
+        deliver: &mut dyn FnMut(Delivery),
+    ) {
+        let Some(sequence) = self.running[number].take() else {
+            return;
+        };
+        kv.free(number);
+        if result.is_ok() {
+            self.stats.finished += 1;
+            self.hold_time = (self.hold_time * 3 + sequence.started.elapsed()) / 4;
+        } else {
+            self.stats.failed += 1;
+        }
+        deliver((sequence.id, result));
     }
 
     /// Choose a sequence's next tokens: one from the first logits, and from each further ones as
@@ -166,16 +205,7 @@ impl Scheduler {
                 right += 1;
             }
             if ended {
-                match &result {
-                    Ok(_) => {
-                        self.stats.finished += 1;
-                        self.hold_time = (self.hold_time * 3 + sequence.started.elapsed()) / 4;
-                    }
-                    Err(_) => self.stats.failed += 1,
-                }
-                self.running[number] = None;
-                kv.free(number);
-                deliver((id, result));
+                self.end(number, result, kv, deliver);
                 break;
             }
             deliver((id, result));
@@ -216,16 +246,11 @@ impl Scheduler {
         }
     }
 
-    /// Cache blocks that the running sequences may come to need, and those that are lent.
+    /// Cache blocks that the running sequences may come to need.
     #[must_use]
     pub fn reserved_blocks(&self) -> usize {
         let running = self.running.iter().flatten();
-        self.lent_blocks + running.map(|sequence| sequence.kv_blocks).sum::<usize>()
-    }
-
-    /// So many cache blocks are used by none of the sequences from here on.
-    pub fn lend_blocks(&mut self, blocks: usize) {
-        self.lent_blocks = blocks;
+        running.map(|sequence| sequence.kv_blocks).sum()
     }
 
     /// Let waiting requests begin, first come first served, while the cache may hold all they
@@ -316,12 +341,8 @@ impl Scheduler {
         deliver: &mut dyn FnMut(Delivery),
     ) {
         for number in 0..self.running.len() {
-            if self.batch.iter().any(|token| token.sequence == number)
-                && let Some(sequence) = self.running[number].take()
-            {
-                self.stats.failed += 1;
-                kv.free(number);
-                deliver((sequence.id, Err(error.clone())));
+            if self.batch.iter().any(|token| token.sequence == number) {
+                self.end(number, Err(error.clone()), kv, deliver);
             }
         }
     }

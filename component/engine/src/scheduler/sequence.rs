@@ -7,6 +7,7 @@ use sterna_kernels::Isa;
 use super::Admitted;
 use super::ending::{End, Ending};
 use super::lookup::Lookup;
+use super::pool::Pool;
 use super::speculation::{MAX_DRAFT, Trust};
 use crate::error::EngineError;
 use crate::model::Model;
@@ -31,6 +32,8 @@ pub(super) struct Sequence {
     ending: Ending,
     text: TextStream,
     stop: StopMatcher,
+    /// Where it is to be embedded: the states of its tokens.
+    pool: Option<Pool>,
     /// The source of drafts, the next tokens by them, and the rate at which they were right.
     lookup: Lookup,
     draft: Vec<u32>,
@@ -50,6 +53,7 @@ impl Sequence {
             text: TextStream::new(),
             stop: StopMatcher::new(&admitted.stop).including(admitted.ending.include_stop),
             ending: admitted.ending,
+            pool: admitted.embed.map(Pool::new),
             tokens: admitted.tokens,
             lookup: Lookup::default(),
             draft: Vec::new(),
@@ -87,7 +91,8 @@ impl Sequence {
         if self.prompt_left() > 0 {
             for &token in self.tokens[self.fed..].iter().take(prefill) {
                 self.fed += 1;
-                push(self.fed - 1, token, self.fed == self.prompt_len);
+                let is_last = self.fed == self.prompt_len;
+                push(self.fed - 1, token, is_last && self.pool.is_none());
             }
             return;
         }
@@ -119,6 +124,33 @@ impl Sequence {
     /// next logits.
     pub(super) fn was_fed(&mut self) {
         self.fed = self.tokens.len();
+    }
+
+    /// Take in the final state of the token at `position`, if it is to be embedded and that state
+    /// counts. The embedding, or a fault, with the last token.
+    pub(super) fn pool(
+        &mut self,
+        position: usize,
+        state: impl FnOnce() -> Result<Vec<f32>, EngineError>,
+    ) -> Option<Result<Event, EngineError>> {
+        let is_last = position + 1 == self.prompt_len;
+        let usage = self.usage();
+        let pool = self.pool.as_mut()?;
+        if pool.wants(position, is_last)
+            && let Err(error) = state().map(|state| pool.add(&state))
+        {
+            return Some(Err(error));
+        }
+        is_last.then(|| {
+            Ok(Event {
+                embedding: Some(pool.embedding()?),
+                finish: Some(Finish {
+                    reason: FinishReason::Stop,
+                    usage,
+                }),
+                ..Event::default()
+            })
+        })
     }
 
     /// Choose the next token from its logits, and say what it adds to the completion.
@@ -171,6 +203,7 @@ impl Sequence {
             text,
             tokens: vec![token],
             finish,
+            embedding: None,
         })
     }
 

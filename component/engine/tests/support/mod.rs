@@ -21,7 +21,7 @@ use sterna_engine::kv::{KvCache, KvShape};
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::options::EngineOptions;
-use sterna_engine::request::{Event, GenerationId, Request, Sampling};
+use sterna_engine::request::{Event, GenerationId, Prompt, Request, Sampling};
 use sterna_engine::team::Team;
 use sterna_kernels::Isa;
 
@@ -158,6 +158,15 @@ impl Completion {
             self.last = Some(event);
         }
     }
+}
+
+/// Embed one prompt: its vector, and its length in tokens.
+pub fn embed(engine: &mut Engine, prompt: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
+    let completion = complete(engine, Request::to_embed(prompt))?;
+    assert_eq!((completion.tokens.len(), completion.text.as_str()), (0, ""));
+    let last = completion.last.unwrap();
+    let tokens = last.finish.unwrap().usage.prompt_tokens;
+    Ok((last.embedding.unwrap(), tokens))
 }
 
 /// Run one request to its end.

@@ -19,6 +19,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         "model",
         "messages",
         "prompt",
+        "input",
+        "dimensions",
+        "encoding_format",
         "role",
         "content",
         "type",
@@ -77,20 +80,20 @@ fn check(engine: &ScriptedEngine, method: &str, path: &str, body: &[u8]) {
 
 proptest! {
     #[test]
-    fn any_json_gets_an_answer(body in any_json(), chat: bool) {
-        check(&story(), "POST", if chat { CHAT } else { TEXT }, body.to_string().as_bytes());
+    fn any_json_gets_an_answer(body in any_json(), path in prop::sample::select(vec![CHAT, TEXT, EMBED])) {
+        check(&story(), "POST", path, body.to_string().as_bytes());
     }
 
     #[test]
-    fn one_wrong_field_gets_an_answer(value in any_json(), field in "messages|prompt|stop|n|seed|model|stream") {
-        for (path, mut body) in [(CHAT, hello()), (TEXT, json!({"prompt": "x"}))] {
+    fn one_wrong_field_gets_an_answer(value in any_json(), field in "messages|prompt|input|dimensions|stop|n|seed|model|stream") {
+        for (path, mut body) in [(CHAT, hello()), (TEXT, json!({"prompt": "x"})), (EMBED, json!({"input": "x"}))] {
             body[&field] = value.clone();
             check(&story(), "POST", path, body.to_string().as_bytes());
         }
     }
 
     #[test]
-    fn any_bytes_get_an_answer(body: Vec<u8>, method in "GET|HEAD|POST|OPTIONS|PUT|.{0,3}", path in "/v1/(chat/)?completions|/v1/models/.{0,9}|.{0,9}") {
+    fn any_bytes_get_an_answer(body: Vec<u8>, method in "GET|HEAD|POST|OPTIONS|PUT|.{0,3}", path in "/v1/(chat/)?completions|/v1/embeddings|/v1/models/.{0,9}|.{0,9}") {
         check(&story(), &method, &path, &body);
     }
 }

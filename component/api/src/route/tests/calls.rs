@@ -21,6 +21,7 @@ pub(super) fn qwen(pieces: &[&str], reason: FinishReason) -> ScriptedEngine {
         text: String::new(),
         tokens: Vec::new(),
         finish: Some(Finish { reason, usage }),
+        embedding: None,
     };
     let script = pieces.iter().map(|piece| text(piece)).chain([Ok(last)]);
     let mut engine = ScriptedEngine::new(Ok(script.collect()));

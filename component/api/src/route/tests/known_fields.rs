@@ -33,6 +33,7 @@ fn harmless_fields_change_nothing() {
     for (path, body, place) in [
         (CHAT, hello(), Place::Chat),
         (TEXT, json!({"prompt": "x"}), Place::Text),
+        (EMBED, json!({"input": "x"}), Place::Embeddings),
     ] {
         let plain = observed(path, &body);
         assert_eq!(plain.0, 200);
@@ -63,6 +64,10 @@ fn every_honoured_field_has_an_effect() {
     let plain_call = || call(json!({"function": f()}));
     let silent = || after(json!({"role": "assistant"}));
     let body = |field: &str, value: Value| (text(), with(text(), field, value));
+    let embed = |field: &str, value: Value| {
+        let input = json!({"input": "x"});
+        (input.clone(), with(input, field, value))
+    };
     let tools = |function: Value| {
         let tools = json!([{"type": "function", "function": function}]);
         with(hello(), "tools", tools)
@@ -222,6 +227,18 @@ fn every_honoured_field_has_an_effect() {
             "role",
             (user(&json!({})), user(&json!({"role": "system"}))),
         ),
+        (Place::Embeddings, "model", embed("model", json!("other"))),
+        (Place::Embeddings, "input", embed("input", json!("more"))),
+        (
+            Place::Embeddings,
+            "encoding_format",
+            embed("encoding_format", json!("base64")),
+        ),
+        (
+            Place::Embeddings,
+            "dimensions",
+            embed("dimensions", json!(2)),
+        ),
         (
             Place::Message,
             "content",
@@ -328,7 +345,9 @@ fn every_honoured_field_has_an_effect() {
     ];
     let mut tried = BTreeSet::new();
     for (place, name, (without, with)) in cases {
-        let path = if with.get("messages").is_some() {
+        let path = if place == Place::Embeddings {
+            EMBED
+        } else if with.get("messages").is_some() {
             CHAT
         } else {
             TEXT

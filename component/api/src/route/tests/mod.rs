@@ -5,6 +5,7 @@ mod answers;
 mod any_input;
 mod bodies;
 mod calls;
+mod embeddings;
 mod known_fields;
 mod operator;
 mod page;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 pub(super) const CHAT: &str = "/v1/chat/completions";
 pub(super) const TEXT: &str = "/v1/completions";
+pub(super) const EMBED: &str = "/v1/embeddings";
 const STAMP: Stamp = Stamp {
     id: 1,
     created: 1_700_000_000,

@@ -26,6 +26,7 @@ fn a_key_opens_the_api() {
     for (method, path, body) in [
         ("POST", CHAT, body.as_bytes()),
         ("POST", TEXT, br#"{"prompt": "x"}"#.as_slice()),
+        ("POST", EMBED, br#"{"input": "x"}"#.as_slice()),
         ("GET", "/v1/models", b""),
         ("HEAD", "/v1/models", b""),
         ("GET", "/v1/models/org/demo", b""),

@@ -43,7 +43,7 @@ fn a_foreign_page_makes_the_server_do_no_work() {
         (None, Some("cross-site")),
     ] {
         for content_type in CONTENT_TYPES {
-            for path in [CHAT, TEXT, "/v1/models", "/nowhere"] {
+            for path in [CHAT, TEXT, EMBED, "/v1/models", "/nowhere"] {
                 let engine = story();
                 let sent = Head {
                     content_type: content_type.map(str::to_owned),

@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 use sterna_kernels::DenseType;
 use sterna_kernels::pack::unpack_row;
 
-use crate::config::{Activation, ModelConfig, RopeScaling, Yarn};
+use crate::config::{Activation, EmbeddingConfig, ModelConfig, RopeScaling, Yarn};
 use crate::error::LoadError;
 use crate::files::LoadOptions;
 use crate::model::Model;
@@ -129,6 +129,7 @@ fn odd_config() -> ModelConfig {
         qk_norms: false,
         bos_token: Some(256),
         eos_tokens: vec![3],
+        embedding: EmbeddingConfig::default(),
     }
 }
 

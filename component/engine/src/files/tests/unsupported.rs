@@ -3,6 +3,7 @@
 
 use super::edit::Edited;
 use super::*;
+use crate::config::Pooling;
 use crate::files::gguf_value::ValueType;
 
 const ARCH: &str = "bitnet-b1.58";
@@ -36,7 +37,6 @@ fn numbers_of_gguf_keys_that_are_not_computed_are_refused() {
         ("ssm.state_size", 16.0, 0.0),
         ("nextn_predict_layers", 1.0, 0.0),
         ("a_key_of_next_year", 3.0, 0.0),
-        ("pooling_type", 1.0, 3.0),
     ] {
         let key = format!("{ARCH}.{key}");
         // A window needs a pattern and the other way round; alone the pattern asks for nothing.
@@ -57,6 +57,24 @@ fn numbers_of_gguf_keys_that_are_not_computed_are_refused() {
         Edited::fixture().with_f32(&key, nothing).load().unwrap();
         Edited::fixture().with_u32(&key, whole).load().unwrap();
     }
+}
+
+/// A file that names one is a model for embeddings.
+#[test]
+fn the_pooling_is_read() {
+    let key = format!("{ARCH}.pooling_type");
+    for (number, pooling) in [
+        (0, None),
+        (1, Some(Pooling::Mean)),
+        (2, Some(Pooling::First)),
+        (3, Some(Pooling::Last)),
+    ] {
+        let model = Edited::fixture().with_u32(&key, number).load().unwrap();
+        assert_eq!(model.config.embedding.pooling, pooling);
+    }
+    refused(&Edited::fixture().with_u32(&key, 4), &key);
+    refused(&Edited::fixture().with_u32(&key, 9), &key);
+    refused(&Edited::fixture().with_text(&key, "last"), &key);
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! `/v1/embeddings`: from the body of a request to the vectors of its inputs.
+
+mod answer;
+mod inputs;
+
+use serde_json::Value;
+
+use crate::{
+    body::{self, Source},
+    engine::{Engine, Prompt},
+    error::ApiError,
+    fields::Object,
+    http::Head,
+    known::{self, Place},
+    prompt,
+    reply::Reply,
+    settings::Settings,
+};
+use answer::Encoding;
+
+/// Inputs of one request, as for OpenAI.
+pub const MAX_INPUTS: usize = 2048;
+
+/// Numbers of all vectors of one answer, which is written when it is whole: about 12 MB of JSON.
+pub const MAX_NUMBERS: usize = 1 << 20;
+
+/// Answer a request for embeddings.
+pub async fn embed<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    head: &Head,
+    body: &mut impl Source,
+) -> Result<Reply<E>, ApiError> {
+    let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
+    let asked = understand(bytes)?;
+    let model = settings.choose(asked.model, engine.models())?;
+    let size = model.info.as_ref().map(|info| info.embedding_size);
+    let numbers = check_size(size, asked.dimensions, asked.inputs.len())?;
+    let at_once = model.info.map_or(1, |info| info.max_sequences);
+    let embedded = inputs::run(engine, settings, at_once, model.id, asked.inputs).await?;
+    let document = answer::document(&model.named, embedded, numbers, asked.encoding);
+    Ok(Reply::json(200, document))
+}
+
+/// The request in a body.
+struct Asked {
+    model: Option<String>,
+    inputs: Vec<Prompt>,
+    encoding: Encoding,
+    dimensions: Option<u32>,
+}
+
+fn understand(bytes: Vec<u8>) -> Result<Asked, ApiError> {
+    let body = body::parse(&bytes)?;
+    let body = Object::top(&body)?;
+    known::check(&body, Place::Embeddings)?;
+    let model = body.string("model")?.filter(|id| !id.is_empty());
+    let dimensions = body.integer("dimensions", 1..=i64::from(u32::MAX))?;
+    Ok(Asked {
+        model: model.map(str::to_owned),
+        inputs: prompt::read(&body, "input", MAX_INPUTS)?,
+        encoding: encoding(&body)?,
+        // The range is u32's, so nothing is cut off.
+        dimensions: dimensions.map(|n| n as u32),
+    })
+}
+
+fn encoding(body: &Object<'_>) -> Result<Encoding, ApiError> {
+    match body.get("encoding_format") {
+        None => Ok(Encoding::Float),
+        Some(Value::String(name)) if name == "float" => Ok(Encoding::Float),
+        Some(Value::String(name)) if name == "base64" => Ok(Encoding::Base64),
+        Some(_) => Err(ApiError::invalid_value(
+            body.path("encoding_format"),
+            "it must be \"float\" or \"base64\"",
+        )),
+    }
+}
+
+/// The numbers of each vector of the answer; of a model whose size nobody knows as many as come.
+fn check_size(
+    size: Option<u32>,
+    dimensions: Option<u32>,
+    inputs: usize,
+) -> Result<usize, ApiError> {
+    let Some(size) = size else {
+        return Ok(usize::MAX);
+    };
+    if let Some(asked) = dimensions.filter(|&asked| asked > size) {
+        let why = format!("this model's embeddings have {size} numbers, but got {asked}");
+        return Err(ApiError::invalid_value("dimensions".into(), &why));
+    }
+    let numbers = dimensions.unwrap_or(size) as usize;
+    // They are all held, whatever is told of them.
+    let most = MAX_NUMBERS / (size as usize).max(1);
+    if inputs > most {
+        let why = format!(
+            "{inputs} embeddings of {size} numbers are too many for one answer; send at most {most} inputs"
+        );
+        return Err(ApiError::invalid_value("input".into(), &why));
+    }
+    Ok(numbers)
+}

@@ -1,0 +1,153 @@
+//! `/v1/embeddings` of the running server: by the native engine and by a baked one, beside streams,
+//! for clients that leave, and in the metrics.
+
+use serde_json::{Value, json};
+
+use crate::sandboxed::{ALLOW, compiled};
+use crate::support::server::Server;
+use crate::support::{LILY, greedy};
+
+const ROUTE: &str = "/v1/embeddings";
+const EMBEDDED: &str = "sterna_generations_finished_total{reason=\"embedded\"}";
+
+/// The vectors of a request's answer, and the tokens they cost.
+fn embed(server: &Server, body: &Value) -> (Vec<Vec<f32>>, u64) {
+    let answer = server.post(ROUTE, body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    let data = answer["data"].as_array().unwrap().iter().enumerate();
+    let vectors = data.map(|(index, item)| {
+        assert_eq!(
+            (&item["index"], &item["object"]),
+            (&json!(index), &json!("embedding"))
+        );
+        let numbers = item["embedding"].as_array().unwrap().iter();
+        numbers
+            .map(|number| number.as_f64().unwrap() as f32)
+            .collect()
+    });
+    let tokens = answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!(answer["usage"]["total_tokens"], tokens);
+    (vectors.collect(), tokens)
+}
+
+fn length(vector: &[f32]) -> f32 {
+    vector.iter().map(|v| v * v).sum::<f32>().sqrt()
+}
+
+#[test]
+fn every_engine_gives_the_same_vectors() {
+    let compiled = compiled();
+    let native = Server::start(&[]);
+    let lent = Server::start(&[&compiled, ALLOW]);
+    let own = Server::start(&[&compiled, ALLOW, "--isa", "simd128"]);
+    let long = [LILY; 30].join(" ");
+    let inputs = json!({"input": [LILY, "A dog.", long, "A dog."]});
+    let (vectors, tokens) = embed(&native, &inputs);
+    let size = native.get("/v1/models").json()["data"][0]["embedding_size"].clone();
+    for vector in &vectors {
+        assert_eq!(json!(vector.len()), size);
+        assert!((length(vector) - 1.0).abs() < 1e-5);
+    }
+    assert_eq!(vectors[1], vectors[3]);
+    assert_ne!(vectors[0], vectors[1]);
+    for server in [&lent, &own] {
+        assert_eq!(embed(server, &inputs), (vectors.clone(), tokens));
+    }
+    // One by one they are the same, cut they point the same way.
+    let (alone, _) = embed(&native, &json!({"input": LILY}));
+    assert_eq!(alone[..], vectors[..1]);
+    let (short, _) = embed(&lent, &json!({"input": LILY, "dimensions": 8}));
+    assert!(short[0].len() == 8 && (length(&short[0]) - 1.0).abs() < 1e-5);
+    let scale = length(&vectors[0][..8]);
+    for (short, whole) in short[0].iter().zip(&vectors[0]) {
+        assert!((short * scale - whole).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn token_ids_are_inputs_and_many_inputs_share_the_engine() {
+    let server = Server::start(&["--max-queue", "8"]);
+    let ids: Vec<Value> = (0..300).map(|n| json!([n + 10, 7, n + 20])).collect();
+    let (vectors, tokens) = embed(&server, &json!({ "input": ids }));
+    assert_eq!((vectors.len(), tokens), (300, 900));
+    let (one, tokens) = embed(&server, &json!({"input": [209, 7, 219]}));
+    assert_eq!((&one[0], tokens), (&vectors[199], 3));
+    assert_eq!(server.metric(EMBEDDED), 301.0);
+    assert_eq!(server.metric("sterna_prompt_tokens_total"), 903.0);
+    assert_eq!(server.metric("sterna_generated_tokens_total"), 0.0);
+    assert_eq!(
+        server.metric("sterna_time_to_first_token_seconds_count"),
+        0.0
+    );
+    assert_eq!(server.metric("sterna_kv_cache_bytes"), 0.0);
+    let counted = "sterna_http_requests_total{route=\"/v1/embeddings\",status=\"200\"}";
+    server.wait_metric(counted, 2.0);
+}
+
+/// Each part of the inputs shares its step with a token of the stream.
+#[test]
+fn a_stream_goes_on_beside_long_inputs() {
+    let server = Server::start(&["--isa", "scalar", "--threads", "1"]);
+    let generated = || server.metric("sterna_generated_tokens_total");
+    let mut stream = server
+        .connect()
+        .post_stream("/v1/completions", &greedy(LILY, 480, true));
+    stream.next().unwrap();
+    let before = generated();
+    let inputs: Vec<Vec<u32>> = (0..6).map(|n| vec![n + 10; 500]).collect();
+    let (vectors, _) = embed(&server, &json!({ "input": inputs }));
+    assert_eq!(vectors.len(), 6);
+    let meanwhile = generated() - before;
+    assert!(meanwhile >= 8.0, "{meanwhile} tokens beside 3000 of inputs");
+    assert!(stream.next().is_some());
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_inputs_with_it() {
+    let server = Server::start(&["--isa", "scalar", "--threads", "1", "--max-sequences", "1"]);
+    let inputs: Vec<Vec<u32>> = (0..200).map(|n| vec![n + 10; 500]).collect();
+    let mut client = server.connect();
+    client.send_request(
+        "POST",
+        ROUTE,
+        &["Content-Type: application/json"],
+        json!({ "input": inputs }).to_string().as_bytes(),
+    );
+    server.wait_metric("sterna_sequences_running", 1.0);
+    client.kill();
+    server.wait_metric("sterna_generations_cancelled_total", 1.0);
+    server.wait_metric("sterna_sequences_running", 0.0);
+    assert!(server.metric(EMBEDDED) < 200.0);
+    embed(&server, &json!({"input": LILY}));
+}
+
+#[test]
+fn what_cannot_be_embedded_is_refused_by_name() {
+    let server = Server::start(&["--api-key", "sesame"]);
+    let ask = |body: &Value, key: &str| {
+        let headers = ["Content-Type: application/json", key];
+        let body = body.to_string();
+        server
+            .connect()
+            .request("POST", ROUTE, &headers, body.as_bytes())
+    };
+    let key = "Authorization: Bearer sesame";
+    ask(&json!({"input": "a"}), "Authorization: Bearer no").error(401);
+    assert_eq!(ask(&json!({"input": "a"}), key).status, 200);
+    for (body, words) in [
+        (
+            json!({"input": LILY.repeat(100)}),
+            "context has 512 positions",
+        ),
+        (json!({"input": ["a", [4096]]}), "input[1]"),
+        (json!({"input": vec![7; 513]}), "at least 513"),
+        (json!({"input": "a", "dimensions": 100_000}), "dimensions"),
+        (json!({"input": "a", "colour": 1}), "colour"),
+    ] {
+        let message = ask(&body, key).error(400);
+        assert!(message.contains(words), "{message}");
+    }
+    // All of the context is an input's.
+    assert_eq!(ask(&json!({"input": vec![7; 512]}), key).status, 200);
+}
