@@ -30,6 +30,7 @@ pub mod model_source;
 pub mod output;
 pub mod pre_init;
 pub mod process;
+pub mod reading;
 pub mod resource_limits;
 pub mod sandbox;
 pub mod say;

@@ -19,6 +19,7 @@ use crate::assets::Assets;
 use crate::engine::driven::{EngineSource, LinkedEngines};
 use crate::engine::step_limit::StepLimit;
 use crate::memory::{lost_pages, private_copies, weight_pages};
+use crate::reading::ReadArgs;
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 
 /// The name of the embedded model.
@@ -72,6 +73,10 @@ pub struct ModelArgs {
     /// The name clients select the model by [default: the file's name without its ending]
     #[arg(long, env = "STERNA_MODEL_NAME", value_name = "ID")]
     pub model_name: Option<String>,
+
+    /// What its files do not say.
+    #[command(flatten)]
+    pub reading: ReadArgs,
 
     /// Threads that compute [default: the CPUs this process may use]
     #[arg(short, long, env = "STERNA_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -184,7 +189,14 @@ impl ModelArgs {
 
     fn load(&self, assets: &Assets, trits8: bool) -> anyhow::Result<Model> {
         match &self.model {
-            Some(path) => load(path, self.model_name.clone(), trits8),
+            Some(path) => {
+                let options = LoadOptions {
+                    id: self.model_name.clone(),
+                    trits8,
+                    ..self.reading.options()
+                };
+                load(path, &options)
+            }
             None => Model::from_gguf_bytes(
                 self.model_name.as_deref().unwrap_or(DEMO),
                 Bytes::from_static(assets.demo_model),
@@ -204,6 +216,9 @@ impl ModelArgs {
             bail!(
                 "--model-name (or STERNA_MODEL_NAME) has no effect on a baked model; give it to `sterna bake`"
             );
+        }
+        if let Some(option) = self.reading.first() {
+            bail!("{option} has no effect on a baked model; give it to `sterna bake`");
         }
         let optimisations = self.optimisations()?;
         if !optimisations.speculation {
@@ -283,14 +298,9 @@ fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 ///
 /// # Errors
 /// As [`Model::load`].
-pub fn load(path: &Path, id: Option<String>, trits8: bool) -> anyhow::Result<Model> {
+pub fn load(path: &Path, options: &LoadOptions) -> anyhow::Result<Model> {
     let bar = byte_bar("loading");
-    let options = LoadOptions {
-        id,
-        trits8,
-        ..LoadOptions::default()
-    };
-    let model = Model::load(path, &options, &mut |done, total| {
+    let model = Model::load(path, options, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });

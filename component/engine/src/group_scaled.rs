@@ -68,12 +68,14 @@ pub(crate) trait GroupRows: Sync {
     fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String>;
 }
 
-/// The rows of tiles.
-struct TileRows<'a>(Grouped<'a>);
+/// The rows of tiles, in another order: where each is.
+struct TileRows<'a>(Grouped<'a>, &'a (dyn Fn(usize) -> usize + Sync));
 
 impl GroupRows for TileRows<'_> {
     fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String> {
-        self.0.read_row(row, codes, scales);
+        let TileRows(tiles, place) = self;
+        let row = place(row);
+        tiles.read_row(row, codes, scales);
         match codes.iter().find(|code| **code > 1) {
             None => Ok(()),
             Some(code) => Err(format!(
@@ -134,12 +136,24 @@ impl GroupedWeights {
                  ternary file"
             ));
         }
-        Self::pack_as(
-            self.shape,
-            codes,
-            &TileRows(self.view()),
-            Packers::default().team()?,
-        )
+        self.packed_anew(codes, &|row| row)
+    }
+
+    /// As `Matrix::with_rows`, with the same codes.
+    pub(crate) fn with_rows(
+        &self,
+        place: &(dyn Fn(usize) -> usize + Sync),
+    ) -> Result<Self, String> {
+        self.packed_anew(self.shape.codes(), place)
+    }
+
+    fn packed_anew(
+        &self,
+        codes: GroupCodes,
+        place: &(dyn Fn(usize) -> usize + Sync),
+    ) -> Result<Self, String> {
+        let rows = TileRows(self.view(), place);
+        Self::pack_as(self.shape, codes, &rows, Packers::default().team()?)
     }
 
     /// Pack `rows` of a matrix of this shape, but for its codes.
@@ -152,7 +166,9 @@ impl GroupedWeights {
         let shape = shape.with_codes(codes);
         let fault = OnceLock::new();
         let fill = |row: usize, codes: &mut [i8], scales: &mut [u16]| {
-            if let Err(reason) = rows.read(row, codes, scales) {
+            if fault.get().is_some() {
+                codes.fill(1);
+            } else if let Err(reason) = rows.read(row, codes, scales) {
                 // Whatever the codes are now, they are packed and thrown away.
                 codes.fill(1);
                 let _ = fault.set(reason);

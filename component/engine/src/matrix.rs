@@ -40,6 +40,20 @@ impl Matrix {
         }
     }
 
+    /// The same rows in another order: row i is this matrix's row `place(i)`, which there is.
+    ///
+    /// # Errors
+    /// A sentence where the system refuses a thread, or a weight has no place in the layout.
+    pub(crate) fn with_rows(
+        &self,
+        place: &(dyn Fn(usize) -> usize + Sync),
+    ) -> Result<Self, String> {
+        match self {
+            Matrix::Ternary(linear) => linear.with_rows(place).map(Matrix::Ternary),
+            Matrix::Grouped(grouped) => grouped.with_rows(place).map(Matrix::Grouped),
+        }
+    }
+
     /// It, if it is ternary with one scale.
     #[must_use]
     pub fn ternary(&self) -> Option<&Linear> {

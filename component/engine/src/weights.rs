@@ -102,6 +102,17 @@ impl Linear {
         Self::with_layout(layout, self.rows, self.cols, packed.into(), self.scale)
     }
 
+    /// As [`Matrix::with_rows`], in the same layout.
+    pub(crate) fn with_rows(&self, place: &dyn Fn(usize) -> usize) -> Result<Self, String> {
+        let rows = self.to_layout(TernaryLayout::I2S)?;
+        let bytes = rows.packed();
+        let row_bytes = Ternary::row_bytes(self.cols);
+        let row = |row| &bytes[place(row) * row_bytes..][..row_bytes];
+        let packed: Vec<u8> = (0..self.rows).flat_map(row).copied().collect();
+        let moved = Self::new(self.rows, self.cols, packed.into(), self.scale)?;
+        moved.to_layout(self.layout())
+    }
+
     /// The matrix as the kernels take it.
     pub fn view(&self) -> Ternary<'_> {
         let Packed { layout, bytes } = self.packed_now();

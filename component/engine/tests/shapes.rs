@@ -9,7 +9,7 @@ mod support;
 use std::sync::Arc;
 
 use sterna_engine::config::{
-    Activation, EmbeddingConfig, ModelConfig, RopeScaling, SamplingDefaults, Yarn,
+    Activation, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, SamplingDefaults, Yarn,
 };
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
@@ -76,7 +76,7 @@ const CASES: [Case; 7] = [
         qwen: false,
         tied: false,
     },
-    // As Llama: SiLU, no sub-norms; widths above one block and not whole blocks.
+    // As Llama: SiLU, no sub-norms, adjacent pairs; widths above one block and not whole blocks.
     Case {
         hidden_size: 300,
         ffn_size: 513,
@@ -197,6 +197,23 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
             .unwrap()
             .into()
     };
+    // GGUF's `llama` has the rows of q and k in another order.
+    let rope_pairs = if case.silu && !case.sub_norms && !case.qwen {
+        RopePairs::Adjacent
+    } else {
+        RopePairs::Halves
+    };
+    let heads = |w: &Ternary| -> Matrix {
+        let place = |row| match rope_pairs {
+            RopePairs::Halves => row,
+            RopePairs::Adjacent => RopePairs::adjacent_from_halves(row, head_dim),
+        };
+        let row = |row| &w.trits[place(row) * w.cols..][..w.cols];
+        linear(&Ternary {
+            trits: (0..w.rows).flat_map(row).copied().collect(),
+            ..*w
+        })
+    };
     let mut table = || {
         let mut bytes = vec![0; vocab_size * hidden_size * 4];
         for row in bytes.chunks_exact_mut(hidden_size * 4) {
@@ -216,8 +233,8 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
             .iter()
             .map(|layer| Layer {
                 attn_norm: layer.attn_norm.clone(),
-                q: linear(&layer.q),
-                k: linear(&layer.k),
+                q: heads(&layer.q),
+                k: heads(&layer.k),
                 v: linear(&layer.v),
                 q_norm: layer.q_norm.clone(),
                 k_norm: layer.k_norm.clone(),
@@ -247,6 +264,7 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         } else {
             RopeScaling::Unscaled
         },
+        rope_pairs,
         rms_norm_eps: 1e-5,
         activation: if case.silu {
             Activation::Silu

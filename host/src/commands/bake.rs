@@ -25,6 +25,7 @@ use crate::memory::lost_pages;
 use crate::model_source::{DEMO, byte_bar};
 use crate::output::Scratch;
 use crate::pre_init::pre_initialise;
+use crate::reading::ReadArgs;
 use crate::sandbox::mark_engine;
 use crate::{say, wasm_config};
 
@@ -44,6 +45,9 @@ pub struct Args {
     /// program
     #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
     model: Option<PathBuf>,
+
+    #[command(flatten)]
+    reading: ReadArgs,
 
     /// The name clients select the model by [default: the file's name without its ending]
     #[arg(long, env = "STERNA_MODEL_NAME", value_name = "ID")]
@@ -169,6 +173,7 @@ fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathB
         head: args.head.map(Into::into),
         layout: args.layout.and_then(LayoutType::one_scale),
         groups: args.layout.and_then(LayoutType::groups),
+        load: args.reading.options(),
         ..ConvertOptions::default()
     };
     let start = Instant::now();

@@ -4,21 +4,22 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use sterna_engine::convert::{ConvertError, ConvertOptions, convert};
-use sterna_engine::files::LoadOptions;
 
 use crate::head_type::HeadType;
 use crate::layout_type::LayoutType;
 use crate::memory::lost_pages;
 use crate::model_source::byte_bar;
 use crate::output::Scratch;
+use crate::reading::ReadArgs;
 use crate::say;
 
 /// Write a model as a GGUF file
 ///
 /// BitNet's linears become I2_S (2 bits a weight), as bitnet.cpp's tools read it. `--layout trits5`
 /// stores the same weights in 1.67 bits each, for Sterna alone: a cache of a standard file, from
-/// which `--layout i2_s` makes one again. Matrices with a scale for each group (Bonsai) become
-/// tiles, which Sterna alone reads too: ternary ones in 2 bits, or in 1.625 with `--layout trits8`.
+/// which `--layout i2_s` makes one again. Matrices with a scale for each group (Bonsai, TriLM)
+/// become tiles, which Sterna alone reads too: ternary ones in 2 bits, or in 1.625 with `--layout
+/// trits8`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A GGUF file or a Hugging Face directory
@@ -48,9 +49,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     chat_template: Option<PathBuf>,
 
-    /// The source is an I2_S file that llama-quantize wrote on ARM (the file itself does not say)
-    #[arg(long)]
-    i2s_arm: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
 }
 
 /// The unfinished file.
@@ -75,10 +75,7 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
         name: args.name.clone(),
         license: args.license.clone(),
         chat_template,
-        load: LoadOptions {
-            i2s_arm: args.i2s_arm,
-            ..LoadOptions::default()
-        },
+        load: args.reading.options(),
     };
     lost_pages::tell_of(&args.model);
     let scratch = Scratch::beside(&args.output)?;

@@ -58,6 +58,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
             let rotation = Rotation {
                 frequencies: frequencies.take(most).map(|x| f64::from_bits(*x)).collect(),
                 magnitude: rotation.magnitude,
+                pairs: rotation.pairs.into(),
             };
             let state = ctx.data_mut();
             let lent = state.lender.pass(shape, rotation, max_tokens)?;

@@ -1,7 +1,7 @@
 //! The records of `wit/kernels.wit` as they come from an engine: lists stay where they lie in its
 //! memory.
 
-use sterna_engine::config::Activation;
+use sterna_engine::config::{Activation, RopePairs};
 use sterna_engine::forward::PassShape;
 use sterna_engine::matrix::{MatrixView, TableView};
 use sterna_kernels::{Dense, DenseType, GroupCodes, GroupShape, Grouped, Ternary, TernaryLayout};
@@ -73,11 +73,32 @@ impl Shape {
     }
 }
 
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "lifted from the guest, by number")]
+pub(super) enum WitPairs {
+    #[component(name = "halves")]
+    Halves,
+    #[component(name = "adjacent")]
+    Adjacent,
+}
+
+impl From<WitPairs> for RopePairs {
+    fn from(pairs: WitPairs) -> Self {
+        match pairs {
+            WitPairs::Halves => RopePairs::Halves,
+            WitPairs::Adjacent => RopePairs::Adjacent,
+        }
+    }
+}
+
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct WitRotation {
     pub(super) frequencies: WasmList<u64>,
     pub(super) magnitude: f64,
+    pub(super) pairs: WitPairs,
 }
 
 #[derive(ComponentType, Lift)]

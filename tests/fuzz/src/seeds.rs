@@ -7,7 +7,9 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
-use sterna_engine::config::{Activation, EmbeddingConfig, ModelConfig, RopeScaling, Yarn};
+use sterna_engine::config::{
+    Activation, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, Yarn,
+};
 use sterna_engine::convert::{self, ConvertOptions};
 use sterna_engine::synthetic::{self, Stored};
 use sterna_fuzz::SEPARATOR;
@@ -52,6 +54,7 @@ fn config() -> ModelConfig {
         context_length: 64,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::Unscaled,
+        rope_pairs: RopePairs::Halves,
         rms_norm_eps: 1e-6,
         activation: Activation::Relu2,
         sub_norms: true,

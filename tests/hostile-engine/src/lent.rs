@@ -9,8 +9,8 @@ mod bindings {
 }
 
 use bindings::sterna::inference::kernels::{
-    Activation, GroupCodes, GroupedParam, HeadParam, MatrixParam, Pass, Place, RotationParam,
-    Shape, TableParam, TableType, TernaryLayout, TernaryParam,
+    Activation, GroupCodes, GroupedParam, HeadParam, MatrixParam, Pass, Place, RopePairs,
+    RotationParam, Shape, TableParam, TableType, TernaryLayout, TernaryParam,
 };
 
 /// A shape that fits any file.
@@ -33,6 +33,7 @@ fn pass(shape: Shape, frequency: f64, max_tokens: u32) -> Pass {
     let rotation = RotationParam {
         frequencies: &frequencies,
         magnitude: 1.0,
+        pairs: RopePairs::Halves,
     };
     Pass::new(shape, rotation, max_tokens)
 }
@@ -179,6 +180,7 @@ pub(crate) fn attack(name: &str) {
             let rotation = RotationParam {
                 frequencies: &vec![0; 100_000],
                 magnitude: 1.0,
+                pairs: RopePairs::Adjacent,
             };
             drop(Pass::new(small(), rotation, 1));
         }
@@ -190,6 +192,7 @@ pub(crate) fn attack(name: &str) {
             let rotation = RotationParam {
                 frequencies: &vec![0; 16 << 20],
                 magnitude: 1.0,
+                pairs: RopePairs::Adjacent,
             };
             drop(Pass::new(shape, rotation, 1));
         }

@@ -2,12 +2,12 @@
 //!
 //! `bitnet-b1.58` and `bitnet-25` are bitnet.cpp's (squared ReLU); `bitnet` is upstream
 //! llama.cpp's, for the 1bitLLM models (SiLU); `qwen3` has norms of queries and keys instead of
-//! sub-norms. All four rotate halves.
+//! sub-norms; `llama` has neither. All but `llama` rotate halves.
 
 use super::hf::{narrow, split_heads};
 use super::{
-    Activation, EmbeddingConfig, ModelConfig, Pooling, QWEN3, RopeScaling, Yarn, bad, check_ends,
-    hybrid, is_hybrid, unsupported_gguf,
+    Activation, EmbeddingConfig, LLAMA, ModelConfig, Pooling, QWEN3, RopePairs, RopeScaling, Yarn,
+    bad, check_ends, hybrid, is_hybrid, unsupported_gguf,
 };
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
@@ -36,13 +36,14 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         "bitnet-b1.58" | "bitnet-25" => (Activation::Relu2, true, false),
         "bitnet" => (Activation::Silu, true, false),
         QWEN3 => (Activation::Silu, false, true),
+        LLAMA => (Activation::Silu, false, false),
         other if is_hybrid(other) => return Err(bad(GENERAL_ARCHITECTURE, hybrid(other))),
         other => {
             return Err(bad(
                 GENERAL_ARCHITECTURE,
                 format!(
-                    "`{other}` is not supported; supported are `bitnet-b1.58`, `bitnet-25`, `bitnet` and \
-                     `qwen3`. For a ternary Llama use its Hugging Face directory"
+                    "`{other}` is not supported; supported are `bitnet-b1.58`, `bitnet-25`, `bitnet`, \
+                     `llama` and `qwen3`"
                 ),
             ));
         }
@@ -91,6 +92,10 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         context_length,
         rope_theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
         rope_scaling: keys.scaling(context_length)?,
+        rope_pairs: match architecture {
+            LLAMA => RopePairs::Adjacent,
+            _ => RopePairs::Halves,
+        },
         rms_norm_eps: keys
             .float(RMS_EPSILON)?
             .map(narrow)

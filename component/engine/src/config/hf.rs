@@ -1,16 +1,17 @@
 //! `config.json` of a Hugging Face directory.
 //!
 //! Three families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms),
-//! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58), and
-//! `Qwen3ForCausalLM` with one or with the unpacked weights of a 1-bit or ternary model (Bonsai).
+//! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58) or with
+//! the unpacked weights of a ternary model (TriLM, Falcon3's `bfloat16`), and `Qwen3ForCausalLM`
+//! with one or with the unpacked weights of a 1-bit or ternary model (Bonsai).
 //! What would change the arithmetic and is not implemented is refused by name, never ignored.
 
 use serde_json::Value as Json;
 
 use super::rope::growth;
 use super::{
-    Activation, EmbeddingConfig, Llama3, ModelConfig, QWEN3, RopeScaling, SamplingDefaults, Yarn,
-    bad, check_ends, hybrid, is_hybrid, unsupported_hf,
+    Activation, EmbeddingConfig, LLAMA, Llama3, ModelConfig, QWEN3, RopePairs, RopeScaling,
+    SamplingDefaults, Yarn, bad, check_ends, hybrid, is_hybrid, unsupported_hf,
 };
 use crate::error::LoadError;
 
@@ -51,8 +52,8 @@ impl HfConfig {
         let is = |name: &str, of_class: &str| model_type == name || class == of_class;
         let architecture = if bitnet {
             "bitnet"
-        } else if is("llama", "LlamaForCausalLM") {
-            "llama"
+        } else if is(LLAMA, "LlamaForCausalLM") {
+            LLAMA
         } else if is(QWEN3, "Qwen3ForCausalLM") {
             QWEN3
         } else if is_hybrid(&model_type) {
@@ -62,13 +63,13 @@ impl HfConfig {
                 "model_type",
                 format!(
                     "`{model_type}` (class `{class}`) is not supported; supported are `bitnet`, \
-                     `qwen3`, and `llama` with a bitnet quantization_config"
+                     `llama` and `qwen3`"
                 ),
             ));
         };
         let quantization = Object(json.get("quantization_config").unwrap_or(&Json::Null));
-        let grouped = architecture == QWEN3 && quantization.0.is_null();
-        let scale_rule = read_quantization(&quantization, bitnet || grouped)?;
+        let grouped = !bitnet && quantization.0.is_null();
+        let scale_rule = read_quantization(&quantization)?;
 
         let n_heads = object.size("num_attention_heads")?;
         let hidden_size = object.size("hidden_size")?;
@@ -105,6 +106,7 @@ impl HfConfig {
             context_length,
             rope_theta: rope_theta(&object)?,
             rope_scaling: rope_scaling(&object, context_length)?,
+            rope_pairs: RopePairs::Halves,
             // Classes differ in their default, and some in the same class.
             rms_norm_eps: object
                 .number("rms_norm_eps")?
@@ -160,7 +162,7 @@ pub(super) fn split_heads(
     }
 }
 
-fn read_quantization(quantization: &Object<'_>, optional: bool) -> Result<ScaleRule, LoadError> {
+fn read_quantization(quantization: &Object<'_>) -> Result<ScaleRule, LoadError> {
     match quantization.text("quant_method")?.as_deref() {
         Some("bitnet") => {}
         Some(other) => {
@@ -169,13 +171,8 @@ fn read_quantization(quantization: &Object<'_>, optional: bool) -> Result<ScaleR
                 format!("`{other}` is not supported; `bitnet` is"),
             ));
         }
-        None if optional => {}
-        None => {
-            return Err(bad(
-                "quantization_config",
-                "is absent: this is a model with float weights, not a ternary model",
-            ));
-        }
+        None if quantization.0.is_null() => {}
+        None => return Err(bad("quantization_config.quant_method", "is absent")),
     }
     if quantization.flag("use_rms_norm")? == Some(true) {
         return Err(bad(
@@ -437,13 +434,13 @@ mod tests {
             (Activation::Silu, false)
         );
         assert_eq!(config.model.eos_tokens, [1, 2]);
+        assert!(!config.grouped);
+        json["quantization_config"] = json!({});
+        let error = HfConfig::from_json(&json).unwrap_err().to_string();
+        assert!(error.contains("quant_method"), "{error}");
+        // Unpacked weights, which say themselves whether they are ternary.
         json["quantization_config"] = Json::Null;
-        assert!(
-            HfConfig::from_json(&json)
-                .unwrap_err()
-                .to_string()
-                .contains("not a ternary model")
-        );
+        assert!(HfConfig::from_json(&json).unwrap().grouped);
     }
 
     #[test]

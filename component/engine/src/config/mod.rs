@@ -14,7 +14,7 @@ mod unsupported_hf;
 pub use embedding::{EmbeddingConfig, Pooling};
 pub(crate) use gguf::{GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, read_gguf};
 pub(crate) use hf::{HfConfig, ScaleRule};
-pub use rope::{Llama3, RopeScaling, Yarn};
+pub use rope::{Llama3, RopePairs, RopeScaling, Yarn};
 pub(crate) use sampling::GGUF_SAMPLING_KEYS;
 pub use sampling::SamplingDefaults;
 
@@ -57,6 +57,8 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// The scaling of those frequencies.
     pub rope_scaling: RopeScaling,
+    /// Which two numbers of a query or key head, as its matrix's rows give it, turn together.
+    pub rope_pairs: RopePairs,
     /// Added to the mean square inside every norm's root.
     pub rms_norm_eps: f32,
     /// The feed-forward network's gate.
@@ -73,6 +75,10 @@ pub struct ModelConfig {
     /// How it makes embeddings.
     pub embedding: EmbeddingConfig,
 }
+
+/// The architecture of Llama, as both containers name it: that of ternary models with one scale
+/// (Falcon3, Falcon-E, Llama3-8B-1.58), and of TriLM, with a scale for each shard of a matrix.
+pub(crate) const LLAMA: &str = "llama";
 
 /// The architecture of Qwen3, as both containers name it. Its published 1-bit and ternary models
 /// have a scale for each group of weights.
@@ -230,6 +236,7 @@ mod tests {
             context_length: 32,
             rope_theta: 10000.0,
             rope_scaling: RopeScaling::Unscaled,
+            rope_pairs: RopePairs::Halves,
             rms_norm_eps: 1e-5,
             activation: Activation::Relu2,
             sub_norms: true,

@@ -11,6 +11,43 @@ use sterna_kernels::rope_frequencies;
 use super::bad;
 use crate::error::LoadError;
 
+/// The pairs of a head's numbers that turn together, as the rows of a query or key matrix give
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RopePairs {
+    /// i and i + head_dim / 2: transformers, and all GGUF architectures here but one.
+    #[default]
+    Halves,
+    /// 2i and 2i + 1: GGUF's `llama`, whose converter reorders the rows of `q` and `k`.
+    Adjacent,
+}
+
+impl RopePairs {
+    /// The row of a query or key matrix in whose place `row` lies, where these are [`Halves`] and
+    /// the matrix becomes [`Adjacent`].
+    ///
+    /// [`Halves`]: RopePairs::Halves
+    /// [`Adjacent`]: RopePairs::Adjacent
+    #[must_use]
+    pub fn adjacent_from_halves(row: usize, head_dim: usize) -> usize {
+        let (first, place) = (row - row % head_dim, row % head_dim);
+        first + place % 2 * (head_dim / 2) + place / 2
+    }
+
+    /// Put a head's numbers in halves, whatever they were in. `scratch` is as long.
+    pub(crate) fn put_in_halves(self, head: &mut [f32], scratch: &mut [f32]) {
+        if self == RopePairs::Halves {
+            return;
+        }
+        scratch.copy_from_slice(head);
+        let (left, right) = head.split_at_mut(scratch.len() / 2);
+        let pairs = scratch.as_chunks::<2>().0.iter();
+        for (([first, second], left), right) in pairs.zip(left).zip(right) {
+            (*left, *right) = (*first, *second);
+        }
+    }
+}
+
 /// The scaling of a model's rotary frequencies.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum RopeScaling {
@@ -167,6 +204,29 @@ impl RopeScaling {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_in_adjacent_pairs_are_heads_in_halves() {
+        for (head_dim, n_heads) in [(2, 3), (6, 2), (100, 2)] {
+            let rows = 0..head_dim * n_heads;
+            let place = |row| RopePairs::adjacent_from_halves(row, head_dim);
+            let mut moved: Vec<f32> = rows.clone().map(|row| place(row) as f32).collect();
+            assert_eq!(
+                moved[1],
+                (head_dim / 2) as f32,
+                "the other half's first is second"
+            );
+            let halves: Vec<f32> = rows.map(|row| row as f32).collect();
+            let mut scratch = vec![0.0; head_dim];
+            for head in moved.chunks_exact_mut(head_dim) {
+                RopePairs::Adjacent.put_in_halves(head, &mut scratch);
+                let before = head.to_vec();
+                RopePairs::Halves.put_in_halves(head, &mut scratch);
+                assert_eq!(head, before);
+            }
+            assert_eq!(moved, halves);
+        }
+    }
 
     fn near(actual: &[f64], expected: &[f64]) {
         assert_eq!(actual.len(), expected.len());

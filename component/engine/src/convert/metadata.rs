@@ -4,8 +4,8 @@ use sterna_kernels::TernaryLayout;
 
 use super::{ConvertError, ConvertOptions};
 use crate::config::{
-    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, ModelConfig, Pooling,
-    QWEN3, RopeScaling, SamplingDefaults, Yarn,
+    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, LLAMA, ModelConfig,
+    Pooling, QWEN3, RopePairs, RopeScaling, SamplingDefaults, Yarn,
 };
 use crate::files::gguf_write::{ALIGNMENT_KEY, Entry};
 use crate::files::{OpenModel, OwnLayout, TRITS5, gguf_tokenizer, group_tiles};
@@ -89,12 +89,20 @@ fn architecture(config: &ModelConfig) -> Result<&'static str, ConvertError> {
         (true, false, Activation::Relu2) => Ok("bitnet-b1.58"),
         (true, false, Activation::Silu) => Ok("bitnet"),
         (false, true, Activation::Silu) => Ok(QWEN3),
+        (false, false, Activation::Silu) => Ok(LLAMA),
         _ => Err(ConvertError::Unsupported(
-            "no GGUF architecture that is read has this model's norms (a Llama's, for example), so that it cannot be \
-             converted yet; serve its file or directory as it is"
+            "no GGUF architecture that is read has this model's norms with its activation, so that it cannot be \
+             converted; serve its file or directory as it is"
                 .into(),
         )),
     }
+}
+
+/// True if the rows of `q` and `k` are written in another order than the model has them in:
+/// readers of `llama` expect adjacent pairs.
+pub(super) fn makes_pairs_adjacent(config: &ModelConfig) -> bool {
+    config.rope_pairs == RopePairs::Halves
+        && architecture(config).is_ok_and(|architecture| architecture == LLAMA)
 }
 
 /// The keys of a shape.

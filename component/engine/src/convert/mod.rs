@@ -16,11 +16,11 @@ use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 pub(crate) use self::metadata::shape as metadata_of_shape;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, RopePairs};
 use crate::error::LoadError;
 use crate::files::gguf_write::{self, GgufWriter, TensorPlan};
 use crate::files::{
-    self, LoadOptions, OpenModel, PARTS, TensorId, linear_shape, load_weights, norm_len,
+    self, LoadOptions, OpenModel, PARTS, Part, TensorId, linear_shape, load_weights, norm_len,
 };
 use crate::model::Model;
 use stored::Stored;
@@ -185,6 +185,7 @@ fn read_back(path: &Path, model: &OpenModel) -> Result<(), ConvertError> {
     let written = files::open(path, &LoadOptions::default()).map_err(fault)?;
     let config = ModelConfig {
         architecture: written.config.architecture.clone(),
+        rope_pairs: written.config.rope_pairs,
         ..model.config.clone()
     };
     if written.config != config || written.tied != model.tied {
@@ -265,7 +266,15 @@ impl Step {
         match self.kind {
             Kind::Norm { len } => Ok(Stored::Norm(source.norm(id, len)?)),
             Kind::Linear { rows, cols } => {
-                Stored::linear(source.linear(id, rows, cols)?, options, &id.gguf())
+                let mut matrix = source.linear(id, rows, cols)?;
+                let turns = matches!(id, TensorId::Block(_, Part::Q | Part::K));
+                if turns && metadata::makes_pairs_adjacent(&model.config) {
+                    let width = model.config.head_dim;
+                    let place = |row| RopePairs::adjacent_from_halves(row, width);
+                    let turned = matrix.with_rows(&place);
+                    matrix = turned.map_err(|reason| files::tensor_error(&id.gguf(), reason))?;
+                }
+                Stored::linear(matrix, options, &id.gguf())
             }
             Kind::Table { rows, cols } => {
                 Stored::table(source.table(id, rows, cols)?, options, &id.gguf())

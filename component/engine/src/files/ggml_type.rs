@@ -4,6 +4,7 @@ use sterna_kernels::{DenseType, GroupCodes, GroupShape, TernaryLayout};
 
 use super::group_blocks::{self, BlockFormat, q2_0};
 use super::group_tiles;
+use super::row_blocks::RowBlocks;
 use super::table_blocks::TableBlocks;
 
 /// After the data of a ternary tensor its scale, eight times: what bitnet.cpp's tools write.
@@ -29,7 +30,7 @@ pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
         id::Q6_K => dense(DenseType::Q6K),
         id::I2_S => {
             let n = rows.checked_mul(cols)?;
-            n.is_multiple_of(I2_S_BLOCK)
+            n.is_multiple_of(I2_S_LEAST_BLOCK)
                 .then_some((n / 4).checked_add(TAIL_BYTES)?)
         }
         id::STERNA_TRITS5 => TernaryLayout::Trits5
@@ -45,13 +46,21 @@ pub(crate) fn n_bytes(ty: u32, ne: &[u64]) -> Option<usize> {
                 let shape = GroupShape::new(rows, cols, group, codes).ok()?;
                 Some(shape.packed_bytes())
             }
-            None => TableBlocks::of(ty)?.row_bytes(cols).ok()?.checked_mul(rows),
+            None => {
+                let of_rows = RowBlocks::of(ty).map(|format| format.row_bytes(cols));
+                let of_table = || TableBlocks::of(ty)?.row_bytes(cols).ok();
+                of_rows.unwrap_or_else(of_table)?.checked_mul(rows)
+            }
         },
     }
 }
 
-/// Weights of one I2_S block; a tensor holds whole blocks.
-pub(crate) const I2_S_BLOCK: usize = 128;
+/// Weights of a block of I2_S's smaller form; a tensor holds whole blocks.
+const I2_S_LEAST_BLOCK: usize = 64;
+
+/// The types whose matrices have one scale in whichever model: ik_llama.cpp's have one a row,
+/// which are the same in what its tools make of a BitNet.
+pub(super) const HAVE_ONE_SCALE: [u32; 4] = [id::I2_S, id::STERNA_TRITS5, id::IQ1_BN, id::IQ2_BN];
 
 /// ids as in ggml.h; 36 to 38 are bitnet.cpp's, 134 and up are forks'.
 pub(crate) mod id {
@@ -74,8 +83,12 @@ pub(crate) mod id {
     pub(crate) const STERNA_TRITS5: u32 = 0x5354_0005;
     pub(crate) const Q1_0: u32 = 41;
     pub(crate) const Q2_0: u32 = 42;
-    /// PrismML's. ik_llama.cpp had another type of this id once, which no `qwen3` file has.
+    /// ik_llama.cpp's.
+    pub(crate) const IQ1_BN: u32 = 134;
+    pub(crate) const IQ2_BN: u32 = 135;
+    /// PrismML's. ik_llama.cpp had other types of these ids once, which no `qwen3` file has.
     pub(crate) const PQ2_0: u32 = 142;
+    pub(crate) const PTQ1_0: u32 = 143;
 }
 
 /// The name of a type, or `unknown`. One id may have two: forks disagree about 39.
@@ -111,10 +124,10 @@ pub(crate) fn name(ty: u32) -> &'static str {
         40 => "NVFP4",
         id::Q1_0 => "Q1_0",
         id::Q2_0 => "Q2_0",
-        134 => "IQ1_BN",
-        135 => "IQ2_BN",
+        id::IQ1_BN => "IQ1_BN",
+        id::IQ2_BN => "IQ2_BN",
         id::PQ2_0 => "PQ2_0 or IQ1_TN",
-        143 => "PTQ1_0 or IQ2_TN",
+        id::PTQ1_0 => "PTQ1_0 or IQ2_TN",
         335 => "IQ2_BN_R4",
         id::STERNA_TRITS5 => "trits5 (Sterna's own)",
         _ => match group_tiles::kind(ty) {
@@ -126,31 +139,57 @@ pub(crate) fn name(ty: u32) -> &'static str {
     }
 }
 
-/// Why a ternary linear of this type cannot be read, and what to do.
+/// Why a ternary linear of this type cannot be read, and what to do. Which forms a model has
+/// depends on its scales: I2_S holds one a matrix, TQ1_0 and TQ2_0 one for each block.
 pub(crate) fn refuse_linear(ty: u32) -> String {
     let name = name(ty);
-    let remedy = match ty {
-        38 | 39 => {
-            "its layout depends on tile sizes that are not in the file. Use the I2_S form of this model, \
-             or its safetensors directory"
+    let reason = match ty {
+        37 => "it is for activations while a program runs",
+        38 => {
+            "its layout depends on tile sizes of the machine it was made for, which are not in the file"
         }
-        2 | 3 | 6..=15 | 16..=23 | 29 => {
-            "it is no ternary type. Use the I2_S form of this model, or its safetensors directory"
+        39 => {
+            "the id means TL2, whose layout depends on tile sizes that are not in the file, or MXFP4, which is no \
+             ternary type"
         }
-        _ => {
-            "use the I2_S form of this model, or its safetensors directory (`sterna convert` makes I2_S from it)"
-        }
+        335 => "its rows are interleaved for one program; the same model's IQ2_BN file is read",
+        2 | 3 | 6..=15 | 16..=23 | 29 | 40 => "it is no ternary type",
+        _ => "it is none that is known",
     };
-    format!("type {name} (id {ty}) is not supported for a linear: {remedy}")
+    format!("type {name} (id {ty}) is not supported for a linear: {reason}. {ANOTHER_FORM}")
 }
+
+const ANOTHER_FORM: &str = "Use this model's safetensors directory, its I2_S file (a BitNet's) or its \
+                            TQ1_0 or TQ2_0 file";
 
 /// The same of a model whose linears have a scale for each group.
 pub(crate) fn refuse_grouped(ty: u32) -> String {
     let name = name(ty);
     format!(
-        "type {name} (id {ty}) is not supported for a linear of this model: use its Q2_0, Q1_0, TQ2_0 \
-         or F16 file, or its unpacked safetensors directory"
+        "type {name} (id {ty}) is not supported for a linear of this model, which has a scale for each \
+         group: use its Q2_0, Q1_0, TQ1_0, TQ2_0 or F16 file, or its unpacked safetensors directory"
     )
+}
+
+/// The same of an id with two meanings.
+pub(crate) fn refuse_ambiguous(ty: u32) -> String {
+    let name = name(ty);
+    format!(
+        "is of the id {ty}, which means {name}: the one is PrismML's, the other was ik_llama.cpp's, and \
+         neither this file's architecture and keys nor its size say that it is PrismML's. \
+         {ANOTHER_FORM}"
+    )
+}
+
+/// What to do about a matrix whose scales differ, of a type that should have one.
+pub(crate) fn several_scales_remedy(ty: u32) -> &'static str {
+    match ty {
+        id::IQ1_BN | id::IQ2_BN => {
+            "a row of this type has one scale, and a model whose scales differ has lost some of them. \
+             Use its TQ1_0 or TQ2_0 file, or its safetensors directory"
+        }
+        _ => "use another file of this model, or its safetensors directory",
+    }
 }
 
 /// Why an embedding or head of this type cannot be read, and what to do.

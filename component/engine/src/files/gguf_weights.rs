@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 
 use sterna_kernels::{DenseType, GroupShape, TernaryLayout};
 
+use super::float_linear::FloatRule;
 use super::floats::{FloatType, Floats};
-use super::ggml_type::{self, I2_S_BLOCK, TAIL_BYTES, id as ty};
+use super::ggml_type::{self, TAIL_BYTES, id as ty};
 use super::gguf::{Gguf, TensorInfo};
 use super::group_blocks::{self, BlockRows};
+use super::group_grid::{Q4_0_BLOCK, Q4Rows};
 use super::names::TensorId;
 use super::own_layout::{self, OwnLayout};
+use super::row_blocks::RowBlocks;
 use super::source::{WeightSource, finite};
 use super::table_blocks::TableBlocks;
 use super::ternary::{self, I2sForm};
-use super::{group_grid, group_tiles, leftovers, tensor_error};
+use super::{group_grid, group_tiles, leftovers, one_scale, tensor_error};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::group_scaled::{GroupedWeights, Packers};
@@ -42,6 +45,10 @@ pub(crate) struct GgufWeights {
     pub(crate) i2s_form: I2sForm,
     /// True if linears have a scale for each group, whatever type holds them.
     pub(crate) grouped: bool,
+    /// True if embedding and head may too.
+    pub(crate) grouped_tables: bool,
+    /// True if floats on no grid are master weights, to be quantised.
+    pub(crate) masters: bool,
     pub(crate) packers: Packers,
 }
 
@@ -58,25 +65,20 @@ impl WeightSource for GgufWeights {
         let name = id.gguf();
         let tensor = self.find(&name, &[rows, cols])?;
         if self.has_groups(tensor) {
-            return self.grouped_linear(tensor, rows, cols).map(Matrix::Grouped);
+            self.refuse_factor(id)?;
+            return self.grouped_linear(tensor, rows, cols);
         }
         let mut layout = TernaryLayout::I2S;
-        let (packed, mut scale) = if tensor.ty == ty::I2_S {
-            self.i2_s(tensor, rows, cols)?
-        } else if tensor.ty == ty::STERNA_TRITS5 {
-            layout = TernaryLayout::Trits5;
-            self.trits5(tensor, rows, cols)?
-        } else if let Some(float) = float_type(tensor.ty) {
-            let weights = self.floats(tensor, float, rows * cols)?;
-            let (packed, scale) = ternary::quantize_or_recover(&weights, rows, cols)
-                .map_err(|reason| tensor_error(&name, reason))?;
-            (packed.into(), scale)
-        } else {
-            return Err(tensor_error(&name, ggml_type::refuse_linear(tensor.ty)));
+        let (packed, mut scale) = match tensor.ty {
+            ty::I2_S => self.i2_s(tensor, rows, cols)?,
+            ty::STERNA_TRITS5 => {
+                layout = TernaryLayout::Trits5;
+                self.trits5(tensor, rows, cols)?
+            }
+            _ => self.with_one_scale(tensor, rows, cols)?,
         };
-        let factor = factor_of(id);
-        if self.gguf.tensor(&factor).is_some() {
-            scale *= self.vector(&factor, 1)?.first().copied().unwrap_or(1.0);
+        if let Some(factor) = self.factor(id)? {
+            scale *= factor;
         }
         Linear::with_layout(layout, rows, cols, packed, scale)
             .map(Matrix::Ternary)
@@ -104,7 +106,7 @@ impl WeightSource for GgufWeights {
             return Ok(Table::Grouped(grouped));
         }
         // Of a model whose every matrix is on a grid the table is too, most likely.
-        if self.grouped
+        if self.grouped_tables
             && let Some(grouped) = self.on_grid(tensor, rows, cols)?
         {
             return Ok(Table::Grouped(grouped));
@@ -245,34 +247,119 @@ impl GgufWeights {
         Ok(())
     }
 
+    /// The factor of a linear's output, if there is one.
+    fn factor(&self, id: TensorId) -> Result<Option<f32>, LoadError> {
+        let factor = factor_of(id);
+        if self.gguf.tensor(&factor).is_none() {
+            return Ok(None);
+        }
+        Ok(self.vector(&factor, 1)?.first().copied())
+    }
+
+    /// A scale for each group is an f16, which has no room for a factor.
+    fn refuse_factor(&self, id: TensorId) -> Result<(), LoadError> {
+        match self.factor(id)? {
+            None | Some(1.0) => Ok(()),
+            Some(factor) => Err(tensor_error(
+                &factor_of(id),
+                format!(
+                    "is {factor}, the factor of a matrix with a scale for each group, which is not \
+                     supported: use a file of this model without it"
+                ),
+            )),
+        }
+    }
+
     fn grouped_linear(
         &self,
         tensor: &TensorInfo,
         rows: usize,
         cols: usize,
-    ) -> Result<GroupedWeights, LoadError> {
+    ) -> Result<Matrix, LoadError> {
         if let Some(grouped) = self.in_blocks(tensor, rows, cols)? {
-            return Ok(grouped);
+            return Ok(Matrix::Grouped(grouped));
         }
         let fault = |reason| tensor_error(&tensor.name, reason);
-        let packers = &self.packers;
-        let shape = [rows, cols];
-        let packed = if let Some(float) = float_type(tensor.ty) {
-            let weights = self.floats(tensor, float, rows * cols)?;
-            group_grid::of_floats(&weights, shape, packers)
-        } else if let Some(format) = q4_0(tensor.ty) {
-            let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
-            group_grid::of_q4_0(&bytes, shape, packers)
-        } else {
+        if let Some(float) = float_type(tensor.ty) {
+            return self.float_linear(tensor, float, [rows, cols]);
+        }
+        let Some(format) = q4_0(tensor.ty) else {
             return Err(fault(ggml_type::refuse_grouped(tensor.ty)));
         };
-        packed.map_err(|reason| fault(format!("{reason}: {OFF_GRID}")))
+        let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
+        let packed = group_grid::of_q4_0(&bytes, [rows, cols], &self.packers);
+        packed
+            .map(Matrix::Grouped)
+            .map_err(|reason| fault(format!("{reason}: {OFF_GRID}")))
+    }
+
+    fn float_linear(
+        &self,
+        tensor: &TensorInfo,
+        float: FloatType,
+        [rows, cols]: [usize; 2],
+    ) -> Result<Matrix, LoadError> {
+        let weights = self.floats(tensor, float, rows * cols)?;
+        let rule = FloatRule {
+            grouped: self.grouped,
+            masters: self.masters,
+        };
+        let matrix = rule.linear(&weights, [rows, cols], &self.packers);
+        matrix.map_err(|reason| tensor_error(&tensor.name, reason))
+    }
+
+    /// A linear with one scale, of a type that is not the kernels' own: its I2_S rows.
+    fn with_one_scale(
+        &self,
+        tensor: &TensorInfo,
+        rows: usize,
+        cols: usize,
+    ) -> Result<(Bytes, f32), LoadError> {
+        let fault = |reason| tensor_error(&tensor.name, reason);
+        if let Some(float) = float_type(tensor.ty) {
+            let matrix = self.float_linear(tensor, float, [rows, cols])?;
+            let linear = matrix.ternary();
+            let parts = linear.map(|linear| (linear.packed().clone(), linear.scale()));
+            return parts.ok_or_else(|| fault("has a scale for each group".into()));
+        }
+        let (shape, team) = ([rows, cols], self.packers.team().map_err(fault)?);
+        let packed = if let Some(format) = RowBlocks::of(tensor.ty) {
+            let row_bytes = format
+                .row_bytes(cols)
+                .ok_or_else(|| no_blocks(tensor, cols))?;
+            let bytes = self.data(tensor, row_bytes.checked_mul(rows))?;
+            one_scale::pack(shape, team, |row, codes| {
+                format.read(&bytes[row * row_bytes..][..row_bytes], codes)
+            })
+        } else if let Some(format) = q4_0(tensor.ty) {
+            let bytes = self.in_table_blocks(tensor, format, rows, cols)?;
+            let (bytes, group) = (&bytes[..], Q4_0_BLOCK);
+            one_scale::pack_groups(&Q4Rows { bytes, cols, group }, shape, group, team)
+        } else if let Some(format) = self.block_format(tensor).map_err(fault)? {
+            let row_bytes = format
+                .row_bytes(cols)
+                .ok_or_else(|| no_blocks(tensor, cols))?;
+            let bytes = self.data(tensor, row_bytes.checked_mul(rows))?;
+            let bytes = &bytes[..];
+            let rows = BlockRows {
+                format,
+                cols,
+                bytes,
+            };
+            one_scale::pack_groups(&rows, shape, format.group, team)
+        } else {
+            return Err(fault(ggml_type::refuse_linear(tensor.ty)));
+        };
+        let remedy = ggml_type::several_scales_remedy(tensor.ty);
+        packed
+            .map(|(packed, scale)| (packed.into(), scale))
+            .map_err(|reason| fault(format!("{reason}: {remedy}")))
     }
 
     /// True if a linear of this type has a scale for each group.
     fn has_groups(&self, tensor: &TensorInfo) -> bool {
         group_tiles::kind(tensor.ty).is_some()
-            || self.grouped && ![ty::I2_S, ty::STERNA_TRITS5].contains(&tensor.ty)
+            || self.grouped && !ggml_type::HAVE_ONE_SCALE.contains(&tensor.ty)
     }
 
     /// A matrix in a type that is made of groups; `None` for other types.
@@ -290,13 +377,8 @@ impl GgufWeights {
             let tiles = tiles.and_then(|tiles| GroupedWeights::new(shape, tiles));
             return tiles.map(Some).map_err(fault);
         }
-        let format = match tensor.ty {
-            ty::Q1_0 => group_blocks::Q1_0,
-            ty::Q2_0 => group_blocks::q2_0(self.q2_0_group().map_err(fault)?),
-            ty::PQ2_0 if self.grouped => group_blocks::q2_0(128),
-            ty::TQ1_0 if self.grouped => group_blocks::TQ1_0,
-            ty::TQ2_0 if self.grouped => group_blocks::TQ2_0,
-            _ => return Ok(None),
+        let Some(format) = self.block_format(tensor).map_err(fault)? else {
+            return Ok(None);
         };
         let shape = GroupShape::new(rows, cols, format.group, format.codes);
         let shape = shape.map_err(|error| fault(error.to_string()))?;
@@ -343,44 +425,18 @@ impl GgufWeights {
         Ok(None)
     }
 
-    /// The group of the file's Q2_0 tensors: the type's id has been written with 64 and with 128,
-    /// which take different room.
-    fn q2_0_group(&self) -> Result<usize, String> {
-        let tensors = self.gguf.tensors().iter();
-        let tensors: Vec<&TensorInfo> = tensors.filter(|tensor| tensor.ty == ty::Q2_0).collect();
-        let fits = |group: &usize| {
-            tensors.iter().all(|tensor| {
-                let inner = tensor.ne.first().and_then(|&n| usize::try_from(n).ok());
-                let row = inner.and_then(|cols| group_blocks::q2_0(*group).row_bytes(cols));
-                let rows = tensor.ne.iter().skip(1).product::<u64>() as usize;
-                let n_bytes = row.and_then(|row| row.checked_mul(rows));
-                let room = self.gguf.room(tensor);
-                n_bytes.is_some_and(|n| n <= room && room - n < self.gguf.alignment())
-            })
-        };
-        let groups: Vec<usize> = [64, 128].into_iter().filter(fits).collect();
-        match groups[..] {
-            [group] => Ok(group),
-            _ => Err(format!(
-                "is Q2_0, whose groups are of 64 or of 128 weights, and the sizes of this file's \
-                 tensors fit {}: use another file of this model",
-                if groups.is_empty() { "neither" } else { "both" }
-            )),
-        }
-    }
-
     fn i2_s(
         &self,
         tensor: &TensorInfo,
         rows: usize,
         cols: usize,
     ) -> Result<(Bytes, f32), LoadError> {
-        let n = rows * cols;
-        if !n.is_multiple_of(I2_S_BLOCK) {
+        let (n, block) = (rows * cols, self.i2s_form.block());
+        if !n.is_multiple_of(block) {
             return Err(tensor_error(
                 &tensor.name,
                 format!(
-                    "{n} weights are no whole number of I2_S blocks ({I2_S_BLOCK}); store it as F32 or F16"
+                    "{n} weights are no whole number of I2_S blocks ({block}); store it as F32 or F16"
                 ),
             ));
         }
@@ -388,7 +444,7 @@ impl GgufWeights {
         let all = self.data(tensor, data_bytes.checked_add(TAIL_BYTES))?;
         let (data, tail) = all.split_at(data_bytes);
         let scale = first_scale(tail);
-        let in_place = self.i2s_form == I2sForm::Interleave128 && cols.is_multiple_of(I2_S_BLOCK);
+        let in_place = self.i2s_form == I2sForm::Interleave128 && cols.is_multiple_of(block);
         let packed = match all.slice(0..data_bytes) {
             Some(packed) if in_place => packed,
             _ => ternary::from_i2s(data, rows, cols, self.i2s_form).into(),
@@ -412,8 +468,17 @@ impl GgufWeights {
     }
 }
 
-const OFF_GRID: &str = "these are not the weights of a 1-bit or ternary model in groups of 128. Use its \
-                        Q1_0 or Q2_0 file";
+const OFF_GRID: &str = "these are not the weights of a 1-bit or ternary model in groups of 128 or 64. Use \
+                        its Q1_0, Q2_0, TQ1_0 or TQ2_0 file";
+
+/// Why a type does not hold rows of this width.
+fn no_blocks(tensor: &TensorInfo, cols: usize) -> LoadError {
+    let name = ggml_type::name(tensor.ty);
+    tensor_error(
+        &tensor.name,
+        format!("rows of {cols} weights are no whole blocks of {name}: the file is damaged"),
+    )
+}
 
 fn first_scale(tail: &[u8]) -> f32 {
     tail.first_chunk::<4>()
@@ -425,7 +490,7 @@ fn q4_0(id: u32) -> Option<TableBlocks> {
     (id == ty::Q4_0).then(|| TableBlocks::of(id))?
 }
 
-fn float_type(id: u32) -> Option<FloatType> {
+pub(super) fn float_type(id: u32) -> Option<FloatType> {
     match id {
         ty::F32 => Some(FloatType::F32),
         ty::F16 => Some(FloatType::F16),

@@ -1,5 +1,5 @@
-//! Matrices of numbers that lie on a grid: in each group of 128 only -d, 0 and +d. What quantised
-//! training leaves when its weights are written out, and taken back exactly.
+//! Matrices of numbers that lie on a grid: in each group of 128 or 64 only -d, 0 and +d. What
+//! quantised training leaves when its weights are written out, and taken back exactly.
 //!
 //! A type that cannot keep the grid (Q4_0 has no +8 beside its -8) is taken by the code nearest to
 //! it.
@@ -12,13 +12,13 @@ use super::table_blocks;
 use crate::group_scaled::{GroupRows, GroupedWeights, Packers};
 
 /// Weights that share a scale in the models that are written so.
-const GROUP: usize = 128;
-/// The same where rows are no multiple of it.
-const NARROW_GROUP: usize = 64;
+pub(super) const GROUP: usize = 128;
+/// The same where rows are no multiple of it, or scales change within it.
+pub(super) const NARROW_GROUP: usize = 64;
 
 /// Weights of a Q4_0 block, and its bytes.
-const Q4_0_BLOCK: usize = 32;
-const Q4_0_BYTES: usize = 18;
+pub(super) const Q4_0_BLOCK: usize = 32;
+pub(super) const Q4_0_BYTES: usize = 18;
 
 /// A matrix of floats `[rows, cols]` as codes and scales.
 ///
@@ -31,25 +31,28 @@ pub(super) fn of_floats(
 ) -> Result<GroupedWeights, String> {
     let mut first = vec![0.0; cols];
     weights.read(0, &mut first);
-    let pack = |codes| {
-        let shape = GroupShape::new(rows, cols, group_of(cols), codes);
+    let pack = |group, codes| {
+        let shape = GroupShape::new(rows, cols, group, codes);
         let shape = shape.map_err(|error| error.to_string())?;
         let rows = FloatRows { weights, shape };
         GroupedWeights::pack(shape, &rows, packers)
     };
-    // A ternary row without a zero is next to impossible, and only costs a second try.
-    if first.contains(&0.0) {
-        return pack(GroupCodes::Ternary);
-    }
-    pack(GroupCodes::Binary).or_else(|_| pack(GroupCodes::Ternary))
+    in_groups(cols, |group| {
+        // A ternary row without a zero is next to impossible, and only costs a second try.
+        if first.contains(&0.0) {
+            return pack(group, GroupCodes::Ternary);
+        }
+        pack(group, GroupCodes::Binary).or_else(|_| pack(group, GroupCodes::Ternary))
+    })
 }
 
-fn group_of(cols: usize) -> usize {
-    if cols.is_multiple_of(GROUP) {
-        GROUP
-    } else {
-        NARROW_GROUP
+/// What `pack` makes of the widest group that fits. Where rows are whole groups of 128, shards of
+/// them (TriLM's `o` and `down`) may still begin at any 64; the error is that of the first try.
+fn in_groups<T>(cols: usize, pack: impl Fn(usize) -> Result<T, String>) -> Result<T, String> {
+    if !cols.is_multiple_of(GROUP) {
+        return pack(NARROW_GROUP);
     }
+    pack(GROUP).or_else(|error| pack(NARROW_GROUP).map_err(|_| error))
 }
 
 struct FloatRows<'a> {
@@ -106,45 +109,34 @@ pub(super) fn of_q4_0(
     [rows, cols]: [usize; 2],
     packers: &Packers,
 ) -> Result<GroupedWeights, String> {
-    let shape = GroupShape::new(rows, cols, group_of(cols), GroupCodes::Ternary);
-    let shape = shape.map_err(|error| error.to_string())?;
-    GroupedWeights::pack(shape, &Q4Rows { bytes, shape }, packers)
+    in_groups(cols, |group| {
+        let shape = GroupShape::new(rows, cols, group, GroupCodes::Ternary);
+        let shape = shape.map_err(|error| error.to_string())?;
+        GroupedWeights::pack(shape, &Q4Rows { bytes, cols, group }, packers)
+    })
 }
 
-struct Q4Rows<'a> {
-    bytes: &'a [u8],
-    shape: GroupShape,
+/// Rows of a Q4_0 matrix that was ternary, with a scale for each `group` weights, a multiple of 32.
+pub(super) struct Q4Rows<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) cols: usize,
+    pub(super) group: usize,
 }
 
 impl GroupRows for Q4Rows<'_> {
     fn read(&self, row: usize, codes: &mut [i8], scales: &mut [u16]) -> Result<(), String> {
-        let (cols, group) = (self.shape.cols(), self.shape.group());
+        let Q4Rows { bytes, cols, group } = *self;
         let row_bytes = cols / Q4_0_BLOCK * Q4_0_BYTES;
-        let row_blocks = &self.bytes[row * row_bytes..][..row_bytes];
+        let row_blocks = &bytes[row * row_bytes..][..row_bytes];
         let groups = row_blocks.chunks_exact(group / Q4_0_BLOCK * Q4_0_BYTES);
         let codes = codes.chunks_exact_mut(group);
         for ((blocks, codes), scale) in groups.zip(codes).zip(scales) {
             let blocks = blocks.as_chunks::<Q4_0_BYTES>().0.iter();
             for (block, codes) in blocks.zip(codes.as_chunks_mut::<Q4_0_BLOCK>().0) {
-                let (d, values) = q4_0_block(block);
-                for (value, code) in values.into_iter().zip(codes.iter_mut()) {
-                    *code = match value {
-                        -8 => -1,
-                        0 => 0,
-                        7 => 1,
-                        other => return Err(format!("row {row} has the Q4_0 code {other}")),
-                    };
-                }
-                let magnitude = f16::from_f32(8.0 * d.to_f32().abs());
-                if !magnitude.is_finite() {
-                    return Err(format!("row {row} has the scale {d}"));
-                }
-                if codes.iter().all(|code| *code == 0) || magnitude.to_bits() == 0 {
-                    codes.fill(0);
+                let magnitude =
+                    q4_0_trits(block, codes).map_err(|reason| format!("row {row} has {reason}"))?;
+                if magnitude.to_bits() == 0 {
                     continue;
-                }
-                if d.is_sign_negative() {
-                    codes.iter_mut().for_each(|code| *code = -*code);
                 }
                 if *scale != 0 && *scale != magnitude.to_bits() {
                     return Err(format!(
@@ -156,6 +148,33 @@ impl GroupRows for Q4Rows<'_> {
         }
         Ok(())
     }
+}
+
+/// The trits of a block and their magnitude; 0 where all of them are 0.
+fn q4_0_trits(block: &[u8; Q4_0_BYTES], codes: &mut [i8; Q4_0_BLOCK]) -> Result<f16, String> {
+    let (d, values) = q4_0_block(block);
+    for (value, code) in values.into_iter().zip(codes.iter_mut()) {
+        *code = match value {
+            -8 => -1,
+            0 => 0,
+            7 => 1,
+            other => return Err(format!("the Q4_0 code {other}")),
+        };
+    }
+    let magnitude = f16::from_f32(8.0 * d.to_f32().abs());
+    if !magnitude.is_finite() {
+        return Err(format!("the scale {d}"));
+    }
+    if magnitude.to_bits() == 0 {
+        codes.fill(0);
+    }
+    if codes.iter().all(|code| *code == 0) {
+        return Ok(f16::ZERO);
+    }
+    if d.is_sign_negative() {
+        codes.iter_mut().for_each(|code| *code = -*code);
+    }
+    Ok(magnitude)
 }
 
 /// A block's scale and its codes.

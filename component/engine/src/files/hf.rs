@@ -1,11 +1,12 @@
 //! Weights from a Hugging Face directory: packed U8 linears with either scale convention, or bf16
-//! (f16, f32) master weights that are quantised here.
+//! (f16, f32) weights, on a grid or as master weights that are quantised here.
 
 use std::collections::BTreeSet;
 
 use safetensors::Dtype;
 use sterna_kernels::DenseType;
 
+use super::float_linear::FloatRule;
 use super::floats::{FloatType, Floats};
 use super::names::TensorId;
 use super::safetensors::{Tensor, TensorFiles};
@@ -13,7 +14,7 @@ use super::source::{WeightSource, finite};
 use super::{group_grid, leftovers, tensor_error, ternary};
 use crate::config::{ModelConfig, ScaleRule};
 use crate::error::LoadError;
-use crate::group_scaled::{GroupedWeights, Packers};
+use crate::group_scaled::Packers;
 use crate::matrix::{Matrix, Table};
 use crate::weights::{DenseWeights, Linear};
 
@@ -23,6 +24,10 @@ pub(crate) struct HfWeights {
     pub(crate) scale_rule: ScaleRule,
     /// True if linears are floats on a grid with a scale for each group.
     pub(crate) grouped: bool,
+    /// True if the embedding and the head may be too.
+    pub(crate) grouped_tables: bool,
+    /// True if floats on no grid are master weights, to be quantised.
+    pub(crate) masters: bool,
     pub(crate) packers: Packers,
 }
 
@@ -42,24 +47,28 @@ impl WeightSource for HfWeights {
         let base = id.hf_base();
         let name = format!("{base}.weight");
         let tensor = self.get(&name)?;
-        if self.grouped {
-            let grouped = self.on_grid(&name, tensor, rows, cols)?;
-            return grouped
-                .map(Matrix::Grouped)
-                .map_err(|reason| tensor_error(&name, format!("{reason}: {OFF_GRID}")));
-        }
-        let (packed, scale) = if tensor.dtype == Dtype::U8 {
+        if tensor.dtype == Dtype::U8 {
+            if self.grouped {
+                return Err(tensor_error(
+                    &name,
+                    "is packed, but config.json has no `quantization_config`, which says what its \
+                     scale means: download config.json anew",
+                ));
+            }
             check_shape(&name, tensor, &[rows.div_ceil(4), cols])?;
             let scale = self.scale(&format!("{base}.weight_scale"))?;
-            (ternary::from_hf_packed(&tensor.bytes, rows, cols), scale)
-        } else {
-            check_shape(&name, tensor, &[rows, cols])?;
-            let weights = floats(&name, tensor)?;
-            ternary::quantize(&weights, rows, cols).map_err(|reason| tensor_error(&name, reason))?
+            let packed = ternary::from_hf_packed(&tensor.bytes, rows, cols);
+            return Linear::new(rows, cols, packed.into(), scale)
+                .map(Matrix::Ternary)
+                .map_err(|reason| tensor_error(&name, reason));
+        }
+        check_shape(&name, tensor, &[rows, cols])?;
+        let rule = FloatRule {
+            grouped: self.grouped,
+            masters: self.masters,
         };
-        Linear::new(rows, cols, packed.into(), scale)
-            .map(Matrix::Ternary)
-            .map_err(|reason| tensor_error(&name, reason))
+        let matrix = rule.linear(&floats(&name, tensor)?, [rows, cols], &self.packers);
+        matrix.map_err(|reason| tensor_error(&name, reason))
     }
 
     fn may_have_groups(&self) -> bool {
@@ -70,13 +79,13 @@ impl WeightSource for HfWeights {
         let name = id.hf_base() + ".weight";
         let tensor = self.get(&name)?;
         // Of a model whose every matrix is on a grid the table is too, most likely.
-        if self.grouped
-            && let Ok(grouped) = self.on_grid(&name, tensor, rows, cols)?
+        check_shape(&name, tensor, &[rows, cols])?;
+        let weights = floats(&name, tensor)?;
+        if self.grouped_tables
+            && let Ok(grouped) = group_grid::of_floats(&weights, [rows, cols], &self.packers)
         {
             return Ok(Table::Grouped(grouped));
         }
-        check_shape(&name, tensor, &[rows, cols])?;
-        let weights = floats(&name, tensor)?;
         let ty = match weights.ty {
             FloatType::F32 => DenseType::F32,
             FloatType::F16 => DenseType::F16,
@@ -88,24 +97,7 @@ impl WeightSource for HfWeights {
     }
 }
 
-const OFF_GRID: &str = "these are not the unpacked weights of a 1-bit or ternary model in groups of \
-                        128. Use its GGUF file of type Q1_0 or Q2_0";
-
 impl HfWeights {
-    /// A matrix of floats that lie on a grid; the inner error says where they do not.
-    fn on_grid(
-        &self,
-        name: &str,
-        tensor: &Tensor,
-        rows: usize,
-        cols: usize,
-    ) -> Result<Result<GroupedWeights, String>, LoadError> {
-        check_shape(name, tensor, &[rows, cols])?;
-        let weights = floats(name, tensor)?;
-        let packers = &self.packers;
-        Ok(group_grid::of_floats(&weights, [rows, cols], packers))
-    }
-
     /// By the present name, or by the 1bitLLM models' where only that is there.
     fn norm_name(&self, id: TensorId) -> String {
         let name = id.hf_base() + ".weight";

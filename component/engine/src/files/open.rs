@@ -17,7 +17,8 @@ use super::{
     read_optional_json, tensor_error, what_is,
 };
 use crate::config::{
-    Activation, GENERAL_ARCHITECTURE, HfConfig, ModelConfig, QWEN3, SamplingDefaults, read_gguf,
+    Activation, GENERAL_ARCHITECTURE, HfConfig, LLAMA, ModelConfig, QWEN3, SamplingDefaults,
+    read_gguf,
 };
 use crate::error::LoadError;
 use crate::group_scaled::Packers;
@@ -121,12 +122,18 @@ fn open_gguf(
     } else {
         I2sForm::Interleave128
     };
-    let source = GgufWeights {
+    let qwen3 = config.architecture == QWEN3;
+    let mut source = GgufWeights {
         gguf,
         i2s_form: form,
-        grouped: config.architecture == QWEN3,
+        grouped: qwen3,
+        grouped_tables: qwen3,
+        masters: options.quantize || config.architecture.starts_with("bitnet"),
         packers: Packers::new(options.trits8),
     };
+    if config.architecture == LLAMA {
+        source.grouped = source.has_scales_of_groups(&config);
+    }
     source.check_rope_freqs(config.head_dim / 2)?;
     let tied = !source.has(TensorId::Head);
     source.refuse_leftovers(&config, tied)?;
@@ -200,6 +207,8 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         files: TensorFiles::open(dir)?,
         scale_rule,
         grouped,
+        grouped_tables: grouped && config.architecture == QWEN3,
+        masters: options.quantize || !grouped,
         packers: Packers::new(options.trits8),
     };
     let has_head = source.has(TensorId::Head);

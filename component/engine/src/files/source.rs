@@ -229,14 +229,20 @@ fn load_layer(
         ffn_sub_norm: optional_norm(FfnSubNorm)?,
         down: linear(Down)?,
     };
-    let mut kinds = layer.matrices().map(|matrix| matrix.ternary().is_some());
-    kinds.sort();
-    if kinds.first() != kinds.last() {
-        return Err(tensor_error(
-            &format!("blk.{index}"),
-            "has linears with one scale beside linears with a scale for each group, which is not \
-             supported; convert the model to one type",
-        ));
+    // Matrices that share an input take it in one form.
+    for matrices in [
+        &[&layer.q, &layer.k, &layer.v][..],
+        &[&layer.gate, &layer.up],
+    ] {
+        let grouped = matrices.iter().filter(|matrix| matrix.ternary().is_none());
+        let grouped = grouped.count();
+        if grouped != 0 && grouped != matrices.len() {
+            return Err(tensor_error(
+                &format!("blk.{index}"),
+                "has linears with one scale beside linears with a scale for each group, which is not \
+                 supported; convert the model to one type",
+            ));
+        }
     }
     Ok(layer)
 }

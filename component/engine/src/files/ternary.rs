@@ -23,6 +23,16 @@ pub(crate) enum I2sForm {
     Interleave64,
 }
 
+impl I2sForm {
+    /// Weights of a block; a tensor holds whole ones.
+    pub(crate) fn block(self) -> usize {
+        match self {
+            I2sForm::Interleave128 => 128,
+            I2sForm::Interleave64 => 64,
+        }
+    }
+}
+
 /// Packed Hugging Face bytes `[ceil(rows / 4), cols]` (transformers' `pack_weights`): bits 2k of
 /// row r are row `r + k * ceil(rows / 4)`, as trit + 1.
 pub(crate) fn from_hf_packed(packed: &[u8], rows: usize, cols: usize) -> Vec<u8> {
@@ -39,11 +49,8 @@ pub(crate) fn from_hf_packed(packed: &[u8], rows: usize, cols: usize) -> Vec<u8>
 /// I2_S data, flat over the tensor: block boundaries run across row ends where `cols % 128 != 0`.
 /// `rows * cols` is a multiple of the form's block.
 pub(crate) fn from_i2s(data: &[u8], rows: usize, cols: usize, form: I2sForm) -> Vec<u8> {
-    let group = match form {
-        I2sForm::Interleave128 => 32,
-        I2sForm::Interleave64 => 16,
-    };
-    let block = 4 * group;
+    let block = form.block();
+    let group = block / 4;
     build(rows, cols, |row, codes| {
         let start = row * cols;
         for (code, index) in codes.iter_mut().zip(start..start + cols) {
@@ -88,24 +95,22 @@ pub(crate) fn quantize(
     Ok((packed, scale))
 }
 
-/// As [`quantize`], but a matrix that already lies on the grid {-a, 0, a} keeps its a. Converters
-/// to GGUF write such matrices as floats where no ternary type can hold their shape; the mean of
-/// their magnitudes is not their scale.
-pub(crate) fn quantize_or_recover(
+/// A matrix on the grid {-a, 0, a}, with a; `None` for one that is not. Converters to GGUF write
+/// such matrices as floats where no ternary type can hold their shape, and models are published
+/// with their weights unpacked; the mean of their magnitudes is not their scale.
+///
+/// # Errors
+/// As [`quantize`].
+pub(crate) fn recover(
     weights: &Floats,
     rows: usize,
     cols: usize,
-) -> Result<(Vec<u8>, f32), String> {
-    let stats = Stats::of(weights, rows, cols)?;
-    match stats.grid {
-        Some(scale) => Ok((
-            pack_floats(weights, rows, cols, |w| {
-                if w == 0.0 { 0 } else { round_trit(w.signum()) }
-            }),
-            scale,
-        )),
-        None => quantize(weights, rows, cols),
-    }
+) -> Result<Option<(Vec<u8>, f32)>, String> {
+    let Some(scale) = Stats::of(weights, rows, cols)?.grid else {
+        return Ok(None);
+    };
+    let trit = |w: f32| if w == 0.0 { 0 } else { round_trit(w.signum()) };
+    Ok(Some((pack_floats(weights, rows, cols, trit), scale)))
 }
 
 /// The statistics of one pass over a float matrix.
@@ -162,7 +167,7 @@ fn round_trit(x: f32) -> i8 {
 }
 
 #[allow(clippy::cast_sign_loss, reason = "trits are -1 to 2")]
-fn code_of(trit: i8) -> u8 {
+pub(super) fn code_of(trit: i8) -> u8 {
     (trit + 1) as u8
 }
 
@@ -170,7 +175,7 @@ fn code_of(trit: i8) -> u8 {
 fn build(rows: usize, cols: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Vec<u8> {
     let row_bytes = Ternary::row_bytes(cols);
     let mut packed = vec![0u8; rows * row_bytes];
-    let mut codes = vec![ZERO; cols.next_multiple_of(BLOCK)];
+    let mut codes = padded_codes(cols);
     for (row, out) in packed.chunks_exact_mut(row_bytes).enumerate() {
         fill(row, &mut codes[..cols]);
         pack_codes(&codes, out);
@@ -178,9 +183,14 @@ fn build(rows: usize, cols: usize, mut fill: impl FnMut(usize, &mut [u8])) -> Ve
     packed
 }
 
+/// Codes of a row of `cols` weights 0, and of the places past its end.
+pub(super) fn padded_codes(cols: usize) -> Vec<u8> {
+    vec![ZERO; cols.next_multiple_of(BLOCK)]
+}
+
 /// Whole blocks of codes to bytes. As `sterna_kernels::pack::pack_row`, but without tails and
 /// clamping, so that it vectorises: a 2B model's weights pass through here while a user waits.
-fn pack_codes(codes: &[u8], out: &mut [u8]) {
+pub(super) fn pack_codes(codes: &[u8], out: &mut [u8]) {
     for (codes, out) in codes
         .as_chunks::<BLOCK>()
         .0

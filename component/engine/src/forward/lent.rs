@@ -5,7 +5,7 @@ use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 use super::batch::{BatchToken, embed, places, remember};
 use super::shape::Rotation;
-use crate::config::{Activation, ModelConfig};
+use crate::config::{Activation, ModelConfig, RopePairs};
 use crate::group_scaled::GroupedWeights;
 use crate::kv::KvCache;
 use crate::matrix::{Matrix, Table};
@@ -62,10 +62,15 @@ impl LentPass {
         let Rotation {
             frequencies,
             magnitude,
+            pairs,
         } = Rotation::of(config);
         let rotation = host::RotationParam {
             frequencies: bytemuck::cast_slice(&frequencies),
             magnitude,
+            pairs: match pairs {
+                RopePairs::Halves => host::RopePairs::Halves,
+                RopePairs::Adjacent => host::RopePairs::Adjacent,
+            },
         };
         Some(LentPass {
             pass: host::Pass::new(shape, rotation, clamp_u32(max_tokens)),

@@ -109,6 +109,7 @@ impl Pass {
         let Rotation {
             frequencies,
             magnitude,
+            ..
         } = &self.rotation;
         let b = self.buffers.of_tokens(&self.shape, n);
         // RoPE's angles; the same in all layers.
@@ -172,6 +173,7 @@ impl Pass {
             head_dim: shape.head_dim,
             eps: shape.rms_norm_eps,
             norms,
+            pairs: self.rotation.pairs,
             angles: [b.cos, b.sin],
         };
         heads.norm_and_rotate(machine, [b.q, &mut *b.k], n, b.normed);

@@ -4,6 +4,7 @@ use sterna_kernels::{add_assign, rms_norm, rope_rotate_half};
 
 use super::buffers::Machine;
 use super::input::{InputRow, LinearInput};
+use crate::config::RopePairs;
 
 /// The number of a product's multiply-adds that take as long as one number of a row does here.
 const WORK_PER_NUMBER: usize = 32;
@@ -82,6 +83,8 @@ pub(super) struct Heads<'a> {
     pub(super) eps: f32,
     /// Of each query head and of each key head, `[head_dim]`.
     pub(super) norms: [Option<&'a [f32]>; 2],
+    /// The order of a head's numbers as they come; they leave in halves.
+    pub(super) pairs: RopePairs,
     /// cos and sin of each token's angles, `[n_tokens, head_dim / 2]`.
     pub(super) angles: [&'a [f32]; 2],
 }
@@ -119,6 +122,7 @@ impl Heads<'_> {
                                 rms_norm(machine.isa, head, norm, self.eps, scratch);
                                 head.copy_from_slice(scratch);
                             }
+                            self.pairs.put_in_halves(head, scratch);
                             rope_rotate_half(machine.isa, head, cos, sin);
                         }
                     }

@@ -1,7 +1,7 @@
 //! The shape of a pass: what of a model its arithmetic depends on, and where a batch's tokens
 //! stand and how they turn.
 
-use crate::config::{Activation, ModelConfig};
+use crate::config::{Activation, ModelConfig, RopePairs};
 use crate::error::EngineError;
 use crate::kv::KvShape;
 
@@ -91,6 +91,8 @@ pub struct Rotation {
     pub frequencies: Vec<f64>,
     /// The factor of every rotated query and key.
     pub magnitude: f64,
+    /// Which of a head's numbers turn together.
+    pub pairs: RopePairs,
 }
 
 impl Rotation {
@@ -101,6 +103,7 @@ impl Rotation {
         Rotation {
             frequencies: scaling.frequencies(config.rope_theta, config.head_dim),
             magnitude: scaling.magnitude(),
+            pairs: config.rope_pairs,
         }
     }
 

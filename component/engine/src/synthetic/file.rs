@@ -9,7 +9,7 @@ use std::io::Write;
 use super::blocks::Blocks;
 use super::file_type::{FileType, TableType};
 use super::{Random, byte_characters, known_shape};
-use crate::config::{GENERAL_ARCHITECTURE, ModelConfig, QWEN3, bad};
+use crate::config::{GENERAL_ARCHITECTURE, LLAMA, ModelConfig, QWEN3, bad};
 use crate::convert::{ConvertError, metadata_of_shape};
 use crate::error::LoadError;
 use crate::files::gguf_tokenizer::{self, CHAT_TEMPLATE};
@@ -78,30 +78,26 @@ pub fn write<W: Write>(
 /// Refuse what no reader takes.
 fn check(config: &ModelConfig, options: &FileOptions) -> Result<(), LoadError> {
     let architecture = &config.architecture;
-    if architecture == "llama" {
-        return Err(bad(
-            "shape",
-            "a ternary Llama is read from a Hugging Face directory alone, so there is no GGUF of \
-             this shape to write: take a bitnet or bonsai shape",
-        ));
-    }
     let like = match options.table {
         Some(TableType::Like(ty)) => ty,
         _ => options.weights,
     };
-    let groups = [options.weights, like]
-        .into_iter()
-        .find(|ty| ty.in_groups());
-    match groups {
-        Some(ty) if architecture != QWEN3 => Err(bad(
+    let taken = |ty: FileType| match architecture.as_str() {
+        QWEN3 => true,
+        // The id means something else there.
+        LLAMA => ty != FileType::Pq2_0,
+        _ => !ty.in_groups(),
+    };
+    match [options.weights, like].into_iter().find(|&ty| !taken(ty)) {
+        Some(ty) => Err(bad(
             "type",
             format!(
-                "{} has a scale for each group, which models of architecture {architecture} have \
-                 not: take i2_s or f16, or a bonsai shape",
+                "{} has a scale for each group, which is not read in models of architecture \
+                 {architecture}: take i2_s or f16, or a bonsai shape",
                 ty.name()
             ),
         )),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -449,6 +445,8 @@ mod tests {
         let refused = |shape: &str, options: FileOptions| file(shape, options).unwrap_err();
         let tq2 = options(FileType::Tq2_0);
         assert!(refused("tiny", tq2).contains("tq2_0 has a scale for each group"));
+        let pq2 = options(FileType::Pq2_0);
+        assert!(refused("llama3-8b-1.58", pq2).contains("architecture llama"));
         let like = Some(TableType::Like(FileType::Q1_0));
         let i2_s = options(FileType::I2S);
         assert!(
@@ -461,7 +459,6 @@ mod tests {
             )
             .contains("q1_0")
         );
-        assert!(refused("llama3-8b-1.58", i2_s).contains("Hugging Face directory"));
         assert!(refused("bonsai-9b", tq2).contains("bonsai-8b"));
         assert!(
             refused(

@@ -39,7 +39,7 @@ impl FileType {
         }
     }
 
-    /// True if its blocks have a scale each, which is read in models of Qwen3 alone.
+    /// True if its blocks have a scale each.
     pub(super) fn in_groups(self) -> bool {
         !matches!(self, FileType::I2S | FileType::F16)
     }

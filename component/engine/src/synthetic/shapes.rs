@@ -1,6 +1,6 @@
 //! The shapes that synthetic models are made of, by name.
 
-use crate::config::{Activation, EmbeddingConfig, ModelConfig, QWEN3, RopeScaling, bad};
+use crate::config::{Activation, EmbeddingConfig, ModelConfig, QWEN3, RopePairs, RopeScaling, bad};
 use crate::error::LoadError;
 
 /// The shapes that can be made, by name; `2b`, `0.7b`, `3b` and `8b` are short for the first four.
@@ -82,6 +82,7 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
         context_length,
         rope_theta: theta,
         rope_scaling: RopeScaling::Unscaled,
+        rope_pairs: RopePairs::Halves,
         rms_norm_eps: if architecture == QWEN3 { 1e-6 } else { 1e-5 },
         activation: if architecture == "bitnet-b1.58" {
             Activation::Relu2

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use sterna_engine::bench::{self, BenchOptions, BenchReport};
+use sterna_engine::files::LoadOptions;
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::placement::Bytes;
@@ -24,6 +25,7 @@ use crate::commands::compose::{KERNELS_STUB, compose};
 use crate::head_type::HeadType;
 use crate::layout_type::one_scale_layout;
 use crate::model_source::{DEMO, load};
+use crate::reading::ReadArgs;
 use crate::wasm_command;
 
 /// The instruction sets of the engine as wasm.
@@ -64,6 +66,10 @@ pub struct Args {
     /// Measure this model instead: a GGUF file or a Hugging Face directory
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "head", "weights"])]
     model: Option<PathBuf>,
+
+    /// What its files do not say.
+    #[command(flatten)]
+    reading: ReadArgs,
 
     /// Every matrix in groups of 128 with a scale each, binary or ternary [default: q2_0 for the
     /// bonsai shapes, one scale a matrix for the others]
@@ -181,7 +187,11 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     let threads = args.threads.map_or_else(team::default_threads, usize::from);
     let mut optimisations = args.optimisations()?;
     let mut model = if let Some(path) = &args.model {
-        load(path, None, optimisations.wants_trits8(isa, threads))?
+        let options = LoadOptions {
+            trits8: optimisations.wants_trits8(isa, threads),
+            ..args.reading.options()
+        };
+        load(path, &options)?
     } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, Bytes::from_static(demo))?
     } else {

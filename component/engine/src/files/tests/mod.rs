@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 use sterna_kernels::DenseType;
 use sterna_kernels::pack::unpack_row;
 
-use crate::config::{Activation, EmbeddingConfig, ModelConfig, RopeScaling, Yarn};
+use crate::config::{Activation, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, Yarn};
 use crate::error::LoadError;
 use crate::files::LoadOptions;
 use crate::model::Model;
@@ -123,6 +123,7 @@ fn odd_config() -> ModelConfig {
         context_length: 33,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::Unscaled,
+        rope_pairs: RopePairs::Halves,
         rms_norm_eps: 1e-6,
         activation: Activation::Silu,
         sub_norms: true,
