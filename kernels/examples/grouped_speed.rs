@@ -35,7 +35,7 @@ fn main() {
             let bytes: Vec<Vec<u8>> = (0..threads as u32).map(|n| matrices(shape, n)).collect();
             for isa in Isa::supported() {
                 if only.as_deref().is_none_or(|name| name == isa.name()) {
-                    for n_tokens in [1, 2, 4, 8, 64] {
+                    for n_tokens in [1, 2, 4, 8, 16, 128] {
                         let run = |bytes: &[u8]| measure(isa, shape, bytes, n_tokens);
                         report(isa, shape, n_tokens, &in_threads(&bytes, &run));
                     }

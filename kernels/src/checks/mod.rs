@@ -214,8 +214,8 @@ fn dense_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     Ok(())
 }
 
-/// All kinds of codes, all sizes of groups, rows that do not fill a tile, one to seventeen tokens;
-/// every block's sum at its limit; more rows than a panel has.
+/// All kinds of codes, all sizes of groups, rows that do not fill a tile, one to seventeen tokens
+/// and now and then more; every block's sum at its limit; more rows than a panel has.
 fn grouped_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
     let mut rng = Rng::new(17);
     for case in 0..cases {
@@ -223,15 +223,16 @@ fn grouped_shapes(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
         let group = pick(&mut rng, &[64, 128, 256]);
         let rows = pick(&mut rng, &[1, 7, 15, 16, 17, 33, 64, 70]);
         let shape = (rows, group * (1 + rng.below(5)), group);
-        let (n_tokens, fill) = (1 + rng.below(17), pick(&mut rng, &Fill::ALL));
+        let most_tokens = if rng.below(4) == 0 { 60 } else { 17 };
+        let (n_tokens, fill) = (1 + rng.below(most_tokens), pick(&mut rng, &Fill::ALL));
         self_test::grouped(isa, &mut rng, codes, shape, n_tokens, fill)?;
     }
     for codes in GroupCodes::ALL {
-        for n_tokens in [1, 2, 3, 4, 8, 17] {
+        for n_tokens in [1, 2, 3, 4, 8, 17, 37] {
             let shape = (18, 128, 64);
             self_test::grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Limits)?;
         }
-        for n_tokens in [1, 9] {
+        for n_tokens in [1, 9, 21] {
             let shape = (600, 2560, 128);
             self_test::grouped(isa, &mut rng, codes, shape, n_tokens, Fill::Uniform)?;
         }
@@ -246,7 +247,7 @@ fn group_layouts(isa: Isa, cases: usize) -> Result<(), SelfTestError> {
         let group = pick(&mut rng, &[64, 128, 256]);
         let rows = pick(&mut rng, &[1, 15, 16, 17, 40]);
         let shape = (rows, group * (1 + rng.below(4)), group);
-        let n_tokens = 1 + rng.below(12);
+        let n_tokens = 1 + rng.below(30);
         self_test::group_layouts(isa, &mut rng, shape, n_tokens)?;
     }
     Ok(())

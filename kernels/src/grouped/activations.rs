@@ -10,6 +10,7 @@
 //! subnormal may be no finite number.
 
 use super::BLOCK;
+use crate::packed::Packed;
 
 /// 32 activations of one token, and what comes off their product with codes that are weights plus
 /// 1: where loops start.
@@ -52,6 +53,7 @@ pub struct BlockActivations {
     cols: usize,
     n_tokens: usize,
     blocks: Vec<ActivationBlock>, // [n_tokens, cols / BLOCK]
+    packed: Packed,
 }
 
 impl BlockActivations {
@@ -61,6 +63,7 @@ impl BlockActivations {
             cols: 0,
             n_tokens: 0,
             blocks: Vec::with_capacity(max_tokens * (max_cols / BLOCK)),
+            packed: Packed::default(),
         }
     }
 
@@ -80,6 +83,7 @@ impl BlockActivations {
         );
         self.cols = cols;
         self.n_tokens = n_tokens;
+        self.packed.reset();
         self.blocks.clear();
         self.blocks
             .resize(n_tokens * (cols / BLOCK), ActivationBlock::default());
@@ -105,6 +109,13 @@ impl BlockActivations {
             from: &self.blocks[t * stride + b..],
             stride,
         }
+    }
+
+    /// All tokens as a kernel packed them.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn packed(&self) -> &Packed {
+        &self.packed
     }
 
     /// Token `t`'s blocks.

@@ -193,7 +193,7 @@ impl GroupShape {
     }
 
     /// The weight that it stands for, before its scale.
-    fn weight(&self, codes: &[u8], row: usize, col: usize) -> i8 {
+    pub(crate) fn weight(&self, codes: &[u8], row: usize, col: usize) -> i8 {
         let code = self.code(codes, row, col).cast_signed();
         match self.codes {
             GroupCodes::Binary => code * 2 - 1,

@@ -17,6 +17,9 @@ pub(crate) fn matmul<K: Kernels>(
     x: &BlockActivations,
     out: &mut OutputRows<'_>,
 ) {
+    if k.grouped_many(w, x, out) {
+        return;
+    }
     match w.shape().codes() {
         GroupCodes::Binary => walk::<K, InBits<1>>(k, w, x, out),
         GroupCodes::Ternary => walk::<K, InBits<2>>(k, w, x, out),

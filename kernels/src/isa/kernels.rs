@@ -236,6 +236,17 @@ macro_rules! define_kernels {
             ) {
                 column_tiles::tile_sums(lines, columns, values, sums);
             }
+            /// A group-scaled product with so many tokens that this ISA unpacks codes to L1 first;
+            /// false, and nothing done, where it does not.
+            #[inline(always)]
+            fn grouped_many(
+                self,
+                _w: Grouped<'_>,
+                _x: &BlockActivations,
+                _out: &mut OutputRows<'_>,
+            ) -> bool {
+                false
+            }
             /// For each token lane r is sum of weight * q over a block of 32 columns of a tile's
             /// row r, exact. `codes` is the tile's 64 * BITS bytes for them, weights as
             /// [`crate::GroupCodes`] with so many whole bits has them.

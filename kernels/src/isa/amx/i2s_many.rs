@@ -14,7 +14,7 @@
 //! panel there; the sums, 32 for a token, are put aside between chunks, and at the end lie as the
 //! output does.
 
-use super::tiles::{ROW_BYTES, ROWS, Tiles, bytes, bytes_mut};
+use super::tiles::{Plain, ROW_BYTES, ROWS, TileShape, Tiles, bytes, bytes_mut};
 use crate::isa::x86::panel::{
     CHUNK, PanelBlock, Sums, Vectors, WIDTH, new_panel, prefetch_next, unpack,
 };
@@ -40,6 +40,8 @@ const B1: u8 = 7;
 /// From one token's sums to the next, in bytes.
 const LINE: usize = size_of::<Sums>();
 
+impl Plain for Sums {}
+
 /// See [`crate::ternary_matmul`].
 #[inline(always)]
 pub(crate) fn matmul<T: Tiles, V: Vectors>(
@@ -54,7 +56,7 @@ pub(crate) fn matmul<T: Tiles, V: Vectors>(
     let width = panel_width(x);
     let mut configured = 0;
     let mut panel = new_panel();
-    let mut sums: [Sums; TOKENS] = [[0; WIDTH]; TOKENS];
+    let mut sums = [Sums::ZERO; TOKENS];
     for r0 in range.clone().step_by(WIDTH) {
         let r1 = range.end.min(r0 + WIDTH);
         for t0 in (0..x.n_tokens()).step_by(width) {
@@ -84,7 +86,7 @@ pub(crate) fn matmul<T: Tiles, V: Vectors>(
             }
             for (t, sums) in (t0..t1).zip(&sums) {
                 let out = &mut out.token(t)[r0 - range.start..r1 - range.start];
-                vectors.outputs(sums, x.sum(t), x.scale(t), w.scale(), out);
+                vectors.outputs(&sums.0, x.sum(t), x.scale(t), w.scale(), out);
             }
         }
     }
@@ -108,14 +110,14 @@ fn configure<T: Tiles>(tiles: &mut T, n_tokens: usize) {
     } else {
         low
     };
-    let mut rows = [ROWS as u8; 8];
+    let mut shapes = [TileShape::WHOLE; 8];
     for tile in [C00, C01, A0] {
-        rows[usize::from(tile)] = low as u8;
+        shapes[usize::from(tile)] = TileShape::rows(low);
     }
     for tile in [C10, C11, A1] {
-        rows[usize::from(tile)] = high as u8;
+        shapes[usize::from(tile)] = TileShape::rows(high);
     }
-    tiles.configure(rows);
+    tiles.configure(shapes);
 }
 
 /// Up to 32 tokens meet the panel's blocks. `a` holds their rows, `stride` apart, from the chunk's
@@ -134,7 +136,7 @@ fn pass<T: Tiles, const WIDE: bool>(
     sums: &mut [Sums],
 ) {
     let a = bytes(a);
-    let sums = bytes_mut(sums.as_flattened_mut());
+    let sums = bytes_mut(sums);
     let low = ROWS * LINE;
     if first {
         tiles.zero::<C00>();
@@ -182,8 +184,8 @@ fn pass<T: Tiles, const WIDE: bool>(
 fn add_halves(sums: &mut [Sums], n: usize) {
     let (first, second) = sums.split_at_mut(ROWS);
     for (first, second) in first.iter_mut().zip(second).take(n) {
-        for (first, second) in first.iter_mut().zip(second) {
-            *first += *second;
+        for (first, second) in first.0.iter_mut().zip(second.0) {
+            *first += second;
         }
     }
 }

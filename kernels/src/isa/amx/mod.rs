@@ -1,6 +1,8 @@
-//! AMX: int8 matrix tiles for ternary products with many tokens. Everything else is AVX-512's,
-//! which every CPU with AMX has.
+//! AMX: int8 matrix tiles for ternary and group-scaled products with many tokens. Everything else
+//! is AVX-512's, which every CPU with AMX has.
 
+pub(crate) mod grouped_input;
+pub(crate) mod grouped_many;
 pub(crate) mod i2s_many;
 mod probe;
 pub(crate) mod tiles;
@@ -14,12 +16,16 @@ use super::avx512::Avx512;
 use super::kernels::Kernels;
 use super::probe::PeakRun;
 use super::unpacked;
-use crate::{OutputRows, QuantizedActivations, Ternary, TernaryLayout};
+use crate::{BlockActivations, Grouped, OutputRows, QuantizedActivations, Ternary, TernaryLayout};
+use grouped_input::GroupInput;
 use tiles::CpuTiles;
 
 /// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's
 /// whole product (reckoned from instruction counts; no such machine was at hand).
-const MIN_TOKENS: usize = 8;
+const MIN_TOKENS: usize = 12;
+
+/// The same of group-scaled products.
+const MIN_GROUP_TOKENS: usize = 16;
 
 /// Proof of AMX-INT8, of the operating system's permission to use it, and of what `Avx512` proves.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +65,23 @@ impl Amx {
         }
     }
 
+    pub(crate) fn grouped_matmul(
+        self,
+        w: Grouped<'_>,
+        x: &BlockActivations,
+        out: &mut OutputRows<'_>,
+    ) {
+        if x.n_tokens() < MIN_GROUP_TOKENS {
+            return self.0.grouped_matmul(w, x, out);
+        }
+        let mut own = GroupInput::default();
+        let packed = x
+            .packed()
+            .get(&mut own, |packed: &mut GroupInput| packed.set(x));
+        // SAFETY: the token proves AVX-512.
+        unsafe { tiled_groups(self, w, packed, out) };
+    }
+
     /// Tiles take I2_S rows.
     pub(crate) fn prefers_trits5(self, _threads: usize) -> bool {
         false
@@ -78,6 +101,12 @@ impl Amx {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn tiled(isa: Amx, w: Ternary<'_>, x: &QuantizedActivations, out: &mut OutputRows<'_>) {
     i2s_many::matmul(&mut CpuTiles::new(isa), isa.0, w, x, out);
+}
+
+/// The same of group-scaled products.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c")]
+fn tiled_groups(isa: Amx, w: Grouped<'_>, x: &GroupInput, out: &mut OutputRows<'_>) {
+    grouped_many::matmul(&mut CpuTiles::new(isa), isa.0, w, x, out);
 }
 
 impl Deref for Amx {

@@ -10,13 +10,41 @@ use super::Amx;
 
 /// Most rows of a tile, and the columns of a tile of i32.
 pub(crate) const ROWS: usize = 16;
-/// Bytes of a row.
+/// Most bytes of a row.
 pub(crate) const ROW_BYTES: usize = 64;
 
-/// The eight tiles. All have rows of 64 bytes.
+/// How large a tile is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct TileShape {
+    /// 1..=16.
+    pub(crate) rows: usize,
+    /// A multiple of 4, up to 64.
+    pub(crate) row_bytes: usize,
+}
+
+impl TileShape {
+    /// As large as there are.
+    pub(crate) const WHOLE: Self = Self::rows(ROWS);
+
+    /// That many rows of 64 bytes.
+    pub(crate) const fn rows(rows: usize) -> Self {
+        Self {
+            rows,
+            row_bytes: ROW_BYTES,
+        }
+    }
+
+    /// True if there are such tiles.
+    pub(crate) fn exists(self) -> bool {
+        let bytes = self.row_bytes;
+        (1..=ROWS).contains(&self.rows) && (4..=ROW_BYTES).contains(&bytes) && bytes % 4 == 0
+    }
+}
+
+/// The eight tiles.
 pub(crate) trait Tiles {
-    /// Gives each tile a number of rows, 1..=16, and clears it.
-    fn configure(&mut self, rows: [u8; 8]);
+    /// Gives each tile a shape that exists, and clears it.
+    fn configure(&mut self, shapes: [TileShape; 8]);
     /// Fills tile `TO` with zeros.
     fn zero<const TO: u8>(&mut self);
     /// Loads tile `TO`: its rows start `stride` bytes apart.
@@ -24,11 +52,11 @@ pub(crate) trait Tiles {
     /// Stores tile `FROM`: its rows start `stride` bytes apart.
     fn store<const FROM: u8>(&mut self, to: &mut [u8], stride: usize);
     /// C[m][n] += A[m][4k + i] * B[k][4n + i] over all k and i, in i32, of int8 A and B. C and A
-    /// have the same rows, B 16.
+    /// have the same rows, C and B the same bytes a row, and B a row for each four bytes of A's.
     fn multiply<const C: u8, const A: u8, const B: u8>(&mut self);
 }
 
-/// Values that are no more than their bytes.
+/// Integers, or arrays of them without padding: any bytes are a value.
 pub(crate) trait Plain: Copy {}
 impl Plain for i8 {}
 impl Plain for i32 {}
@@ -52,7 +80,7 @@ pub(crate) fn bytes_mut<T: Plain>(of: &mut [T]) -> &mut [u8] {
 /// No compiler output uses tiles where the target feature is off, as it is here, so they keep their
 /// contents from one `asm!` to the next like the memory of a device.
 pub(crate) struct CpuTiles {
-    rows: [usize; 8],
+    shapes: [TileShape; 8],
     /// Tiles belong to a thread.
     _not_send: std::marker::PhantomData<*const ()>,
 }
@@ -70,16 +98,17 @@ struct Config {
 impl CpuTiles {
     pub(crate) fn new(_proof: Amx) -> Self {
         let mut tiles = Self {
-            rows: [0; 8],
+            shapes: [TileShape::WHOLE; 8],
             _not_send: std::marker::PhantomData,
         };
-        tiles.configure([ROWS as u8; 8]);
+        tiles.configure([TileShape::WHOLE; 8]);
         tiles
     }
 
     /// True if all rows of tile `t` lie in `len` bytes.
     fn fits(&self, t: u8, len: usize, stride: usize) -> bool {
-        (self.rows[usize::from(t)] - 1) * stride + ROW_BYTES <= len
+        let shape = self.shapes[usize::from(t)];
+        (shape.rows - 1) * stride + shape.row_bytes <= len
     }
 }
 
@@ -92,8 +121,8 @@ impl Drop for CpuTiles {
 }
 
 impl Tiles for CpuTiles {
-    fn configure(&mut self, rows: [u8; 8]) {
-        assert!(rows.iter().all(|n| (1..=ROWS as u8).contains(n)));
+    fn configure(&mut self, shapes: [TileShape; 8]) {
+        assert!(shapes.iter().all(|shape| shape.exists()));
         let mut config = Config {
             palette: 1,
             start_row: 0,
@@ -101,14 +130,16 @@ impl Tiles for CpuTiles {
             row_bytes: [0; 16],
             rows: [0; 16],
         };
-        config.row_bytes[..8].fill(ROW_BYTES as u16);
-        config.rows[..8].copy_from_slice(&rows);
+        for (t, shape) in shapes.iter().enumerate() {
+            config.row_bytes[t] = shape.row_bytes as u16;
+            config.rows[t] = shape.rows as u8;
+        }
         // SAFETY: a value exists only with a proof of AMX; the operand is 64 bytes of a valid
         // configuration.
         unsafe {
             asm!("ldtilecfg [{at}]", at = in(reg) &raw const config, options(readonly, nostack, preserves_flags));
         }
-        self.rows = rows.map(usize::from);
+        self.shapes = shapes;
     }
 
     #[inline(always)]

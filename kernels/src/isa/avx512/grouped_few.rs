@@ -15,6 +15,7 @@
 use std::arch::x86_64::*;
 
 use super::Avx512;
+use super::gfni::Gfni;
 use super::unrolled::unrolled;
 use crate::grouped::TokenBlocks;
 
@@ -25,20 +26,30 @@ pub(super) fn dots<const BITS: usize, const T: usize>(
     codes: &[u8],
     x: TokenBlocks<'_>,
 ) -> [__m512; T] {
+    let gfni = isa.gfni.filter(|_| BITS == 1 && T == 1);
+    products::<T>(isa, &columns::<BITS>(isa, gfni, codes), x)
+}
+
+/// The codes, 0 to 2, of a block's 32 columns, four in each.
+#[inline(always)]
+pub(super) fn columns<const BITS: usize>(
+    isa: Avx512,
+    gfni: Option<Gfni>,
+    codes: &[u8],
+) -> [__m512i; 8] {
     let mut columns = [load(isa, &[0; 64]); 8];
     let lines = codes.as_chunks::<64>().0.iter();
     for (line, columns) in lines.zip(columns.chunks_exact_mut(8 / BITS)) {
         let v = load(isa, line);
-        match isa.gfni {
-            Some(gfni) if BITS == 1 && T == 1 => {
-                for (k, columns) in columns.iter_mut().enumerate() {
-                    *columns = gfni.twice_bit(v, k);
-                }
+        if let Some(gfni) = gfni {
+            for (k, columns) in columns.iter_mut().enumerate() {
+                *columns = gfni.twice_bit(v, k);
             }
-            _ => unpack::<BITS>(isa, v, columns),
+        } else {
+            unpack::<BITS>(isa, v, columns);
         }
     }
-    products::<T>(isa, &columns, x)
+    columns
 }
 
 /// Each token's products with a block's codes.
@@ -50,15 +61,16 @@ pub(super) fn products<const T: usize>(
 ) -> [__m512; T] {
     // SAFETY: the token proves the features.
     unsafe {
-        let mut dots = [_mm512_setzero_ps(); T];
-        unrolled!(I < T => {
-            let x = x.token(I);
-            let mut sums = _mm512_set1_epi32(x.minus_sum);
-            for (columns, q) in columns.iter().zip(x.quads()) {
-                sums = _mm512_dpbusd_epi32(sums, *columns, _mm512_set1_epi32(q));
-            }
-            dots[I] = _mm512_cvtepi32_ps(sums);
+        let mut sums = [_mm512_setzero_si512(); T];
+        unrolled!(I < T => { sums[I] = _mm512_set1_epi32(x.token(I).minus_sum); });
+        unrolled!(K < 8 => {
+            unrolled!(I < T => {
+                let q = i32::from_ne_bytes(x.token(I).q.as_chunks::<4>().0[K].map(|q| q as u8));
+                sums[I] = _mm512_dpbusd_epi32(sums[I], columns[K], _mm512_set1_epi32(q));
+            });
         });
+        let mut dots = [_mm512_setzero_ps(); T];
+        unrolled!(I < T => { dots[I] = _mm512_cvtepi32_ps(sums[I]); });
         dots
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn matmul(
     let range = out.range();
     let n_blocks = w.row(range.start).len();
     let mut panel = new_panel();
-    let mut sums: [Sums; TOKENS] = [[0; WIDTH]; TOKENS];
+    let mut sums = [Sums::ZERO; TOKENS];
     for r0 in range.clone().step_by(WIDTH) {
         let r1 = range.end.min(r0 + WIDTH);
         for t0 in (0..x.n_tokens()).step_by(TOKENS) {
@@ -68,7 +68,7 @@ pub(super) fn matmul(
             }
             for (t, sums) in (t0..t1).zip(&sums) {
                 let out = &mut out.token(t)[r0 - range.start..r1 - range.start];
-                isa.outputs(sums, x.sum(t), x.scale(t), w.scale(), out);
+                isa.outputs(&sums.0, x.sum(t), x.scale(t), w.scale(), out);
             }
         }
     }
@@ -95,7 +95,7 @@ fn token_tile<const N: usize>(
     let mut acc = [[_mm512_setzero_si512(); 2]; N];
     if blocks.start > 0 {
         for i in 0..N {
-            acc[i] = [load(&sums[i][..16]), load(&sums[i][16..])];
+            acc[i] = [load(&sums[i].0[..16]), load(&sums[i].0[16..])];
         }
     }
     for b in 0..n {
@@ -110,8 +110,8 @@ fn token_tile<const N: usize>(
         }
     }
     for i in 0..N {
-        store(&mut sums[i][..16], acc[i][0]);
-        store(&mut sums[i][16..], acc[i][1]);
+        store(&mut sums[i].0[..16], acc[i][0]);
+        store(&mut sums[i].0[16..], acc[i][1]);
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod few_tiles;
 mod gfni;
+mod group_panel;
 mod grouped_few;
+mod grouped_many;
 mod i2s_few;
 mod i2s_many;
 mod i2s_one;
@@ -38,7 +40,9 @@ use crate::simd::{LANES, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::Block;
 use crate::trits5::GROUP_BYTES;
-use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
+use crate::{
+    BlockActivations, Dense, DenseInput, Grouped, OutputRows, QuantizedActivations, Ternary,
+};
 use gfni::Gfni;
 use q6_k_input::Q6kInput;
 use vbmi::Vbmi;
@@ -192,6 +196,9 @@ fn many_tokens() -> usize {
     if intel() { 20 } else { 65 }
 }
 
+/// The same of group-scaled products.
+const MANY_GROUP_TOKENS: usize = 9;
+
 impl Kernels for Avx512 {
     kernel_list!(over_lanes "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c");
 
@@ -294,6 +301,15 @@ impl Kernels for Avx512 {
         sums: &mut [i32; TILE],
     ) {
         with_token!(sparse::columns_tile(lines, columns, values, sums));
+    }
+
+    #[inline(always)]
+    fn grouped_many(self, w: Grouped<'_>, x: &BlockActivations, out: &mut OutputRows<'_>) -> bool {
+        let many = x.n_tokens() >= MANY_GROUP_TOKENS;
+        if many {
+            with_token!(grouped_many::matmul(self, w, x, out));
+        }
+        many
     }
 
     #[inline(always)]

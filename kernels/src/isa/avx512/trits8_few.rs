@@ -26,6 +26,17 @@ pub(super) fn dots<const T: usize>(
     unit: &[u8; UNIT_BYTES],
     x: [TokenBlocks<'_>; 2],
 ) -> [[__m512; T]; 2] {
+    let columns = columns(isa, unit);
+    let (first, second) = columns.split_at(8);
+    [
+        products::<T>(isa, first, x[0]),
+        products::<T>(isa, second, x[1]),
+    ]
+}
+
+/// The codes of a unit's 64 columns, four in each.
+#[inline(always)]
+pub(super) fn columns(isa: Avx512, unit: &[u8; UNIT_BYTES]) -> [__m512i; 16] {
     let (lines, rest) = unit.as_chunks::<LINE_BYTES>();
     let mut columns = [load(isa, &[0; 64]); 16];
     for (l, line) in lines.iter().enumerate() {
@@ -41,11 +52,7 @@ pub(super) fn dots<const T: usize>(
         };
     }
     columns[15] = last(isa, rest);
-    let (first, second) = columns.split_at(8);
-    [
-        products::<T>(isa, first, x[0]),
-        products::<T>(isa, second, x[1]),
-    ]
+    columns
 }
 
 /// The first four codes of each byte, and the fifths.

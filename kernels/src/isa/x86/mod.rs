@@ -1,5 +1,6 @@
 //! Shared by the x86 ISAs.
 
+pub(crate) mod group_panel;
 pub(crate) mod panel;
 pub(crate) mod prefetch;
 pub(crate) mod probe;

@@ -24,8 +24,15 @@ pub(crate) const WIDTH: usize = 2 * ROWS;
 /// much again: together they fit L1 (48 KB), where the codes must stay.
 pub(crate) const CHUNK: usize = 5;
 
-/// A token's sums of code * q, one for each of the matrix rows.
-pub(crate) type Sums = [i32; WIDTH];
+/// A token's sums of code * q, one for each of the matrix rows, on cache lines of their own: a tile
+/// whose rows cross lines takes six times as long to load.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Sums(pub(crate) [i32; WIDTH]);
+
+impl Sums {
+    pub(crate) const ZERO: Self = Self([0; WIDTH]);
+}
 /// Codes of the rows in one chunk: two halves of 16 rows.
 pub(crate) type Panel = [[PanelBlock; CHUNK]; 2];
 
