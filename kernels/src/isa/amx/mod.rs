@@ -20,8 +20,8 @@ use crate::{BlockActivations, Grouped, OutputRows, QuantizedActivations, Ternary
 use grouped_input::GroupInput;
 use tiles::CpuTiles;
 
-/// With fewer tokens a tile stays half empty, and unpacking into tiles costs more than AVX-512's
-/// whole product (reckoned from instruction counts; no such machine was at hand).
+/// With fewer tokens AVX-512 is as fast: a tile stays half empty (docs/experiments.md has the
+/// figures).
 const MIN_TOKENS: usize = 12;
 
 /// The same of group-scaled products.
