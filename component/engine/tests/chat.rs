@@ -50,7 +50,7 @@ fn our_templates_render_to_transformers_texts() {
     let reference = read(&folder.join("cases.json"));
     let conversations = conversations(&reference["cases"]);
     let templates = reference["templates"].as_array().unwrap();
-    assert_eq!((templates.len(), conversations.len()), (3, 25));
+    assert_eq!((templates.len(), conversations.len()), (10, 25));
     for template in templates {
         let source = folder.join(template["name"].as_str().unwrap());
         let source = std::fs::read_to_string(source).unwrap();

@@ -33,16 +33,27 @@ fn refusal(change: impl FnOnce(&mut Value)) -> String {
 fn other_kinds_are_named() {
     let cases = [
         (
-            refusal(|j| j["model"]["type"] = json!("Unigram")),
-            "`Unigram`",
+            refusal(|j| j["model"]["type"] = json!("WordPiece")),
+            "`WordPiece`",
         ),
         (
             refusal(|j| j["model"] = json!({"type": "Unigram", "vocab": [["a", 0.5]]})),
-            "`Unigram`",
+            "supported beside pieces: `Metaspace`",
         ),
         (
             refusal(|j| j["model"]["byte_fallback"] = json!(true)),
-            "sentencepiece",
+            "supported beside pieces: `Metaspace`",
+        ),
+        (
+            refusal(|j| j["normalizer"] = json!({"type": "Precompiled"})),
+            "`Precompiled`",
+        ),
+        (
+            refusal(|j| {
+                j["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "▁"});
+                j["decoder"] = json!({"type": "WordPiece"});
+            }),
+            "the decoder `WordPiece`",
         ),
         (
             refusal(|j| j["model"]["end_of_word_suffix"] = json!("</w>")),
@@ -96,14 +107,53 @@ fn gguf_kinds_are_named() {
         change(&mut meta);
         Tokenizer::from_gguf(meta).unwrap_err().to_string()
     };
-    assert!(refusal(&|meta| meta.model = "llama".into()).contains("`llama`"));
+    assert!(refusal(&|meta| meta.model = "bert".into()).contains("`bert`"));
+    let without = refusal(&|meta| {
+        meta.model = "llama".into();
+        meta.merges.clear();
+    });
     assert!(
-        refusal(&|meta| meta.pre = Some("deepseek-llm".into()))
-            .contains("`deepseek-llm`; supported: llama-bpe")
+        without.contains("`tokenizer.ggml.scores` is absent"),
+        "{without}"
     );
+    let short = refusal(&|meta| (meta.model, meta.scores) = ("t5".into(), vec![0.0]));
+    assert!(short.contains("1 entries for 512"), "{short}");
+    let unknown = refusal(&|meta| meta.pre = Some("deepseek-llm".into()));
+    for part in [
+        "`deepseek-llm`",
+        "supported: llama-bpe",
+        "gguf_set_metadata",
+    ] {
+        assert!(unknown.contains(part), "{unknown}");
+    }
     assert!(refusal(&|meta| meta.token_types.truncate(3)).contains("3 entries for 512"));
     assert!(refusal(&|meta| meta.merges[0] = "zz zz".into()).contains("`zz zz`"));
     assert!(refusal(&|meta| (meta.bos_id, meta.add_bos) = (Some(512), Some(true))).contains("512"));
+}
+
+#[test]
+fn a_converter_that_knew_no_cut_is_told_of() {
+    let good = Tokenizer::from_json(&tiny()).unwrap().to_gguf();
+    assert_eq!(good.doubt(), None);
+    for name in ["default", ""] {
+        let pre = Some(name.to_owned());
+        let meta = GgufTokenizer {
+            pre,
+            ..good.clone()
+        };
+        assert!(meta.doubt().unwrap().contains("Falcon's cut"));
+        let falcon = GgufTokenizer {
+            pre: Some("falcon".into()),
+            ..good.clone()
+        };
+        let ids = |meta| {
+            Tokenizer::from_gguf(meta)
+                .unwrap()
+                .encode("It's 12345 (!!) x", true)
+                .unwrap()
+        };
+        assert_eq!(ids(meta), ids(falcon));
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn main() -> Result<(), Error> {
     gguf(&folder(root, "gguf")?)?;
     huggingface(&folder(root, "huggingface")?)?;
     tokenizer(&folder(root, "tokenizer")?)?;
+    sentencepiece(&folder(root, "sentencepiece")?)?;
     template(&folder(root, "template")?)?;
     request(&folder(root, "request")?)
 }
@@ -188,6 +189,58 @@ fn tokenizer(folder: &Path) -> Result<(), Error> {
         folder.join("small"),
         joined([small.to_string().as_bytes(), b"ab a<s>ba"]),
     )?;
+    // Of SentencePiece's kind.
+    let mut pieces = small;
+    pieces["normalizer"] = json!({"type": "Sequence", "normalizers": [
+        {"type": "NFKC"}, {"type": "Prepend", "prepend": "\u{2581}"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]});
+    pieces["pre_tokenizer"] = json!(null);
+    pieces["decoder"] = json!({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
+    pieces["model"] = json!({"type": "BPE", "unk_token": "<u>", "fuse_unk": true, "byte_fallback": true,
+        "vocab": {"a": 0, "b": 1, "ab": 2, "\u{2581}": 3, "\u{2581}a": 4, "<u>": 6, "<0x41>": 7},
+        "merges": [["a", "b"], ["\u{2581}", "a"]]});
+    let mut unigram = pieces.clone();
+    unigram["normalizer"] = json!({"type": "Nmt"});
+    unigram["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+        {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true}]});
+    unigram["decoder"] = unigram["pre_tokenizer"]["pretokenizers"][1].clone();
+    unigram["added_tokens"][0]["normalized"] = json!(true);
+    unigram["model"] = json!({"type": "Unigram", "unk_id": 0, "byte_fallback": false,
+        "vocab": [["<u>", 0.0], ["a", -1.5], ["b", -1.25], ["ab", -2.1], ["\u{2581}", -1.0]]});
+    for (name, json) in [("pieces", pieces), ("unigram", unigram)] {
+        let input = joined([json.to_string().as_bytes(), "ab a<s>ba \u{e9}A".as_bytes()]);
+        fs::write(folder.join(name), input)?;
+    }
+    Ok(())
+}
+
+fn sentencepiece(folder: &Path) -> Result<(), Error> {
+    let text = "the dog  cat <mark>\n\u{2581}\u{1F600}e\u{301} 12".as_bytes();
+    for (name, model) in [
+        (
+            "llama",
+            &include_bytes!("../../fixtures/tokenizers/llama.model")[..],
+        ),
+        (
+            "gemma",
+            include_bytes!("../../fixtures/tokenizers/gemma.model"),
+        ),
+        (
+            "unigram",
+            include_bytes!("../../fixtures/tokenizers/unigram.model"),
+        ),
+        (
+            "unigram-bytes",
+            include_bytes!("../../fixtures/tokenizers/unigram-bytes.model"),
+        ),
+    ] {
+        fs::write(folder.join(name), joined([model, text]))?;
+    }
+    // Three pieces (one of them unknown), BPE, and the rules of the normal form.
+    let small = b"\x0a\x0a\x0a\x01u\x15\0\0\0\0\x18\x02\x0a\x08\x0a\x01a\x15\0\0\x80\xbf\x0a\x09\x0a\x02aa\x15\0\0\0\xc0\
+        \x12\x02\x18\x02\x1a\x04\x18\x01\x20\0";
+    fs::write(folder.join("small"), joined([&small[..], b"aaa b"]))?;
     Ok(())
 }
 

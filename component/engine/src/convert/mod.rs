@@ -92,6 +92,11 @@ pub fn convert(
     // Packed as they will be stored.
     let load = LoadOptions {
         trits8: options.groups == Some(GroupCodes::Trits8),
+        // What it writes are markers, whatever the vocabulary's types.
+        chat_template: options
+            .chat_template
+            .clone()
+            .or_else(|| options.load.chat_template.clone()),
         ..options.load.clone()
     };
     write(&files::open(from, &load)?, to, options, progress)

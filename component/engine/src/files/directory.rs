@@ -70,15 +70,9 @@ pub(super) fn without_weights(dir: &Path, wanted: &str) -> String {
     format!("{none}: download the weights too")
 }
 
-/// The remedy for an absent `tokenizer.json`.
-pub(super) fn without_tokenizer(dir: &Path) -> String {
-    if dir.join("tokenizer.model").is_file() {
-        return "it has a tokenizer.model (SentencePiece), but no tokenizer.json. Make one with \
-                transformers: `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`"
-            .into();
-    }
-    "it has no tokenizer.json: download that too".into()
-}
+/// What a directory without a tokenizer needs.
+pub(super) const WITHOUT_TOKENIZER: &str =
+    "it has neither a tokenizer.json nor a tokenizer.model: download one of them too";
 
 fn ending<'a>(names: &'a [String], end: &str) -> Vec<&'a str> {
     let names = names.iter().map(String::as_str);

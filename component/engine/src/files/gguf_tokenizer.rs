@@ -11,9 +11,14 @@ const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
+const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
+const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+const REMOVE_EXTRA_WHITESPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
+const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 /// Facts of a tokenizer.json that GGUF has no key for: readers imply them from `pre`.
@@ -58,14 +63,31 @@ pub(crate) fn read(gguf: &Gguf) -> Result<GgufTokenizer, LoadError> {
             .strings()
             .ok_or_else(|| bad(MERGES, "is no array of texts"))?,
     };
+    let scores = match array(SCORES) {
+        None => Vec::new(),
+        Some(scores) => scores
+            .floats()
+            .ok_or_else(|| bad(SCORES, "is no array of floats"))?,
+    };
+    let charsmap = match array(CHARSMAP) {
+        None => Vec::new(),
+        Some(bytes) => bytes
+            .bytes()
+            .ok_or_else(|| bad(CHARSMAP, "is no array of bytes"))?,
+    };
     Ok(GgufTokenizer {
         model: text(MODEL).ok_or_else(|| bad(MODEL, "is absent"))?,
         pre: text(PRE),
         tokens,
         token_types,
+        scores,
         merges,
         bos_id: id(BOS),
         eos_id: id(EOS),
+        unknown_id: id(UNKNOWN),
+        add_space_prefix: flag(ADD_SPACE_PREFIX),
+        remove_extra_whitespaces: flag(REMOVE_EXTRA_WHITESPACES),
+        charsmap,
         add_bos: flag(ADD_BOS),
         add_eos: flag(ADD_EOS),
         ignore_merges: flag(IGNORE_MERGES),
@@ -81,19 +103,35 @@ pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
         pre,
         tokens,
         token_types,
+        scores,
         merges,
         bos_id,
         eos_id,
+        unknown_id,
+        add_space_prefix,
+        remove_extra_whitespaces,
+        charsmap,
         add_bos,
         add_eos,
         ignore_merges,
         nfc,
         more,
     } = tokenizer;
+    // Byte-level BPE must have them, if none.
+    let merges = Some(merges).filter(|merges| model == "gpt2" || !merges.is_empty());
     let optional = [
         (PRE, pre.map(Entry::String)),
         (BOS, bos_id.map(Entry::U32)),
         (EOS, eos_id.map(Entry::U32)),
+        (UNKNOWN, unknown_id.map(Entry::U32)),
+        (SCORES, present(scores).map(Entry::F32s)),
+        (MERGES, merges.map(Entry::Strings)),
+        (CHARSMAP, present(charsmap).map(Entry::U8s)),
+        (ADD_SPACE_PREFIX, add_space_prefix.map(Entry::Bool)),
+        (
+            REMOVE_EXTRA_WHITESPACES,
+            remove_extra_whitespaces.map(Entry::Bool),
+        ),
         (ADD_BOS, add_bos.map(Entry::Bool)),
         (ADD_EOS, add_eos.map(Entry::Bool)),
         (IGNORE_MERGES, ignore_merges.map(Entry::Bool)),
@@ -104,7 +142,6 @@ pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
         (MODEL, Entry::String(model)),
         (TOKENS, Entry::Strings(tokens)),
         (TOKEN_TYPE, Entry::I32s(token_types)),
-        (MERGES, Entry::Strings(merges)),
     ];
     let optional = optional
         .into_iter()
@@ -114,4 +151,9 @@ pub(crate) fn entries(tokenizer: GgufTokenizer) -> Vec<(String, Entry)> {
         .chain(optional)
         .map(|(key, entry)| (key.to_owned(), entry))
         .collect()
+}
+
+/// An array that is not empty.
+fn present<T>(array: Vec<T>) -> Option<Vec<T>> {
+    (!array.is_empty()).then_some(array)
 }

@@ -188,6 +188,18 @@ impl Array {
             .collect()
     }
 
+    /// Its elements, if they are floats.
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        let float = |value: &Value| value.as_f64().map(|float| float as f32);
+        self.scalars()?.iter().map(float).collect()
+    }
+
+    /// Its elements, if they are bytes, signed or not.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        let is_byte = matches!(self.element, ValueType::U8 | ValueType::I8);
+        is_byte.then(|| self.data.to_vec())
+    }
+
     /// Its elements, if they are integers.
     pub fn integers(&self) -> Option<Vec<i64>> {
         self.scalars()?.iter().map(Value::as_i64).collect()

@@ -23,6 +23,8 @@ pub enum Entry {
     String(String),
     Strings(Vec<String>),
     I32s(Vec<i32>),
+    F32s(Vec<f32>),
+    U8s(Vec<u8>),
 }
 
 /// A tensor to come.
@@ -175,6 +177,20 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
             for n in numbers {
                 out.extend(n.to_le_bytes());
             }
+        }
+        Entry::F32s(numbers) => {
+            put_type(out, ValueType::Array);
+            put_type(out, ValueType::F32);
+            put_len(out, numbers.len());
+            for n in numbers {
+                out.extend(n.to_le_bytes());
+            }
+        }
+        Entry::U8s(bytes) => {
+            put_type(out, ValueType::Array);
+            put_type(out, ValueType::U8);
+            put_len(out, bytes.len());
+            out.extend(bytes);
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::config::{
 use crate::error::LoadError;
 use crate::group_scaled::Packers;
 use crate::placement::{self, Bytes};
-use crate::template::{BITNET_2B_4T, ChatTemplate};
+use crate::template::{BITNET_2B_4T, CHATML, CHATML_TOKENS, ChatTemplate};
 use crate::tokenizer::{Beside, Tokenizer};
 
 /// Ends a turn in every Llama-3 vocabulary.
@@ -89,18 +89,14 @@ fn open_gguf(
     let mut config = read_gguf(&gguf)?;
     let mut warnings = Vec::new();
     let defaults = SamplingDefaults::from_gguf(&gguf, &mut warnings);
-    let mut tokenizer = Tokenizer::from_gguf(gguf_tokenizer::read(&gguf)?)?;
+    let meta = gguf_tokenizer::read(&gguf)?;
+    warnings.extend(meta.doubt());
+    let mut tokenizer = Tokenizer::from_gguf(meta)?;
 
-    // The template inside 2B-4T's own GGUF ("BITNETAssistant") is a converter's mistake.
     let own = gguf
         .get(gguf_tokenizer::CHAT_TEMPLATE)
         .and_then(Value::as_str);
-    let relu2 = config.activation == Activation::Relu2;
-    let template = match own {
-        Some(text) if relu2 && text.contains("BITNETAssistant") => Some(BITNET_2B_4T),
-        None if relu2 && tokenizer.token_to_id(EOT).is_some() => Some(BITNET_2B_4T),
-        own => own,
-    };
+    let template = choose_template(own, options, &config, &tokenizer, &mut warnings);
     finish(
         &mut config,
         &mut tokenizer,
@@ -192,15 +188,16 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     } else {
         chat_template(&beside.tokenizer_config)
     };
+    let chosen = choose_template(own.as_deref(), options, &config, &tokenizer, &mut warnings);
     finish(
         &mut config,
         &mut tokenizer,
-        own.as_deref().unwrap_or_default(),
+        chosen.unwrap_or_default(),
         &mut warnings,
     )?;
     let bos = beside.texts("bos_token").next().map(str::to_owned);
     let eos = beside.texts("eos_token").next().map(str::to_owned);
-    let template = build_template(own.as_deref(), &config, &tokenizer, bos, eos);
+    let template = build_template(chosen, &config, &tokenizer, bos, eos);
     warnings.extend(template_warning(&template));
 
     let source = HfWeights {
@@ -241,18 +238,54 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
 }
 
 fn read_tokenizer(dir: &Path, beside: &Beside) -> Result<Tokenizer, LoadError> {
-    let path = dir.join("tokenizer.json");
-    if !path.exists() {
+    let paths = [dir.join("tokenizer.json"), dir.join("tokenizer.model")];
+    let Some(path) = paths.iter().find(|path| path.exists()) else {
         return Err(LoadError::NotAModel {
             path: dir.to_owned(),
-            reason: directory::without_tokenizer(dir),
+            reason: directory::WITHOUT_TOKENIZER.into(),
         });
-    }
-    let bytes = read_file(&path)?;
-    Tokenizer::from_json_beside(&bytes, beside).map_err(|error| match what_is(&bytes, &path) {
-        Some(other) => damaged(&path, other),
-        None => error,
+    };
+    let bytes = read_file(path)?;
+    let tokenizer = if *path == paths[0] {
+        Tokenizer::from_json_beside(&bytes, beside)
+    } else {
+        Tokenizer::from_sentencepiece_beside(&bytes, beside)
+    };
+    // A page or a pointer that was downloaded in its place is a text.
+    let other = || std::str::from_utf8(&bytes).ok().and(what_is(&bytes, path));
+    tokenizer.map_err(|error| match other() {
+        Some(other) if !Tokenizer::is_sentencepiece(&bytes) => damaged(path, other),
+        _ => error,
     })
+}
+
+/// The template that is used: the one that was asked for, the file's own, or one that its
+/// vocabulary tells of.
+fn choose_template<'a>(
+    own: Option<&'a str>,
+    options: &'a LoadOptions,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    warnings: &mut Vec<String>,
+) -> Option<&'a str> {
+    if let Some(asked_for) = &options.chat_template {
+        return Some(asked_for);
+    }
+    let has = |text: &str| tokenizer.token_to_id(text).is_some();
+    let relu2 = config.activation == Activation::Relu2;
+    match own {
+        // The template inside 2B-4T's own GGUF ("BITNETAssistant") is a converter's mistake.
+        Some(text) if relu2 && text.contains("BITNETAssistant") => Some(BITNET_2B_4T),
+        None if relu2 && has(EOT) => Some(BITNET_2B_4T),
+        None if CHATML_TOKENS.into_iter().all(has) => {
+            warnings.push(
+                "it has no chat template, but the tokens of ChatML, which is used; --chat-template names another"
+                    .into(),
+            );
+            Some(CHATML)
+        }
+        own => own,
+    }
 }
 
 fn build_template(

@@ -11,6 +11,8 @@ pub struct LoadOptions {
     /// Take linears of floats that lie on no grid for master weights, and quantise them as BitNet's
     /// training does. What the configuration says to be a BitNet's is without it too.
     pub quantize: bool,
+    /// The chat template's source, in place of the file's own.
+    pub chat_template: Option<String>,
     /// Pack ternary weights with a scale for each group as trits8, where they are packed anew.
     pub trits8: bool,
 }

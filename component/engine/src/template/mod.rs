@@ -6,6 +6,7 @@
 //! conversation what is wrong with its template. One that runs away ends at the bounds of
 //! [`jinja::limits`], which hold for time, memory, output and stack wherever it runs.
 
+mod built_in;
 mod clock;
 mod given;
 mod jinja;
@@ -13,24 +14,15 @@ mod message;
 
 use std::sync::Arc;
 
+pub(crate) use built_in::CHATML_TOKENS;
+pub use built_in::{BITNET_2B_4T, CHATML, STORY, built_in, names as built_in_names};
+
 use crate::error::EngineError;
 use crate::request::{Conversation, Tags};
 use crate::tokenizer::{Tokenizer, TooMany};
 use jinja::limits::Budget;
 use jinja::{Fault, Name, Template, Value};
 use message::Rewrite;
-
-/// The template of microsoft/bitnet-b1.58-2B-4T, from its `tokenizer_config.json`. The one inside
-/// its GGUF is a converter's mistake (FORMATS.md 4.1), so this stands in for it.
-pub const BITNET_2B_4T: &str = "\
-{% for message in messages %}\
-{% if loop.first %}{{ bos_token }}{% endif %}\
-{{ message['role'] | capitalize + ': ' + message['content'] | trim + '<|eot_id|>' }}\
-{% endfor %}\
-{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
-
-/// The template of a model that continues stories: the contents are the story's opening.
-pub const STORY: &str = r"{{ bos_token }}{{ messages | map(attribute='content') | join('\n\n') }}";
 
 /// The properties of a template besides its source.
 #[derive(Clone, Debug)]

@@ -7,8 +7,10 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use serde::{Deserialize, Serialize};
+
 /// One added token as `tokenizer.json` describes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AddedToken {
     pub(super) id: u32,
     pub(super) text: String,
@@ -51,7 +53,8 @@ pub(super) enum Part<'a> {
 pub(super) const GUARD: char = '\u{FDD0}';
 
 /// A set of added tokens.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<AddedToken>", into = "Vec<AddedToken>")]
 pub(super) struct AddedTokens {
     /// Sorted by text, all different, none empty.
     tokens: Vec<AddedToken>,
@@ -64,6 +67,18 @@ struct Found<'a> {
     longest: Option<&'a AddedToken>,
     /// The text ended inside of a token.
     cut_off: bool,
+}
+
+impl From<Vec<AddedToken>> for AddedTokens {
+    fn from(tokens: Vec<AddedToken>) -> Self {
+        AddedTokens::new(tokens)
+    }
+}
+
+impl From<AddedTokens> for Vec<AddedToken> {
+    fn from(tokens: AddedTokens) -> Self {
+        tokens.tokens
+    }
 }
 
 impl AddedTokens {
@@ -94,6 +109,21 @@ impl AddedTokens {
             .binary_search_by(|token| token.text.as_str().cmp(text))
             .ok()
             .map(|at| &self.tokens[at])
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Bytes of the longest token that `text` begins with; 0 without one.
+    pub(super) fn longest_at(&self, text: &str) -> usize {
+        match text.as_bytes().first() {
+            Some(&byte) if self.begins(byte) => {
+                let found = self.find(text, |_| true);
+                found.longest.map_or(0, |token| token.text.len())
+            }
+            _ => 0,
+        }
     }
 
     fn begins(&self, byte: u8) -> bool {

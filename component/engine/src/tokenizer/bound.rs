@@ -3,11 +3,8 @@
 //! from the text.
 
 use super::added::AddedTokens;
+use super::normal::Shrinks;
 use super::vocab::Vocab;
-
-/// Bytes of a text for each byte of its normal form at most, rounded up: U+1FBE with two marks (7
-/// bytes) is U+0390 (2 bytes).
-const NFC_SHRINKS: usize = 4;
 
 /// A token is looked up by its first bytes.
 const START: usize = 4;
@@ -24,8 +21,8 @@ pub(super) struct Bound {
     by_start: Vec<u16>,
     /// Every byte is a token, so that what is merged has the text's own bytes.
     whole_alphabet: bool,
-    /// Texts are brought to NFC.
-    nfc: bool,
+    /// How much shorter than a text its normal form may be.
+    shrinks: Shrinks,
     /// An added token takes whitespace with it, however much.
     whitespace_vanishes: bool,
 }
@@ -43,7 +40,7 @@ impl Bound {
     pub(super) fn new(
         vocab: &Vocab,
         added: [&AddedTokens; 2],
-        nfc: bool,
+        shrinks: Shrinks,
         whole_alphabet: bool,
     ) -> Self {
         let mut by_start = vec![0; 1 << TABLE_BITS];
@@ -63,7 +60,7 @@ impl Bound {
                 .fold(longest, usize::max),
             by_start,
             whole_alphabet,
-            nfc,
+            shrinks,
             whitespace_vanishes: added.iter().any(|added| added.swallows_whitespace()),
         }
     }
@@ -72,12 +69,14 @@ impl Bound {
     pub(super) fn token_bytes(&self) -> TokenBytes {
         TokenBytes {
             // A byte without a token vanishes, or is another token whatever its length.
-            most: if self.whole_alphabet {
-                self.longest * if self.nfc { NFC_SHRINKS } else { 1 }
-            } else {
-                0
+            most: match self.shrinks {
+                Shrinks::By(by) | Shrinks::Whitespace(by) if self.whole_alphabet => {
+                    self.longest.saturating_mul(by)
+                }
+                _ => 0,
             },
-            whitespace: !self.whitespace_vanishes,
+            whitespace: !self.whitespace_vanishes
+                && !matches!(self.shrinks, Shrinks::Whitespace(_)),
         }
     }
 
@@ -158,6 +157,7 @@ mod tests {
 
     use unicode_normalization::UnicodeNormalization;
 
+    use super::super::normal::{Normal, Step};
     use super::super::vocab::Kind;
     use super::*;
 
@@ -167,7 +167,7 @@ mod tests {
             vocab.push(token.as_bytes(), Kind::Normal).unwrap();
         }
         let none = AddedTokens::default();
-        Bound::new(&vocab, [&none, &none], false, true)
+        Bound::new(&vocab, [&none, &none], Shrinks::By(1), true)
     }
 
     #[test]
@@ -183,20 +183,29 @@ mod tests {
 
     #[test]
     fn the_normal_form_is_no_shorter_than_that() {
-        // The longest way to write a character that stands for one other, as the Kelvin sign does.
-        let mut longest = BTreeMap::new();
-        for c in '\0'..=char::MAX {
-            let mut parts = [c].into_iter().nfd();
-            if let (Some(only), None) = (parts.next(), parts.next()) {
-                let known = longest.entry(only).or_default();
-                *known = c.len_utf8().max(*known);
+        // The longest way to write a character that stands for one other, as the Kelvin sign does,
+        // or (by compatibility) the mathematical letters.
+        fn check<D: Iterator<Item = char>>(step: Step, decomposed: impl Fn(char) -> D) {
+            let mut longest = BTreeMap::new();
+            for c in '\0'..=char::MAX {
+                let mut parts = decomposed(c);
+                if let (Some(only), None) = (parts.next(), parts.next()) {
+                    let known = longest.entry(only).or_default();
+                    *known = c.len_utf8().max(*known);
+                }
+            }
+            let normal = Normal { steps: vec![step] };
+            let Shrinks::By(by) = normal.shrinks(None) else {
+                panic!("nothing vanishes")
+            };
+            for c in '\0'..=char::MAX {
+                let text = String::from(c);
+                let written: usize = decomposed(c).map(|part| longest[&part]).sum();
+                assert!(written <= by * normal.apply(&text, false).len(), "{c:?}");
             }
         }
-        for c in '\0'..=char::MAX {
-            let composed: usize = [c].into_iter().nfc().map(char::len_utf8).sum();
-            let written: usize = [c].into_iter().nfd().map(|part| longest[&part]).sum();
-            assert!(written <= NFC_SHRINKS * composed, "{c:?}");
-        }
+        check(Step::Nfc, |c| [c].into_iter().nfd());
+        check(Step::Nfkc, |c| [c].into_iter().nfkd());
     }
 
     #[test]

@@ -5,12 +5,21 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 /// Pieces up to this many bytes are merged by scanning, which is quadratic but quick on so few.
 const SCAN_LIMIT: usize = 48;
 
 /// No merge; no neighbour.
 const NONE: u32 = u32::MAX;
+
+/// What merges, and in which order.
+pub(super) trait Pairs {
+    /// The order in which a pair of neighbours merges, the lowest first and below `u32::MAX`, and
+    /// the token it becomes; `None` where it does not. The pair stands at `span` of the text, if
+    /// its symbols were given places there.
+    fn find(&self, left: u32, right: u32, span: Range<u32>) -> Option<(u32, u32)>;
+}
 
 /// One merge rule. Its rank is its position in the list.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +117,6 @@ impl Merges {
             out.append(&mut scratch.symbols);
         } else {
             self.apply_by_heap(scratch, out);
-            scratch.symbols.clear();
         }
     }
 
@@ -133,28 +141,45 @@ impl Merges {
         }
     }
 
-    fn apply_by_heap(
-        &self,
-        Scratch {
+    fn apply_by_heap(&self, scratch: &mut Scratch, out: &mut Vec<u32>) {
+        scratch.merge(self, 0);
+        out.extend(scratch.merged_symbols().map(|(symbol, _)| symbol));
+    }
+}
+
+impl Pairs for Merges {
+    fn find(&self, left: u32, right: u32, _: Range<u32>) -> Option<(u32, u32)> {
+        let rank = self.rank(left, right);
+        (rank != NONE).then(|| (rank, self.rules[rank as usize].merged))
+    }
+}
+
+impl Scratch {
+    /// Merge the symbols as far as `pairs` go, with a heap of pairs; the last one ends at `end`.
+    /// [`Self::merged_symbols`] has what is left, `symbols` and `starts` are left empty.
+    pub(super) fn merge<P: Pairs>(&mut self, pairs: &P, end: u32) {
+        let Scratch {
             symbols,
+            starts,
             nodes,
             heap,
             ..
-        }: &mut Scratch,
-        out: &mut Vec<u32>,
-    ) {
+        } = self;
         let n = symbols.len();
         nodes.clear();
-        nodes.extend(symbols.iter().enumerate().map(|(i, &symbol)| {
-            Node {
-                symbol,
-                rank: symbols
-                    .get(i + 1)
-                    .map_or(NONE, |&next| self.rank(symbol, next)),
-                before: if i == 0 { NONE } else { i as u32 - 1 },
-                after: if i + 1 == n { NONE } else { i as u32 + 1 },
-            }
+        nodes.extend(symbols.iter().enumerate().map(|(i, &symbol)| Node {
+            symbol,
+            start: starts.get(i).copied().unwrap_or(0),
+            order: NONE,
+            merged: NONE,
+            before: if i == 0 { NONE } else { i as u32 - 1 },
+            after: if i + 1 == n { NONE } else { i as u32 + 1 },
         }));
+        symbols.clear();
+        starts.clear();
+        for at in 0..n as u32 {
+            find(nodes, at, end, pairs);
+        }
         heap.clear();
         // A merge queues two pairs and takes one away: room for all at once takes less than growing
         // to it.
@@ -163,20 +188,20 @@ impl Merges {
             nodes
                 .iter()
                 .enumerate()
-                .filter(|(_, node)| node.rank != NONE)
-                .map(|(i, node)| entry(node.rank, i as u32)),
+                .filter(|(_, node)| node.order != NONE)
+                .map(|(i, node)| entry(node.order, i as u32)),
         );
 
         while let Some(Reverse(top)) = heap.pop() {
-            let (rank, at) = ((top >> 32) as u32, top as u32);
+            let (order, at) = ((top >> 32) as u32, top as u32);
             // Stale: the pair was changed or swallowed after it was queued.
-            if nodes[at as usize].rank != rank {
+            if nodes[at as usize].order != order {
                 continue;
             }
             let right = nodes[at as usize].after;
             let after = nodes[right as usize].after;
-            nodes[right as usize].rank = NONE;
-            nodes[at as usize].symbol = self.rules[rank as usize].merged;
+            nodes[right as usize].order = NONE;
+            nodes[at as usize].symbol = nodes[at as usize].merged;
             nodes[at as usize].after = after;
             if after != NONE {
                 nodes[after as usize].before = at;
@@ -185,37 +210,56 @@ impl Merges {
                 if left == NONE {
                     continue;
                 }
-                let node = nodes[left as usize];
-                let rank = if node.after == NONE {
-                    NONE
-                } else {
-                    self.rank(node.symbol, nodes[node.after as usize].symbol)
-                };
-                nodes[left as usize].rank = rank;
-                if rank != NONE {
-                    heap.push(entry(rank, left));
+                let order = find(nodes, left, end, pairs);
+                if order != NONE {
+                    heap.push(entry(order, left));
                 }
             }
         }
+    }
+
+    /// The symbols of the text last merged, each with its place.
+    pub(super) fn merged_symbols(&self) -> impl Iterator<Item = (u32, u32)> {
         // The first node is never swallowed: merging removes the right one of a pair.
-        let mut at = 0;
-        while at != NONE {
-            out.push(nodes[at as usize].symbol);
-            at = nodes[at as usize].after;
-        }
+        let mut at = if self.nodes.is_empty() { NONE } else { 0 };
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(at as usize)?;
+            at = node.after;
+            Some((node.symbol, node.start))
+        })
     }
 }
 
-/// Lowest rank first, then leftmost.
-fn entry(rank: u32, at: u32) -> Reverse<u64> {
-    Reverse(u64::from(rank) << 32 | u64::from(at))
+/// Looks up the pair of the node `at` and the one after it; returns its order.
+fn find<P: Pairs>(nodes: &mut [Node], at: u32, end: u32, pairs: &P) -> u32 {
+    let node = nodes[at as usize];
+    let right = nodes.get(node.after as usize);
+    let found = right.and_then(|right| {
+        let end = nodes
+            .get(right.after as usize)
+            .map_or(end, |node| node.start);
+        pairs.find(node.symbol, right.symbol, node.start..end)
+    });
+    let (order, merged) = found.unwrap_or((NONE, NONE));
+    nodes[at as usize].order = order;
+    nodes[at as usize].merged = merged;
+    order
+}
+
+/// Lowest order first, then leftmost.
+fn entry(order: u32, at: u32) -> Reverse<u64> {
+    Reverse(u64::from(order) << 32 | u64::from(at))
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
     symbol: u32,
+    /// Its place in the text.
+    start: u32,
     /// Of the pair with the node after.
-    rank: u32,
+    order: u32,
+    /// What that pair becomes.
+    merged: u32,
     before: u32,
     after: u32,
 }
@@ -225,6 +269,8 @@ struct Node {
 pub(super) struct Scratch {
     /// The piece's symbols, to be filled before [`Merges::apply`]; at most `u32::MAX - 1` of them.
     pub(super) symbols: Vec<u32>,
+    /// Their places in the text, for [`Pairs`] that look at it.
+    pub(super) starts: Vec<u32>,
     /// Symbols that were merged with these buffers: the work, for tests.
     #[cfg(test)]
     pub(super) merged: usize,

@@ -1,8 +1,8 @@
 //! Reading Hugging Face's `tokenizer.json` (huggingface/tokenizers).
 //!
-//! The file describes a pipeline of any shape; what is supported is the shape byte-level BPE models
-//! have. Anything else is refused by name, since ignoring a step would give other tokens without a
-//! word.
+//! The file describes a pipeline of any shape; what is supported are the shapes that byte-level BPE
+//! models and those of SentencePiece's kind ([`super::hf_pieces`]) have. Anything else is refused
+//! by name, since ignoring a step would give other tokens without a word.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,14 +10,16 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use unicode_normalization::UnicodeNormalization;
 
 use super::added::AddedToken;
 use super::beside::Beside;
 use super::bpe::Merges;
+use super::byte_bpe::ByteBpe;
+use super::lead::Lead;
+use super::normal::Normal;
 use super::pipeline::{normalizer, post_processor, pre_tokenizer};
 use super::vocab::{Kind, Vocab};
-use super::{Parts, byte_chars};
+use super::{Model, Parts, byte_chars, hf_pieces};
 use crate::error::LoadError;
 
 /// The largest distance of ids beyond the number of tokens: room for gaps, none for nonsense.
@@ -40,33 +42,66 @@ pub(super) fn error(message: impl Into<String>) -> LoadError {
 
 /// The file but its tables, to tell what it is.
 #[derive(Deserialize)]
-struct Pipeline {
+pub(super) struct Pipeline {
     #[serde(default)]
-    added_tokens: Vec<Added>,
+    pub(super) added_tokens: Vec<Added>,
     #[serde(default)]
-    normalizer: Value,
+    pub(super) normalizer: Value,
     #[serde(default)]
-    pre_tokenizer: Value,
+    pub(super) pre_tokenizer: Value,
     #[serde(default)]
-    post_processor: Value,
-    model: ModelKind,
+    pub(super) post_processor: Value,
+    #[serde(default)]
+    pub(super) decoder: Value,
+    pub(super) model: ModelKind,
 }
 
 #[derive(Deserialize)]
-struct ModelKind {
+pub(super) struct ModelKind {
     /// Absent from files older than the field, which are BPE.
     #[serde(rename = "type", default)]
     kind: Option<String>,
     #[serde(default)]
-    byte_fallback: bool,
+    pub(super) byte_fallback: bool,
     #[serde(default)]
-    ignore_merges: bool,
+    pub(super) fuse_unk: bool,
+    #[serde(default)]
+    pub(super) ignore_merges: bool,
     #[serde(default)]
     unk_token: Option<String>,
+    #[serde(default)]
+    pub(super) unk_id: Option<u32>,
     #[serde(default)]
     continuing_subword_prefix: Option<String>,
     #[serde(default)]
     end_of_word_suffix: Option<String>,
+}
+
+impl ModelKind {
+    pub(super) fn is_unigram(&self) -> bool {
+        self.kind.as_deref() == Some("Unigram")
+    }
+
+    /// The id of `unk_token`, a token of these or an added one.
+    pub(super) fn unknown(
+        &self,
+        entries: &[(Cow<'_, str>, u32)],
+        added: &[Added],
+    ) -> Result<Option<u32>, LoadError> {
+        let Some(text) = self.unk_token.as_deref().filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let entry = entries.iter().find(|(name, _)| name == text);
+        let entry = entry.map(|&(_, id)| id);
+        let added = || added.iter().find(|token| token.content == text);
+        let id = entry.or_else(|| added().map(|token| token.id));
+        id.map(Some).ok_or_else(|| {
+            error(format!(
+                "the unknown token `{}` is not in the vocabulary",
+                shown(text)
+            ))
+        })
+    }
 }
 
 /// A token of `added_tokens`.
@@ -90,84 +125,93 @@ pub(super) struct Added {
 #[derive(Deserialize)]
 struct Tables<'a> {
     #[serde(borrow)]
-    model: Model<'a>,
+    model: BpeTables<'a>,
 }
 
 #[derive(Deserialize)]
-struct Model<'a> {
+pub(super) struct BpeTables<'a> {
     #[serde(borrow)]
     vocab: Entries<'a>,
     #[serde(borrow)]
-    merges: Vec<Rule<'a>>,
+    pub(super) merges: Vec<Rule<'a>>,
+}
+
+impl<'a> BpeTables<'a> {
+    /// The tables of a file whose model is BPE.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, LoadError> {
+        let tables: Tables<'a> = serde_json::from_slice(bytes).map_err(damaged)?;
+        Ok(tables.model)
+    }
+
+    /// Tokens with their ids.
+    pub(super) fn entries(&self) -> &[(Cow<'a, str>, u32)] {
+        &self.vocab.0
+    }
+}
+
+pub(super) fn damaged(error: serde_json::Error) -> LoadError {
+    self::error(format!("tokenizer.json is damaged or incomplete: {error}"))
 }
 
 /// `bytes` are a `tokenizer.json`, `beside` what lies beside it.
 pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Parts, LoadError> {
-    let damaged =
-        |e: serde_json::Error| error(format!("tokenizer.json is damaged or incomplete: {e}"));
     // The kind first: another model's `vocab` has another type.
     let mut pipeline: Pipeline = serde_json::from_slice(bytes).map_err(damaged)?;
-    let model = &pipeline.model;
-    check_model(model)?;
-    let nfc = normalizer(&pipeline.normalizer)?;
+    check_model(&pipeline.model)?;
+    if hf_pieces::are_meant(&pipeline) {
+        return hf_pieces::read(bytes, pipeline, beside);
+    }
+    let normal = normalizer(&pipeline.normalizer)?;
     let split = pre_tokenizer(&pipeline.pre_tokenizer)?;
-    let tables: Tables<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
-    let entries = tables.model.vocab.0.iter();
-    let entries = entries.map(|(text, id)| (text.as_ref(), *id));
-    beside.add_to(&mut pipeline.added_tokens, entries);
+    let tables = BpeTables::parse(bytes)?;
+    beside.add_to(&mut pipeline.added_tokens, texts(tables.entries()));
 
-    let vocab = vocabulary(&tables.model.vocab.0, &pipeline.added_tokens)?;
-    let mut merges = Merges::with_capacity(tables.model.merges.len());
+    let names = names(tables.entries(), &pipeline.added_tokens)?;
+    let vocab = fill(names.into_iter())?;
+    let mut merges = Merges::with_capacity(tables.merges.len());
     let mut scratch = Vec::new();
-    for Rule { left, right } in &tables.model.merges {
+    for Rule { left, right } in &tables.merges {
         push_merge(left, right, &vocab, &mut merges, &mut scratch)?;
     }
-    let unknown = match model.unk_token.as_deref().filter(|text| !text.is_empty()) {
-        None => None,
-        Some(text) => {
-            let entry = tables
-                .model
-                .vocab
-                .0
-                .iter()
-                .find(|(name, _)| name == text)
-                .map(|&(_, id)| id);
-            let added = || {
-                pipeline
-                    .added_tokens
-                    .iter()
-                    .find(|token| token.content == text)
-                    .map(|token| token.id)
-            };
-            Some(entry.or_else(added).ok_or_else(|| {
-                error(format!(
-                    "the unknown token `{}` is not in the vocabulary",
-                    shown(text)
-                ))
-            })?)
-        }
-    };
+    let model = &pipeline.model;
+    let unknown = model.unknown(tables.entries(), &pipeline.added_tokens)?;
+    let bpe = ByteBpe::new(&vocab, merges, split, model.ignore_merges, unknown);
+    let lead = Lead::Kept;
+    finish(pipeline, vocab, normal, Model::Bytes(bpe), lead)
+}
+
+/// Tokens' texts and ids.
+pub(super) fn texts<'a>(
+    entries: &'a [(Cow<'_, str>, u32)],
+) -> impl Iterator<Item = (&'a str, u32)> {
+    entries.iter().map(|(text, id)| (text.as_ref(), *id))
+}
+
+/// The parts of the file that every model has.
+pub(super) fn finish(
+    pipeline: Pipeline,
+    vocab: Vocab,
+    normal: Normal,
+    model: Model,
+    lead: Lead,
+) -> Result<Parts, LoadError> {
     let around = post_processor(&pipeline.post_processor, vocab.len())?;
     let (normalized, raw) = pipeline
         .added_tokens
         .into_iter()
         .partition::<Vec<_>, _>(|token| token.normalized);
-    let added = |tokens: Vec<Added>, nfc: bool| {
-        tokens
-            .into_iter()
-            .map(|token| token.into_token(nfc))
-            .collect()
+    let added = |tokens: Vec<Added>, normal: &Normal| {
+        let tokens = tokens.into_iter();
+        tokens.map(|token| token.into_token(normal)).collect()
     };
     Ok(Parts {
+        added: added(raw, &Normal::default()),
+        added_normalized: added(normalized, &normal),
         vocab,
-        merges,
-        added: added(raw, false),
-        added_normalized: added(normalized, nfc),
-        split,
-        ignore_merges: model.ignore_merges,
-        nfc,
-        unknown,
+        normal,
+        model,
         around,
+        lead,
     })
 }
 
@@ -185,7 +229,8 @@ impl Added {
         }
     }
 
-    fn into_token(self, nfc: bool) -> AddedToken {
+    /// As it is matched in a text that was brought to this normal form.
+    pub(super) fn into_token(self, normal: &Normal) -> AddedToken {
         let Added {
             id,
             content,
@@ -195,14 +240,9 @@ impl Added {
             single_word,
             ..
         } = self;
-        let text = if nfc {
-            content.nfc().collect()
-        } else {
-            content
-        };
         AddedToken {
             id,
-            text,
+            text: normal.apply(&content, true).into_owned(),
             special,
             lstrip,
             rstrip,
@@ -213,16 +253,11 @@ impl Added {
 
 fn check_model(model: &ModelKind) -> Result<(), LoadError> {
     let kind = model.kind.as_deref().unwrap_or("BPE");
-    if kind != "BPE" {
+    if !matches!(kind, "BPE" | "Unigram") {
         return Err(error(format!(
-            "tokenizer.json has a `{}` model; only byte-level `BPE` is supported",
+            "tokenizer.json has a `{}` model; supported: `BPE`, `Unigram`",
             shown(kind)
         )));
-    }
-    if model.byte_fallback {
-        return Err(error(
-            "tokenizer.json is sentencepiece-style BPE (`byte_fallback`); only byte-level BPE is supported",
-        ));
     }
     for (key, value) in [
         (
@@ -233,15 +268,18 @@ fn check_model(model: &ModelKind) -> Result<(), LoadError> {
     ] {
         if value.as_deref().is_some_and(|text| !text.is_empty()) {
             return Err(error(format!(
-                "tokenizer.json's model has a `{key}`; only byte-level BPE, which has none, is supported"
+                "tokenizer.json's model has a `{key}`, which is not supported"
             )));
         }
     }
     Ok(())
 }
 
-/// All tokens in id order; those written in byte characters indexed.
-fn vocabulary(entries: &[(Cow<'_, str>, u32)], added: &[Added]) -> Result<Vocab, LoadError> {
+/// The names and kinds of all tokens, in id order.
+pub(super) fn names<'a>(
+    entries: &'a [(Cow<'_, str>, u32)],
+    added: &'a [Added],
+) -> Result<Vec<(&'a str, Kind)>, LoadError> {
     let count = entries.len() + added.len();
     let ids = entries
         .iter()
@@ -281,11 +319,11 @@ fn vocabulary(entries: &[(Cow<'_, str>, u32)], added: &[Added]) -> Result<Vocab,
             _ => {}
         }
     }
-    fill(
-        names
-            .into_iter()
-            .map(|name| name.unwrap_or(("", Kind::Unused))),
-    )
+    let unused = ("", Kind::Unused);
+    Ok(names
+        .into_iter()
+        .map(|name| name.unwrap_or(unused))
+        .collect())
 }
 
 /// The vocabulary of tokens given in id order, as names in byte characters (added tokens: as text).
@@ -339,7 +377,7 @@ pub(super) fn push_merge(
 }
 
 /// A string, borrowed from the file where it holds no escapes.
-struct Text<'a>(Cow<'a, str>);
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -384,9 +422,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 }
 
 /// A merge: `"left right"`, or since version 0.20 of the library `["left", "right"]`.
-struct Rule<'a> {
-    left: Cow<'a, str>,
-    right: Cow<'a, str>,
+pub(super) struct Rule<'a> {
+    pub(super) left: Cow<'a, str>,
+    pub(super) right: Cow<'a, str>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Rule<'a> {

@@ -8,9 +8,9 @@
 
 use std::collections::HashSet;
 
-use super::Tokenizer;
 use super::added::{AddedToken, AddedTokens};
 use super::vocab::Kind;
+use super::{Model, Tokenizer};
 
 /// Texts that end a turn, or all of an answer, in published vocabularies: what llama.cpp takes as
 /// ends by name (`llama-vocab.cpp`), and those of OpenChat, Command R, DeepSeek Coder, Llama 4 and
@@ -184,13 +184,24 @@ impl Tokenizer {
             untyped || named || *look == Look::Special
         });
         if !candidates.is_empty() {
-            let mut made = vec![false; self.vocab.len()];
-            for id in self.merges.merged() {
-                made[id as usize] = true;
-            }
+            let made = self.made();
             candidates.retain(|&(id, ..)| !made[id as usize]);
         }
         candidates
+    }
+
+    /// `[vocab]`: the tokens that ordinary text may become.
+    fn made(&self) -> Vec<bool> {
+        match &self.model {
+            Model::Bytes(bpe) => {
+                let mut made = vec![false; self.vocab.len()];
+                for id in bpe.merges.merged() {
+                    made[id as usize] = true;
+                }
+                made
+            }
+            Model::Pieces(pieces) => pieces.made(&self.vocab),
+        }
     }
 
     /// The added token with exactly this text: special, or of the user's definition.

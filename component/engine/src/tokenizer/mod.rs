@@ -1,40 +1,49 @@
-//! Text to token ids and back: byte-level BPE as GPT-2, Llama 3 and the BitNet family use it.
+//! Text to token ids and back: byte-level BPE as GPT-2, Llama 3, Qwen and the BitNet family use it,
+//! and SentencePiece's BPE and unigram, as Llama 2 and Gemma do.
 //!
-//! Written here rather than taken from a crate, after measuring. In CPU time, to load a
-//! tokenizer.json of 128k tokens took kitoken 0.11 about 0.5 s, `tokenizers` 0.22 0.8 s and its
-//! candidate for 1.0 1.2 s (with the conversion it asks for), this module 0.15 s, and 0.1 s from a
-//! GGUF's arrays. And baked components snapshot these tables, so they are flat arrays with a fixed
-//! hash. Hugging Face's `tokenizers` remains the tests' oracle.
+//! Written here rather than taken from a crate, after measuring: docs/dependencies.md has the
+//! figures. Baked components snapshot these tables, so they are flat arrays with a fixed hash.
+//! Hugging Face's `tokenizers` is the tests' oracle.
 //!
 //! The path of a text: added tokens are cut out (`added`), the rest is brought to the model's
-//! normal form, cut into pieces (`split`), and each piece's bytes are merged (`bpe`) to tokens
-//! (`vocab`).
+//! normal form (`normal`), and becomes tokens of the vocabulary (`vocab`): cut into pieces
+//! (`split`) whose bytes merge (`byte_bpe`, `bpe`), or by pieces of text (`pieces`).
 
 mod added;
 mod beside;
 mod bound;
 mod bpe;
+mod byte_bpe;
 mod byte_chars;
 mod gguf;
+mod gguf_pieces;
+mod gguf_pre;
 mod hf;
+mod hf_pieces;
+mod lead;
 mod markers;
+mod normal;
+mod output;
+mod pieces;
 mod pipeline;
+mod sentencepiece;
 mod split;
 mod stop;
 mod stream;
 mod vocab;
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
-
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::error::{EngineError, LoadError};
 use added::{AddedToken, AddedTokens, GUARD, Part};
 use bound::Bound;
-use bpe::{Merges, Scratch};
+use bpe::Scratch;
+use byte_bpe::ByteBpe;
+use lead::Lead;
+use normal::Normal;
+use output::Output;
+use pieces::Pieces;
 use pipeline::Around;
-use split::Split;
 use vocab::{Kind, Vocab};
 
 pub(crate) use beside::Beside;
@@ -47,14 +56,10 @@ pub use stream::TextStream;
 /// The character that [`Tokenizer::guard`] puts into a text: no part of the text's content.
 pub(crate) const TEXT_GUARD: char = GUARD;
 
-/// Byte-level BPE with added tokens. Immutable once built; share it between threads.
+/// A vocabulary with added tokens. Immutable once built; share it between threads.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     vocab: Vocab,
-    merges: Merges,
-    /// `byte_tokens[byte]`: where its piece starts from. `None`: the byte vanishes, as in Hugging
-    /// Face's.
-    byte_tokens: Vec<Option<u32>>,
     /// Matched in the text as it comes.
     added: AddedTokens,
     /// Matched in the text's normal form.
@@ -63,36 +68,35 @@ pub struct Tokenizer {
     special: AddedTokens,
     /// Those of both that users must not write in a conversation.
     reserved: AddedTokens,
-    split: Split,
-    /// A piece that is a token is that token, whatever the merges say.
-    ignore_merges: bool,
-    /// The text's normal form is Unicode's NFC, else the text itself.
-    nfc: bool,
-    /// The token for a piece's byte that is no token.
-    unknown: Option<u32>,
+    normal: Normal,
+    model: Model,
     /// The tokens that the file puts around a text where special tokens are asked for.
     around: Around,
+    /// What becomes of spaces at the beginning of a text that is decoded.
+    lead: Lead,
     bound: Bound,
+}
+
+/// How a text in its normal form becomes tokens.
+#[derive(Clone, Debug)]
+enum Model {
+    Bytes(ByteBpe),
+    Pieces(Pieces),
 }
 
 /// A text has more tokens than were allowed: at least so many. They were not counted to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany(pub usize);
 
-/// Pieces from this length on are not merged before it is clear that their tokens may fit.
-const LONG_PIECE: usize = 4096;
-
 /// The parts of a tokenizer, from a file of any format.
 struct Parts {
     vocab: Vocab,
-    merges: Merges,
     added: Vec<AddedToken>,
     added_normalized: Vec<AddedToken>,
-    split: Split,
-    ignore_merges: bool,
-    nfc: bool,
-    unknown: Option<u32>,
+    normal: Normal,
+    model: Model,
     around: Around,
+    lead: Lead,
 }
 
 impl Tokenizer {
@@ -133,38 +137,62 @@ impl Tokenizer {
         gguf::write(self, bos, eos)
     }
 
+    /// Read a `tokenizer.model` of SentencePiece, with what lies beside it.
+    ///
+    /// # Errors
+    /// `LoadError::Tokenizer` where the file is damaged or has an option that is not supported.
+    pub(crate) fn from_sentencepiece_beside(
+        bytes: &[u8],
+        beside: &Beside,
+    ) -> Result<Self, LoadError> {
+        sentencepiece::read(bytes, beside).map(Self::build)
+    }
+
+    /// Read a `tokenizer.model` of SentencePiece.
+    ///
+    /// # Errors
+    /// `LoadError::Tokenizer` where the file is damaged or has an option that is not supported.
+    pub fn from_sentencepiece(bytes: &[u8]) -> Result<Self, LoadError> {
+        Self::from_sentencepiece_beside(bytes, &Beside::default())
+    }
+
+    /// True if a file begins as a `tokenizer.model` does.
+    pub(crate) fn is_sentencepiece(bytes: &[u8]) -> bool {
+        sentencepiece::begins(bytes)
+    }
+
     fn build(parts: Parts) -> Self {
         let Parts {
             vocab,
-            merges,
             added,
             added_normalized,
-            split,
-            ignore_merges,
-            nfc,
-            unknown,
+            normal,
+            model,
             around,
+            lead,
         } = parts;
-        let ordinary = |id: &u32| vocab.kind(*id) != Some(Kind::Control);
-        let byte_token = |byte: u8| vocab.id_of(&[byte]).filter(ordinary);
-        let whole_alphabet = (0..=255).all(|byte| byte_token(byte).is_some());
-        let byte_tokens = (0..=255).map(|byte| byte_token(byte).or(unknown)).collect();
         let (added, added_normalized) =
             (AddedTokens::new(added), AddedTokens::new(added_normalized));
+        let covers_bytes = match &model {
+            Model::Bytes(bpe) => bpe.covers_bytes(),
+            Model::Pieces(pieces) => pieces.covers_bytes(),
+        };
+        let words = match &model {
+            Model::Bytes(_) => None,
+            Model::Pieces(pieces) => pieces.rules.words,
+        };
+        let shrinks = normal.shrinks(words);
         let mut tokenizer = Tokenizer {
-            bound: Bound::new(&vocab, [&added, &added_normalized], nfc, whole_alphabet),
+            bound: Bound::new(&vocab, [&added, &added_normalized], shrinks, covers_bytes),
             vocab,
-            merges,
-            byte_tokens,
             added,
             added_normalized,
             special: AddedTokens::default(),
             reserved: AddedTokens::default(),
-            split,
-            ignore_merges,
-            nfc,
-            unknown,
+            normal,
+            model,
             around,
+            lead,
         };
         tokenizer.reserve("");
         tokenizer
@@ -195,7 +223,8 @@ impl Tokenizer {
         parse_special: bool,
         most: usize,
     ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
-        self.encode_parts(text, parse_special, false, most, &mut Scratch::default())
+        self.encode_parts(text, parse_special, false, most, Scratch::default())
+            .0
     }
 
     /// As [`Self::encode_at_most`] with special tokens, save that [`Self::guard`]ed text holds
@@ -205,7 +234,8 @@ impl Tokenizer {
         text: &str,
         most: usize,
     ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
-        self.encode_parts(text, true, true, most, &mut Scratch::default())
+        self.encode_parts(text, true, true, most, Scratch::default())
+            .0
     }
 
     /// Mark `text`, which a user wrote, so that [`Self::encode_guarded`] finds no marker in it,
@@ -213,7 +243,8 @@ impl Tokenizer {
     pub(crate) fn guard(&self, text: &str) -> String {
         let mut guarded = String::with_capacity(text.len());
         // Of the text as it will be looked at: a Kelvin sign may become the K of a marker.
-        self.reserved.guard(&self.normalize(text), &mut guarded);
+        self.reserved
+            .guard(&self.normal.characters(text), &mut guarded);
         guarded
     }
 
@@ -221,7 +252,8 @@ impl Tokenizer {
     /// the special ones, which are never shown and so cannot be its text.
     pub(crate) fn guard_answer(&self, text: &str) -> String {
         let mut guarded = String::with_capacity(text.len());
-        self.special.guard(&self.normalize(text), &mut guarded);
+        self.special
+            .guard(&self.normal.characters(text), &mut guarded);
         guarded
     }
 
@@ -231,99 +263,79 @@ impl Tokenizer {
         self.bound.token_bytes()
     }
 
+    /// Returns the buffers too, for tests that count the work.
     fn encode_parts(
         &self,
         text: &str,
         special: bool,
         guarded: bool,
         most: usize,
-        scratch: &mut Scratch,
-    ) -> Result<Result<Vec<u32>, TooMany>, EngineError> {
+        scratch: Scratch,
+    ) -> (Result<Result<Vec<u32>, TooMany>, EngineError>, Scratch) {
         if u32::try_from(text.len()).is_err() {
-            return Err(EngineError::InvalidRequest {
+            let error = EngineError::InvalidRequest {
                 field: "prompt".into(),
                 message: "the text exceeds 4 GiB".into(),
-            });
+            };
+            return (Err(error), scratch);
         }
         // Guards are no part of the text: three bytes before each character at most.
         let swell = if guarded { 1 + GUARD.len_utf8() } else { 1 };
         let room = most.saturating_mul(swell);
         if let Some(least) = self.bound.token_bytes().excess([text].into_iter(), room) {
-            return Ok(Err(TooMany(least.div_ceil(swell))));
+            return (Ok(Err(TooMany(least.div_ceil(swell)))), scratch);
         }
-        let mut out = Vec::with_capacity((text.len() / 3).min(most));
-        let cut = self.added.cut(text, special, guarded, |part| match part {
-            Part::Token(id) => push(id, most, &mut out),
-            Part::Text(text) => {
-                let text = self.normalize(text);
-                self.added_normalized
-                    .cut(&text, special, guarded, |part| match part {
-                        Part::Token(id) => push(id, most, &mut out),
-                        Part::Text(text) if guarded && text.contains(GUARD) => {
-                            self.merge(&added::unguard(text), most, scratch, &mut out)
-                        }
-                        Part::Text(text) => self.merge(text, most, scratch, &mut out),
-                    })
-            }
+        let mut to = Output {
+            vocab: &self.vocab,
+            bound: &self.bound,
+            most,
+            ids: Vec::with_capacity((text.len() / 3).min(most)),
+            sum: 0.0,
+            scratch,
+        };
+        // Nothing has come before.
+        let mut first = true;
+        let cut = self.added.cut(text, special, guarded, |part| {
+            let begins = std::mem::take(&mut first);
+            let text = match part {
+                Part::Token(id) => return to.push(id),
+                Part::Text(text) => self.normal.apply(text, begins),
+            };
+            let mut first = begins;
+            self.added_normalized.cut(&text, special, guarded, |part| {
+                let begins = std::mem::take(&mut first);
+                match part {
+                    Part::Token(id) => to.push(id),
+                    Part::Text(text) if guarded && text.contains(GUARD) => {
+                        self.model(&added::unguard(text), begins, &mut to)
+                    }
+                    Part::Text(text) => self.model(text, begins, &mut to),
+                }
+            })
         });
-        Ok(match cut {
-            ControlFlow::Continue(()) => Ok(out),
-            ControlFlow::Break(()) => Err(TooMany(out.len().max(most.saturating_add(1)))),
-        })
+        let tokens = match cut {
+            ControlFlow::Continue(()) => Ok(to.ids),
+            ControlFlow::Break(()) => Err(TooMany(to.ids.len().max(most.saturating_add(1)))),
+        };
+        (Ok(tokens), to.scratch)
     }
 
-    fn normalize<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if !self.nfc || is_nfc_quick(text.chars()) == IsNormalized::Yes {
-            Cow::Borrowed(text)
-        } else {
-            Cow::Owned(text.nfc().collect())
+    /// Append the tokens of a text without added tokens; breaks off where there are too many.
+    fn model(&self, text: &str, first: bool, to: &mut Output<'_>) -> ControlFlow<()> {
+        match &self.model {
+            Model::Bytes(bpe) => bpe.encode(text, to),
+            Model::Pieces(pieces) => pieces.encode(text, first, to),
         }
-    }
-
-    /// Append the tokens of a text without added tokens; breaks off where there are more than
-    /// `most` in all.
-    fn merge(
-        &self,
-        text: &str,
-        most: usize,
-        scratch: &mut Scratch,
-        out: &mut Vec<u32>,
-    ) -> ControlFlow<()> {
-        for piece in self.split.pieces(text) {
-            if self.ignore_merges
-                && let Some(id) = self.vocab.id_of(piece.as_bytes())
-                && !self.is_special(id)
-            {
-                push(id, most, out)?;
-                continue;
-            }
-            if piece.len() >= LONG_PIECE && self.bound.exceeds(piece.as_bytes(), most - out.len()) {
-                return ControlFlow::Break(());
-            }
-            scratch.symbols.clear();
-            scratch.symbols.extend(
-                piece
-                    .bytes()
-                    .filter_map(|byte| self.byte_tokens[usize::from(byte)]),
-            );
-            self.merges.apply(scratch, out);
-            if out.len() > most {
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
     }
 
     /// The text of token ids, special tokens left out. Bytes that are no UTF-8 become U+FFFD; ids
-    /// beyond the vocabulary have no text.
+    /// beyond the vocabulary have no text. The space that the tokenizer puts before a text is taken
+    /// from its beginning again.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let shown = ids.iter().filter(|&&id| !self.is_special(id));
-        let bytes: Vec<u8> = shown
-            .filter_map(|&id| self.token_bytes(id))
-            .flatten()
-            .copied()
-            .collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut stream = TextStream::at_beginning(self);
+        let mut text: String = ids.iter().map(|&id| stream.push(self, id)).collect();
+        text.push_str(&stream.finish());
+        text
     }
 
     /// The bytes a token stands for, which need not be whole characters; special tokens have their
@@ -376,16 +388,6 @@ impl Tokenizer {
     /// Put other tokens before and after a text.
     pub(crate) fn set_around(&mut self, prefix: Vec<u32>, suffix: Vec<u32>) {
         self.around = Around { prefix, suffix };
-    }
-}
-
-/// Append a token; breaks off where there are more than `most`.
-fn push(id: u32, most: usize, out: &mut Vec<u32>) -> ControlFlow<()> {
-    out.push(id);
-    if out.len() > most {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
     }
 }
 

@@ -6,19 +6,20 @@
 use serde_json::Value;
 
 use super::hf::{error, shown};
-use super::split::Split;
+use super::normal::{Normal, Step};
+use super::split::{Digits, Split, Steps};
 use crate::error::LoadError;
 
 /// Tokens around a text at most, on either side; real files have one or two.
 const MAX_AROUND: usize = 64;
 
-fn kind_of(step: &Value) -> &str {
+pub(super) fn kind_of(step: &Value) -> &str {
     step["type"].as_str().unwrap_or("of no type")
 }
 
 /// The steps of a part of the pipeline, in order; `list` is the key a `Sequence` keeps them under,
 /// and sequences may hold sequences.
-fn steps<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
+pub(super) fn steps<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
     match part[list].as_array() {
         _ if part.is_null() => Vec::new(),
         Some(members) if kind_of(part) == "Sequence" => members
@@ -29,17 +30,31 @@ fn steps<'a>(part: &'a Value, list: &str) -> Vec<&'a Value> {
     }
 }
 
-/// Returns true if text is brought to NFC.
-pub(super) fn normalizer(part: &Value) -> Result<bool, LoadError> {
-    let steps = steps(part, "normalizers");
-    match steps.iter().find(|step| kind_of(step) != "NFC") {
-        None => Ok(!steps.is_empty()),
-        Some(other) => {
-            let kind = shown(kind_of(other));
-            Err(error(format!(
-                "tokenizer.json has the normalizer `{kind}`; supported: none, `NFC`"
-            )))
-        }
+/// The normal form of texts for byte-level models: one of Unicode's, or none.
+pub(super) fn normalizer(part: &Value) -> Result<Normal, LoadError> {
+    let step = |step: &&Value| {
+        unicode_form(kind_of(step)).ok_or_else(|| {
+            let kind = shown(kind_of(step));
+            error(format!(
+                "tokenizer.json has the normalizer `{kind}`; supported: none, `NFC`, `NFD`, `NFKC`, `NFKD`"
+            ))
+        })
+    };
+    let steps = steps(part, "normalizers")
+        .iter()
+        .map(step)
+        .collect::<Result<_, _>>()?;
+    Ok(Normal { steps })
+}
+
+/// The normalizers that are Unicode's normal forms.
+pub(super) fn unicode_form(kind: &str) -> Option<Step> {
+    match kind {
+        "NFC" => Some(Step::Nfc),
+        "NFD" => Some(Step::Nfd),
+        "NFKC" => Some(Step::Nfkc),
+        "NFKD" => Some(Step::Nfkd),
+        _ => None,
     }
 }
 
@@ -50,7 +65,7 @@ pub(super) fn pre_tokenizer(part: &Value) -> Result<Split, LoadError> {
         let described: Vec<String> = steps.iter().take(4).map(|step| described(step)).collect();
         let described = described.join(", ");
         error(format!(
-            "tokenizer.json has the pre-tokenizer [{}]; supported: `ByteLevel` without `add_prefix_space` (GPT-2), or `Split` by Llama 3's, Qwen 2's or GPT-2's expression, then `ByteLevel`, each after `Digits` one by one or not",
+            "tokenizer.json has the pre-tokenizer [{}]; supported: `ByteLevel` without `add_prefix_space` (GPT-2), or `Split` by Llama 3's, Qwen 2's or GPT-2's expression, then `ByteLevel`; before either `Digits` one by one or contiguous `Punctuation`, after it `Digits` and `Split` by `[0-9][0-9][0-9]` (Falcon)",
             described
         ))
     })
@@ -64,14 +79,21 @@ fn described(step: &Value) -> String {
 }
 
 fn cut(steps: &[&Value]) -> Option<Split> {
-    // `Digits` first cuts each digit off, and what follows sees the parts one by one.
-    let (digits, steps) = match steps {
-        [first, rest @ ..] if is_digits(first) => (true, rest),
-        steps => (false, steps),
-    };
-    let split = match steps {
-        [only] if is_byte_level(only, true) => Split::GPT2,
-        [split, bytes] if is_byte_level(bytes, false) => {
+    // What comes first cuts a text, and what follows sees the parts one by one.
+    let mut own = Steps::default();
+    let mut rest = steps;
+    match rest {
+        [first, after @ ..] if is_digits(first) => (own.digits_alone, rest) = (true, after),
+        [first, after @ ..]
+            if kind_of(first) == "Punctuation" && first["behavior"] == "Contiguous" =>
+        {
+            (own.punctuation, rest) = (true, after);
+        }
+        _ => {}
+    }
+    let (split, rest) = match rest {
+        [only, after @ ..] if is_byte_level(only, true) => (Split::GPT2, after),
+        [split, bytes, after @ ..] if is_byte_level(bytes, false) => {
             let dropped = match (split["behavior"].as_str(), split["invert"].as_bool()) {
                 _ if kind_of(split) != "Split" => return None,
                 (Some("Isolated"), _) => false,
@@ -80,11 +102,35 @@ fn cut(steps: &[&Value]) -> Option<Split> {
                 (Some("Removed"), Some(true)) => true,
                 _ => return None,
             };
-            Split::from_pattern(split["pattern"]["Regex"].as_str()?, dropped)?
+            let pattern = split["pattern"]["Regex"].as_str()?;
+            (Split::from_pattern(pattern, dropped)?, after)
         }
         _ => return None,
     };
-    Some(split.after_digits(digits))
+    match rest {
+        [] => {}
+        [digits] if kind_of(digits) == "Digits" => own.digits = Some(last_digits(digits)),
+        [triples] if is_triples(triples) => own.triples = true,
+        [digits, triples] if kind_of(digits) == "Digits" && is_triples(triples) => {
+            (own.digits, own.triples) = (Some(last_digits(digits)), true);
+        }
+        _ => return None,
+    }
+    Some(split.with(own))
+}
+
+fn last_digits(step: &Value) -> Digits {
+    match step["individual_digits"].as_bool() {
+        Some(true) => Digits::Each,
+        _ => Digits::Runs,
+    }
+}
+
+fn is_triples(step: &Value) -> bool {
+    let pattern = step["pattern"]["Regex"].as_str();
+    kind_of(step) == "Split"
+        && step["behavior"] == "Isolated"
+        && matches!(pattern, Some("[0-9][0-9][0-9]" | "[0-9]{3}"))
 }
 
 fn is_byte_level(step: &Value, regex: bool) -> bool {

@@ -1,26 +1,41 @@
 //! Detokenisation token by token, for streams: never half a character.
 
 use super::Tokenizer;
+use super::lead::Lead;
 
 /// Text of tokens as they come. A character's bytes may lie in several tokens: they are held back
 /// until it is complete, or cannot become so. All pieces together are what [`Tokenizer::decode`]
-/// makes of all tokens.
+/// makes of all tokens, if the stream is [`Self::at_beginning`].
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     /// The beginning of a character; at most 3 bytes between calls.
     held: Vec<u8>,
+    /// Spaces that are still to be taken away.
+    lead: Lead,
 }
 
 impl TextStream {
-    /// A stream at the beginning of a text.
+    /// A stream that continues a text, as an answer does its prompt: a space at its beginning
+    /// belongs to it.
     pub fn new() -> Self {
         TextStream::default()
+    }
+
+    /// A stream at the beginning of a text: the space that the tokenizer puts there is none of its.
+    pub fn at_beginning(tokenizer: &Tokenizer) -> Self {
+        TextStream {
+            lead: tokenizer.lead,
+            ..TextStream::default()
+        }
     }
 
     /// The text that `id` completes, maybe none. Special tokens and ids without a token have none.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         match tokenizer.token_bytes(id) {
-            Some(bytes) if !tokenizer.is_special(id) => self.push_bytes(bytes),
+            Some(bytes) if !tokenizer.is_special(id) => {
+                let bytes = self.lead.take(bytes);
+                self.push_bytes(bytes)
+            }
             _ => String::new(),
         }
     }

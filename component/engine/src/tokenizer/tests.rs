@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 
 use super::added::AddedToken;
+use super::bpe::Merges;
+use super::output::LONG_PIECE;
+use super::split::Split;
 use super::*;
 
 /// Byte-level BPE with tokens of up to 32 bytes, made of one letter, of spaces or of newlines; some
@@ -62,16 +65,15 @@ fn tokenizer(nfc: bool, swallow: bool, alphabet: bool) -> Tokenizer {
     }
     let byte_without_token = |id: u32| alphabet || id != u32::from(b'#');
     vocab.index(byte_without_token);
+    let bpe = ByteBpe::new(&vocab, merges, Split::LLAMA3, true, None);
     Tokenizer::build(Parts {
         vocab,
-        merges,
         added,
         added_normalized: Vec::new(),
-        split: Split::LLAMA3,
-        ignore_merges: true,
-        nfc,
-        unknown: None,
+        normal: Normal::nfc(nfc),
+        model: Model::Bytes(bpe),
         around: Around::default(),
+        lead: Lead::Kept,
     })
 }
 
@@ -111,11 +113,9 @@ fn the_work_follows_from_the_limit_and_not_from_the_text() {
             } else {
                 text.clone()
             };
-            let mut scratch = Scratch::default();
-            let encoded = tokenizer
-                .encode_parts(&text, true, guarded, ROOM, &mut scratch)
-                .unwrap();
-            let TooMany(least) = encoded.unwrap_err();
+            let scratch = Scratch::default();
+            let (encoded, scratch) = tokenizer.encode_parts(&text, true, guarded, ROOM, scratch);
+            let TooMany(least) = encoded.unwrap().unwrap_err();
             assert!(least > ROOM, "{pattern:?}: {least}");
             assert!(
                 scratch.merged <= 32 * ROOM + LONG_PIECE,
@@ -144,7 +144,7 @@ proptest! {
         let text: String = parts.iter().map(|(part, times)| part.repeat(*times)).collect();
         let text = if guarded { tokenizer.guard(&text) } else { text };
         let encode = |most| {
-            tokenizer.encode_parts(&text, special, guarded, most, &mut Scratch::default()).unwrap()
+            tokenizer.encode_parts(&text, special, guarded, most, Scratch::default()).0.unwrap()
         };
         let whole = encode(usize::MAX).unwrap();
         prop_assert_eq!(encode(whole.len()), Ok(whole.clone()));

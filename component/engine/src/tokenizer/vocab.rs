@@ -16,6 +16,8 @@ pub(super) enum Kind {
     UserDefined = 4,
     /// An id without a token.
     Unused = 5,
+    /// One byte of a character that is no piece; text does not become it by its name.
+    Byte = 6,
 }
 
 /// The largest vocabulary accepted; real ones stay below 2^19.
@@ -32,6 +34,8 @@ pub(super) struct Vocab {
     /// Open addressing, linear probing: `id + 1`, or 0 where free. Length: a power of two, at most
     /// half full.
     slots: Vec<u32>,
+    /// Bytes of the longest token that is indexed.
+    longest: usize,
 }
 
 impl Vocab {
@@ -55,6 +59,7 @@ impl Vocab {
     pub(super) fn index(&mut self, indexed: impl Fn(u32) -> bool) {
         let capacity = (self.len() * 2).next_power_of_two().max(2);
         self.slots = vec![0; capacity];
+        let mut longest = 0;
         for id in 0..self.len() as u32 {
             let Some(bytes) = self.get(id) else { continue };
             if indexed(id) && self.id_of(bytes).is_none() {
@@ -62,9 +67,16 @@ impl Vocab {
                 while self.slots[slot] != 0 {
                     slot = (slot + 1) & (capacity - 1);
                 }
+                longest = longest.max(bytes.len());
                 self.slots[slot] = id + 1;
             }
         }
+        self.longest = longest;
+    }
+
+    /// Bytes of the longest token that is indexed.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// Number of ids, unused ones included.

