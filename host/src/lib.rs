@@ -12,6 +12,7 @@ pub mod assets;
 pub mod bindings;
 mod blank;
 pub mod cgroup;
+pub mod chat_template;
 pub mod cli;
 pub mod commands;
 pub mod engine;

@@ -197,6 +197,11 @@ impl ModelArgs {
                 };
                 load(path, &options)
             }
+            None if self.reading.options().chat_template.is_some() => {
+                bail!(
+                    "--chat-template (or STERNA_CHAT_TEMPLATE) needs --model: the demo model's own is fixed"
+                )
+            }
             None => Model::from_gguf_bytes(
                 self.model_name.as_deref().unwrap_or(DEMO),
                 Bytes::from_static(assets.demo_model),

@@ -1,5 +1,6 @@
-//! `tokenizer.model` files against the ids that the package `sentencepiece` makes of a long text and
-//! of a thousand odd ones. `tests/fixtures/tokenizers/make.py` trained the files and wrote the ids.
+//! `tokenizer.model` files against the ids that the package `sentencepiece` makes of a long text
+//! and of a thousand odd ones. `tests/fixtures/tokenizers/make.py` trained the files and wrote the
+//! ids.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -45,10 +45,6 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     license: Option<String>,
 
-    /// A file with the chat template (Jinja) [default: the source's]
-    #[arg(long, value_name = "PATH")]
-    chat_template: Option<PathBuf>,
-
     #[command(flatten)]
     reading: ReadArgs,
 }
@@ -61,21 +57,14 @@ const PART: &str = "model.gguf";
 /// # Errors
 /// The source cannot be read, or the file not written; what was there before is then still there.
 pub fn main(args: &Args) -> anyhow::Result<()> {
-    let chat_template = args
-        .chat_template
-        .as_ref()
-        .map(|path| {
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-        })
-        .transpose()?;
     let options = ConvertOptions {
         head: args.head.map(Into::into),
         layout: args.layout.and_then(LayoutType::one_scale),
         groups: args.layout.and_then(LayoutType::groups),
         name: args.name.clone(),
         license: args.license.clone(),
-        chat_template,
         load: args.reading.options(),
+        ..ConvertOptions::default()
     };
     lost_pages::tell_of(&args.model);
     let scratch = Scratch::beside(&args.output)?;

@@ -1,4 +1,5 @@
-//! A vocabulary of SentencePiece's kind in GGUF's keys (llama.cpp, `llama-vocab.cpp`: `SPM`, `UGM`).
+//! A vocabulary of SentencePiece's kind in GGUF's keys (llama.cpp, `llama-vocab.cpp`: `SPM`,
+//! `UGM`).
 
 use serde::{Deserialize, Serialize};
 

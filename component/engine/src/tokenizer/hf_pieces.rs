@@ -1,5 +1,6 @@
-//! Reading a `tokenizer.json` whose vocabulary is of SentencePiece's kind: BPE over characters, with
-//! bytes for unknown ones (Llama 2, Gemma), and unigram (T5 and what SentencePiece trains itself).
+//! Reading a `tokenizer.json` whose vocabulary is of SentencePiece's kind: BPE over characters,
+//! with bytes for unknown ones (Llama 2, Gemma), and unigram (T5 and what SentencePiece trains
+//! itself).
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -25,7 +25,8 @@ use crate::say;
 /// `spin up`
 ///
 /// Takes --listen ADDR (else SPIN_HTTP_LISTEN_ADDR, STERNA_LISTEN, 0.0.0.0:80) and --model PATH
-/// (else STERNA_MODEL, /app.cwasm, /app.wasm, /model.gguf, the demo model inside this program).
+/// (else STERNA_MODEL, /app.cwasm, /app.wasm, /model.gguf, the demo model inside this program), and
+/// --chat-template FILE|NAME (else STERNA_CHAT_TEMPLATE).
 /// Nothing is pulled: -f REF is only a name. The image's own /app.cwasm is machine code that its
 /// maker put there, and runs; another .cwasm needs --allow-precompiled. --runtime-config-file and
 /// --component-id are accepted, unknown options are named and ignored. SPIN_VARIABLE_API_KEY and
@@ -77,6 +78,7 @@ struct Serve {
 struct Started {
     listen: Option<String>,
     model: Option<String>,
+    chat_template: Option<String>,
     reference: Option<String>,
     runtime_config: Option<PathBuf>,
     allow_precompiled: bool,
@@ -102,6 +104,7 @@ impl Started {
                 name,
                 "--listen"
                     | "--model"
+                    | "--chat-template"
                     | "-f"
                     | "--from"
                     | "--runtime-config-file"
@@ -121,6 +124,7 @@ impl Started {
             match name {
                 "--listen" => started.listen = Some(value),
                 "--model" => started.model = Some(value),
+                "--chat-template" => started.chat_template = Some(value),
                 "-f" | "--from" => started.reference = Some(value),
                 "--runtime-config-file" => started.runtime_config = Some(value.into()),
                 // One component is all there is.
@@ -190,6 +194,9 @@ impl Started {
                 "there is none of /{} here, and STERNA_MODEL is not set: serving the demo model inside this program",
                 IMAGE_FILES.join(", /")
             ));
+        }
+        if let Some(chat_template) = &self.chat_template {
+            command.extend(["--chat-template".into(), chat_template.into()]);
         }
         let model = model.or(set);
         if self.allow_precompiled || model.as_deref() == Some(&root.join(PRECOMPILED)) {
