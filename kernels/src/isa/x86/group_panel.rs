@@ -112,8 +112,8 @@ impl<'a> Chunk<'a> {
 }
 
 /// Walks over the rows of `out` in pairs of tiles, over `n_tokens` tokens and over columns by
-/// chunks, whose codes are unpacked less `LESS`. `add` adds to the sums of some tokens, the first of
-/// which is given, those of a chunk's groups, in their order.
+/// chunks, whose codes are unpacked less `LESS`. `add` adds to the sums of some tokens, the first
+/// of which is given, those of a chunk's groups, in their order.
 #[inline(always)]
 pub(crate) fn walk<V: GroupVectors, const LESS: i8>(
     vectors: V,
