@@ -2,7 +2,7 @@
 # cargo for wasm32-wasip2, whichever way setup.sh found:
 # `scripts/cargo-wasm.sh build -p sterna-api [--lib]`. Output:
 # target/wasm/wasm32-wasip2/wasm/*.wasm. SIMD128 is on: every runtime we name has it. Relaxed SIMD
-# is the crates' feature `relaxed-simd`, so that both builds share their dependencies.
+# is the crates' feature `relaxed-simd`, so that both builds share folder and dependencies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
@@ -10,7 +10,10 @@ verb=$1; shift
 # Vectors are written by hand (kernels/src/isa). LLVM's own would, in a component with relaxed SIMD,
 # hold relaxed_max and relaxed_min, which give other results on other CPUs.
 flags="-Ctarget-feature=+simd128 -Cno-vectorize-loops -Cno-vectorize-slp"
-export CARGO_TARGET_DIR=${STERNA_WASM_TARGET_DIR:-target/wasm}
+export CARGO_TARGET_DIR=target/wasm
+# Cargo gives a component's file in deps/ one name whatever its features, and would take the one for
+# the other; this (rustc's own build sets it) puts its hash into the name.
+export __CARGO_DEFAULT_LIB_METADATA=sterna
 # RUSTFLAGS in the environment would replace the target's own flags.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 case "$(scripts/setup.sh --which)" in

@@ -31,6 +31,7 @@ use crate::bindings::{config, engine};
 use crate::engine::handle::EngineHandle;
 use crate::engine_import::{EngineImport, HasEngine, TokenCount};
 use crate::epoch_clock::EpochClock;
+use crate::guest_wasi::add_proxy_to_linker;
 use crate::large_requests::{LargeRequests, is_large};
 use crate::settings::{ConfigImport, HasConfig};
 use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
@@ -76,7 +77,7 @@ impl ApiComponent {
             }
         };
         let mut linker = Linker::new(wasmtime);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        add_proxy_to_linker(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         engine::add_to_linker::<_, HasEngine>(&mut linker, InstanceState::engine)?;
         config::add_to_linker::<_, HasConfig>(&mut linker, |state: &mut InstanceState| {

@@ -18,6 +18,7 @@ pub mod commands;
 pub mod engine;
 pub mod engine_import;
 mod epoch_clock;
+mod guest_wasi;
 pub mod head_type;
 pub mod image;
 mod large_requests;

@@ -9,11 +9,12 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use wasmtime::component::{Component, Instance, Lift, Linker, ResourceTable, WasmList};
+use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
+use crate::guest_wasi::{CommandState, add_command_to_linker};
 use crate::sandbox::lend_nothing;
 use crate::wasm_config;
 
@@ -26,7 +27,7 @@ const GUEST_FOLDER: &str = "/model";
 pub struct PreInitialised {
     /// The component, without what is in its memory.
     pub component: Vec<u8>,
-    store: Store<State>,
+    store: Store<CommandState>,
     /// All of its memory.
     memory: WasmList<u8>,
 }
@@ -91,7 +92,7 @@ async fn instantiate(
     wasmtime: &Engine,
     component: &Component,
     gguf: &Path,
-) -> anyhow::Result<(Store<State>, Instance)> {
+) -> anyhow::Result<(Store<CommandState>, Instance)> {
     let Some(folder) = gguf.parent() else {
         bail!("{} has no folder", gguf.display());
     };
@@ -102,38 +103,20 @@ async fn instantiate(
         .map_err(anyhow::Error::from)
         .with_context(|| format!("cannot open {}", folder.display()))?
         .build();
-    let state = State {
-        wasi,
-        table: ResourceTable::new(),
-    };
-    let mut store = Store::new(wasmtime, state);
+    let mut store = Store::new(wasmtime, CommandState::new(wasi));
     // The snapshot is read as one list of bytes, which the default takes for an attack on the host.
     store.set_hostcall_fuel(usize::MAX);
     let mut linker = Linker::new(wasmtime);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    add_command_to_linker(&mut linker)?;
     // The engine asks for kernels only when it runs.
     lend_nothing(&mut linker, component)?;
     let instance = linker.instantiate_async(&mut store, component).await?;
     Ok((store, instance))
 }
 
-struct State {
-    wasi: WasiCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
 /// The instance as wizer looks into it: through functions that `instrument_component` added.
 struct Snapshot {
-    store: Store<State>,
+    store: Store<CommandState>,
     instance: Instance,
     /// Every memory that wizer asked for.
     memories: Vec<WasmList<u8>>,

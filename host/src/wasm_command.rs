@@ -3,11 +3,12 @@
 
 use anyhow::bail;
 use wasmtime::Store;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime_wasi::p2::bindings::sync::Command;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi::p2::bindings::Command;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{I32Exit, WasiCtx};
 
+use crate::guest_wasi::{CommandState, add_command_to_linker};
 use crate::sandbox::lend_nothing;
 use crate::wasm_config;
 
@@ -23,11 +24,18 @@ pub struct Output {
 }
 
 /// Run `wasm` with `args`, the first of which is its name, and `stdin`. It sees no files, no
-/// network and no environment; its standard error is ours.
+/// network and no environment; its standard error is ours. Not for asynchronous callers.
 ///
 /// # Errors
 /// Bytes that are no command, or a trap.
 pub fn run(wasm: &[u8], args: &[&str], stdin: &[u8]) -> anyhow::Result<Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run_async(wasm, args, stdin))
+}
+
+async fn run_async(wasm: &[u8], args: &[&str], stdin: &[u8]) -> anyhow::Result<Output> {
     let stdout = MemoryOutputPipe::new(OUTPUT_BYTES);
     let wasi = WasiCtx::builder()
         .args(args)
@@ -38,13 +46,12 @@ pub fn run(wasm: &[u8], args: &[&str], stdin: &[u8]) -> anyhow::Result<Output> {
     let engine = wasm_config::command_engine()?;
     let component = Component::new(&engine, wasm)?;
     let mut linker = Linker::new(&engine);
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    add_command_to_linker(&mut linker)?;
     // The benchmark is linked with the engine, whose component it is not.
     lend_nothing(&mut linker, &component)?;
-    let table = ResourceTable::new();
-    let mut store = Store::new(&engine, CommandState { wasi, table });
-    let command = Command::instantiate(&mut store, &component, &linker)?;
-    let success = match command.wasi_cli_run().call_run(&mut store) {
+    let mut store = Store::new(&engine, CommandState::new(wasi));
+    let command = Command::instantiate_async(&mut store, &component, &linker).await?;
+    let success = match command.wasi_cli_run().call_run(&mut store).await {
         Ok(outcome) => outcome.is_ok(),
         Err(trap) => match trap.downcast_ref::<I32Exit>() {
             Some(exit) => exit.0 == 0,
@@ -53,18 +60,4 @@ pub fn run(wasm: &[u8], args: &[&str], stdin: &[u8]) -> anyhow::Result<Output> {
     };
     let stdout = stdout.contents().to_vec();
     Ok(Output { success, stdout })
-}
-
-struct CommandState {
-    wasi: WasiCtx,
-    table: ResourceTable,
-}
-
-impl WasiView for CommandState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
 }
