@@ -61,8 +61,9 @@ pub struct Args {
     #[arg(long, value_enum)]
     head: Option<HeadType>,
 
-    /// Layout of ternary matrices [default: as the source has them, else 2 bits]. trits5 and trits8
-    /// are a sixth smaller and slower in WebAssembly: for a model that does not fit otherwise
+    /// Layout of ternary matrices [default: as the source has them, else 2 bits; of those with a
+    /// scale for each group as many in trits8 as must be for all to fit]. trits5 and trits8 are a
+    /// sixth smaller and slower in WebAssembly: for a model that does not fit otherwise
     #[arg(long, value_enum)]
     layout: Option<LayoutType>,
 
@@ -78,6 +79,8 @@ pub struct Args {
 /// A core module of a component, and a component in a component, may be this large: the limit of
 /// every runtime and tool on wasmparser.
 const MODULE_BYTES: u64 = 1 << 30;
+/// More than the padding between a model's tensors.
+const PADDING_BYTES: u64 = 1 << 16;
 /// The size of a baked engine without the model's file: code, the tokenizer's tables.
 const ENGINE_BYTES: u64 = 32 << 20;
 
@@ -100,6 +103,9 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
         lost_pages::tell_of(model);
     }
     let gguf = prepare(args, assets, scratch.path())?;
+    if args.layout.is_none() {
+        make_fit(&gguf, scratch.path(), MODULE_BYTES - ENGINE_BYTES)?;
+    }
     check_size(&gguf)?;
 
     let step = Step::start("loading it inside the engine component");
@@ -202,6 +208,38 @@ fn id(args: &Args) -> String {
     }
 }
 
+/// Where the file is larger than `room`, and fits if some matrices are in trits8: those are packed
+/// so. They are as few as may be, since two bits are faster in WebAssembly.
+fn make_fit(gguf: &Path, scratch: &Path, room: u64) -> anyhow::Result<()> {
+    let excess = gguf.metadata()?.len().saturating_sub(room);
+    if excess == 0 {
+        return Ok(());
+    }
+    let model = Model::load(gguf, &LoadOptions::default(), &mut |_, _| ())?;
+    let (matrices, tables) = saved_by_layouts(&model);
+    // Padding between tensors may change.
+    let to_save = excess + PADDING_BYTES;
+    if !model.weights.is_grouped() || matrices + tables < to_save {
+        return Ok(());
+    }
+    drop(model);
+    let start = Instant::now();
+    let smaller = scratch.join("smaller.gguf");
+    let options = ConvertOptions {
+        save_by_trits8: to_save,
+        ..ConvertOptions::default()
+    };
+    let converted = convert(gguf, &smaller, &options, &mut |_, _| ())
+        .with_context(|| format!("cannot convert the model {}", gguf.display()))?;
+    std::fs::rename(&smaller, gguf)?;
+    print_step(
+        "packed some of it as trits8, to fit",
+        converted.n_bytes,
+        start,
+    );
+    Ok(())
+}
+
 /// Refuse what cannot be baked before the slow part begins.
 fn check_size(gguf: &Path) -> anyhow::Result<()> {
     let needed = gguf.metadata()?.len() + ENGINE_BYTES;
@@ -254,19 +292,12 @@ fn smaller_forms(model: &Model, needed: u64) -> Vec<(String, u64)> {
             .into_iter()
             .flatten()
     };
-    let matrices = || weights.layers.iter().flat_map(Layer::matrices);
     let layout = if weights.is_grouped() {
         "trits8"
     } else {
         "trits5"
     };
-    let matrices_saved: u64 = matrices().map(saved_by_layout).sum();
-    let tables_saved: u64 = tables()
-        .map(|table| match table {
-            Table::Grouped(grouped) => saved_in_trits8(grouped),
-            Table::Dense(_) => 0,
-        })
-        .sum();
+    let (matrices_saved, tables_saved) = saved_by_layouts(model);
     let mut forms = Vec::new();
     let smallest = needed - matrices_saved - tables_saved;
     if smallest < needed {
@@ -295,6 +326,21 @@ fn smaller_forms(model: &Model, needed: u64) -> Vec<(String, u64)> {
         });
     }
     forms
+}
+
+/// Bytes that the densest layout saves of all linears, and of embedding and head.
+fn saved_by_layouts(model: &Model) -> (u64, u64) {
+    let weights = &model.weights;
+    let matrices = weights.layers.iter().flat_map(Layer::matrices);
+    let tables = [Some(&weights.embedding), weights.head.as_ref()];
+    let of_table = |table: &Table| match table {
+        Table::Grouped(grouped) => saved_in_trits8(grouped),
+        Table::Dense(_) => 0,
+    };
+    (
+        matrices.map(saved_by_layout).sum(),
+        tables.into_iter().flatten().map(of_table).sum(),
+    )
 }
 
 /// Bytes that a matrix's densest layout saves.
@@ -414,6 +460,44 @@ mod tests {
             "{message}"
         );
         assert!(message.contains("sterna serve --model"), "{message}");
+    }
+
+    #[test]
+    fn only_as_much_is_packed_in_trits8_as_must_be() {
+        let config = synthetic::shape("bonsai-1.7b").map(|config| ModelConfig {
+            vocab_size: 512,
+            n_layers: 2,
+            ..config
+        });
+        let stored = Stored::Groups(GroupCodes::Ternary);
+        let model = synthetic::from_config("t", config.unwrap(), true, stored, 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let gguf = folder.path().join("model.gguf");
+        save(&model, &gguf, &ConvertOptions::default(), &mut |_, _| ()).unwrap();
+        let load = || Model::load(&gguf, &LoadOptions::default(), &mut |_, _| ()).unwrap();
+        let len = || gguf.metadata().unwrap().len();
+        let two_bits = len();
+        // It fits; or it would not in trits8 either.
+        for room in [two_bits, two_bits / 2] {
+            make_fit(&gguf, folder.path(), room).unwrap();
+            assert_eq!(len(), two_bits);
+        }
+        make_fit(&gguf, folder.path(), two_bits - 1_000_000).unwrap();
+        assert!(
+            (two_bits - 3_000_000..two_bits - 1_000_000).contains(&len()),
+            "{two_bits} became {}",
+            len()
+        );
+        let packed = load();
+        assert!(packed.weights.has_codes(GroupCodes::Trits8));
+        assert!(packed.weights.has_codes(GroupCodes::Ternary));
+        let (mut expected, mut actual) = (vec![0.0; 2048], vec![0.0; 2048]);
+        for row in [0, 17, 511] {
+            model.weights.embedding.view().row(row, &mut expected);
+            packed.weights.embedding.view().row(row, &mut actual);
+            assert_eq!(actual, expected);
+        }
+        assert!(std::fs::read_dir(folder.path()).unwrap().count() == 1);
     }
 
     #[test]

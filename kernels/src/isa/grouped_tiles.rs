@@ -27,6 +27,10 @@ pub(crate) fn matmul<K: Kernels>(
     }
 }
 
+/// Tiles that one token meets at a time where an ISA cannot ask for memory early: each is a stream
+/// of its own for the hardware's prefetcher.
+pub(crate) const FAR: usize = 4;
+
 /// How codes lie, and their products.
 pub(crate) trait Codes {
     /// Adds to each token's sums of a group those of its codes, whose activations begin at block
@@ -119,7 +123,17 @@ fn walk<K: Kernels, C: Codes>(
     out: &mut OutputRows<'_>,
 ) {
     let range = out.range();
-    let tiles = range.start / TILE_ROWS..range.end.div_ceil(TILE_ROWS);
+    let mut tiles = range.start / TILE_ROWS..range.end.div_ceil(TILE_ROWS);
+    if K::FAR_GROUP_TILES && x.n_tokens() == 1 {
+        let each = tiles.len() / FAR;
+        for tile in tiles.start..tiles.start + each {
+            let far = [tile, tile + each, tile + 2 * each, tile + 3 * each];
+            for (tile, sums) in far.into_iter().zip(k.far_group_tiles::<C>(w, far, x)) {
+                write(out, tile, 0, &sums);
+            }
+        }
+        tiles.start += FAR * each;
+    }
     let panel = (PANEL_BYTES / w.shape().tile_bytes()).max(1);
     for start in tiles.clone().step_by(panel) {
         let panel = start..tiles.end.min(start + panel);
@@ -152,17 +166,22 @@ fn tokens<K: Kernels, C: Codes, const T: usize>(
     tiles: std::ops::Range<usize>,
     t: usize,
 ) -> usize {
-    let range = out.range();
     for tile in tiles {
-        let first = tile * TILE_ROWS;
-        let lanes = range.start.max(first)..range.end.min(first + TILE_ROWS);
         let sums = k.group_tile::<C, T>(w, tile, x, t);
-        for (i, sums) in sums.into_iter().enumerate() {
-            out.token(t + i)[lanes.start - range.start..lanes.end - range.start]
-                .copy_from_slice(&sums[lanes.start - first..lanes.end - first]);
+        for (i, sums) in sums.iter().enumerate() {
+            write(out, tile, t + i, sums);
         }
     }
     T
+}
+
+/// Writes token `t`'s sums of a tile's rows, those of them that are asked for.
+#[inline(always)]
+fn write(out: &mut OutputRows<'_>, tile: usize, t: usize, sums: &[f32; LANES]) {
+    let (range, first) = (out.range(), tile * TILE_ROWS);
+    let rows = range.start.max(first)..range.end.min(first + TILE_ROWS);
+    out.token(t)[rows.start - range.start..rows.end - range.start]
+        .copy_from_slice(&sums[rows.start - first..rows.end - first]);
 }
 
 /// Each token's sums of a tile's rows: a block's exact dot times its activation scale; a group's
@@ -195,4 +214,50 @@ pub(crate) fn tile_sums<K: Kernels, C: Codes, const T: usize>(
         *out = k.to_array(sums);
     }
     out
+}
+
+/// One token's sums of the rows of some tiles, a group of each in turn. Written out, so that each
+/// has load instructions of its own: by their addresses Intel's cores tell streams apart.
+#[inline(always)]
+pub(crate) fn far_tile_sums<K: Kernels, C: Codes>(
+    k: K,
+    w: Grouped<'_>,
+    tiles: [usize; FAR],
+    x: &BlockActivations,
+) -> [[f32; LANES]; FAR] {
+    let (bytes, blocks) = (w.shape().group_bytes(), w.shape().group() / BLOCK);
+    let [a, b, c, d] = tiles.map(
+        #[inline(always)]
+        |tile| w.tile(tile).chunks_exact(bytes),
+    );
+    let mut sums = [k.splat(0.0); FAR];
+    for (g, (((a, b), c), d)) in a.zip(b).zip(c).zip(d).enumerate() {
+        add_one::<K, C>(k, w, a, x, g * blocks, &mut sums[0]);
+        add_one::<K, C>(k, w, b, x, g * blocks, &mut sums[1]);
+        add_one::<K, C>(k, w, c, x, g * blocks, &mut sums[2]);
+        add_one::<K, C>(k, w, d, x, g * blocks, &mut sums[3]);
+    }
+    let mut out = [[0.0; LANES]; FAR];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        *out = k.to_array(sums);
+    }
+    out
+}
+
+/// Adds a group's sums of one token, whose activations begin at block `b`.
+#[inline(always)]
+fn add_one<K: Kernels, C: Codes>(
+    k: K,
+    w: Grouped<'_>,
+    group: &[u8],
+    x: &BlockActivations,
+    b: usize,
+    sum: &mut K::F,
+) {
+    let (codes, scales) = group.split_at(w.shape().code_bytes());
+    let mut group_sums = [k.splat(0.0)];
+    C::add_group(k, codes, x, 0, b, &mut group_sums);
+    for scales in scales.as_chunks().0 {
+        *sum = k.add(*sum, k.mul(group_sums[0], k.load_f16(scales)));
+    }
 }

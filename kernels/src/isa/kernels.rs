@@ -169,6 +169,9 @@ macro_rules! define_kernels {
             /// Tokens that a group-scaled product takes at a time, 1, 2, 4 or 8.
             const GROUP_TOKENS: usize = 8;
 
+            /// True if a group-scaled product takes one token by several far tiles at a time.
+            const FAR_GROUP_TILES: bool = false;
+
             /// Packs an I2_S product's input.
             #[inline]
             fn pack_i2s(self, _x: &QuantizedActivations, _packed: &mut Self::I2sInput) {}
@@ -268,6 +271,16 @@ macro_rules! define_kernels {
                 t: usize,
             ) -> [[f32; LANES]; T] {
                 grouped_tiles::tile_sums::<Self, C, T>(self, w, tile, x, t)
+            }
+            /// One token's sums of the rows of tiles that lie far apart.
+            #[inline(always)]
+            fn far_group_tiles<C: grouped_tiles::Codes>(
+                self,
+                w: Grouped<'_>,
+                tiles: [usize; grouped_tiles::FAR],
+                x: &BlockActivations,
+            ) -> [[f32; LANES]; grouped_tiles::FAR] {
+                grouped_tiles::far_tile_sums::<Self, C>(self, w, tiles, x)
             }
             /// As `group_dots` for two blocks, whose codes are a unit of layout trits8 and whose
             /// activations are `x`.

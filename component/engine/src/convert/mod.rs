@@ -38,6 +38,10 @@ pub struct ConvertOptions {
     /// [`GroupCodes::Trits8`]. `None`: as the source has them, and in 2 bits where that is no
     /// layout of the kernels.
     pub groups: Option<GroupCodes>,
+    /// Bytes that trits8 is to save: from the first on, ternary matrices with a scale for each
+    /// group that are in two bits, and have no code that trits8 has not, are stored in it until it
+    /// has saved so many. 0: none.
+    pub save_by_trits8: u64,
     /// `general.name`; the source's own if absent.
     pub name: Option<String>,
     /// `general.license`; the source's own if absent.
@@ -158,10 +162,16 @@ fn write(
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = GgufWriter::new(out, &metadata, &tensors).map_err(failed)?;
     let (mut done, mut notes) = (0, model.warnings.clone());
+    let mut to_save = options.save_by_trits8;
     for (step, plan) in steps.iter().zip(&mut tensors) {
         progress(done, total);
         done += plan.n_bytes as u64;
-        let stored = step.read(model, options)?;
+        let mut stored = step.read(model, options)?;
+        if to_save > 0 {
+            let saved = stored.pack_as_trits8();
+            to_save =
+                to_save.saturating_sub(saved.map_err(|e| files::tensor_error(&plan.name, e))?);
+        }
         (plan.ty, plan.n_bytes) = stored.ty_and_bytes();
         let loss = stored.write(&mut writer).map_err(failed)?;
         notes.extend(loss.note(&plan.name)?);

@@ -7,7 +7,7 @@ use sterna_kernels::{DenseType, GroupCodes, TernaryLayout, encode_dense_row};
 use super::{ConvertError, ConvertOptions};
 use crate::files::gguf_write::GgufWriter;
 use crate::files::{LINEAR_SCALES, ggml_id, group_tiles, tensor_error, to_i2s};
-use crate::group_scaled::GroupedWeights;
+use crate::group_scaled::{GroupedWeights, Packers};
 use crate::matrix::{Matrix, Table};
 use crate::weights::Linear;
 
@@ -65,6 +65,23 @@ impl Stored {
         Ok(Stored::Grouped(
             grouped.map_err(|reason| tensor_error(name, reason))?,
         ))
+    }
+
+    /// In layout trits8, where it is ternary groups that fit it: the bytes that this saves.
+    ///
+    /// # Errors
+    /// A sentence where the system refuses a thread.
+    pub(super) fn pack_as_trits8(&mut self) -> std::result::Result<u64, String> {
+        let Stored::Grouped(grouped) = self else {
+            return Ok(0);
+        };
+        let packers = Packers::default();
+        let Some(trits8) = grouped.to_trits8(false, packers.team()?) else {
+            return Ok(0);
+        };
+        let saved = grouped.bytes().len().saturating_sub(trits8.bytes().len());
+        *grouped = trits8;
+        Ok(saved as u64)
     }
 
     /// An embedding or head of the storage type that is asked for, or of its own.

@@ -21,7 +21,7 @@ mod turns;
 use std::arch::wasm32::*;
 
 #[cfg(feature = "relaxed-simd")]
-use super::grouped_tiles::{Codes, tile_sums};
+use super::grouped_tiles::{Codes, FAR, far_tile_sums, tile_sums};
 use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::tiles::{I2sTile, matmul_tiles};
 use crate::grouped::TokenBlocks;
@@ -369,6 +369,31 @@ impl Kernels for Simd128 {
     /// Sums of more do not stay in registers.
     #[cfg(feature = "relaxed-simd")]
     const GROUP_TOKENS: usize = 2;
+
+    /// There are no prefetches to ask by.
+    #[cfg(feature = "relaxed-simd")]
+    const FAR_GROUP_TILES: bool = true;
+
+    /// As `group_tile`.
+    #[cfg(feature = "relaxed-simd")]
+    #[inline]
+    fn far_group_tiles<C: Codes>(
+        self,
+        w: Grouped<'_>,
+        tiles: [usize; FAR],
+        x: &BlockActivations,
+    ) -> [[f32; LANES]; FAR] {
+        #[target_feature(enable = "relaxed-simd")]
+        fn relaxed<C: Codes>(
+            k: Simd128,
+            w: Grouped<'_>,
+            tiles: [usize; FAR],
+            x: &BlockActivations,
+        ) -> [[f32; LANES]; FAR] {
+            far_tile_sums::<Simd128, C>(k, w, tiles, x)
+        }
+        relaxed::<C>(self, w, tiles, x)
+    }
 
     /// As one function with relaxed SIMD, since functions that have it are not inlined elsewhere.
     #[cfg(feature = "relaxed-simd")]
