@@ -8,10 +8,20 @@ use crate::config::{
     Pooling, QWEN3, RopePairs, RopeScaling, SamplingDefaults, Yarn,
 };
 use crate::files::gguf_write::{ALIGNMENT_KEY, Entry};
-use crate::files::{OpenModel, OwnLayout, TRITS5, gguf_tokenizer, group_tiles};
+use crate::files::{BlockType, OpenModel, OwnLayout, TRITS5, gguf_tokenizer, group_tiles};
 
 /// bitnet.cpp's number for files of I2_S.
 const FILE_TYPE_I2_S: u32 = 40;
+/// llama.cpp's numbers for files of TQ1_0 and TQ2_0 (`llama_ftype`); other types have none that all
+/// programs agree about.
+fn file_type(ty: BlockType) -> Option<u32> {
+    match ty {
+        BlockType::Tq1_0 => Some(36),
+        BlockType::Tq2_0 => Some(37),
+        BlockType::Q1_0 | BlockType::Q2_0G64 | BlockType::Q2_0G128 => None,
+    }
+}
+
 const QUANTIZATION_VERSION: u32 = 2;
 
 /// Every entry, in the order they are written; `trits5` where linears are stored so.
@@ -43,10 +53,13 @@ pub(super) fn entries(
             .map(|(key, value)| (key, Entry::String(value))),
     );
     let version = |layout: OwnLayout| (layout.version_key.into(), Entry::U32(layout.version));
-    let tiles = model.source.may_have_groups();
+    let tiles = model.source.may_have_groups() && options.blocks.is_none();
     // Where a layout with one scale is asked for, a matrix with groups is refused.
     let one_scale = options.layout == Some(TernaryLayout::I2S);
-    if trits5 {
+    if let Some(blocks) = options.blocks {
+        let file_type = file_type(blocks);
+        entries.extend(file_type.map(|ty| ("general.file_type".into(), Entry::U32(ty))));
+    } else if trits5 {
         entries.push(version(TRITS5));
     } else if one_scale || !tiles {
         entries.push(("general.file_type".into(), Entry::U32(FILE_TYPE_I2_S)));
@@ -84,7 +97,7 @@ pub(super) fn entries(
     Ok(entries)
 }
 
-fn architecture(config: &ModelConfig) -> Result<&'static str, ConvertError> {
+pub(super) fn architecture(config: &ModelConfig) -> Result<&'static str, ConvertError> {
     match (config.sub_norms, config.qk_norms, config.activation) {
         (true, false, Activation::Relu2) => Ok("bitnet-b1.58"),
         (true, false, Activation::Silu) => Ok("bitnet"),

@@ -6,7 +6,10 @@
 //! they are packed, so that the header is written again at the end. The file is written beside its
 //! place, read back and renamed, so that nobody ever maps half a model.
 
+mod blocks;
+mod loss;
 mod metadata;
+mod sample;
 mod stored;
 
 use std::io::{BufWriter, Seek, Write};
@@ -15,14 +18,18 @@ use std::path::{Path, PathBuf};
 use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 pub(crate) use self::metadata::shape as metadata_of_shape;
+pub(crate) use self::stored::kept_type;
+pub use loss::Lossy;
 
 use crate::config::{ModelConfig, RopePairs};
 use crate::error::LoadError;
 use crate::files::gguf_write::{self, GgufWriter, TensorPlan};
+use crate::files::survey::{TypeCount, survey};
 use crate::files::{
-    self, LoadOptions, OpenModel, PARTS, Part, TensorId, linear_shape, load_weights, norm_len,
+    self, BlockType, LoadOptions, OpenModel, PARTS, Part, TensorId, linear_shape, norm_len,
 };
 use crate::model::Model;
+use sample::Sample;
 use stored::Stored;
 
 /// The options of the output.
@@ -42,6 +49,11 @@ pub struct ConvertOptions {
     /// group that are in two bits, and have no code that trits8 has not, are stored in it until it
     /// has saved so many. 0: none.
     pub save_by_trits8: u64,
+    /// The type of binary and ternary matrices, for a file that other programs read too. `None`: a
+    /// layout of the kernels.
+    pub blocks: Option<BlockType>,
+    /// With `blocks`: scales of several groups may become one, which makes the model worse.
+    pub requantize: bool,
     /// `general.name`; the source's own if absent.
     pub name: Option<String>,
     /// `general.license`; the source's own if absent.
@@ -57,6 +69,10 @@ pub struct ConvertOptions {
 pub struct ConvertReport {
     /// Size of the file.
     pub n_bytes: u64,
+    /// The types of its tensors, the one with the most bytes first.
+    pub types: Vec<TypeCount>,
+    /// Tensors that are not exactly what they were.
+    pub lossy: Vec<Lossy>,
     /// Things the user should know, for example that a type could not hold every value exactly.
     pub notes: Vec<String>,
 }
@@ -104,6 +120,14 @@ pub fn convert(
         ..options.load.clone()
     };
     write(&files::open(from, &load)?, to, options, progress)
+}
+
+/// Check that a model of this shape has a place in a GGUF.
+///
+/// # Errors
+/// `ConvertError::Unsupported`, as [`convert`] would end.
+pub(crate) fn check(config: &ModelConfig) -> Result<(), ConvertError> {
+    metadata::shape(config, metadata::architecture(config)?).map(|_| ())
 }
 
 /// Write a loaded model as a GGUF at `to`.
@@ -163,6 +187,7 @@ fn write(
     let mut writer = GgufWriter::new(out, &metadata, &tensors).map_err(failed)?;
     let (mut done, mut notes) = (0, model.warnings.clone());
     let mut to_save = options.save_by_trits8;
+    let (mut lossy, mut samples) = (Vec::new(), Vec::new());
     for (step, plan) in steps.iter().zip(&mut tensors) {
         progress(done, total);
         done += plan.n_bytes as u64;
@@ -174,7 +199,12 @@ fn write(
         }
         (plan.ty, plan.n_bytes) = stored.ty_and_bytes();
         let loss = stored.write(&mut writer).map_err(failed)?;
-        notes.extend(loss.note(&plan.name)?);
+        samples.push(stored.sample());
+        let (from, to) = stored.types();
+        lossy.extend(loss.report(&plan.name, &from, &to));
+        if let Stored::Dense(_, ty) = stored {
+            notes.extend(loss.note(&plan.name, &from, ty)?);
+        }
         writer.pad().map_err(failed)?;
     }
     let mut out = writer.into_inner();
@@ -185,17 +215,28 @@ fn write(
     let n_bytes = out.get_ref().metadata().map_err(failed)?.len();
     out.get_ref().sync_all().map_err(failed)?;
     drop(out);
-    read_back(&partial.path, model)?;
+    let types = read_back(&partial.path, model, &steps, &samples)?;
     partial.rename(to).map_err(|source| ConvertError::Write {
         path: to.to_owned(),
         source,
     })?;
     progress(total, total);
-    Ok(ConvertReport { n_bytes, notes })
+    Ok(ConvertReport {
+        n_bytes,
+        types,
+        lossy,
+        notes,
+    })
 }
 
-/// Checks that the file is the model: every tensor is found, in its shape and size.
-fn read_back(path: &Path, model: &OpenModel) -> Result<(), ConvertError> {
+/// Checks that the file is the model: every tensor is found, in its shape and size, and has the
+/// weights that were to be written, as far as `samples` tell. Returns the types of its tensors.
+fn read_back(
+    path: &Path,
+    model: &OpenModel,
+    steps: &[Step],
+    samples: &[u64],
+) -> Result<Vec<TypeCount>, ConvertError> {
     let fault = ConvertError::ReadBack;
     let written = files::open(path, &LoadOptions::default()).map_err(fault)?;
     let config = ModelConfig {
@@ -209,14 +250,27 @@ fn read_back(path: &Path, model: &OpenModel) -> Result<(), ConvertError> {
             "its configuration or its tied head is read otherwise than it was written",
         )));
     }
-    load_weights(
-        written.source.as_ref(),
-        &written.config,
-        written.tied,
-        &mut |_, _| (),
-    )
-    .map(|_| ())
-    .map_err(fault)
+    for (step, sample) in steps.iter().zip(samples) {
+        let (id, source) = (step.id, written.source.as_ref());
+        let read = match step.kind {
+            Kind::Norm { len } => source.norm(id, len).map(|norm| Sample::of_vector(&norm)),
+            Kind::Linear { rows, cols } => {
+                let matrix = source.linear(id, rows, cols);
+                matrix.map(|matrix| Sample::of_matrix(&matrix))
+            }
+            Kind::Table { rows, cols } => {
+                let table = source.table(id, rows, cols);
+                table.map(|table| Sample::of_table(&table))
+            }
+        };
+        if read.map_err(fault)? != *sample {
+            return Err(fault(files::tensor_error(
+                &id.gguf(),
+                "is read otherwise than it was written",
+            )));
+        }
+    }
+    Ok(survey(path).types)
 }
 
 fn steps(model: &OpenModel) -> Vec<Step> {
@@ -255,7 +309,7 @@ fn has_trits5(model: &OpenModel, options: &ConvertOptions, steps: &[Step]) -> bo
     let mut linears = steps
         .iter()
         .filter(|step| matches!(step.kind, Kind::Linear { .. }));
-    linears.any(|step| layout(step.id) == TernaryLayout::Trits5)
+    options.blocks.is_none() && linears.any(|step| layout(step.id) == TernaryLayout::Trits5)
 }
 
 impl Step {

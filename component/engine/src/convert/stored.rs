@@ -2,13 +2,16 @@
 
 use std::io::{Result, Write};
 
-use sterna_kernels::{DenseType, GroupCodes, TernaryLayout, encode_dense_row};
+use sterna_kernels::{Dense, DenseType, GroupCodes, TernaryLayout, encode_dense_row};
 
+use super::blocks::Blocks;
+use super::loss::Loss;
+use super::sample::Sample;
 use super::{ConvertError, ConvertOptions};
 use crate::files::gguf_write::GgufWriter;
-use crate::files::{LINEAR_SCALES, ggml_id, group_tiles, tensor_error, to_i2s};
-use crate::group_scaled::{GroupedWeights, Packers};
-use crate::matrix::{Matrix, Table};
+use crate::files::{BlockType, LINEAR_SCALES, ggml_id, group_tiles, tensor_error, to_i2s};
+use crate::group_scaled::{GroupedWeights, Packers, codes_name};
+use crate::matrix::{Matrix, Table, TableView};
 use crate::weights::Linear;
 
 /// Weights of one I2_S block.
@@ -22,8 +25,18 @@ pub(super) enum Stored {
     Linear(Linear),
     /// Tiles.
     Grouped(GroupedWeights),
+    /// Blocks that other programs read too.
+    Blocks(Blocks),
     /// Numbers of a storage type.
     Dense(Table, DenseType),
+}
+
+/// The storage type of an embedding or head of type `ty` where none is asked for.
+pub(crate) fn kept_type(ty: DenseType) -> DenseType {
+    match ty {
+        DenseType::F32 | DenseType::F16 | DenseType::Bf16 => DenseType::F16,
+        quantised => quantised,
+    }
 }
 
 impl Stored {
@@ -38,6 +51,9 @@ impl Stored {
                 "tensor `{name}` has {what}"
             )))
         };
+        if let Some(ty) = options.blocks {
+            return Blocks::new(matrix, ty, options.requantize, name).map(Stored::Blocks);
+        }
         match (matrix, options.layout, options.groups) {
             (Matrix::Ternary(_), _, Some(_)) => {
                 refused("one scale: of the layouts i2_s and trits5 are for such matrices")
@@ -92,13 +108,16 @@ impl Stored {
     ) -> std::result::Result<Self, ConvertError> {
         let ty = match (&table, options.head) {
             (_, Some(ty)) => ty,
-            (Table::Grouped(grouped), None) => {
-                return Stored::grouped(grouped, options.groups, name);
-            }
-            (Table::Dense(dense), None) => match dense.ty() {
-                DenseType::F32 | DenseType::F16 | DenseType::Bf16 => DenseType::F16,
-                quantised => quantised,
+            (Table::Grouped(grouped), None) => match options.blocks {
+                None => return Stored::grouped(grouped, options.groups, name),
+                Some(ty) if has_place(grouped, ty) => {
+                    let matrix = Matrix::Grouped(grouped.clone());
+                    return Blocks::new(matrix, ty, false, name).map(Stored::Blocks);
+                }
+                // As published files have it beside a type with larger groups.
+                Some(_) => DenseType::Q8_0,
             },
+            (Table::Dense(dense), None) => kept_type(dense.ty()),
         };
         let [_, cols] = table.shape();
         if ty.row_bytes(cols).is_none() {
@@ -134,10 +153,43 @@ impl Stored {
                     grouped.bytes().len(),
                 )
             }
+            Stored::Blocks(blocks) => blocks.ty_and_bytes(),
             Stored::Dense(table, ty) => {
                 let [rows, cols] = table.shape();
                 let row_bytes = ty.row_bytes(cols).unwrap_or_default();
                 (ggml_type(*ty), rows * row_bytes)
+            }
+        }
+    }
+
+    /// The type it had and the one it is written in, for reports.
+    pub(super) fn types(&self) -> (String, String) {
+        let same = |name: &str| (name.to_owned(), name.to_owned());
+        match self {
+            Stored::Norm(_) => same("f32"),
+            Stored::Linear(linear) => same(linear.layout().name()),
+            Stored::Grouped(grouped) => same(codes_name(grouped.shape().codes())),
+            Stored::Blocks(blocks) => blocks.types(),
+            Stored::Dense(table, ty) => (table.type_name().into(), ty.name().into()),
+        }
+    }
+
+    /// The sample of its rows as they are to be read back.
+    pub(super) fn sample(&self) -> u64 {
+        match self {
+            Stored::Norm(norm) => Sample::of_vector(norm),
+            Stored::Linear(linear) => Sample::of_linear(linear),
+            Stored::Grouped(grouped) => Sample::of_grouped(grouped),
+            Stored::Blocks(blocks) => blocks.sample(),
+            Stored::Dense(table, ty) => {
+                let [rows, cols] = table.shape();
+                let (view, mut row) = (table.view(), vec![0f32; cols]);
+                let mut encoded = vec![0u8; ty.row_bytes(cols).unwrap_or_default()];
+                Sample::of_rows(rows, cols, |index, out| {
+                    view.row(index, &mut row);
+                    encode_dense_row(*ty, &row, &mut encoded);
+                    decode(*ty, &encoded, out);
+                })
             }
         }
     }
@@ -151,10 +203,20 @@ impl Stored {
             }
             Stored::Linear(linear) => write_linear(writer, linear)?,
             Stored::Grouped(grouped) => writer.append(grouped.bytes())?,
+            Stored::Blocks(blocks) => return blocks.write(writer),
             Stored::Dense(table, ty) => return write_dense(writer, table, *ty),
         }
         Ok(Loss::default())
     }
+}
+
+/// True if a table's groups and widths are those of a block type, or can be divided into them.
+fn has_place(grouped: &GroupedWeights, ty: BlockType) -> bool {
+    let shape = grouped.shape();
+    let is_binary = shape.codes() == GroupCodes::Binary;
+    ty.row_bytes(shape.cols()).is_some()
+        && shape.group() >= ty.group()
+        && (is_binary || !ty.is_binary())
 }
 
 fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> Result<()> {
@@ -182,10 +244,7 @@ fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> Result<
 
 /// Rows as `ty`. Bytes are copied where they are of that type already.
 fn write_dense(writer: &mut GgufWriter<impl Write>, table: &Table, ty: DenseType) -> Result<Loss> {
-    let mut loss = Loss {
-        types: Some((table.type_name(), ty)),
-        ..Loss::default()
-    };
+    let mut loss = Loss::default();
     if table.dense().is_some_and(|dense| dense.ty() == ty) {
         writer.append(table.bytes())?;
         return Ok(loss);
@@ -194,15 +253,25 @@ fn write_dense(writer: &mut GgufWriter<impl Write>, table: &Table, ty: DenseType
     let view = table.view();
     let mut row = vec![0f32; cols];
     let mut encoded = vec![0u8; ty.row_bytes(cols).unwrap_or_default()];
+    let mut read = vec![0f32; cols];
     for index in 0..rows {
         view.row(index, &mut row);
         encode_dense_row(ty, &row, &mut encoded);
         writer.append(&encoded)?;
-        if ty == DenseType::F16 || ty == DenseType::Bf16 {
-            loss.count(ty, &row, &encoded);
+        decode(ty, &encoded, &mut read);
+        for (from, to) in row.iter().zip(&read) {
+            loss.add(*from, *to, 1);
         }
     }
     Ok(loss)
+}
+
+/// A row of `ty` as numbers.
+fn decode(ty: DenseType, encoded: &[u8], out: &mut [f32]) {
+    // A row that was just made is one.
+    if let Ok(dense) = Dense::new(ty, 1, out.len(), encoded) {
+        TableView::Dense(dense).row(0, out);
+    }
 }
 
 /// ggml's id of a storage type.
@@ -213,59 +282,5 @@ fn ggml_type(ty: DenseType) -> u32 {
         DenseType::Bf16 => ggml_id::BF16,
         DenseType::Q8_0 => ggml_id::Q8_0,
         DenseType::Q6K => ggml_id::Q6_K,
-    }
-}
-
-/// The loss by re-encoding numbers.
-#[derive(Debug, Default)]
-pub(super) struct Loss {
-    /// From and to.
-    types: Option<(&'static str, DenseType)>,
-    values: usize,
-    inexact: usize,
-    /// Finite values that became infinite.
-    overflown: usize,
-    largest_error: f32,
-}
-
-impl Loss {
-    /// A note for the user. Rounding is expected of quantised types, and worth a note of floats.
-    pub(super) fn note(&self, tensor: &str) -> std::result::Result<Option<String>, ConvertError> {
-        let Some((from, to)) = self.types else {
-            return Ok(None);
-        };
-        if self.overflown > 0 {
-            return Err(ConvertError::Unsupported(format!(
-                "tensor `{tensor}`: {} values are too large for {}; choose f32",
-                self.overflown,
-                to.name()
-            )));
-        }
-        let quantised = matches!(to, DenseType::Q8_0 | DenseType::Q6K);
-        if self.inexact == 0 || quantised {
-            return Ok(None);
-        }
-        Ok(Some(format!(
-            "tensor `{tensor}`: {} of {} {from} values were rounded to {}, by {:.1e} at most; f32 would hold them exactly",
-            self.inexact,
-            self.values,
-            to.name(),
-            self.largest_error
-        )))
-    }
-
-    fn count(&mut self, ty: DenseType, row: &[f32], encoded: &[u8]) {
-        for (&x, bytes) in row.iter().zip(encoded.as_chunks::<2>().0) {
-            let stored = match ty {
-                DenseType::F16 => half::f16::from_le_bytes(*bytes).to_f32(),
-                _ => half::bf16::from_le_bytes(*bytes).to_f32(),
-            };
-            self.values += 1;
-            if stored != x {
-                self.inexact += 1;
-                self.overflown += usize::from(stored.is_infinite() && x.is_finite());
-                self.largest_error = self.largest_error.max((stored - x).abs());
-            }
-        }
     }
 }

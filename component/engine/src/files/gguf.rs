@@ -12,6 +12,7 @@ use std::ops::Range;
 use super::ggml_type;
 use super::gguf_value::{Array, Value, ValueType};
 use super::ranges::{self, Span};
+use super::stored_tensor::StoredTensor;
 use crate::placement::Bytes;
 
 /// One tensor as the header describes it.
@@ -33,6 +34,19 @@ impl TensorInfo {
     /// Number of elements. Checked against overflow when the header was read.
     pub fn elements(&self) -> u64 {
         self.ne.iter().product()
+    }
+
+    /// Name, type and shape, outermost size first; trailing sizes of 1 mean nothing in ggml.
+    pub(crate) fn stored(&self) -> StoredTensor {
+        let least = self.ne.iter().rposition(|&n| n != 1).map_or(0, |at| at + 1);
+        let sizes = self.ne.iter().take(least.max(2)).rev();
+        StoredTensor {
+            name: self.name.clone(),
+            ty: ggml_type::name(self.ty).to_owned(),
+            shape: sizes
+                .map(|&n| usize::try_from(n).unwrap_or(usize::MAX))
+                .collect(),
+        }
     }
 
     /// Its bytes in the file. Of a type whose size is unknown at least one is its own.
@@ -225,6 +239,16 @@ impl Gguf {
             .min();
         let end = || self.parts.get(tensor.part).map_or(0, |file| file.len());
         next.unwrap_or_else(end).saturating_sub(tensor.start)
+    }
+
+    /// The number of files it is in.
+    pub(crate) fn n_parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Bytes of all its files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.parts.iter().map(|file| file.len() as u64).sum()
     }
 
     /// The first `n_bytes` of a tensor's data, or `None` where the file ends before.

@@ -14,6 +14,7 @@ use super::names::TensorId;
 use super::own_layout::{self, OwnLayout};
 use super::row_blocks::RowBlocks;
 use super::source::{WeightSource, finite};
+use super::stored_tensor::StoredTensor;
 use super::table_blocks::TableBlocks;
 use super::ternary::{self, I2sForm};
 use super::{group_grid, group_tiles, leftovers, one_scale, tensor_error};
@@ -55,6 +56,10 @@ pub(crate) struct GgufWeights {
 impl WeightSource for GgufWeights {
     fn has(&self, id: TensorId) -> bool {
         self.gguf.tensor(&id.gguf()).is_some()
+    }
+
+    fn stored(&self, id: TensorId) -> Option<StoredTensor> {
+        self.gguf.tensor(&id.gguf()).map(TensorInfo::stored)
     }
 
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {

@@ -11,6 +11,7 @@ use super::floats::{FloatType, Floats};
 use super::names::TensorId;
 use super::safetensors::{Tensor, TensorFiles};
 use super::source::{WeightSource, finite};
+use super::stored_tensor::StoredTensor;
 use super::{group_grid, leftovers, tensor_error, ternary};
 use crate::config::{ModelConfig, ScaleRule};
 use crate::error::LoadError;
@@ -34,6 +35,16 @@ pub(crate) struct HfWeights {
 impl WeightSource for HfWeights {
     fn has(&self, id: TensorId) -> bool {
         self.files.get(&(id.hf_base() + ".weight")).is_some()
+    }
+
+    fn stored(&self, id: TensorId) -> Option<StoredTensor> {
+        let name = id.hf_base() + ".weight";
+        let tensor = self.files.get(&name)?;
+        Some(StoredTensor {
+            ty: format!("{:?}", tensor.dtype),
+            shape: tensor.shape.clone(),
+            name,
+        })
     }
 
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {

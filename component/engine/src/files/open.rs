@@ -314,7 +314,7 @@ fn template_warning(template: &ChatTemplate) -> Option<String> {
 }
 
 /// `tokenizer_config.json` has one template, or several with names.
-fn chat_template(tokenizer_config: &Json) -> Option<String> {
+pub(super) fn chat_template(tokenizer_config: &Json) -> Option<String> {
     let template = tokenizer_config.get("chat_template")?;
     let default = || {
         let named = template

@@ -6,6 +6,7 @@ use super::names::Part::{
     AttnNorm, AttnSubNorm, Down, FfnNorm, FfnSubNorm, Gate, K, KNorm, O, Q, QNorm, Up, V,
 };
 use super::names::{Part, TensorId};
+use super::stored_tensor::StoredTensor;
 use super::tensor_error;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
@@ -16,6 +17,10 @@ use crate::weights::{Layer, Linear, Weights};
 pub(crate) trait WeightSource {
     /// True if the container has this tensor.
     fn has(&self, id: TensorId) -> bool;
+    /// The tensor as its file has it, from the header alone; `None` where there is none.
+    fn stored(&self, _id: TensorId) -> Option<StoredTensor> {
+        None
+    }
     /// A vector of `len` floats.
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError>;
     /// A linear's matrix `[rows, cols]`, quantised here if the file holds floats.
@@ -229,14 +234,18 @@ fn load_layer(
         ffn_sub_norm: optional_norm(FfnSubNorm)?,
         down: linear(Down)?,
     };
-    // Matrices that share an input take it in one form.
-    for matrices in [
-        &[&layer.q, &layer.k, &layer.v][..],
-        &[&layer.gate, &layer.up],
-    ] {
-        let grouped = matrices.iter().filter(|matrix| matrix.ternary().is_none());
-        let grouped = grouped.count();
-        if grouped != 0 && grouped != matrices.len() {
+    let kinds = layer.matrices().map(|matrix| matrix.ternary().is_none());
+    check_kinds(index, &kinds)?;
+    Ok(layer)
+}
+
+/// Matrices that share an input take it in one form: `grouped` says of each of a layer's, in the
+/// order they are used, whether it has a scale for each group.
+pub(super) fn check_kinds(index: usize, grouped: &[bool]) -> Result<(), LoadError> {
+    for (first, n) in [(0, 3), (4, 2)] {
+        let same = grouped.iter().skip(first).take(n);
+        let n_grouped = same.clone().filter(|grouped| **grouped).count();
+        if n_grouped != 0 && n_grouped != same.len() {
             return Err(tensor_error(
                 &format!("blk.{index}"),
                 "has linears with one scale beside linears with a scale for each group, which is not \
@@ -244,5 +253,5 @@ fn load_layer(
             ));
         }
     }
-    Ok(layer)
+    Ok(())
 }
