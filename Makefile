@@ -57,7 +57,7 @@ image-shim: build ## target/image-shim.tar, program and containerd shim, which k
 	    parts="$$parts --host $$host --shim $$shim"; done; \
 	  target/release/sterna image $$parts -o target/image-shim.tar
 
-image-tools: ## target/release/sterna-push (`sterna push`) and the containerd shim
+image-tools: ## target/release/sterna-push and sterna-pull (`sterna push`, `sterna pull`) and the containerd shim
 	cargo build --release -p sterna-push
 	scripts/shim.sh release
 

@@ -20,6 +20,7 @@ use crate::engine::driven::{EngineSource, LinkedEngines};
 use crate::engine::step_limit::StepLimit;
 use crate::memory::{lost_pages, private_copies, weight_pages};
 use crate::reading::ReadArgs;
+use crate::registry_tools::find_model;
 use crate::sandbox::{AppFile, SandboxOptions, SandboxedEngines};
 
 /// The name of the embedded model.
@@ -60,8 +61,8 @@ pub fn no_kv_budget(_needs: Needs) -> anyhow::Result<Granted> {
 /// Which model, and what it may use: shared by the commands that generate.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
-    /// A GGUF file, a Hugging Face directory, or what `sterna bake` wrote (.wasm, .cwasm). Without
-    /// it: the small demo model inside this program
+    /// A GGUF file, a Hugging Face directory, what `sterna bake` wrote (.wasm, .cwasm), or a name
+    /// that `sterna pull` takes. Without it: the small demo model inside this program
     #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
     pub model: Option<PathBuf>,
 
@@ -119,6 +120,22 @@ impl ModelArgs {
     /// The path is no model, or a damaged one; the chain of messages says where and what to do. Or
     /// the machine does not support the instruction set, or there is no memory for keys and values.
     pub fn engines(
+        &self,
+        assets: &Assets,
+        max_sequences: u16,
+        max_queue: u16,
+        kv_budget: &mut KvBudget<'_>,
+    ) -> anyhow::Result<Arc<dyn EngineSource>> {
+        let found = self.model.as_deref().map(find_model).transpose()?;
+        let found = ModelArgs {
+            model: found,
+            ..self.clone()
+        };
+        found.engines_of_file(assets, max_sequences, max_queue, kv_budget)
+    }
+
+    /// The same, of a path of this machine.
+    fn engines_of_file(
         &self,
         assets: &Assets,
         max_sequences: u16,

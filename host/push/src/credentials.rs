@@ -12,7 +12,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// A configuration file is there and cannot be used.
-pub(crate) fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
+pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(user) = variable("STERNA_REGISTRY_USER") {
         let password = variable("STERNA_REGISTRY_PASSWORD")

@@ -5,7 +5,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod credentials;
 mod layout;
 mod upload;
 
@@ -46,8 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    // Already installed means that a provider is there, which is all that is wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    sterna_push::install_tls();
     let image = layout::Image::open(&args.image)
         .with_context(|| format!("cannot push {}", args.image.display()))?;
     let reference = args

@@ -8,12 +8,12 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::{Client, Reference, RegistryOperation};
+use sterna_push::{byte_bar, credentials};
 
-use crate::credentials;
 use crate::layout::{Image, Manifest, Place};
 
 const CHUNK: usize = 1 << 20;
@@ -46,7 +46,7 @@ pub(crate) async fn upload(image: &Image, to: &Reference, plain_http: bool) -> a
             println!("{name}  is there already");
             continue;
         }
-        let bar = bar(place.bytes);
+        let bar = byte_bar(place.bytes, "sending");
         let blob = read(&image.path, *place, bar.clone())?;
         let sent = client
             .push_blob_stream(to, blob, digest, Some(place.bytes))
@@ -89,14 +89,6 @@ fn unreachable_registry(registry: &str, plain_http: bool) -> String {
     format!(
         "cannot log in to {registry} {hint}. Credentials are those of `docker login {registry}`"
     )
-}
-
-fn bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::new(bytes).with_message("sending");
-    match ProgressStyle::with_template("{msg} {bar:32} {bytes}/{total_bytes} {eta}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 /// A blob in chunks, read as they are sent.

@@ -5,18 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use clap::ValueEnum;
 use indicatif::ProgressBar;
 use sterna_engine::convert::{ConvertOptions, convert};
 use sterna_engine::files;
 use sterna_engine::files::LoadOptions;
-use sterna_engine::group_scaled::GroupedWeights;
-use sterna_engine::matrix::{Matrix, Table};
+use sterna_engine::files::plan::Plan;
 use sterna_engine::model::Model;
-use sterna_engine::weights::Layer;
-use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 use crate::assets::Assets;
+use crate::baked_size::{self, ENGINE_BYTES, MODULE_BYTES, size};
 use crate::commands::compose::{KERNELS_STUB, Target, compose};
 use crate::head_type::HeadType;
 use crate::late_data::{LateData, module_with_memory};
@@ -26,6 +23,7 @@ use crate::model_source::{DEMO, byte_bar};
 use crate::output::Scratch;
 use crate::pre_init::pre_initialise;
 use crate::reading::ReadArgs;
+use crate::registry_tools::find_model;
 use crate::sandbox::mark_engine;
 use crate::{say, wasm_config};
 
@@ -41,8 +39,8 @@ use crate::{say, wasm_config};
 /// `sterna serve --model`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A GGUF file or a Hugging Face directory. Without it: the small demo model inside this
-    /// program
+    /// A GGUF file, a Hugging Face directory, or a name that `sterna pull` takes. Without it: the
+    /// small demo model inside this program
     #[arg(short, long, env = "STERNA_MODEL", value_name = "PATH")]
     model: Option<PathBuf>,
 
@@ -76,14 +74,6 @@ pub struct Args {
     target: Target,
 }
 
-/// A core module of a component, and a component in a component, may be this large: the limit of
-/// every runtime and tool on wasmparser.
-const MODULE_BYTES: u64 = 1 << 30;
-/// More than the padding between a model's tensors.
-const PADDING_BYTES: u64 = 1 << 16;
-/// The size of a baked engine without the model's file: code, the tokenizer's tables.
-const ENGINE_BYTES: u64 = 32 << 20;
-
 /// Bake and write.
 ///
 /// # Errors
@@ -99,10 +89,11 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
     }
     // Beside the output: the disk that has room for it, and a rename away from its place.
     let scratch = Scratch::beside(&args.output)?;
-    if let Some(model) = &args.model {
+    let model = args.model.as_deref().map(find_model).transpose()?;
+    if let Some(model) = &model {
         lost_pages::tell_of(model);
     }
-    let gguf = prepare(args, assets, scratch.path())?;
+    let gguf = prepare(args, model.as_deref(), assets, scratch.path())?;
     if args.layout.is_none() {
         make_fit(&gguf, scratch.path(), MODULE_BYTES - ENGINE_BYTES)?;
     }
@@ -113,7 +104,7 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let engine = args.target.engine(assets);
-    let loaded = runtime.block_on(pre_initialise(engine, &gguf, &id(args)))?;
+    let loaded = runtime.block_on(pre_initialise(engine, &gguf, &id(args, model.as_deref())))?;
     let data = LateData::of(loaded.memory());
     let engine = mark_engine(loaded.component.clone());
     let module = module_with_memory(&engine)?;
@@ -165,9 +156,14 @@ pub fn main(args: &Args, assets: &Assets) -> anyhow::Result<()> {
 
 /// The model as one GGUF in the kernels' own layouts: the component then reads it to its final
 /// place, and leaves no freed heap behind.
-fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathBuf> {
+fn prepare(
+    args: &Args,
+    model: Option<&Path>,
+    assets: &Assets,
+    scratch: &Path,
+) -> anyhow::Result<PathBuf> {
     let demo = scratch.join("demo.gguf");
-    let source = match &args.model {
+    let source = match model {
         Some(path) => path,
         None => {
             std::fs::write(&demo, assets.demo_model)
@@ -200,8 +196,8 @@ fn prepare(args: &Args, assets: &Assets, scratch: &Path) -> anyhow::Result<PathB
 }
 
 /// The name clients select the model by.
-fn id(args: &Args) -> String {
-    match (&args.model_name, &args.model) {
+fn id(args: &Args, model: Option<&Path>) -> String {
+    match (&args.model_name, model) {
         (Some(name), _) => name.clone(),
         (None, Some(path)) => files::stem(path),
         (None, None) => DEMO.to_owned(),
@@ -216,12 +212,9 @@ fn make_fit(gguf: &Path, scratch: &Path, room: u64) -> anyhow::Result<()> {
         return Ok(());
     }
     let model = Model::load(gguf, &LoadOptions::default(), &mut |_, _| ())?;
-    let (matrices, tables) = saved_by_layouts(&model);
-    // Padding between tensors may change.
-    let to_save = excess + PADDING_BYTES;
-    if !model.weights.is_grouped() || matrices + tables < to_save {
+    let Some(to_save) = baked_size::saved_by_packing(&Plan::of(&model.weights), excess) else {
         return Ok(());
-    }
+    };
     drop(model);
     let start = Instant::now();
     let smaller = scratch.join("smaller.gguf");
@@ -252,122 +245,8 @@ fn check_size(gguf: &Path) -> anyhow::Result<()> {
 /// The size, the limit, and the forms in which it would fit.
 fn too_large(gguf: &Path, needed: u64) -> anyhow::Error {
     let model = Model::load(gguf, &LoadOptions::default(), &mut |_, _| ());
-    let remedy = model.map_or_else(|_| String::new(), |model| remedy(&model, needed));
-    anyhow!(
-        "the model takes {} as a component, and a WebAssembly module holds {} at most: {remedy}or serve its \
-         file with `sterna serve --model`, which has no such limit",
-        size(needed),
-        size(MODULE_BYTES)
-    )
-}
-
-/// What to do about a model that needs so many bytes as it is.
-fn remedy(model: &Model, needed: u64) -> String {
-    let forms = smaller_forms(model, needed);
-    let fit = forms.iter().filter(|(_, bytes)| *bytes <= MODULE_BYTES);
-    let fit: Vec<String> = fit
-        .map(|(options, bytes)| format!("{options} ({})", size(*bytes)))
-        .collect();
-    if !fit.is_empty() {
-        return format!("choose {}, ", fit.join(" or "));
-    }
-    let smallest = forms.iter().min_by_key(|(_, bytes)| bytes);
-    smallest.map_or_else(
-        || "it has no smaller form; choose a smaller model, ".into(),
-        |(options, bytes)| {
-            format!(
-                "its smallest form, {options}, takes {}; choose a smaller model, ",
-                size(*bytes)
-            )
-        },
-    )
-}
-
-/// Options that make it smaller, with the bytes that it needs then. A layout is only named where
-/// the head alone is not enough.
-fn smaller_forms(model: &Model, needed: u64) -> Vec<(String, u64)> {
-    let weights = &model.weights;
-    let tables = || {
-        [Some(&weights.embedding), weights.head.as_ref()]
-            .into_iter()
-            .flatten()
-    };
-    let layout = if weights.is_grouped() {
-        "trits8"
-    } else {
-        "trits5"
-    };
-    let (matrices_saved, tables_saved) = saved_by_layouts(model);
-    let mut forms = Vec::new();
-    let smallest = needed - matrices_saved - tables_saved;
-    if smallest < needed {
-        forms.push((format!("--layout {layout}"), smallest));
-    }
-    let present: usize = tables().map(|table| table.bytes().len()).sum();
-    for head in [HeadType::F16, HeadType::Q8_0, HeadType::Q6K] {
-        let bytes = tables()
-            .map(|table| {
-                let [rows, cols] = table.shape();
-                Some(rows * DenseType::from(head).row_bytes(cols)?)
-            })
-            .sum::<Option<usize>>();
-        let (Some(bytes), Some(name)) = (bytes, head.to_possible_value()) else {
-            continue;
-        };
-        if bytes >= present {
-            continue;
-        }
-        let (name, needed) = (name.get_name(), needed - (present - bytes) as u64);
-        forms.push(if needed <= MODULE_BYTES || matrices_saved == 0 {
-            (format!("--head {name}"), needed)
-        } else {
-            let both = format!("--head {name} --layout {layout}");
-            (both, needed - matrices_saved)
-        });
-    }
-    forms
-}
-
-/// Bytes that the densest layout saves of all linears, and of embedding and head.
-fn saved_by_layouts(model: &Model) -> (u64, u64) {
-    let weights = &model.weights;
-    let matrices = weights.layers.iter().flat_map(Layer::matrices);
-    let tables = [Some(&weights.embedding), weights.head.as_ref()];
-    let of_table = |table: &Table| match table {
-        Table::Grouped(grouped) => saved_in_trits8(grouped),
-        Table::Dense(_) => 0,
-    };
-    (
-        matrices.map(saved_by_layout).sum(),
-        tables.into_iter().flatten().map(of_table).sum(),
-    )
-}
-
-/// Bytes that a matrix's densest layout saves.
-fn saved_by_layout(matrix: &Matrix) -> u64 {
-    match matrix {
-        Matrix::Grouped(grouped) => saved_in_trits8(grouped),
-        Matrix::Ternary(linear) => {
-            let trits5 = TernaryLayout::Trits5.bytes(linear.rows(), linear.cols());
-            linear.packed().len().saturating_sub(trits5) as u64
-        }
-    }
-}
-
-/// Bytes that trits8 saves; none of binary codes.
-fn saved_in_trits8(grouped: &GroupedWeights) -> u64 {
-    let shape = grouped.shape();
-    let trits8 = match shape.codes() {
-        GroupCodes::Ternary => shape.with_codes(GroupCodes::Trits8).packed_bytes(),
-        GroupCodes::Binary | GroupCodes::Trits8 => grouped.bytes().len(),
-    };
-    (grouped.bytes().len() - trits8) as u64
-}
-
-fn size(bytes: u64) -> String {
-    #[allow(clippy::cast_precision_loss, reason = "for reading")]
-    let megabytes = bytes as f64 / 1e6;
-    format!("{megabytes:.1} MB")
+    let plan = model.map(|model| Plan::of(&model.weights)).ok();
+    anyhow!(baked_size::too_large(plan.as_ref(), needed))
 }
 
 /// A part of the work, with a spinner where a person watches, and one line when it is done.
@@ -405,62 +284,9 @@ mod tests {
     use sterna_engine::config::ModelConfig;
     use sterna_engine::convert::save;
     use sterna_engine::synthetic::{self, Stored};
+    use sterna_kernels::GroupCodes;
 
     use super::*;
-
-    #[test]
-    fn what_is_too_large_is_told_the_heads_that_fit() {
-        let folder = tempfile::tempdir().unwrap();
-        let gguf = folder.path().join("tiny.gguf");
-        let options = ConvertOptions {
-            head: Some(DenseType::F32),
-            ..ConvertOptions::default()
-        };
-        let model = synthetic::model("tiny", DenseType::F32).unwrap();
-        save(&model, &gguf, &options, &mut |_, _| ()).unwrap();
-        // A table of 512 x 256: f32 takes 524 288 bytes, f16 half of that, q8_0 139 264.
-        let over = |bytes| too_large(&gguf, MODULE_BYTES + bytes).to_string();
-        let message = over(262_144);
-        assert!(message.contains("1074.0 MB as a component"), "{message}");
-        assert!(message.contains("holds 1073.7 MB at most"), "{message}");
-        assert!(
-            message.contains("choose --head f16 (1073.7 MB) or --head q8_0"),
-            "{message}"
-        );
-        let message = over(300_000);
-        assert!(
-            message.contains("--head f16 --layout trits5 (") && message.contains("--head q8_0 ("),
-            "{message}"
-        );
-        let tied = synthetic::shape("bonsai-1.7b").map(|config| ModelConfig {
-            vocab_size: 512,
-            n_layers: 1,
-            ..config
-        });
-        let stored = Stored::Groups(GroupCodes::Ternary);
-        let model = synthetic::from_config("t", tied.unwrap(), true, stored, 1).unwrap();
-        let [two_bits, trits8] = [2.125, 1.75].map(|bits| {
-            // Norms are no matrices.
-            (f64::from(u32::try_from(model.parameters()).unwrap()) * bits / 8.0) as u64
-        });
-        let forms = smaller_forms(&model, MODULE_BYTES);
-        assert_eq!(forms.len(), 1, "every head is larger than a table of codes");
-        let saved = MODULE_BYTES - forms[0].1;
-        assert!(saved.abs_diff(two_bits - trits8) < 10_000, "{saved}");
-        let fits = remedy(&model, MODULE_BYTES + saved);
-        assert_eq!(fits, "choose --layout trits8 (1073.7 MB), ");
-        let too_large = remedy(&model, 2 * MODULE_BYTES);
-        assert!(
-            too_large.contains("smallest form, --layout trits8, takes 21"),
-            "{too_large}"
-        );
-        let message = over(524_288);
-        assert!(
-            message.contains("its smallest form, --head q6_k --layout trits5, takes 107"),
-            "{message}"
-        );
-        assert!(message.contains("sterna serve --model"), "{message}");
-    }
 
     #[test]
     fn only_as_much_is_packed_in_trits8_as_must_be() {
@@ -498,41 +324,5 @@ mod tests {
             assert_eq!(actual, expected);
         }
         assert!(std::fs::read_dir(folder.path()).unwrap().count() == 1);
-    }
-
-    #[test]
-    fn a_head_of_numbers_beside_codes_is_what_to_make_smaller() {
-        let config = synthetic::shape("bonsai-1.7b").map(|config| ModelConfig {
-            vocab_size: 512,
-            n_layers: 1,
-            ..config
-        });
-        let stored = |codes| {
-            let mut model = synthetic::from_config(
-                "t",
-                config.clone().unwrap(),
-                true,
-                Stored::Groups(codes),
-                1,
-            )
-            .unwrap();
-            let table = synthetic::model("tiny", DenseType::F32).unwrap();
-            model.weights.embedding = table.weights.embedding.clone();
-            model
-        };
-        // A table of 512 x 256 numbers.
-        let binary = remedy(&stored(GroupCodes::Binary), MODULE_BYTES + 262_144);
-        assert!(
-            binary.starts_with("choose --head f16 (1073.7 MB) or --head q8_0"),
-            "{binary}"
-        );
-        assert!(!binary.contains("layout"), "{binary}");
-        let none = remedy(&stored(GroupCodes::Binary), MODULE_BYTES + (1 << 20));
-        assert!(
-            none.contains("smallest form, --head q6_k, takes 107"),
-            "{none}"
-        );
-        let both = remedy(&stored(GroupCodes::Ternary), MODULE_BYTES + (2 << 20));
-        assert!(both.contains("--layout trits8 ("), "{both}");
     }
 }

@@ -1,12 +1,8 @@
 //! `sterna push`: hands over to `sterna-push`, the program beside this one.
-//!
-//! A program of its own, because a registry's client brings TLS and an HTTP client along, which
-//! have no business in the process that serves, nor in the image.
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::ffi::OsString;
 
-use anyhow::{Context, anyhow};
+use crate::registry_tools::become_program;
 
 /// Upload an image that `sterna image` wrote to a registry
 ///
@@ -20,7 +16,7 @@ pub struct Args {
         allow_hyphen_values = true,
         value_name = "OPTIONS"
     )]
-    arguments: Vec<std::ffi::OsString>,
+    arguments: Vec<OsString>,
 }
 
 /// Become `sterna-push`.
@@ -28,13 +24,5 @@ pub struct Args {
 /// # Errors
 /// It is not there.
 pub fn main(args: &Args) -> anyhow::Result<()> {
-    let own = std::env::current_exe().context("cannot tell where this program lies")?;
-    let program = own.with_file_name("sterna-push");
-    let error = Command::new(&program).args(&args.arguments).exec();
-    Err(anyhow!(error)).with_context(|| {
-        format!(
-            "cannot start {}: `make image-tools` builds it; put it beside `sterna`",
-            program.display()
-        )
-    })
+    become_program("sterna-push", &args.arguments)
 }

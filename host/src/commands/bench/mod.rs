@@ -26,6 +26,7 @@ use crate::head_type::HeadType;
 use crate::layout_type::one_scale_layout;
 use crate::model_source::{DEMO, load};
 use crate::reading::ReadArgs;
+use crate::registry_tools::find_model;
 use crate::wasm_command;
 
 /// The instruction sets of the engine as wasm.
@@ -191,7 +192,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
             trits8: optimisations.wants_trits8(isa, threads),
             ..args.reading.options()
         };
-        load(path, &options)?
+        load(&find_model(path)?, &options)?
     } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, Bytes::from_static(demo))?
     } else {
