@@ -11,6 +11,12 @@ pub fn address_space() -> Option<u64> {
     soft(libc::RLIMIT_AS)
 }
 
+/// Bytes of memory this process may lock (`ulimit -l`); `None` without a limit.
+#[must_use]
+pub fn locked_memory() -> Option<u64> {
+    soft(libc::RLIMIT_MEMLOCK)
+}
+
 /// Code, stacks and heap of a server that has no model yet.
 const LEAST_ADDRESS_SPACE: u64 = 192 << 20;
 

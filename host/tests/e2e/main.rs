@@ -42,5 +42,6 @@ mod slow_bodies;
 #[allow(dead_code, reason = "shared with tests/portable")]
 mod support;
 mod terminal;
+mod tools;
 mod up;
 mod wasm_kernels;

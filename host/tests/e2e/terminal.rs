@@ -30,7 +30,17 @@ fn help_lists_every_command() {
     let (status, stdout, _) = run(sterna().arg("--help"));
     assert!(status.success());
     for command in [
-        "serve", "run", "bench", "convert", "synth", "compose", "bake",
+        "serve",
+        "run",
+        "inspect",
+        "doctor",
+        "perplexity",
+        "bench",
+        "convert",
+        "synth",
+        "compose",
+        "bake",
+        "pull",
     ] {
         assert!(stdout.contains(command), "{stdout}");
     }

@@ -57,39 +57,22 @@ impl Limits {
 
     /// Measure everything once.
     pub(super) fn round(&mut self) {
-        self.read_4k.push(self.read(&self.small_pages));
+        let read = |buffer| read(self.isa, &self.team, buffer);
+        self.read_4k.push(read(&self.small_pages));
         if let Some(buffer) = &self.huge_pages {
-            self.read_2m.push(self.read(buffer));
+            self.read_2m.push(read(buffer));
         }
         self.multiply_adds.push(self.multiply());
-    }
-
-    /// 1e9 bytes a second.
-    fn read(&self, buffer: &[u8]) -> f64 {
-        let pieces = self.team.threads() * PIECES_PER_THREAD;
-        let tasks: Vec<_> = buffer.chunks(buffer.len().div_ceil(pieces)).collect();
-        let seconds = self.seconds(tasks, |piece| {
-            std::hint::black_box(self.isa.read_through(piece));
-        });
-        buffer.len() as f64 / seconds / 1e9
     }
 
     /// 1e9 multiply-adds a second.
     fn multiply(&self) -> f64 {
         let pieces = self.team.threads() * PIECES_PER_THREAD;
         let once = self.isa.multiply_add_peak(1).multiply_adds;
-        let seconds = self.seconds(vec![(); pieces], |()| {
+        let seconds = seconds(&self.team, vec![(); pieces], |()| {
             std::hint::black_box(self.isa.multiply_add_peak(self.peak_turns));
         });
         pieces as f64 * f64::from(self.peak_turns) * once as f64 / seconds / 1e9
-    }
-
-    fn seconds<T: Send>(&self, tasks: Vec<T>, task: impl Fn(T) + Sync + Send) -> f64 {
-        self.team.run(|| {
-            let start = Instant::now();
-            self.team.for_each(tasks, SHARED, task);
-            start.elapsed().as_secs_f64().max(1e-9)
-        })
     }
 
     pub(super) fn finish(self) -> Machine {
@@ -101,6 +84,40 @@ impl Limits {
             int8_gmac_per_s: Spread::of(self.multiply_adds),
         }
     }
+}
+
+/// How fast `team` reads memory in 2 MiB pages, or in small ones where the system gives no others.
+pub(super) fn read_bandwidth(
+    isa: Isa,
+    team: &Team,
+    buffer_bytes: usize,
+    rounds: usize,
+) -> Result<Spread, EngineError> {
+    let buffer = buffer(buffer_bytes, true)?;
+    let rounds = 0..rounds.max(1);
+    Ok(Spread::of(
+        rounds.map(|_| read(isa, team, &buffer)).collect(),
+    ))
+}
+
+/// 1e9 bytes a second.
+fn read(isa: Isa, team: &Team, buffer: &[u8]) -> f64 {
+    let pieces = team.threads() * PIECES_PER_THREAD;
+    let tasks: Vec<_> = buffer
+        .chunks(buffer.len().div_ceil(pieces).max(1))
+        .collect();
+    let seconds = seconds(team, tasks, |piece| {
+        std::hint::black_box(isa.read_through(piece));
+    });
+    buffer.len() as f64 / seconds / 1e9
+}
+
+fn seconds<T: Send>(team: &Team, tasks: Vec<T>, task: impl Fn(T) + Sync + Send) -> f64 {
+    team.run(|| {
+        let start = Instant::now();
+        team.for_each(tasks, SHARED, task);
+        start.elapsed().as_secs_f64().max(1e-9)
+    })
 }
 
 /// Memory of its own, every page written, with or without 2 MiB pages as far as the system grants

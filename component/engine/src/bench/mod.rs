@@ -160,6 +160,21 @@ pub fn machine(isa: Isa, threads: usize, rounds: usize) -> Result<Machine, Engin
     Ok(limits.finish())
 }
 
+/// 1e9 bytes a second that so many threads read of memory in 2 MiB pages, or in small ones where
+/// the system gives no others.
+///
+/// # Errors
+/// `Unavailable` where threads or memory cannot be had.
+#[cfg(feature = "native")]
+pub fn read_bandwidth(
+    isa: Isa,
+    threads: usize,
+    buffer_bytes: usize,
+    rounds: usize,
+) -> Result<Spread, EngineError> {
+    limits::read_bandwidth(isa, &Team::new(threads)?, buffer_bytes, rounds)
+}
+
 fn check(model: &Model, options: &BenchOptions) -> Result<(), EngineError> {
     let context = model.config.context_length;
     let needed = options
