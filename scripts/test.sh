@@ -51,6 +51,7 @@ product_lane() {
   step scripts python3 tests/scripts/test_lanes.py
   step push-unit scripts/cargo-test.sh -p sterna-push
   step push-build cargo build --profile ci -p sterna-push
+  step pull python3 tests/scripts/test_pull.py target/ci/sterna
   step push scripts/push-test.sh target/ci/sterna target/ci/sterna-push
   step pods env PROFILE=ci scripts/pods.sh test
   step fuzz scripts/fuzz.sh 12

@@ -67,7 +67,13 @@ impl Memory {
     /// All of it: the peak once the model is loaded and the context full.
     #[must_use]
     pub fn peak_bytes(&self) -> u64 {
-        self.mapped_bytes + self.owned_bytes + self.kv_bytes + self.buffer_bytes
+        let parts = [
+            self.mapped_bytes,
+            self.owned_bytes,
+            self.kv_bytes,
+            self.buffer_bytes,
+        ];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -82,7 +88,7 @@ impl Loadable {
         Memory {
             mapped_bytes,
             owned_bytes,
-            kv_bytes: blocks * KvShape::of(&self.config).block_bytes(),
+            kv_bytes: blocks.saturating_mul(KvShape::of(&self.config).block_bytes()),
             buffer_bytes: buffers.saturating_add(logits) as u64,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use sterna_engine::files::LoadOptions;
+use sterna_engine::inspect::inspect;
 use sterna_engine::model::Model;
 use tempfile::TempDir;
 
@@ -29,7 +30,13 @@ fuzz_target!(|input: &[u8]| {
         let _ = std::fs::remove_file(directory.join(name));
         std::fs::write(directory.join(name), bytes).expect("written");
     }
+    let inspection = inspect(directory, &LoadOptions::default());
+    if let Ok(model) = &inspection.loadable {
+        model.memory(model.config.context_length, 1).peak_bytes();
+    }
     let loaded = Model::load(directory, &LoadOptions::default(), &mut |_, _| ());
+    // What is refused before it is loaded is refused when it is.
+    assert!(inspection.loadable.is_ok() || loaded.is_err());
     if let Ok(model) = loaded {
         sterna_fuzz::spans::assert_apart(&sterna_fuzz::spans::of_safetensors(tensors));
         sterna_fuzz::exercise(model);

@@ -241,6 +241,24 @@ impl Gguf {
         next.unwrap_or_else(end).saturating_sub(tensor.start)
     }
 
+    /// As [`Gguf::room`], of every tensor, in the file's order.
+    pub(crate) fn rooms(&self) -> Vec<usize> {
+        let mut starts: Vec<Vec<usize>> = self.parts.iter().map(|file| vec![file.len()]).collect();
+        for tensor in &self.tensors {
+            if let Some(starts) = starts.get_mut(tensor.part) {
+                starts.push(tensor.start);
+            }
+        }
+        starts.iter_mut().for_each(|starts| starts.sort_unstable());
+        let room = |tensor: &TensorInfo| {
+            let starts = starts.get(tensor.part)?;
+            let next = starts.get(starts.partition_point(|&start| start <= tensor.start))?;
+            Some(next - tensor.start)
+        };
+        let rooms = self.tensors.iter().map(room);
+        rooms.map(Option::unwrap_or_default).collect()
+    }
+
     /// The number of files it is in.
     pub(crate) fn n_parts(&self) -> usize {
         self.parts.len()

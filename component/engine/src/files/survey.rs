@@ -107,9 +107,8 @@ fn of_gguf(gguf: &Gguf, version: u32) -> Survey {
     let own = gguf.metadata().filter(|(key, _)| key.starts_with(&prefix));
     let keys = own.map(|(key, value)| (key.to_owned(), shown(value)));
     let mut types = Types::default();
-    for tensor in gguf.tensors() {
+    for (tensor, room) in gguf.tensors().iter().zip(gguf.rooms()) {
         // Of a type of unknown size, or of two (Q2_0), what lies before the next tensor.
-        let room = gguf.room(tensor);
         let n_bytes = ggml_type::n_bytes(tensor.ty, &tensor.ne);
         let n_bytes = n_bytes.filter(|n| room.saturating_sub(*n) < gguf.alignment().max(LINE));
         let n_bytes = n_bytes.unwrap_or(room);
@@ -187,9 +186,10 @@ fn directory(dir: &Path) -> Survey {
             let Some(tensor) = files.get(name) else {
                 continue;
             };
-            let numbers: usize = tensor.shape.iter().product();
+            let sizes = tensor.shape.iter().map(|&n| n as u64);
+            let numbers = sizes.fold(1, u64::saturating_mul);
             let ty = format!("{:?}", tensor.dtype);
-            types.add(&ty, numbers as u64, tensor.bytes.len() as u64);
+            types.add(&ty, numbers, tensor.bytes.len() as u64);
         }
     }
     let types = types.sorted();
@@ -238,7 +238,10 @@ fn of_tokenizer_json(dir: &Path) -> TokenizerSurvey {
     let mut pre = Vec::new();
     types_of(&pre_tokenizer, &mut pre);
     // Most added tokens are in the vocabulary too, or follow it.
-    let last = added_tokens.iter().map(|token| token.id + 1).max();
+    let last = added_tokens
+        .iter()
+        .map(|token| token.id.saturating_add(1))
+        .max();
     TokenizerSurvey {
         kind: model.ty,
         pre: (!pre.is_empty()).then(|| pre.join(", ")),
