@@ -54,11 +54,7 @@ fn remedy(plan: &Plan, needed: u64) -> String {
 /// the head alone is not enough.
 #[must_use]
 pub fn smaller_forms(plan: &Plan, needed: u64) -> Vec<(String, u64)> {
-    let layout = if is_grouped(plan) {
-        "trits8"
-    } else {
-        "trits5"
-    };
+    let layout = if is_grouped(plan) { "trits8" } else { "trits5" };
     let (matrices_saved, tables_saved) = saved_by_layouts(plan);
     let mut forms = Vec::new();
     let smallest = needed - matrices_saved - tables_saved;

@@ -1,5 +1,5 @@
-"""`sterna` with a model's name in place of a path: `test_pull.py PATH-TO-sterna`, which has sterna-pull
-beside it. The hub is a server of this process.
+"""`sterna` with a model's name in place of a path: `test_pull.py PATH-TO-sterna`, which has
+sterna-pull beside it. The hub is a server of this process.
 """
 
 import hashlib

@@ -145,6 +145,7 @@ fn of_use(use_: &Use) -> Json {
     let memory = &use_.memory;
     let baking = match &use_.baking {
         Baking::Fits(bytes) => json!({"fits": true, "bytes": bytes}),
+        Baking::Packed(bytes) => json!({"fits": true, "bytes": bytes, "packed": "trits8"}),
         Baking::TooLarge(bytes, forms) => {
             let forms = forms.iter();
             let forms = forms.map(|(options, bytes)| json!({"options": options, "bytes": bytes}));

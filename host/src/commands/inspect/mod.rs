@@ -90,6 +90,8 @@ struct Use {
 enum Baking {
     /// In so many bytes, about.
     Fits(u64),
+    /// With some matrices in trits8, as it does by itself; so many bytes without.
+    Packed(u64),
     /// With these options alone, if there are any.
     TooLarge(u64, Vec<(String, u64)>),
     /// It cannot be converted.
@@ -197,6 +199,9 @@ fn baking(model: &Loadable, header_bytes: u64) -> Baking {
     let needed = bytes + header_bytes + ENGINE_BYTES;
     if needed <= MODULE_BYTES {
         return Baking::Fits(needed);
+    }
+    if baked_size::saved_by_packing(&plan, needed - MODULE_BYTES).is_some() {
+        return Baking::Packed(needed);
     }
     let mut forms = baked_size::smaller_forms(&plan, needed);
     forms.retain(|(_, bytes)| *bytes <= MODULE_BYTES);

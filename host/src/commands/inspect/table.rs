@@ -272,6 +272,11 @@ fn uses(f: &mut Formatter<'_>, use_: &Use) -> fmt::Result {
         ),
     )?;
     match &use_.baking {
+        Baking::Packed(bytes) => row(
+            f,
+            "bakes",
+            format_args!("yes, with some of its {} packed as trits8", size(*bytes)),
+        )?,
         Baking::Fits(bytes) => row(f, "bakes", format_args!("yes, about {}", size(*bytes)))?,
         Baking::TooLarge(bytes, forms) => {
             let forms: Vec<String> = (forms.iter())
