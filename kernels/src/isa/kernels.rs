@@ -210,7 +210,9 @@ macro_rules! define_kernels {
                 let unpack = |w: Ternary<'_>, rows: Range<usize>, to: &mut [u8]| {
                     self.trits5_unpack(w, rows, to);
                 };
-                unpacked::matmul(w, out, unpack, |w, out| self.ternary_matmul(w, x, out));
+                unpacked::matmul(w, out, unpacked::PANEL, unpack, |w, out| {
+                    self.ternary_matmul(w, x, out);
+                });
             }
             /// The same for listed rows alone.
             #[inline]

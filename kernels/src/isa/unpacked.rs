@@ -10,7 +10,7 @@ use crate::trits5::{self, GROUP_BYTES};
 use crate::{OutputRows, Ternary, TernaryLayout};
 
 /// Rows that are unpacked at a time: they stay in L2.
-const PANEL: usize = 32;
+pub(crate) const PANEL: usize = 32;
 
 thread_local! {
     /// Unpacked rows: kept, so that a product allocates nothing.
@@ -38,16 +38,18 @@ pub(crate) fn with_i2s_rows<R>(
     })
 }
 
-/// The product, by `product`, which takes I2_S rows: they are unpacked once for all tokens.
+/// The product, by `product`, which takes I2_S rows: they are unpacked once for all tokens, `panel`
+/// at a time.
 pub(crate) fn matmul(
     w: Ternary<'_>,
     out: &mut OutputRows<'_>,
+    panel: usize,
     unpack: impl Fn(Ternary<'_>, Range<usize>, &mut [u8]),
     product: impl Fn(Ternary<'_>, &mut OutputRows<'_>),
 ) {
     let range = out.range();
-    for start in range.clone().step_by(PANEL) {
-        let rows = start..range.end.min(start + PANEL);
+    for start in range.clone().step_by(panel) {
+        let rows = start..range.end.min(start + panel);
         let mut part = out.part(rows.clone());
         with_i2s_rows(w, rows, &unpack, |w| product(w, &mut part));
     }

@@ -24,7 +24,10 @@ use tiles::CpuTiles;
 /// figures).
 const MIN_TOKENS: usize = 12;
 
-/// The same of group-scaled products.
+/// Rows of trits5 that are unpacked at a time: each product clears 64 KB of sums first.
+const PANEL: usize = 128;
+
+/// `MIN_TOKENS` of group-scaled products.
 const MIN_GROUP_TOKENS: usize = 16;
 
 /// Proof of AMX-INT8, of the operating system's permission to use it, and of what `Avx512` proves.
@@ -60,7 +63,7 @@ impl Amx {
                 let unpack = |w: Ternary<'_>, rows: Range<usize>, to: &mut [u8]| {
                     self.0.trits5_unpack(w, rows, to);
                 };
-                unpacked::matmul(w, out, unpack, product);
+                unpacked::matmul(w, out, PANEL, unpack, product);
             }
         }
     }
@@ -80,11 +83,6 @@ impl Amx {
             .get(&mut own, |packed: &mut GroupInput| packed.set(x));
         // SAFETY: the token proves AVX-512.
         unsafe { tiled_groups(self, w, packed, out) };
-    }
-
-    /// Tiles take I2_S rows.
-    pub(crate) fn prefers_trits5(self, _threads: usize) -> bool {
-        false
     }
 
     /// Unpacking the weights, and reading them, would take as long as multiplying 64 tokens.

@@ -254,6 +254,7 @@ impl Kernels for Avx512 {
             _ => unpacked::matmul(
                 w,
                 out,
+                unpacked::PANEL,
                 |w, rows, to| self.trits5_unpack(w, rows, to),
                 |w, out| self.i2s_matmul(w, x, &(), out),
             ),
