@@ -159,6 +159,10 @@ impl Allowances {
             numbers == ends_with,
             "the engine brought an embedding of {numbers} numbers in the place of {ends_with}"
         );
+        ensure!(
+            event.embedding.iter().flatten().all(|v| v.is_finite()),
+            "the engine brought an embedding that is not finite"
+        );
         *left = Allowance {
             tokens,
             events,
@@ -242,6 +246,15 @@ mod tests {
             ..embedded(3).unwrap()
         };
         assert!(open.take(id, &Ok(none)).is_err(), "none at all");
+        for odd in [f32::NAN, f32::INFINITY] {
+            let mut open = Allowances::default();
+            open.begin(id, 0, 3).unwrap();
+            let event = Event {
+                embedding: Some(vec![0.5, odd, 0.5]),
+                ..embedded(3).unwrap()
+            };
+            assert!(open.take(id, &Ok(event)).is_err(), "{odd}");
+        }
     }
 
     #[test]
