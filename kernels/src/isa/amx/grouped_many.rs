@@ -163,6 +163,7 @@ fn add_group<V: GroupVectors, const BLOCKS: usize>(
     let scaled = |b: usize, tile: usize, scale: V::F| v.mul(v.load_ints(&dots.0[b][tile]), scale);
     let scale = v.splat(scales[0]);
     let mut group = [scaled(0, 0, scale), scaled(0, 1, scale)];
+    #[allow(clippy::needless_range_loop)] // b indexes scales and dots side by side
     for b in 1..BLOCKS {
         let scale = v.splat(scales[b]);
         group[0] = v.add(group[0], scaled(b, 0, scale));

@@ -37,7 +37,8 @@ impl TileShape {
     /// True if there are such tiles.
     pub(crate) fn exists(self) -> bool {
         let bytes = self.row_bytes;
-        (1..=ROWS).contains(&self.rows) && (4..=ROW_BYTES).contains(&bytes) && bytes % 4 == 0
+        let whole = (4..=ROW_BYTES).contains(&bytes) && bytes.is_multiple_of(4);
+        whole && (1..=ROWS).contains(&self.rows)
     }
 }
 
