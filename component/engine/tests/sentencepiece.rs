@@ -24,7 +24,7 @@ fn model(name: &str) -> Tokenizer {
         .unwrap()
 }
 
-const MODELS: [&str; 4] = ["llama", "gemma", "unigram", "unigram-bytes"];
+const MODELS: [&str; 5] = ["llama", "gemma", "unigram", "unigram-nfkc", "unigram-bytes"];
 
 #[test]
 fn ids_are_those_of_sentencepiece() {

@@ -177,6 +177,7 @@ fn a_gguf_without_pre_is_llama3s() {
         ignore_merges: None,
         ..meta
     };
+    assert!(bare.doubt().unwrap().contains("Llama 3's cut"));
     let bare = Tokenizer::from_gguf(bare).unwrap();
     assert_eq!(bare.prefix(), [0]);
     let text = "Once upon a time, 12345 dogs didn't bark.\n\n  The end.";

@@ -90,7 +90,9 @@ fn open_gguf(
     let mut warnings = Vec::new();
     let defaults = SamplingDefaults::from_gguf(&gguf, &mut warnings);
     let meta = gguf_tokenizer::read(&gguf)?;
-    warnings.extend(meta.doubt());
+    // BitNet's own files never say it.
+    let unsaid = meta.pre.is_none() && config.architecture.starts_with("bitnet");
+    warnings.extend(meta.doubt().filter(|_| !unsaid));
     let mut tokenizer = Tokenizer::from_gguf(meta)?;
 
     let own = gguf

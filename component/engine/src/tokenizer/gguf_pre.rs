@@ -18,7 +18,7 @@ pub(super) struct Pre {
     pub(super) nfc: bool,
 }
 
-pub(super) const PRES: [Pre; 7] = [
+pub(super) const PRES: [Pre; 8] = [
     Pre {
         split: Split::LLAMA3,
         names: &[
@@ -49,7 +49,6 @@ pub(super) const PRES: [Pre; 7] = [
             "gpt-2",
             "gpt2",
             "phi-2",
-            "olmo",
             "mpt",
             "jais",
             "trillion",
@@ -69,6 +68,13 @@ pub(super) const PRES: [Pre; 7] = [
         ],
         llama3: false,
         nfc: false,
+    },
+    // GPT-NeoX's, whose tokenizer.json has NFC (OLMo, TriLM).
+    Pre {
+        split: Split::GPT2,
+        names: &["olmo"],
+        llama3: false,
+        nfc: true,
     },
     Pre {
         split: Split::QWEN2,
@@ -122,7 +128,16 @@ const UNDECIDED: &str = "default";
 
 /// What is not certain of a file with this name, a sentence for a warning.
 pub(super) fn doubt(name: Option<&str>) -> Option<String> {
-    let name = name.filter(|&name| name == UNDECIDED || name.is_empty())?;
+    let Some(name) = name else {
+        return Some(
+            "it has no `tokenizer.ggml.pre`, which says how text is cut before it is tokenised: Llama 3's cut is \
+             taken; if answers are odd, take the model's Hugging Face directory, whose tokenizer.json says it"
+                .into(),
+        );
+    };
+    if name != UNDECIDED && !name.is_empty() {
+        return None;
+    }
     Some(format!(
         "its `tokenizer.ggml.pre` is `{name}`: its converter did not know how text is cut before it is tokenised. \
          Falcon's cut is taken, as llama.cpp does; if answers are odd, take the model's Hugging Face directory, \

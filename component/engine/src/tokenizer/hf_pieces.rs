@@ -232,8 +232,8 @@ fn push_bytes(name: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Rules in the order of their ranks, each of two pieces by name. One that would make a special
-/// token out of ordinary text is left out.
+/// Rules in the order of their ranks, each of two pieces by name. One that would make a marker out
+/// of ordinary text is left out: where it counts as one, it is cut out before anything merges.
 pub(super) fn merges<'a>(
     rules: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
     vocab: &Vocab,
@@ -255,7 +255,12 @@ pub(super) fn merges<'a>(
             })
         };
         let merged = id(&text)?;
-        if vocab.kind(merged) != Some(Kind::Control) {
+        // Runs of spaces are some vocabularies' own added tokens, and merge.
+        let marker = match vocab.kind(merged) {
+            Some(Kind::UserDefined) => text.iter().any(u8::is_ascii_alphanumeric),
+            kind => kind == Some(Kind::Control),
+        };
+        if !marker {
             merges.push(id(&text[..middle])?, id(&text[middle..])?, merged);
         }
     }

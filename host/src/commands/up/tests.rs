@@ -171,6 +171,19 @@ fn spins_variables_are_settings_where_ours_are_not_set() {
 }
 
 #[test]
+fn another_chat_template_is_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["--chat-template", "chatml"][..],
+        &["--chat-template=chatml"],
+    ] {
+        let command = command(arguments, &[], folder.path()).unwrap();
+        assert!(command.contains(" --chat-template chatml"), "{command}");
+    }
+    assert!(command(&["--chat-template"], &[], folder.path()).is_err());
+}
+
+#[test]
 fn what_is_made_is_a_command_line_of_serve() {
     let folder = tempfile::tempdir().unwrap();
     let mut words = vec![OsString::from("serve")];

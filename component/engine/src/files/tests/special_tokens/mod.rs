@@ -3,6 +3,7 @@
 
 mod directories;
 mod ggufs;
+mod vocabularies;
 
 use super::*;
 use crate::convert::{ConvertOptions, convert};
