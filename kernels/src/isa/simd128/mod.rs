@@ -371,7 +371,6 @@ impl Kernels for Simd128 {
     const GROUP_TOKENS: usize = 2;
 
     /// There are no prefetches to ask by.
-    #[cfg(feature = "relaxed-simd")]
     const FAR_GROUP_TILES: bool = true;
 
     /// As `group_tile`.
