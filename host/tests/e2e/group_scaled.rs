@@ -1,10 +1,14 @@
-//! Qwen3 models whose weights have a scale for each group: converted and baked, they give the
-//! tokens of the file as it was downloaded, with the host's kernels, in the sandbox alone, and
-//! under a runtime that knows nothing of Sterna.
+//! Qwen3 models whose weights have a scale for each group, and a ternary Llama: converted and
+//! baked, they give the tokens of the file as it was downloaded, with the host's kernels, in the
+//! sandbox alone, and under a runtime that knows nothing of Sterna.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sterna_engine::config::ModelConfig;
+use sterna_engine::convert::{ConvertOptions, save};
+use sterna_engine::synthetic;
+use sterna_kernels::DenseType;
 
 use crate::baked::bake;
 use crate::sandboxed::ALLOW;
@@ -22,6 +26,32 @@ const MODELS: [&str; 4] = [
 fn fixture(name: &str) -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/qwen3");
     fixtures.join(name)
+}
+
+/// A file of architecture `llama`: no sub-norms, one scale a matrix, and the rows of `q` and `k` in
+/// adjacent pairs.
+fn llama(folder: &Path) -> PathBuf {
+    let config = synthetic::shape("llama3-8b-1.58").map(|config| ModelConfig {
+        vocab_size: 331,
+        hidden_size: 192,
+        ffn_size: 320,
+        n_layers: 2,
+        n_heads: 3,
+        n_kv_heads: 1,
+        head_dim: 32,
+        context_length: 512,
+        ..config
+    });
+    let model = synthetic::from_config("llama", config.unwrap(), false, DenseType::F16, 5);
+    let path = folder.join("llama.gguf");
+    save(
+        &model.unwrap(),
+        &path,
+        &ConvertOptions::default(),
+        &mut |_, _| (),
+    )
+    .unwrap();
+    path
 }
 
 /// The fixtures' prompt, as token ids.
@@ -49,9 +79,11 @@ fn requests(prompt: &[u64]) -> Vec<Value> {
 
 #[test]
 fn converted_and_baked_models_give_the_same_tokens() {
-    for model in MODELS {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = MODELS.map(fixture).into_iter();
+    for source in sources.chain([llama(folder.path())]) {
         let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let source = fixture(model);
+        let model = source.display();
         let serve = |model: &Path, more: &[&str]| {
             let model = model.to_str().unwrap();
             Server::start(&[&["--model", model, ALLOW], more].concat())

@@ -11,6 +11,9 @@ use sterna_engine::config::{
     Activation, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, Yarn,
 };
 use sterna_engine::convert::{self, ConvertOptions};
+use sterna_engine::files::gguf::TensorInfo;
+use sterna_engine::files::gguf_write::{Entry, GgufWriter, TensorPlan};
+use sterna_engine::files::{Gguf, Value};
 use sterna_engine::synthetic::{self, Stored};
 use sterna_fuzz::SEPARATOR;
 use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
@@ -105,7 +108,100 @@ fn gguf(folder: &Path) -> Result<(), Error> {
         let options = ConvertOptions::default();
         convert::save(&model, &folder.join(name), &options, &mut |_, _| ())?;
     }
+    // A Llama, and its matrices with rows of 256 in each type that is made of blocks: all zeros,
+    // which are blocks of the scale 0.
+    let llama = ModelConfig {
+        architecture: "llama".into(),
+        hidden_size: 256,
+        activation: Activation::Silu,
+        sub_norms: false,
+        ..config()
+    };
+    let model = synthetic::from_config("llama", llama, true, DenseType::F16, 1)?;
+    let path = folder.join("llama");
+    convert::save(&model, &path, &ConvertOptions::default(), &mut |_, _| ())?;
+    // Name, ggml's id, bytes of a row.
+    for (name, ty, row_bytes) in [
+        ("q4_0", 2, 144),
+        ("tq1_0", 34, 54),
+        ("tq2_0", 35, 66),
+        ("q1_0", Q1_0, Q1_0_BYTES),
+        ("q2_0", 42, 72),
+        ("iq1_bn", 134, 54),
+        ("iq2_bn", 135, 68),
+        ("pq2_0", 142, 68),
+        ("ptq1_0", 143, 56),
+    ] {
+        with_blocks(&path, &folder.join(name), ty, row_bytes)?;
+    }
+    // No longer than the fuzzer's inputs may be.
+    fs::remove_file(path)?;
     Ok(())
+}
+
+const Q1_0: u32 = 41;
+const Q1_0_BYTES: usize = 36;
+
+/// The file `from`, a Llama's, with its linears whose rows are of 256 in type `ty`, and its
+/// embedding as Q1_0: zeros.
+fn with_blocks(from: &Path, to: &Path, ty: u32, row_bytes: usize) -> Result<(), Error> {
+    let gguf = Gguf::parse(fs::read(from)?.into())?;
+    let mut metadata = Vec::new();
+    for (key, value) in gguf.metadata() {
+        metadata.extend(entry(value).map(|entry| (key.to_owned(), entry)));
+    }
+    // PrismML's ids mean something else without.
+    metadata.push(("prism.seed".into(), Entry::U32(1)));
+    let (mut plans, mut data) = (Vec::new(), Vec::new());
+    for tensor in gguf.tensors() {
+        let shape: Vec<usize> = tensor.ne.iter().rev().map(|&n| n as usize).collect();
+        let linear = tensor.name.starts_with("blk.");
+        let n: usize = shape.iter().product();
+        let (ty, bytes) = match shape[..] {
+            [rows, 256] if linear => (ty, vec![0; rows * row_bytes]),
+            [rows, 256] => (Q1_0, vec![0; rows * Q1_0_BYTES]),
+            // I2_S, and norms.
+            [_, _] => (tensor.ty, copied(&gguf, tensor, n / 4 + 32)?),
+            _ => (tensor.ty, copied(&gguf, tensor, 4 * n)?),
+        };
+        plans.push(TensorPlan {
+            name: tensor.name.clone(),
+            shape,
+            ty,
+            n_bytes: bytes.len(),
+        });
+        data.push(bytes);
+    }
+    let mut writer = GgufWriter::new(Vec::new(), &metadata, &plans)?;
+    for bytes in data {
+        writer.append(&bytes)?;
+        writer.pad()?;
+    }
+    fs::write(to, writer.into_inner())?;
+    Ok(())
+}
+
+fn copied(gguf: &Gguf, tensor: &TensorInfo, n_bytes: usize) -> Result<Vec<u8>, Error> {
+    let bytes = gguf.data(tensor, n_bytes).ok_or("a tensor is cut short")?;
+    Ok(bytes.to_vec())
+}
+
+/// A value to be written again, of the kinds that `convert` writes.
+fn entry(value: &Value) -> Option<Entry> {
+    Some(match value {
+        Value::U32(x) => Entry::U32(*x),
+        Value::F32(x) => Entry::F32(*x),
+        Value::Bool(x) => Entry::Bool(*x),
+        Value::String(x) => Entry::String(x.clone()),
+        Value::Array(array) => match array.strings() {
+            Some(texts) => Entry::Strings(texts),
+            None => {
+                let numbers = array.integers()?.into_iter();
+                Entry::I32s(numbers.filter_map(|n| i32::try_from(n).ok()).collect())
+            }
+        },
+        _ => return None,
+    })
 }
 
 fn huggingface(folder: &Path) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Linears that a file holds as floats: on a grid, or as the master weights of quantised training.
 
 use super::floats::Floats;
-use super::group_grid::{self, NARROW_GROUP};
+use super::group_grid;
 use super::ternary;
 use crate::group_scaled::Packers;
 use crate::matrix::Matrix;
@@ -39,10 +39,8 @@ impl FloatRule {
                 Err(reason) => off_grid = reason,
             }
         }
-        // Rows that are no whole groups can still have one scale.
-        if (!self.grouped || !cols.is_multiple_of(NARROW_GROUP))
-            && let Some(recovered) = ternary::recover(weights, rows, cols)?
-        {
+        // Rows that are no whole groups, or a magnitude that is no f16, can still be one scale.
+        if let Some(recovered) = ternary::recover(weights, rows, cols)? {
             return one_scale(recovered);
         }
         if self.masters {
@@ -56,3 +54,46 @@ const OFF_GRID: &str = "these are float weights, not the unpacked weights of a 1
                         Use this model's file of type Q1_0, Q2_0, TQ1_0 or TQ2_0. If they are the \
                         master weights of a model that was trained as BitNet is, --quantize rounds \
                         them as its training did";
+
+#[cfg(test)]
+mod tests {
+    use super::super::floats::FloatType;
+    use super::*;
+
+    fn linear(grouped: bool, masters: bool, values: &[f32]) -> Result<Matrix, String> {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let weights = Floats {
+            ty: FloatType::F32,
+            bytes: bytes.into(),
+        };
+        let rule = FloatRule { grouped, masters };
+        rule.linear(&weights, [1, values.len()], &Packers::default())
+    }
+
+    fn scale(matrix: Result<Matrix, String>) -> Option<f32> {
+        matrix.unwrap().ternary().map(Linear::scale)
+    }
+
+    #[test]
+    fn a_grid_comes_before_what_the_rule_makes_of_other_floats() {
+        let on_grid = |a: f32, b: f32| {
+            let mut values = vec![0.0; 128];
+            (values[0], values[64]) = (a, -b);
+            values
+        };
+        for masters in [false, true] {
+            // f16 holds 0.5, and not 0.1.
+            assert_eq!(scale(linear(true, masters, &on_grid(0.5, 0.25))), None);
+            assert_eq!(scale(linear(true, masters, &on_grid(0.1, 0.1))), Some(0.1));
+            assert_eq!(scale(linear(false, masters, &on_grid(0.5, 0.5))), Some(0.5));
+            // Rows that are no whole groups.
+            assert_eq!(scale(linear(true, masters, &[0.5, 0.0, -0.5])), Some(0.5));
+            assert_eq!(scale(linear(true, masters, &[0.0; 100])), Some(1e-5));
+        }
+        for grouped in [false, true] {
+            let error = linear(grouped, false, &on_grid(0.1, 0.2)).unwrap_err();
+            assert!(error.contains("--quantize"), "{error}");
+            assert_eq!(scale(linear(grouped, true, &[1.0, 2.0, 0.0])), Some(1.0));
+        }
+    }
+}

@@ -12,9 +12,9 @@ use super::table_blocks;
 use crate::group_scaled::{GroupRows, GroupedWeights, Packers};
 
 /// Weights that share a scale in the models that are written so.
-pub(super) const GROUP: usize = 128;
+const GROUP: usize = 128;
 /// The same where rows are no multiple of it, or scales change within it.
-pub(super) const NARROW_GROUP: usize = 64;
+const NARROW_GROUP: usize = 64;
 
 /// Weights of a Q4_0 block, and its bytes.
 pub(super) const Q4_0_BLOCK: usize = 32;

@@ -146,7 +146,8 @@ impl Stats {
         let mean_abs = (sum / (rows as f64 * cols as f64)) as f32;
         Ok(Stats {
             mean_abs,
-            grid: (on_grid && magnitude > 0.0).then_some(magnitude),
+            // Of nothing but zeros any will do.
+            grid: on_grid.then_some(if magnitude > 0.0 { magnitude } else { 1e-5 }),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Tiny models of each published family in every published form, against the reference of
-//! `tests/fixtures/families` (`make.py`), which transformers' own classes agree with.
+//! `tests/fixtures/families` (`make.py`), an implementation in f64 that reproduces transformers'
+//! logits of other fixtures.
 //!
 //! Every number of these models is exact in bf16 and f16, so that all forms with the same
 //! activations are one model: they must give the same bits, unless their scales or the groups of a
