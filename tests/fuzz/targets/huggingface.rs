@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let inspection = inspect(directory, &LoadOptions::default());
     if let Ok(model) = &inspection.loadable {
-        model.memory(model.config.context_length, 1).peak_bytes();
+        let _ = model.memory(model.config.context_length, 1).peak_bytes();
     }
     let loaded = Model::load(directory, &LoadOptions::default(), &mut |_, _| ());
     // What is refused before it is loaded is refused when it is.

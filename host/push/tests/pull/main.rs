@@ -455,7 +455,7 @@ fn names_that_leave_the_folder_are_left_out() {
     });
     let pull = Pull::new();
     let path = pull.got(&server.address, &["org/m"]);
-    assert_eq!(pull.finished(), [path.clone()]);
+    assert_eq!(pull.finished(), std::slice::from_ref(&path));
     assert_eq!(path.file_name().unwrap(), "m.gguf");
     let error = pull.refused(&server.address, &["org/m:evil"]);
     assert!(error.contains("no file is called evil"), "{error}");

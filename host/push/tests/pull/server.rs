@@ -7,19 +7,19 @@ use std::time::Duration;
 
 /// What came.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub path: String,
+pub(crate) struct Request {
+    pub(crate) path: String,
     headers: Vec<(String, String)>,
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// N of `Range: bytes=N-`.
-    pub fn range_start(&self) -> Option<usize> {
+    pub(crate) fn range_start(&self) -> Option<usize> {
         self.header("range")?
             .strip_prefix("bytes=")?
             .strip_suffix('-')?
@@ -30,19 +30,19 @@ impl Request {
 
 /// What goes back.
 #[derive(Clone, Debug)]
-pub struct Response {
-    pub status: &'static str,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: &'static str,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
     /// The connection is cut after so many bytes of the body.
-    pub cut: Option<usize>,
+    pub(crate) cut: Option<usize>,
     /// It is held open for so long before that.
-    pub hold: Duration,
+    pub(crate) hold: Duration,
 }
 
 impl Response {
     /// With its length.
-    pub fn ok(body: impl Into<Vec<u8>>) -> Response {
+    pub(crate) fn ok(body: impl Into<Vec<u8>>) -> Response {
         let body = body.into();
         Response {
             status: "200 OK",
@@ -54,27 +54,27 @@ impl Response {
     }
 
     /// Nothing but a status.
-    pub fn status(status: &'static str) -> Response {
+    pub(crate) fn status(status: &'static str) -> Response {
         Response {
             status,
             ..Response::ok("")
         }
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Response {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.retain(|(own, _)| *own != name);
         self.headers.push((name, value.into()));
         self
     }
 
-    pub fn cut(mut self, bytes: usize) -> Response {
+    pub(crate) fn cut(mut self, bytes: usize) -> Response {
         self.cut = Some(bytes);
         self
     }
 
     /// A file as an ordinary server gives it: whole, or from where it is asked for if it is the one
     /// with this tag.
-    pub fn file(request: &Request, body: &[u8], etag: &str) -> Response {
+    pub(crate) fn file(request: &Request, body: &[u8], etag: &str) -> Response {
         let same = request.header("if-range").is_none_or(|asked| asked == etag);
         let response = match request.range_start().filter(|_| same) {
             Some(start) if start >= body.len() => Response::status("416 Range Not Satisfiable"),
@@ -91,14 +91,16 @@ impl Response {
 }
 
 /// The address, and everything that came, in order.
-pub struct Server {
-    pub address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
     /// `answer` gets each request and how many came before it.
-    pub fn start(answer: impl Fn(&Request, usize) -> Response + Send + Sync + 'static) -> Server {
+    pub(crate) fn start(
+        answer: impl Fn(&Request, usize) -> Response + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
@@ -112,7 +114,7 @@ impl Server {
         Server { address, requests }
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 }
