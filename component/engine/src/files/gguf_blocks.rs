@@ -14,6 +14,9 @@ use super::source::{PARTS, linear_shape};
 use crate::config::{GENERAL_ARCHITECTURE, ModelConfig, QWEN3};
 use crate::files::Value;
 
+/// True if the blocks of these bytes have several scales.
+type Several = dyn Fn(&[u8]) -> bool;
+
 /// Metadata keys of PrismML's files begin so.
 const PRISM: &str = "prism.";
 
@@ -130,7 +133,7 @@ impl GgufWeights {
             let several = |bytes| has_several_magnitudes(&Floats { ty, bytes }, rows, cols);
             return floats_too && bytes.is_some_and(several);
         }
-        let (row_bytes, scales): (_, Box<dyn Fn(&[u8]) -> bool>) = match tensor.ty {
+        let (row_bytes, several): (_, Box<Several>) = match tensor.ty {
             ty::Q4_0 => {
                 let blocks = cols.is_multiple_of(32).then(|| cols / 32 * Q4_0_BYTES);
                 let d = |block: &[u8; Q4_0_BYTES]| f16::from_le_bytes([block[0], block[1]]);
@@ -149,7 +152,7 @@ impl GgufWeights {
         let bytes = row_bytes
             .and_then(|n| n.checked_mul(rows))
             .and_then(|n| self.gguf.data(tensor, n));
-        bytes.is_some_and(|bytes| scales(&bytes))
+        bytes.is_some_and(|bytes| several(&bytes))
     }
 }
 
