@@ -63,7 +63,7 @@ impl Cuts {
 mod tests {
     use super::*;
 
-    fn parts<'a>(pieces: &[&str], text: &'a str) -> Vec<String> {
+    fn parts(pieces: &[&str], text: &str) -> Vec<String> {
         let mut vocab = Vocab::default();
         for piece in pieces {
             vocab.push(piece.as_bytes(), Kind::Normal).unwrap();
