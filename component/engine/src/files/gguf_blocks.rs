@@ -28,7 +28,7 @@ impl GgufWeights {
     /// A sentence where the type's id has two meanings, and nothing in the file says which.
     pub(super) fn block_format(&self, tensor: &TensorInfo) -> Result<Option<BlockFormat>, String> {
         let prism = |format: BlockFormat| {
-            let fits = self.fills_its_room(tensor, format);
+            let fits = self.fills(tensor, self.gguf.room(tensor), format);
             if self.is_prism() && fits {
                 return Ok(Some(format));
             }
@@ -36,7 +36,10 @@ impl GgufWeights {
         };
         match tensor.ty {
             ty::Q1_0 => Ok(Some(group_blocks::Q1_0)),
-            ty::Q2_0 => Ok(Some(group_blocks::q2_0(self.q2_0_group()?))),
+            ty::Q2_0 => {
+                let group = self.q2_0_group.get_or_init(|| self.find_q2_0_group());
+                group.clone().map(|group| Some(group_blocks::q2_0(group)))
+            }
             ty::TQ1_0 => Ok(Some(group_blocks::TQ1_0)),
             ty::TQ2_0 => Ok(Some(group_blocks::TQ2_0)),
             ty::PQ2_0 => prism(group_blocks::q2_0(128)),
@@ -53,26 +56,27 @@ impl GgufWeights {
         architecture == Some(QWEN3) || keys.any(|key| key.starts_with(PRISM))
     }
 
-    /// True if a tensor in this format is as large as its room in the file, but for padding.
-    fn fills_its_room(&self, tensor: &TensorInfo, format: BlockFormat) -> bool {
+    /// True if a tensor in this format is as large as its room in the file, in bytes, but for
+    /// padding.
+    fn fills(&self, tensor: &TensorInfo, room: usize, format: BlockFormat) -> bool {
         let inner = tensor.ne.first().and_then(|&n| usize::try_from(n).ok());
         let row = inner.and_then(|cols| format.row_bytes(cols));
         let rows = tensor.ne.iter().skip(1).product::<u64>() as usize;
         let n_bytes = row.and_then(|row| row.checked_mul(rows));
-        let room = self.gguf.room(tensor);
         n_bytes.is_some_and(|n| n <= room && room - n < self.gguf.alignment())
     }
 
     /// The group of the file's Q2_0 tensors: the type's id has been written with 64 and with 128,
     /// which take different room.
-    fn q2_0_group(&self) -> Result<usize, String> {
-        let tensors = self.gguf.tensors().iter();
-        let tensors: Vec<&TensorInfo> = tensors.filter(|tensor| tensor.ty == ty::Q2_0).collect();
+    fn find_q2_0_group(&self) -> Result<usize, String> {
+        let tensors: Vec<_> = (self.gguf.tensors().iter().zip(self.gguf.rooms()))
+            .filter(|(tensor, _)| tensor.ty == ty::Q2_0)
+            .collect();
         let fits = |group: &usize| {
             let format = group_blocks::q2_0(*group);
             tensors
                 .iter()
-                .all(|tensor| self.fills_its_room(tensor, format))
+                .all(|&(tensor, room)| self.fills(tensor, room, format))
         };
         let groups: Vec<usize> = [64, 128].into_iter().filter(fits).collect();
         match groups[..] {

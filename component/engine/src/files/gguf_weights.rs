@@ -1,6 +1,7 @@
 //! Weights from a GGUF file. I2_S linears, embeddings and heads stay where the file has them.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use sterna_kernels::{DenseType, GroupShape, TernaryLayout};
 
@@ -51,6 +52,8 @@ pub(crate) struct GgufWeights {
     /// True if floats on no grid are master weights, to be quantised.
     pub(crate) masters: bool,
     pub(crate) packers: Packers,
+    /// The group of Q2_0 tensors, once it was asked for: all of them tell it together.
+    pub(crate) q2_0_group: OnceLock<Result<usize, String>>,
 }
 
 impl WeightSource for GgufWeights {

@@ -1,6 +1,7 @@
 //! From a path to everything but the weights: configuration, tokenizer, chat template, defaults.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde_json::Value as Json;
 
@@ -128,6 +129,7 @@ fn open_gguf(
         grouped_tables: qwen3,
         masters: options.quantize || config.architecture.starts_with("bitnet"),
         packers: Packers::new(options.trits8),
+        q2_0_group: OnceLock::new(),
     };
     if config.architecture == LLAMA {
         source.grouped = source.has_scales_of_groups(&config);

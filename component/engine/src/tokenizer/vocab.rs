@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 /// The largest vocabulary accepted; real ones stay below 2^19.
-const MAX_TOKENS: usize = 1 << 22;
+pub(super) const MAX_TOKENS: usize = 1 << 22;
 
 /// Tokens in id order, with an index of the ordinary ones.
 #[derive(Clone, Debug, Default)]

@@ -30,6 +30,10 @@ impl From<Charsmap> for Vec<u8> {
     }
 }
 
+/// Bytes of a key and of a replacement at most, so that a text takes time and memory by its length,
+/// also where the trie leads back into itself; the longest of NFKC's has 33.
+const LONGEST: usize = 256;
+
 impl Charsmap {
     /// From the bytes in a file: the trie's length in bytes, the trie, the texts.
     pub(in crate::tokenizer) fn parse(bytes: &[u8]) -> Option<Self> {
@@ -40,6 +44,9 @@ impl Charsmap {
         };
         let units = units.iter().map(|&unit| u32::from_le_bytes(unit)).collect();
         let texts = std::str::from_utf8(texts).ok()?.to_owned();
+        if texts.split('\0').any(|text| text.len() > LONGEST) {
+            return None;
+        }
         Some(Charsmap { units, texts })
     }
 
@@ -57,7 +64,7 @@ impl Charsmap {
         let unit = |at: u32| self.units.get(at as usize).copied();
         let mut at = offset(unit(0)?);
         let mut found = None;
-        for (depth, byte) in text.bytes().enumerate() {
+        for (depth, byte) in text.bytes().take(LONGEST).enumerate() {
             at ^= u32::from(byte);
             let Some(here) = unit(at).filter(|here| here & (1 << 31 | 0xFF) == u32::from(byte))
             else {

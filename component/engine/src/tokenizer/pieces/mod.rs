@@ -239,7 +239,10 @@ impl Pieces {
             }
             Algorithm::Scores(_) => {
                 for (id, made) in made.iter_mut().enumerate() {
-                    let text = vocab.get(id as u32).unwrap_or_default();
+                    // The length of the others has no limit, and no text is merged into them.
+                    let id = id as u32;
+                    let normal = vocab.kind(id) == Some(Kind::Normal);
+                    let text = vocab.get(id).filter(|_| normal).unwrap_or_default();
                     let halves = (1..text.len()).map(|at| text.split_at(at));
                     *made = halves.into_iter().any(|(left, right)| {
                         vocab.id_of(left).is_some() && vocab.id_of(right).is_some()

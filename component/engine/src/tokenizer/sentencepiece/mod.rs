@@ -12,7 +12,7 @@ use super::lead::Lead;
 use super::normal::{Charsmap, Normal, Prefix, SentencePiece, Step};
 use super::pieces::{Algorithm, Pieces, Rules, Unigram};
 use super::pipeline::Around;
-use super::vocab::Kind;
+use super::vocab::{Kind, MAX_TOKENS};
 use super::{Model, Parts};
 use crate::error::LoadError;
 use wire::{Value, fields};
@@ -170,26 +170,24 @@ pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Parts, LoadError> {
             beside.flag("add_eos_token") == Some(true),
         ),
     };
-    let lead = match &proto.normalizer {
-        Normalizer {
-            remove_extra_whitespaces: true,
-            ..
-        } => Lead::Taken(usize::MAX),
-        Normalizer {
-            add_dummy_prefix: true,
-            ..
-        } => Lead::Taken(1),
-        Normalizer { .. } => Lead::Kept,
+    let prefix = beside.flag("add_prefix_space");
+    let prefix = prefix.unwrap_or(proto.normalizer.add_dummy_prefix);
+    let lead = match (proto.normalizer.remove_extra_whitespaces, prefix) {
+        (true, _) => Lead::Taken(usize::MAX),
+        (false, true) => Lead::Taken(1),
+        (false, false) => Lead::Kept,
     };
     // A token of the user's definition is one in the normal form, unless the files beside say else.
     let described: HashSet<u32> = added.iter().map(|token| token.id).collect();
     let in_normal_form = |token: &Added| !described.contains(&token.id);
     let (normalized, raw): (Vec<_>, Vec<_>) = added.into_iter().partition(|token| token.normalized);
-    let normalized = normalized
-        .into_iter()
-        .map(|token| token.into_token(&normal));
+    let normalized = normalized.into_iter().map(|token| {
+        let mut token = token.into_token(&Normal::default());
+        // The prefix is put before texts, not before tokens.
+        token.text = normal.characters(&token.text).into_owned();
+        token
+    });
     let user_defined = user_defined.into_iter().filter(in_normal_form);
-    // The prefix is put before texts, not before tokens.
     let spaces = Normal {
         steps: vec![Step::Spaces],
     };
@@ -246,6 +244,7 @@ impl<'a> Proto<'a> {
         let mut proto = Proto::default();
         for field in fields(bytes) {
             match field? {
+                (1, _) if proto.pieces.len() >= MAX_TOKENS => return None,
                 (1, piece) => proto.pieces.push(Piece::parse(piece.bytes()?)?),
                 (2, trainer) => proto.trainer.merge(trainer.bytes()?)?,
                 (3, normalizer) => proto.normalizer.merge(normalizer.bytes()?)?,
@@ -278,6 +277,18 @@ impl<'a> Proto<'a> {
                     "tokenizer.model has {what}, which is not supported"
                 )));
             }
+        }
+        // Merges of BPE may pass through one and are undone at the end.
+        let unused =
+            |piece: &&Piece<'_>| piece.kind == UNUSED && piece.text.chars().nth(1).is_some();
+        if model_type == BPE
+            && let Some(piece) = self.pieces.iter().find(unused)
+        {
+            return Err(error(format!(
+                "the piece `{}` of tokenizer.model is unused, and merges may pass through it, which is not \
+                 supported: take the tokenizer.json of the same model",
+                shown(piece.text)
+            )));
         }
         let bytes = || self.pieces.iter().filter(|piece| piece.kind == BYTE);
         if let Some(odd) = bytes().find(|piece| hf_pieces::byte_of(piece.text).is_none()) {
