@@ -34,7 +34,7 @@ mod trits5;
 pub use dense::{Dense, DenseInput, DenseType, encode_dense_row};
 pub use dispatch::Isa;
 pub use entry::{
-    add_assign, attention_mix, attention_scores, dense_matmul, exp_f32, grouped_matmul,
+    add_assign, attention_mix, attention_scores, dense_matmul, exp_f32, gelu_mul, grouped_matmul,
     pack_columns, pack_trits5, pack_trits5_into, relu2_mul, rms_norm, rope_rotate_half, silu_mul,
     softmax, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows, unpack_trits5,
 };

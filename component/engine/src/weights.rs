@@ -228,6 +228,27 @@ pub struct Layer {
     pub ffn_sub_norm: Option<Vec<f32>>,
     /// `[hidden_size, ffn_size]`
     pub down: Matrix,
+    /// The norms of the matrices' own inputs, after every other, where they have such.
+    pub input_norms: Option<Box<InputNorms>>,
+    /// `[hidden_size]`, of what the attention adds to the stream.
+    pub attn_post_norm: Option<Vec<f32>>,
+    /// `[hidden_size]`, of what the feed-forward network adds to the stream.
+    pub ffn_post_norm: Option<Vec<f32>>,
+    /// The positions that its tokens see, where they are not all.
+    pub window: Option<usize>,
+}
+
+/// A norm for each matrix of a block, as wide as the matrix's input.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Layer's")]
+pub struct InputNorms {
+    pub q: Vec<f32>,
+    pub k: Vec<f32>,
+    pub v: Vec<f32>,
+    pub o: Vec<f32>,
+    pub gate: Vec<f32>,
+    pub up: Vec<f32>,
+    pub down: Vec<f32>,
 }
 
 impl Layer {

@@ -9,12 +9,13 @@ mod support;
 use std::sync::Arc;
 
 use sterna_engine::config::{
-    Activation, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, SamplingDefaults, Yarn,
+    Activation, BlockOptions, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling,
+    SamplingDefaults, SlidingWindow, Yarn,
 };
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::placement::Bytes;
-use sterna_engine::weights::{DenseWeights, Layer, Linear, Weights};
+use sterna_engine::weights::{DenseWeights, InputNorms, Layer, Linear, Weights};
 use sterna_kernels::pack::pack_ternary;
 use sterna_kernels::{DenseType, Isa, encode_dense_row};
 use support::naive::{self, Shape, Ternary};
@@ -34,9 +35,29 @@ struct Case {
     /// As Qwen3: norms of queries and keys, and here YaRN with them.
     qwen: bool,
     tied: bool,
+    /// Each linear norms its own input.
+    own_norms: bool,
+    /// As Gemma 3: norms of queries, keys and what is added, a window, factors, GELU.
+    gemma: bool,
 }
 
-const CASES: [Case; 7] = [
+/// A case of none of these.
+const PLAIN: Case = Case {
+    hidden_size: 0,
+    ffn_size: 0,
+    n_heads: 1,
+    n_kv_heads: 1,
+    head_dim: 0,
+    vocab_size: 0,
+    silu: false,
+    sub_norms: false,
+    qwen: false,
+    tied: true,
+    own_norms: false,
+    gemma: false,
+};
+
+const CASES: [Case; 10] = [
     // As Qwen3: heads wider together than hidden_size, no sub-norms, YaRN.
     Case {
         hidden_size: 128,
@@ -49,6 +70,7 @@ const CASES: [Case; 7] = [
         sub_norms: false,
         qwen: true,
         tied: true,
+        ..PLAIN
     },
     // GQA 3:1; no width is a multiple of 128.
     Case {
@@ -62,6 +84,7 @@ const CASES: [Case; 7] = [
         sub_norms: true,
         qwen: false,
         tied: true,
+        ..PLAIN
     },
     // MHA of 5 heads whose dim is no multiple of 16 and whose width is not hidden_size.
     Case {
@@ -75,6 +98,7 @@ const CASES: [Case; 7] = [
         sub_norms: true,
         qwen: false,
         tied: false,
+        ..PLAIN
     },
     // As Llama: SiLU, no sub-norms, adjacent pairs; widths above one block and not whole blocks.
     Case {
@@ -88,6 +112,7 @@ const CASES: [Case; 7] = [
         sub_norms: false,
         qwen: false,
         tied: false,
+        ..PLAIN
     },
     Case {
         hidden_size: 128,
@@ -100,6 +125,7 @@ const CASES: [Case; 7] = [
         sub_norms: false,
         qwen: false,
         tied: true,
+        ..PLAIN
     },
     Case {
         hidden_size: 34,
@@ -112,6 +138,7 @@ const CASES: [Case; 7] = [
         sub_norms: true,
         qwen: false,
         tied: true,
+        ..PLAIN
     },
     // head_dim 100, as bitnet_b1_58-3B.
     Case {
@@ -125,6 +152,43 @@ const CASES: [Case; 7] = [
         sub_norms: true,
         qwen: false,
         tied: true,
+        ..PLAIN
+    },
+    // As BitNet's embedding models, on Qwen3 and on Gemma 3.
+    Case {
+        hidden_size: 128,
+        ffn_size: 192,
+        n_heads: 6,
+        n_kv_heads: 2,
+        head_dim: 32,
+        vocab_size: 50,
+        silu: true,
+        qwen: true,
+        own_norms: true,
+        ..PLAIN
+    },
+    Case {
+        hidden_size: 80,
+        ffn_size: 200,
+        n_heads: 4,
+        n_kv_heads: 1,
+        head_dim: 36,
+        vocab_size: 60,
+        own_norms: true,
+        gemma: true,
+        ..PLAIN
+    },
+    // Sub-norms and a norm of each linear's own beside them.
+    Case {
+        hidden_size: 64,
+        ffn_size: 96,
+        n_heads: 2,
+        n_kv_heads: 2,
+        head_dim: 32,
+        vocab_size: 40,
+        sub_norms: true,
+        own_norms: true,
+        ..PLAIN
     },
 ];
 
@@ -174,14 +238,15 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         vocab_size,
         ..
     } = case;
+    let head_norms = case.qwen || case.gemma;
     let layers: Vec<naive::Layer> = (0..2)
-        .map(|_| naive::Layer {
+        .map(|index| naive::Layer {
             attn_norm: random.norm(hidden_size),
             q: random.ternary(n_heads * head_dim, hidden_size),
             k: random.ternary(n_kv_heads * head_dim, hidden_size),
             v: random.ternary(n_kv_heads * head_dim, hidden_size),
-            q_norm: case.qwen.then(|| random.norm(head_dim)),
-            k_norm: case.qwen.then(|| random.norm(head_dim)),
+            q_norm: head_norms.then(|| random.norm(head_dim)),
+            k_norm: head_norms.then(|| random.norm(head_dim)),
             attn_sub_norm: case.sub_norms.then(|| random.norm(n_heads * head_dim)),
             o: random.ternary(hidden_size, n_heads * head_dim),
             ffn_norm: random.norm(hidden_size),
@@ -189,6 +254,13 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
             up: random.ternary(ffn_size, hidden_size),
             ffn_sub_norm: case.sub_norms.then(|| random.norm(ffn_size)),
             down: random.ternary(hidden_size, ffn_size),
+            own_norms: case.own_norms.then(|| {
+                let (h, q, f) = (hidden_size, n_heads * head_dim, ffn_size);
+                [h, h, h, q, h, h, f].map(|width| random.norm(width))
+            }),
+            post_norms: [(); 2].map(|()| case.gemma.then(|| random.norm(hidden_size))),
+            // Over more than one block, and not all of either.
+            window: (case.gemma && index == 0).then_some(33),
         })
         .collect();
     let linear = |w: &Ternary| -> Matrix {
@@ -245,6 +317,21 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
                 up: linear(&layer.up),
                 ffn_sub_norm: layer.ffn_sub_norm.clone(),
                 down: linear(&layer.down),
+                input_norms: layer.own_norms.clone().map(|norms| {
+                    let [q, k, v, o, gate, up, down] = norms;
+                    Box::new(InputNorms {
+                        q,
+                        k,
+                        v,
+                        o,
+                        gate,
+                        up,
+                        down,
+                    })
+                }),
+                attn_post_norm: layer.post_norms[0].clone(),
+                ffn_post_norm: layer.post_norms[1].clone(),
+                window: layer.window,
             })
             .collect(),
     };
@@ -266,15 +353,24 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         },
         rope_pairs,
         rms_norm_eps: 1e-5,
-        activation: if case.silu {
-            Activation::Silu
-        } else {
-            Activation::Relu2
+        activation: match case {
+            Case { gemma: true, .. } => Activation::GeluTanh,
+            Case { silu: true, .. } => Activation::Silu,
+            _ => Activation::Relu2,
         },
         sub_norms: case.sub_norms,
-        qk_norms: case.qwen,
+        qk_norms: head_norms,
         bos_token: None,
         eos_tokens: vec![],
+        block: BlockOptions {
+            input_norm_eps: case.own_norms.then_some(1e-3),
+            post_norms: case.gemma,
+            embedding_scale: case.gemma.then_some(8.5),
+            attention_scale: case.gemma.then_some(0.11),
+            window: case
+                .gemma
+                .then(|| SlidingWindow::periodic(33, 2, layers.len(), 500.0)),
+        },
         embedding: EmbeddingConfig::default(),
     };
     config.validate().unwrap();
@@ -284,8 +380,11 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         head_dim,
         frequencies: config.rope_scaling.frequencies(10000.0, head_dim),
         magnitude: config.rope_scaling.magnitude(),
+        local_frequencies: RopeScaling::Unscaled.frequencies(500.0, head_dim),
+        attention_scale: f64::from(config.attention_scale()),
         eps: f64::from(1e-5f32),
-        silu: case.silu,
+        own_eps: f64::from(1e-3f32),
+        activation: config.activation,
     };
     // Tokenizer and template are not asked here: any will do.
     let tiny = load("packed-autobitlinear");
@@ -319,7 +418,8 @@ fn every_layer_equals_the_naive_one() {
                 .embedding
                 .view()
                 .row(*token as usize, &mut row);
-            row.iter().map(|value| f64::from(*value)).collect()
+            let scale = f64::from(model.config.block.embedding_scale.unwrap_or(1.0));
+            row.iter().map(|value| f64::from(*value) * scale).collect()
         };
         let mut hidden: Vec<Vec<f64>> = tokens.iter().map(embedded).collect();
         let (mut forward, mut kv) = forward(&model, Isa::detect(), 2, TOKENS, 1);

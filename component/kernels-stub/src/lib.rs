@@ -40,11 +40,12 @@ impl wit::GuestPass for Stub {
     fn project(
         &self,
         _norm: Vec<u32>,
-        _q: wit::Matrix,
-        _k: wit::Matrix,
-        _v: wit::Matrix,
+        _q: wit::Linear,
+        _k: wit::Linear,
+        _v: wit::Linear,
         _q_norm: Option<Vec<u32>>,
         _k_norm: Option<Vec<u32>>,
+        _local: bool,
     ) -> (Vec<u32>, Vec<u32>) {
         trap()
     }
@@ -53,8 +54,10 @@ impl wit::GuestPass for Stub {
         &self,
         _layer: u32,
         _cache: Vec<Vec<Vec<u32>>>,
+        _window: Option<u32>,
         _sub_norm: Option<Vec<u32>>,
-        _o: wit::Matrix,
+        _o: wit::Linear,
+        _post_norm: Option<Vec<u32>>,
     ) {
         trap()
     }
@@ -62,10 +65,11 @@ impl wit::GuestPass for Stub {
     fn feed_forward(
         &self,
         _norm: Vec<u32>,
-        _gate: wit::Matrix,
-        _up: wit::Matrix,
+        _gate: wit::Linear,
+        _up: wit::Linear,
         _sub_norm: Option<Vec<u32>>,
-        _down: wit::Matrix,
+        _down: wit::Linear,
+        _post_norm: Option<Vec<u32>>,
     ) {
         trap()
     }

@@ -13,7 +13,7 @@ use wasmtime::component::{Linker, Resource, ResourceType, WasmList};
 use wasmtime::{Result, bail, ensure, format_err};
 
 use super::lender::Lent;
-use super::lifted::{Ctx, Floats, Head, Matrix, Shape, WitPlace, WitRotation, bits, floats};
+use super::lifted::{Ctx, Floats, Head, Shape, WitLinear, WitPlace, WitRotation, bits, floats};
 use super::state::State;
 
 /// The interface's name to the linker.
@@ -53,12 +53,16 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
             ctx.data().lender.check_shape(&shape)?;
             // No more than the shape has, of whatever the list says: the rest is found to be too
             // many all the same.
-            let frequencies = rotation.frequencies.as_le_slice(&ctx).iter();
             let most = shape.head_dim / 2 + 1;
+            let frequencies = |list: &WasmList<u64>| -> Vec<f64> {
+                let list = list.as_le_slice(&ctx).iter().take(most);
+                list.map(|x| f64::from_bits(*x)).collect()
+            };
             let rotation = Rotation {
-                frequencies: frequencies.take(most).map(|x| f64::from_bits(*x)).collect(),
+                frequencies: frequencies(&rotation.frequencies),
                 magnitude: rotation.magnitude,
                 pairs: rotation.pairs.into(),
+                local: rotation.local.as_ref().map(frequencies),
             };
             let state = ctx.data_mut();
             let lent = state.lender.pass(shape, rotation, max_tokens)?;
@@ -98,29 +102,34 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.project",
         |mut ctx: Ctx<'_>,
-         (this, norm, q, k, v, q_norm, k_norm): (
+         (this, norm, q, k, v, q_norm, k_norm, local): (
             Resource<HostPass>,
             Floats,
-            Matrix,
-            Matrix,
-            Matrix,
+            WitLinear,
+            WitLinear,
+            WitLinear,
             Option<Floats>,
             Option<Floats>,
+            bool,
         )| {
             with_batch(&mut ctx, &this, |lent, ctx| {
                 let shape = lent.pass.shape();
                 let (hidden, kv) = (shape.hidden_size, shape.kv_size());
-                lent.check_matrix("q", q.shape(), [shape.q_size(), hidden])?;
-                lent.check_matrix("k", k.shape(), [kv, hidden])?;
-                lent.check_matrix("v", v.shape(), [kv, hidden])?;
-                let views = [q.view(ctx)?, k.view(ctx)?, v.view(ctx)?];
-                let [q, k, v] = lent.copies.matrices(views);
-                let norm = floats(ctx, &norm);
+                lent.check_matrix("q", q.weights.shape(), [shape.q_size(), hidden])?;
+                lent.check_matrix("k", k.weights.shape(), [kv, hidden])?;
+                lent.check_matrix("v", v.weights.shape(), [kv, hidden])?;
+                let views = [
+                    q.weights.view(ctx)?,
+                    k.weights.view(ctx)?,
+                    v.weights.view(ctx)?,
+                ];
+                let [w_q, w_k, w_v] = lent.copies.matrices(views);
                 let weights = Projection {
-                    norm,
-                    q,
-                    k,
-                    v,
+                    norm: floats(ctx, &norm),
+                    q: q.with(w_q, ctx),
+                    k: k.with(w_k, ctx),
+                    v: v.with(w_v, ctx),
+                    local,
                     q_norm: q_norm.as_ref().map(|norm| floats(ctx, norm)),
                     k_norm: k_norm.as_ref().map(|norm| floats(ctx, norm)),
                 };
@@ -132,23 +141,28 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.attend",
         |mut ctx: Ctx<'_>,
-         (this, layer, cache, sub_norm, o): (
+         (this, layer, cache, window, sub_norm, o, post_norm): (
             Resource<HostPass>,
             u32,
             WasmList<WasmList<Floats>>,
+            Option<u32>,
             Option<Floats>,
-            Matrix,
+            WitLinear,
+            Option<Floats>,
         )| {
             with_batch(&mut ctx, &this, |lent, ctx| {
                 lent.check_attention()?;
                 let cache = lift_cache(ctx, lent, &cache)?;
                 let shape = lent.pass.shape();
-                lent.check_matrix("o", o.shape(), [shape.hidden_size, shape.q_size()])?;
+                let o_shape = [shape.hidden_size, shape.q_size()];
+                lent.check_matrix("o", o.weights.shape(), o_shape)?;
                 let cache = LentCache::new(shape.kv(), &cache, ctx)?;
-                let [o] = lent.copies.matrices([o.view(ctx)?]);
+                let [w_o] = lent.copies.matrices([o.weights.view(ctx)?]);
                 let weights = AttentionOutput {
+                    window: window.map(|positions| positions as usize),
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    o,
+                    o: o.with(w_o, ctx),
+                    post_norm: post_norm.as_ref().map(|norm| floats(ctx, norm)),
                 };
                 let attended = lent.pass.attend(layer as usize, &cache, weights);
                 attended.map_err(fault)
@@ -158,28 +172,34 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.feed-forward",
         |mut ctx: Ctx<'_>,
-         (this, norm, gate, up, sub_norm, down): (
+         (this, norm, gate, up, sub_norm, down, post_norm): (
             Resource<HostPass>,
             Floats,
-            Matrix,
-            Matrix,
+            WitLinear,
+            WitLinear,
             Option<Floats>,
-            Matrix,
+            WitLinear,
+            Option<Floats>,
         )| {
             with_batch(&mut ctx, &this, |lent, ctx| {
                 let shape = lent.pass.shape();
                 let (hidden, ffn) = (shape.hidden_size, shape.ffn_size);
-                lent.check_matrix("gate", gate.shape(), [ffn, hidden])?;
-                lent.check_matrix("up", up.shape(), [ffn, hidden])?;
-                lent.check_matrix("down", down.shape(), [hidden, ffn])?;
-                let views = [gate.view(ctx)?, up.view(ctx)?, down.view(ctx)?];
-                let [gate, up, down] = lent.copies.matrices(views);
+                lent.check_matrix("gate", gate.weights.shape(), [ffn, hidden])?;
+                lent.check_matrix("up", up.weights.shape(), [ffn, hidden])?;
+                lent.check_matrix("down", down.weights.shape(), [hidden, ffn])?;
+                let views = [
+                    gate.weights.view(ctx)?,
+                    up.weights.view(ctx)?,
+                    down.weights.view(ctx)?,
+                ];
+                let [w_gate, w_up, w_down] = lent.copies.matrices(views);
                 let weights = FeedForward {
                     norm: floats(ctx, &norm),
-                    gate,
-                    up,
+                    gate: gate.with(w_gate, ctx),
+                    up: up.with(w_up, ctx),
                     sub_norm: sub_norm.as_ref().map(|norm| floats(ctx, norm)),
-                    down,
+                    down: down.with(w_down, ctx),
+                    post_norm: post_norm.as_ref().map(|norm| floats(ctx, norm)),
                 };
                 lent.pass.feed_forward(weights).map_err(fault)
             })

@@ -2,7 +2,7 @@
 //! memory.
 
 use sterna_engine::config::{Activation, RopePairs};
-use sterna_engine::forward::PassShape;
+use sterna_engine::forward::{LinearView, PassShape};
 use sterna_engine::matrix::{MatrixView, TableView};
 use sterna_kernels::{Dense, DenseType, GroupCodes, GroupShape, Grouped, Ternary, TernaryLayout};
 use wasmtime::component::{ComponentType, Lift, WasmList};
@@ -32,6 +32,8 @@ pub(super) enum WitActivation {
     Relu2,
     #[component(name = "silu")]
     Silu,
+    #[component(name = "gelu-tanh")]
+    GeluTanh,
 }
 
 #[derive(ComponentType, Lift)]
@@ -52,6 +54,10 @@ pub(super) struct Shape {
     #[component(name = "rms-norm-eps")]
     rms_norm_eps: f32,
     activation: WitActivation,
+    #[component(name = "attention-scale")]
+    attention_scale: f32,
+    #[component(name = "input-norm-eps")]
+    input_norm_eps: Option<f32>,
 }
 
 impl Shape {
@@ -68,7 +74,10 @@ impl Shape {
             activation: match self.activation {
                 WitActivation::Relu2 => Activation::Relu2,
                 WitActivation::Silu => Activation::Silu,
+                WitActivation::GeluTanh => Activation::GeluTanh,
             },
+            attention_scale: self.attention_scale,
+            input_norm_eps: self.input_norm_eps,
         }
     }
 }
@@ -99,6 +108,7 @@ pub(super) struct WitRotation {
     pub(super) frequencies: WasmList<u64>,
     pub(super) magnitude: f64,
     pub(super) pairs: WitPairs,
+    pub(super) local: Option<WasmList<u64>>,
 }
 
 #[derive(ComponentType, Lift)]
@@ -209,6 +219,23 @@ impl Matrix {
         match self {
             Matrix::Ternary(w) => w.view(ctx).map(MatrixView::Ternary),
             Matrix::Grouped(w) => w.view(ctx).map(MatrixView::Grouped),
+        }
+    }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct WitLinear {
+    pub(super) weights: Matrix,
+    norm: Option<Floats>,
+}
+
+impl WitLinear {
+    /// Its weights as given, which may be a copy of them, and its norm where it lies.
+    pub(super) fn with<'a>(&self, weights: MatrixView<'a>, ctx: &'a Ctx<'_>) -> LinearView<'a> {
+        LinearView {
+            weights,
+            norm: self.norm.as_ref().map(|norm| floats(ctx, norm)),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! `/v1/embeddings` of the running server: by the native engine and by a baked one, beside streams,
 //! for clients that leave, and in the metrics.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use crate::baked::bake;
 use crate::sandboxed::{ALLOW, compiled};
+use crate::support::plain_host::PlainHost;
 use crate::support::server::Server;
 use crate::support::{LILY, greedy};
 
@@ -14,7 +18,10 @@ const EMBEDDED: &str = "sterna_generations_finished_total{reason=\"embedded\"}";
 fn embed(server: &Server, body: &Value) -> (Vec<Vec<f32>>, u64) {
     let answer = server.post(ROUTE, body);
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let answer = answer.json();
+    parts(&answer.json())
+}
+
+fn parts(answer: &Value) -> (Vec<Vec<f32>>, u64) {
     let data = answer["data"].as_array().unwrap().iter().enumerate();
     let vectors = data.map(|(index, item)| {
         assert_eq!(
@@ -83,6 +90,57 @@ fn token_ids_are_inputs_and_many_inputs_share_the_engine() {
     assert_eq!(server.metric("sterna_kv_cache_bytes"), 0.0);
     let counted = "sterna_http_requests_total{route=\"/v1/embeddings\",status=\"200\"}";
     server.wait_metric(counted, 2.0);
+}
+
+/// BitNet's models for embeddings, as files and baked, with the host's kernels and without.
+#[test]
+fn models_for_embeddings_are_baked_and_do_not_generate() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/embedding");
+    let expected = std::fs::read(fixtures.join("expected.json")).unwrap();
+    let expected: Value = serde_json::from_slice(&expected).unwrap();
+    let inputs = json!({ "input": expected["texts"] });
+    for (file, name) in [("qwen3-I2_S.gguf", "qwen3"), ("gemma3", "gemma3")] {
+        let path = fixtures.join(file);
+        let path = path.to_str().unwrap();
+        let native = Server::start(&["--model", path]);
+        let (vectors, tokens) = embed(&native, &inputs);
+        let expected = expected["embeddings"][name].as_array().unwrap();
+        for (vector, expected) in vectors.iter().zip(expected) {
+            let expected = expected.as_array().unwrap().iter();
+            for (is, expected) in vector.iter().zip(expected) {
+                assert!(
+                    (f64::from(*is) - expected.as_f64().unwrap()).abs() < 1e-6,
+                    "{name}"
+                );
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        bake(folder.path(), &["--model", path, "--aot"]);
+        let compiled = folder.path().join("app.cwasm");
+        let compiled = compiled.to_str().unwrap();
+        for isa in [&[][..], &["--isa", "simd128"]] {
+            let baked = Server::start(&[&[compiled, ALLOW], isa].concat());
+            assert_eq!(
+                embed(&baked, &inputs),
+                (vectors.clone(), tokens),
+                "{name} {isa:?}"
+            );
+        }
+        // And by a runtime that lends nothing.
+        let plain = PlainHost::new(&folder.path().join("app.wasm"));
+        let (answer, _) = plain.answer_at(ROUTE, plain.instantiate(), &inputs);
+        let answer = serde_json::from_str(&answer).unwrap();
+        assert_eq!(parts(&answer), (vectors, tokens), "{name}");
+
+        let message = json!({"messages": [{"role": "user", "content": "Hi"}]});
+        for (route, body) in [
+            ("/v1/completions", greedy("The", 4, false)),
+            ("/v1/chat/completions", message),
+        ] {
+            let message = native.post(route, &body).error(400);
+            assert!(message.contains("send /v1/embeddings"), "{message}");
+        }
+    }
 }
 
 /// Each part of the inputs shares its step with a token of the stream.

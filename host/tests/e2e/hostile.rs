@@ -83,6 +83,13 @@ fn attacks_fail_and_the_server_goes_on() {
         ("odd groups", "groups of 48 weights"),
         ("mixed kinds", "some ternary, some group-scaled"),
         ("short head norms", "q-norm has shape [3]"),
+        ("norms of its own", "q has a norm of its input"),
+        (
+            "turns of its own",
+            "frequencies that the pass does not have",
+        ),
+        ("short post-norm", "post-norm has shape [5]"),
+        ("no window", "a window of no positions"),
         ("logits", "logits of 10000 x 100000"),
         ("logits of one token", "logits of 10000000 tokens"),
         ("lists in lists", "does not lie in"),

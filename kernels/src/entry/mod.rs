@@ -11,8 +11,8 @@ mod trits5;
 pub use dense::dense_matmul;
 pub use grouped::grouped_matmul;
 pub use ops::{
-    add_assign, attention_mix, attention_scores, exp_f32, relu2_mul, rms_norm, rope_rotate_half,
-    silu_mul, softmax,
+    add_assign, attention_mix, attention_scores, exp_f32, gelu_mul, relu2_mul, rms_norm,
+    rope_rotate_half, silu_mul, softmax,
 };
 pub use sparse::{pack_columns, ternary_columns_matmul, ternary_matmul_rows};
 pub use ternary::ternary_matmul;

@@ -15,6 +15,13 @@ pub fn silu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     isa.silu_mul(gate, up, out);
 }
 
+/// `out[i] = gelu(gate[i]) * up[i]` with
+/// `gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Gemma; PyTorch's
+/// `gelu(approximate="tanh")`).
+pub fn gelu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    isa.gelu_mul(gate, up, out);
+}
+
 /// `x[i] += y[i]`.
 pub fn add_assign(isa: Isa, x: &mut [f32], y: &[f32]) {
     isa.add_assign(x, y);

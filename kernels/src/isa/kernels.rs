@@ -38,6 +38,8 @@ macro_rules! kernel_list {
                     = $crate::ops::activation::relu2_mul_lanes;
                 pub(crate) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> ()
                     = $crate::ops::activation::silu_mul_lanes;
+                pub(crate) fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) -> ()
+                    = $crate::ops::activation::gelu_mul_lanes;
                 pub(crate) fn add_assign(x: &mut [f32], y: &[f32]) -> ()
                     = $crate::ops::activation::add_assign_lanes;
                 pub(crate) fn attention_scores(

@@ -10,8 +10,8 @@ use crate::rng::Rng;
 use crate::{
     Dense, DenseInput, DenseType, GroupCodes, Isa, Line, NonZero, OutputRows, QuantizedActivations,
     SelfTestError, ShapeError, Ternary, TernaryColumns, TernaryLayout, add_assign, attention_mix,
-    attention_scores, dense_matmul, encode_dense_row, pack_columns, pack_trits5, relu2_mul,
-    rms_norm, rope_angles, rope_frequencies, rope_rotate_half, silu_mul, softmax,
+    attention_scores, dense_matmul, encode_dense_row, gelu_mul, pack_columns, pack_trits5,
+    relu2_mul, rms_norm, rope_angles, rope_frequencies, rope_rotate_half, silu_mul, softmax,
     ternary_columns_matmul, ternary_matmul, ternary_matmul_rows,
 };
 
@@ -402,7 +402,7 @@ pub(crate) fn floats(isa: Isa, rng: &mut Rng, n: usize, fill: Fill) -> Result<()
     let frequencies = rope_frequencies(5e5, n & !1);
     rope_angles(&frequencies, 1.0, 1 + rng.below(4096), &mut cos, &mut sin);
     type Step<'a> = (&'static str, &'a dyn Fn(Isa, &mut [f32]));
-    let steps: [Step<'_>; 6] = [
+    let steps: [Step<'_>; 7] = [
         ("rms_norm", &|isa, out| rms_norm(isa, &x, &y, 1e-5, out)),
         ("rope_rotate_half", &|isa, out| {
             rope_rotate_half(isa, &mut out[..n & !1], &cos, &sin)
@@ -410,6 +410,7 @@ pub(crate) fn floats(isa: Isa, rng: &mut Rng, n: usize, fill: Fill) -> Result<()
         ("softmax", &|isa, out| softmax(isa, out)),
         ("relu2_mul", &|isa, out| relu2_mul(isa, &x, &y, out)),
         ("silu_mul", &|isa, out| silu_mul(isa, &x, &y, out)),
+        ("gelu_mul", &|isa, out| gelu_mul(isa, &x, &y, out)),
         ("add_assign", &|isa, out| add_assign(isa, out, &y)),
     ];
     for (kernel, step) in steps {

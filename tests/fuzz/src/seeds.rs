@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
 use sterna_engine::config::{
-    Activation, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, Yarn,
+    Activation, BlockOptions, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, Yarn,
 };
 use sterna_engine::convert::{self, ConvertOptions};
 use sterna_engine::files::gguf::TensorInfo;
@@ -65,6 +65,7 @@ fn config() -> ModelConfig {
         qk_norms: false,
         bos_token: Some(256),
         eos_tokens: vec![3],
+        block: BlockOptions::default(),
         embedding: EmbeddingConfig::default(),
     }
 }

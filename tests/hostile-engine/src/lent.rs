@@ -9,8 +9,8 @@ mod bindings {
 }
 
 use bindings::sterna::inference::kernels::{
-    Activation, GroupCodes, GroupedParam, HeadParam, MatrixParam, Pass, Place, RopePairs,
-    RotationParam, Shape, TableParam, TableType, TernaryLayout, TernaryParam,
+    Activation, GroupCodes, GroupedParam, HeadParam, LinearParam, MatrixParam, Pass, Place,
+    RopePairs, RotationParam, Shape, TableParam, TableType, TernaryLayout, TernaryParam,
 };
 
 /// A shape that fits any file.
@@ -24,6 +24,8 @@ fn small() -> Shape {
         head_dim: 64,
         rms_norm_eps: 1e-5,
         activation: Activation::Relu2,
+        attention_scale: 0.125,
+        input_norm_eps: None,
     }
 }
 
@@ -34,6 +36,7 @@ fn pass(shape: Shape, frequency: f64, max_tokens: u32) -> Pass {
         frequencies: &frequencies,
         magnitude: 1.0,
         pairs: RopePairs::Halves,
+        local: None,
     };
     Pass::new(shape, rotation, max_tokens)
 }
@@ -41,14 +44,21 @@ fn pass(shape: Shape, frequency: f64, max_tokens: u32) -> Pass {
 /// Numbers of a block of that shape's cache.
 const BLOCK: usize = 2 * 64 * 64;
 
-fn matrix(rows: u32, cols: u32, scale: f32, packed: &[u8]) -> MatrixParam<'_> {
-    MatrixParam::Ternary(TernaryParam {
+fn matrix(rows: u32, cols: u32, scale: f32, packed: &[u8]) -> LinearParam<'_> {
+    plain(MatrixParam::Ternary(TernaryParam {
         rows,
         cols,
         scale,
         layout: TernaryLayout::I2S,
         packed,
-    })
+    }))
+}
+
+fn plain(weights: MatrixParam<'_>) -> LinearParam<'_> {
+    LinearParam {
+        weights,
+        norm: None,
+    }
 }
 
 /// As large as it says or not.
@@ -139,7 +149,7 @@ pub(crate) fn attack(name: &str) {
                 matrix(64, 128, 1.0, &packed[..64 * 32]),
             ];
             let v = matrix(64, 128, 1.0, &packed[..64 * 32]);
-            pass(small(), 1.0, 4).project(&norm, q, k, v, None, None);
+            pass(small(), 1.0, 4).project(&norm, q, k, v, None, None, false);
         }
         "far position" => {
             let place = Place {
@@ -181,6 +191,7 @@ pub(crate) fn attack(name: &str) {
                 frequencies: &vec![0; 100_000],
                 magnitude: 1.0,
                 pairs: RopePairs::Adjacent,
+                local: None,
             };
             drop(Pass::new(small(), rotation, 1));
         }
@@ -193,6 +204,7 @@ pub(crate) fn attack(name: &str) {
                 frequencies: &vec![0; 16 << 20],
                 magnitude: 1.0,
                 pairs: RopePairs::Adjacent,
+                local: None,
             };
             drop(Pass::new(shape, rotation, 1));
         }
@@ -206,14 +218,37 @@ pub(crate) fn attack(name: &str) {
         }
         "mixed kinds" => {
             let tiles = vec![0x55; tile_bytes(128)];
-            let q = MatrixParam::Grouped(grouped(128, 128, &tiles));
+            let q = plain(MatrixParam::Grouped(grouped(128, 128, &tiles)));
             let kv = || matrix(64, 128, 1.0, &packed[..64 * 32]);
-            begun(4, 0).project(&norm, q, kv(), kv(), None, None);
+            begun(4, 0).project(&norm, q, kv(), kv(), None, None, false);
         }
         "short head norms" => {
             let kv = || matrix(64, 128, 1.0, &packed[..64 * 32]);
             let q = matrix(128, 128, 1.0, &packed);
-            begun(4, 0).project(&norm, q, kv(), kv(), Some(&norm[..3]), None);
+            begun(4, 0).project(&norm, q, kv(), kv(), Some(&norm[..3]), None, false);
+        }
+        "norms of its own" => {
+            let kv = || matrix(64, 128, 1.0, &packed[..64 * 32]);
+            let q = LinearParam {
+                norm: Some(&norm),
+                ..matrix(128, 128, 1.0, &packed)
+            };
+            begun(4, 0).project(&norm, q, kv(), kv(), None, None, false);
+        }
+        "turns of its own" => {
+            let kv = || matrix(64, 128, 1.0, &packed[..64 * 32]);
+            let q = matrix(128, 128, 1.0, &packed);
+            begun(4, 0).project(&norm, q, kv(), kv(), None, None, true);
+        }
+        "short post-norm" => {
+            let block = vec![0; BLOCK];
+            let o = matrix(128, 128, 1.0, &packed);
+            begun(4, 0).attend(0, &[&[&block]], None, None, o, Some(&norm[..5]));
+        }
+        "no window" => {
+            let block = vec![0; BLOCK];
+            let o = matrix(128, 128, 1.0, &packed);
+            begun(4, 0).attend(0, &[&[&block]], Some(0), None, o, None);
         }
         "lists in lists" => aliased(&packed),
         "not a number" => not_a_number(&packed),
@@ -241,7 +276,11 @@ fn not_a_number(packed: &[u8]) {
     begin();
     let tiles = vec![0xff; tile_bytes(128)];
     layer_of_nothing(&pass, |rows| {
-        MatrixParam::Grouped(grouped(rows, 128, &tiles[..tile_bytes(rows as usize)]))
+        plain(MatrixParam::Grouped(grouped(
+            rows,
+            128,
+            &tiles[..tile_bytes(rows as usize)],
+        )))
     });
     let head = TableParam {
         ty: TableType::Float32,
@@ -256,36 +295,47 @@ fn not_a_number(packed: &[u8]) {
 }
 
 /// A layer of matrices of so many rows each, whose other numbers are none.
-fn layer_of_nothing<'a>(pass: &Pass, matrix: impl Fn(u32) -> MatrixParam<'a>) {
+fn layer_of_nothing<'a>(pass: &Pass, matrix: impl Fn(u32) -> LinearParam<'a>) {
     let nan = [f32::NAN.to_bits(); 128];
     let norm = Some(&nan[..64]);
-    pass.project(&nan, matrix(128), matrix(64), matrix(64), norm, norm);
+    let (q, k, v) = (matrix(128), matrix(64), matrix(64));
+    pass.project(&nan, q, k, v, norm, norm, false);
     let block = vec![f32::NAN.to_bits(); BLOCK];
-    pass.attend(0, &[&[&block]], Some(&nan), matrix(128));
-    pass.feed_forward(&nan, matrix(128), matrix(128), Some(&nan), matrix(128));
+    pass.attend(
+        0,
+        &[&[&block]],
+        Some(1),
+        Some(&nan),
+        matrix(128),
+        Some(&nan),
+    );
+    let (gate, up, down) = (matrix(128), matrix(128), matrix(128));
+    pass.feed_forward(&nan, gate, up, Some(&nan), down, Some(&nan));
+}
+
+/// The arguments of `attend` as the canonical ABI lays them out in memory: they are too many to be
+/// flattened.
+#[repr(C)]
+struct AttendArguments {
+    this: u32,
+    layer: u32,
+    cache: *const [u32; 2],
+    sequences: u32,
+    window: [u32; 2],
+    sub_norm: [u32; 3],
+    /// Case, rows, columns, scale, layout.
+    o: [u32; 5],
+    packed: *const u8,
+    packed_len: u32,
+    o_norm: [u32; 3],
+    post_norm: [u32; 3],
 }
 
 #[link(wasm_import_module = "sterna:inference/kernels@0.2.0")]
 unsafe extern "C" {
-    /// As the canonical ABI flattens it. Bindings would copy the lists that this is to be called
-    /// with.
+    /// Bindings would copy the lists that this is to be called with.
     #[link_name = "[method]pass.attend"]
-    safe fn attend(
-        this: u32,
-        layer: u32,
-        cache: *const [u32; 2],
-        sequences: u32,
-        has_norm: u32,
-        norm: *const u32,
-        norm_len: u32,
-        kind: u32,
-        rows: u32,
-        cols: u32,
-        scale_bits: u32,
-        layout: u32,
-        packed: *const u8,
-        packed_len: u32,
-    );
+    safe fn attend(arguments: &AttendArguments);
 }
 
 /// 1.6 MB here, and gigabytes for whoever collects it: 1,000 sequences of the same 200,000 blocks,
@@ -298,20 +348,17 @@ fn aliased(packed: &[u8]) {
     let blocks = lists(block.as_ptr().addr(), BLOCK, 200_000);
     let cache = lists(blocks.as_ptr().addr(), blocks.len(), 1_000);
     let pass = begun(4, 0);
-    attend(
-        pass.handle(),
-        0,
-        cache.as_ptr(),
-        cache.len() as u32,
-        0,
-        std::ptr::null(),
-        0,
-        0,
-        128,
-        128,
-        1.0_f32.to_bits(),
-        0,
-        packed.as_ptr(),
-        packed.len() as u32,
-    );
+    attend(&AttendArguments {
+        this: pass.handle(),
+        layer: 0,
+        cache: cache.as_ptr(),
+        sequences: cache.len() as u32,
+        window: [0; 2],
+        sub_norm: [0; 3],
+        o: [0, 128, 128, 1.0_f32.to_bits(), 0],
+        packed: packed.as_ptr(),
+        packed_len: packed.len() as u32,
+        o_norm: [0; 3],
+        post_norm: [0; 3],
+    });
 }

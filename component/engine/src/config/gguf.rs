@@ -4,13 +4,14 @@
 //! llama.cpp's, for the 1bitLLM models (SiLU); `qwen3` has norms of queries and keys instead of
 //! sub-norms; `llama` has neither. All but `llama` rotate halves.
 
+use super::gemma::{self, GEMMA3};
 use super::hf::{narrow, split_heads};
 use super::{
-    Activation, EmbeddingConfig, LLAMA, ModelConfig, Pooling, QWEN3, RopePairs, RopeScaling, Yarn,
-    bad, check_ends, hybrid, is_hybrid, unsupported_gguf,
+    Activation, BlockOptions, EmbeddingConfig, LLAMA, ModelConfig, Pooling, QWEN3, RopePairs,
+    RopeScaling, SlidingWindow, Yarn, bad, check_ends, hybrid, is_hybrid, unsupported_gguf,
 };
 use crate::error::LoadError;
-use crate::files::{Array, Gguf, Value};
+use crate::files::{Array, Gguf, Part, TensorId, Value};
 
 pub(crate) const GENERAL_ARCHITECTURE: &str = "general.architecture";
 /// Every end token, where there are more than GGUF has keys for: our own key.
@@ -21,6 +22,10 @@ const GGUF_END_KEYS: [&str; 3] = [
     "tokenizer.ggml.eot_token_id",
     "tokenizer.ggml.eom_token_id",
 ];
+
+/// What norms of linears' own inputs add inside their roots, where that is not what other norms
+/// add: our own key.
+pub(crate) const GGUF_INPUT_NORM_EPSILON: &str = "sterna.input_norm_epsilon";
 
 /// Models differ in it, and llama.cpp's readers have no default either.
 const RMS_EPSILON: &str = "attention.layer_norm_rms_epsilon";
@@ -37,13 +42,14 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         "bitnet" => (Activation::Silu, true, false),
         QWEN3 => (Activation::Silu, false, true),
         LLAMA => (Activation::Silu, false, false),
+        GEMMA3 => (Activation::GeluTanh, false, true),
         other if is_hybrid(other) => return Err(bad(GENERAL_ARCHITECTURE, hybrid(other))),
         other => {
             return Err(bad(
                 GENERAL_ARCHITECTURE,
                 format!(
                     "`{other}` is not supported; supported are `bitnet-b1.58`, `bitnet-25`, `bitnet`, \
-                     `llama` and `qwen3`"
+                     `gemma3`, `llama` and `qwen3`"
                 ),
             ));
         }
@@ -78,12 +84,13 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         })?;
     let bos_token = keys.token("tokenizer.ggml.bos_token_id")?;
     let context_length = keys.size("context_length")?;
+    let n_layers = keys.size("block_count")?;
     let mut config = ModelConfig {
         architecture: architecture.to_owned(),
         vocab_size,
         hidden_size,
         ffn_size: keys.size("feed_forward_length")?,
-        n_layers: keys.size("block_count")?,
+        n_layers,
         n_heads,
         n_kv_heads: keys
             .optional_size("attention.head_count_kv")?
@@ -105,6 +112,7 @@ pub(crate) fn read_gguf(gguf: &Gguf) -> Result<ModelConfig, LoadError> {
         qk_norms,
         bos_token,
         eos_tokens: Vec::new(),
+        block: keys.block(hidden_size, n_layers)?,
         embedding: EmbeddingConfig {
             pooling: keys.pooling()?,
             end_token: None,
@@ -178,6 +186,55 @@ impl Keys<'_> {
             .get(&full)
             .map(|value| value.as_f64().ok_or_else(|| bad(&full, "is not a number")));
         value.transpose()
+    }
+
+    /// What its blocks have beyond Llama's.
+    fn block(&self, hidden_size: usize, n_layers: usize) -> Result<BlockOptions, LoadError> {
+        // Every container of such a model has them all.
+        let own_norm = TensorId::Block(0, Part::QIn).gguf();
+        let input_norms = self.gguf.tensor(&own_norm).is_some();
+        let plain = BlockOptions {
+            input_norm_eps: input_norms
+                .then(|| self.input_norm_eps())
+                .transpose()?
+                .flatten(),
+            ..BlockOptions::default()
+        };
+        if self.architecture != GEMMA3 {
+            return Ok(plain);
+        }
+        let scale = self.float("attention.scale")?.filter(|&scale| scale != 0.0);
+        let size = self.optional_size("attention.sliding_window")?;
+        let window = match size.filter(|&size| size > 0) {
+            None => None,
+            Some(size) => {
+                // llama.cpp's defaults.
+                let period = self.optional_size("attention.sliding_window_pattern")?;
+                let theta = self.float("rope.freq_base_swa")?;
+                let period = period.unwrap_or(6).max(1);
+                let theta = theta.unwrap_or(gemma::LOCAL_THETA);
+                let window = SlidingWindow::periodic(size, period, n_layers, theta);
+                Some(window).filter(|window| window.layers.contains(&true))
+            }
+        };
+        Ok(BlockOptions {
+            post_norms: true,
+            embedding_scale: Some(gemma::embedding_scale(hidden_size)),
+            attention_scale: scale.map(narrow),
+            window,
+            ..plain
+        })
+    }
+
+    /// That of the norms of linears' own inputs: all norms', where our own key says no other.
+    fn input_norm_eps(&self) -> Result<Option<f32>, LoadError> {
+        if let Some(own) = self.gguf.get(GGUF_INPUT_NORM_EPSILON) {
+            let eps = own.as_f64().map(narrow);
+            return eps
+                .map(Some)
+                .ok_or_else(|| bad(GGUF_INPUT_NORM_EPSILON, "is not a number"));
+        }
+        Ok(self.float(RMS_EPSILON)?.map(narrow))
     }
 
     /// llama.cpp's `LLAMA_POOLING_TYPE`. A model that generates has none.

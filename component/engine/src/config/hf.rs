@@ -3,15 +3,17 @@
 //! Three families are served: `BitNetForCausalLM` (2B-4T and the 1bitLLM models, with sub-norms),
 //! `LlamaForCausalLM` whose `quantization_config` says bitnet (Falcon-E, Llama3-8B-1.58) or with
 //! the unpacked weights of a ternary model (TriLM, Falcon3's `bfloat16`), and `Qwen3ForCausalLM`
-//! with one or with the unpacked weights of a 1-bit or ternary model (Bonsai).
+//! with one or with the unpacked weights of a 1-bit or ternary model (Bonsai); and BitNet's models
+//! for embeddings, on Qwen3 and on Gemma 3.
 //! What would change the arithmetic and is not implemented is refused by name, never ignored.
 
 use serde_json::Value as Json;
 
+use super::gemma::{self, GEMMA3, GEMMA3_TEXT};
 use super::rope::growth;
 use super::{
-    Activation, EmbeddingConfig, LLAMA, Llama3, ModelConfig, QWEN3, RopePairs, RopeScaling,
-    SamplingDefaults, Yarn, bad, check_ends, hybrid, is_hybrid, unsupported_hf,
+    Activation, BlockOptions, EmbeddingConfig, LLAMA, Llama3, ModelConfig, QWEN3, RopePairs,
+    RopeScaling, SamplingDefaults, Yarn, bad, check_ends, hybrid, is_hybrid, unsupported_hf,
 };
 use crate::error::LoadError;
 
@@ -26,6 +28,9 @@ pub(crate) enum ScaleRule {
 
 /// Head dimension of a Qwen3 whose config.json has none: transformers' default of that class.
 const QWEN3_HEAD_DIM: usize = 128;
+
+/// The same of Gemma 3.
+const GEMMA3_HEAD_DIM: usize = 256;
 
 /// A `config.json`, read.
 #[derive(Clone, Debug)]
@@ -56,6 +61,8 @@ impl HfConfig {
             LLAMA
         } else if is(QWEN3, "Qwen3ForCausalLM") {
             QWEN3
+        } else if is(GEMMA3_TEXT, "Gemma3ForCausalLM") {
+            GEMMA3
         } else if is_hybrid(&model_type) {
             return Err(bad("model_type", hybrid(&model_type)));
         } else {
@@ -63,22 +70,32 @@ impl HfConfig {
                 "model_type",
                 format!(
                     "`{model_type}` (class `{class}`) is not supported; supported are `bitnet`, \
-                     `llama` and `qwen3`"
+                     `gemma3_text`, `llama` and `qwen3`"
                 ),
             ));
         };
         let quantization = Object(json.get("quantization_config").unwrap_or(&Json::Null));
-        let grouped = !bitnet && quantization.0.is_null();
+        let grouped = !bitnet && architecture != GEMMA3 && quantization.0.is_null();
         let scale_rule = read_quantization(&quantization)?;
 
+        let gemma = architecture == GEMMA3;
         let n_heads = object.size("num_attention_heads")?;
         let hidden_size = object.size("hidden_size")?;
         let head_dim = match object.optional_size("head_dim")? {
             Some(head_dim) => head_dim,
             None if architecture == QWEN3 => QWEN3_HEAD_DIM,
+            None if gemma => GEMMA3_HEAD_DIM,
             None => split_heads(hidden_size, n_heads, "num_attention_heads")?,
         };
-        let activation = match object.text("hidden_act")?.as_deref() {
+        // Gemma's files have `hidden_act` too, which transformers does not read.
+        let act = if gemma {
+            "hidden_activation"
+        } else {
+            "hidden_act"
+        };
+        let activation = match object.text(act)?.as_deref() {
+            None if gemma => Activation::GeluTanh,
+            Some("gelu_pytorch_tanh") => Activation::GeluTanh,
             Some("relu2") => Activation::Relu2,
             Some("silu" | "swish") => Activation::Silu,
             // 1bitLLM's class has Llama's default.
@@ -86,39 +103,57 @@ impl HfConfig {
             None => Activation::Silu,
             Some(other) => {
                 return Err(bad(
-                    "hidden_act",
-                    format!("`{other}` is not supported; `relu2` and `silu` are"),
+                    act,
+                    format!(
+                        "`{other}` is not supported; `relu2`, `silu` and `gelu_pytorch_tanh` are"
+                    ),
                 ));
             }
         };
         let context_length = object.size("max_position_embeddings")?;
+        let n_layers = object.size("num_hidden_layers")?;
         let mut model = ModelConfig {
             architecture: architecture.into(),
             vocab_size: object.size("vocab_size")?,
             hidden_size,
             ffn_size: object.size("intermediate_size")?,
-            n_layers: object.size("num_hidden_layers")?,
+            n_layers,
             n_heads,
             n_kv_heads: object
                 .optional_size("num_key_value_heads")?
                 .unwrap_or(n_heads),
             head_dim,
             context_length,
-            rope_theta: rope_theta(&object)?,
-            rope_scaling: rope_scaling(&object, context_length)?,
+            rope_theta: if gemma {
+                gemma::theta(&object, "full_attention", "rope_theta", gemma::THETA)?
+            } else {
+                rope_theta(&object)?
+            },
+            rope_scaling: rope_scaling(&object, context_length, gemma)?,
             rope_pairs: RopePairs::Halves,
             // Classes differ in their default, and some in the same class.
             rms_norm_eps: object
                 .number("rms_norm_eps")?
                 .map(narrow)
+                .or(gemma.then_some(gemma::EPS))
                 .ok_or_else(|| bad("rms_norm_eps", "is absent from config.json"))?,
             activation,
             sub_norms: bitnet,
-            qk_norms: architecture == QWEN3,
+            qk_norms: [QWEN3, GEMMA3].contains(&architecture),
             bos_token: object.tokens("bos_token_id")?.first().copied(),
             eos_tokens: Vec::new(),
+            block: if gemma {
+                gemma::from_json(&object, hidden_size, n_layers)?
+            } else {
+                BlockOptions::default()
+            },
             embedding: EmbeddingConfig::default(),
         };
+        if quantization.flag("use_rms_norm")? == Some(true) {
+            // transformers' default.
+            let eps = quantization.number("rms_norm_eps")?.unwrap_or(1e-6);
+            model.block.input_norm_eps = Some(narrow(eps));
+        }
         for token in object.tokens("eos_token_id")? {
             model.add_eos(token);
         }
@@ -174,12 +209,6 @@ fn read_quantization(quantization: &Object<'_>) -> Result<ScaleRule, LoadError> 
         None if quantization.0.is_null() => {}
         None => return Err(bad("quantization_config.quant_method", "is absent")),
     }
-    if quantization.flag("use_rms_norm")? == Some(true) {
-        return Err(bad(
-            "quantization_config.use_rms_norm",
-            "a norm inside every linear is not supported; it must be false",
-        ));
-    }
     let kept_float = quantization
         .0
         .get("modules_to_not_convert")
@@ -205,13 +234,24 @@ fn read_quantization(quantization: &Object<'_>) -> Result<ScaleRule, LoadError> 
 }
 
 /// The scaling of the rotary frequencies, which transformers 5 moved into `rope_parameters`: one
-/// for all layers, of the whole head.
-fn rope_scaling(object: &Object<'_>, context_length: usize) -> Result<RopeScaling, LoadError> {
+/// for all layers, of the whole head; or, `by_kind` of layer, an object for each.
+fn rope_scaling(
+    object: &Object<'_>,
+    context_length: usize,
+    by_kind: bool,
+) -> Result<RopeScaling, LoadError> {
     let mut found = RopeScaling::Unscaled;
     for key in ["rope_scaling", "rope_parameters"] {
         let Some(value) = object.get(key) else {
             continue;
         };
+        let of_kinds = |parameters: &serde_json::Map<String, Json>| {
+            parameters.keys().all(|kind| kind.ends_with("_attention"))
+        };
+        if by_kind && value.as_object().is_some_and(of_kinds) {
+            // `gemma` reads them.
+            continue;
+        }
         if value
             .as_object()
             .is_none_or(|scaling| scaling.values().any(Json::is_object))
@@ -310,10 +350,10 @@ pub(super) fn narrow(x: f64) -> f32 {
 }
 
 /// A JSON object whose values are read by key, with errors that name it. `null` counts as absent.
-struct Object<'a>(&'a Json);
+pub(super) struct Object<'a>(pub(super) &'a Json);
 
 impl Object<'_> {
-    fn get(&self, key: &str) -> Option<&Json> {
+    pub(super) fn get(&self, key: &str) -> Option<&Json> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
@@ -333,7 +373,7 @@ impl Object<'_> {
         value.transpose()
     }
 
-    fn text(&self, key: &str) -> Result<Option<String>, LoadError> {
+    pub(super) fn text(&self, key: &str) -> Result<Option<String>, LoadError> {
         self.read(key, "a text", |value| value.as_str().map(str::to_owned))
     }
 
@@ -341,11 +381,11 @@ impl Object<'_> {
         self.read(key, "true or false", Json::as_bool)
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>, LoadError> {
+    pub(super) fn number(&self, key: &str) -> Result<Option<f64>, LoadError> {
         self.read(key, "a number", Json::as_f64)
     }
 
-    fn optional_size(&self, key: &str) -> Result<Option<usize>, LoadError> {
+    pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>, LoadError> {
         self.read(key, "a whole number that is not negative", |value| {
             value.as_u64().and_then(|n| usize::try_from(n).ok())
         })
@@ -472,6 +512,23 @@ mod tests {
     }
 
     #[test]
+    fn norms_of_linears_inputs_have_an_epsilon_of_their_own() {
+        let eps = |quantization: Json| {
+            let mut json = two_b();
+            json["quantization_config"] = quantization;
+            let config = HfConfig::from_json(&json).unwrap();
+            config.model.block.input_norm_eps
+        };
+        let with = json!({"quant_method": "bitnet", "use_rms_norm": true});
+        assert_eq!(eps(with.clone()), Some(1e-6));
+        let mut own = with;
+        own["rms_norm_eps"] = json!(1e-4);
+        assert_eq!(eps(own.clone()), Some(1e-4));
+        own["use_rms_norm"] = json!(false);
+        assert_eq!(eps(own), None);
+    }
+
+    #[test]
     fn what_it_cannot_compute_is_refused_by_name() {
         assert!(refused("hidden_act", json!("gelu")).contains("gelu"));
         assert!(refused("model_type", json!(3)).contains("model_type"));
@@ -483,8 +540,6 @@ mod tests {
         assert!(refused("eos_token_id", json!("x")).contains("eos_token_id"));
         let gptq = json!({"quant_method": "gptq"});
         assert!(refused("quantization_config", gptq).contains("gptq"));
-        let norms = json!({"quant_method": "bitnet", "use_rms_norm": true});
-        assert!(refused("quantization_config", norms).contains("use_rms_norm"));
         let float =
             json!({"quant_method": "bitnet", "modules_to_not_convert": ["model.layers.0.mlp"]});
         assert!(refused("quantization_config", float).contains("layers.0"));

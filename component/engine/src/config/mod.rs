@@ -3,7 +3,9 @@
 //! Both containers describe it in their own words: `config.json` (`config/hf.rs`) and GGUF metadata
 //! (`config/gguf.rs`) are read into this one struct, and everything after that trusts it.
 
+mod block;
 mod embedding;
+mod gemma;
 mod gguf;
 mod hf;
 mod rope;
@@ -11,8 +13,10 @@ mod sampling;
 mod unsupported_gguf;
 mod unsupported_hf;
 
+pub use block::{BlockOptions, SlidingWindow};
 pub use embedding::{EmbeddingConfig, Pooling};
-pub(crate) use gguf::{GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, read_gguf};
+pub(crate) use gemma::GEMMA3;
+pub(crate) use gguf::{GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_INPUT_NORM_EPSILON, read_gguf};
 pub(crate) use hf::{HfConfig, ScaleRule};
 pub use rope::{Llama3, RopePairs, RopeScaling, Yarn};
 pub(crate) use sampling::GGUF_SAMPLING_KEYS;
@@ -27,6 +31,8 @@ pub enum Activation {
     Relu2,
     /// `silu(gate) * up`, as Llama.
     Silu,
+    /// `gelu(gate) * up` in the form with tanh, as Gemma.
+    GeluTanh,
 }
 
 /// The shape of a decoder-only transformer whose linears are ternary or binary.
@@ -72,6 +78,8 @@ pub struct ModelConfig {
     pub bos_token: Option<u32>,
     /// Every token that ends a generation; may be empty.
     pub eos_tokens: Vec<u32>,
+    /// What its blocks have beyond Llama's.
+    pub block: BlockOptions,
     /// How it makes embeddings.
     pub embedding: EmbeddingConfig,
 }
@@ -157,6 +165,7 @@ impl ModelConfig {
             ));
         }
         self.rope_scaling.validate()?;
+        self.validate_block()?;
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
             return Err(bad(
                 "rms_norm_eps",
@@ -243,6 +252,7 @@ mod tests {
             qk_norms: false,
             bos_token: Some(0),
             eos_tokens: vec![1],
+            block: BlockOptions::default(),
             embedding: EmbeddingConfig::default(),
         }
     }

@@ -5,6 +5,7 @@
 //! file's own architecture that neither list knows are refused too: what they change cannot be
 //! told, and an answer that is silently wrong is worse than none.
 
+use super::gemma::GEMMA3;
 use super::{ModelConfig, RopeScaling, bad};
 use crate::error::LoadError;
 use crate::files::{Array, Gguf, Value};
@@ -37,6 +38,14 @@ const KNOWN: [&str; 21] = [
     "attention.group_norm_epsilon",
 ];
 
+/// The same in files of Gemma 3.
+const KNOWN_OF_GEMMA: [&str; 4] = [
+    "attention.scale",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "rope.freq_base_swa",
+];
+
 /// Refuse what the engine would leave out. `config` is what was read of the file.
 ///
 /// # Errors
@@ -47,7 +56,11 @@ pub(super) fn refuse(gguf: &Gguf, config: &ModelConfig) -> Result<(), LoadError>
         let own = key.strip_prefix(&prefix);
         let fine = match own {
             None => true,
-            Some(key) => KNOWN.contains(&key) || asks_for_nothing(key, value, gguf, config),
+            Some(key) => {
+                KNOWN.contains(&key)
+                    || config.architecture == GEMMA3 && KNOWN_OF_GEMMA.contains(&key)
+                    || asks_for_nothing(key, value, gguf, config)
+            }
         };
         if !fine {
             return Err(bad(

@@ -7,6 +7,7 @@
 
 use serde_json::Value as Json;
 
+use super::gemma::{self, GEMMA3};
 use super::{ModelConfig, bad};
 use crate::error::LoadError;
 
@@ -119,6 +120,9 @@ const UNSUPPORTED: [(&str, Nothing); 69] = [
 pub(super) fn refuse(json: &Json, model: &ModelConfig) -> Result<(), LoadError> {
     let mut unsupported = UNSUPPORTED.iter().filter_map(|&(key, nothing)| {
         let value = json.get(key).filter(|value| !value.is_null())?;
+        if model.architecture == GEMMA3 && gemma::HF_KEYS.contains(&key) {
+            return None;
+        }
         let off = matches!(nothing, Window)
             && json.get("use_sliding_window").and_then(Json::as_bool) == Some(false);
         (!off && !nothing.is(value, model)).then_some((key, value))

@@ -4,8 +4,9 @@ use sterna_kernels::TernaryLayout;
 
 use super::{ConvertError, ConvertOptions};
 use crate::config::{
-    Activation, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS, GGUF_SAMPLING_KEYS, LLAMA, ModelConfig,
-    Pooling, QWEN3, RopePairs, RopeScaling, SamplingDefaults, Yarn,
+    Activation, BlockOptions, GEMMA3, GENERAL_ARCHITECTURE, GGUF_EOS_TOKENS,
+    GGUF_INPUT_NORM_EPSILON, GGUF_SAMPLING_KEYS, LLAMA, ModelConfig, Pooling, QWEN3, RopePairs,
+    RopeScaling, SamplingDefaults, Yarn,
 };
 use crate::files::gguf_write::{ALIGNMENT_KEY, Entry};
 use crate::files::{BlockType, OpenModel, OwnLayout, TRITS5, gguf_tokenizer, group_tiles};
@@ -103,6 +104,7 @@ pub(super) fn architecture(config: &ModelConfig) -> Result<&'static str, Convert
         (true, false, Activation::Silu) => Ok("bitnet"),
         (false, true, Activation::Silu) => Ok(QWEN3),
         (false, false, Activation::Silu) => Ok(LLAMA),
+        (false, true, Activation::GeluTanh) if config.block.post_norms => Ok(GEMMA3),
         _ => Err(ConvertError::Unsupported(
             "no GGUF architecture that is read has this model's norms with its activation, so that it cannot be \
              converted; serve its file or directory as it is"
@@ -141,6 +143,7 @@ pub(crate) fn shape(
             .map_err(|_| ConvertError::Unsupported(format!("{key} is {size}")))?;
         entries.push((format!("{architecture}.{key}"), Entry::U32(size)));
     }
+    entries.extend(block(config, architecture)?);
     if let Some(pooling) = config.embedding.pooling {
         let number = match pooling {
             Pooling::Mean => 1,
@@ -156,6 +159,39 @@ pub(crate) fn shape(
     }
     let epsilon = format!("{architecture}.attention.layer_norm_rms_epsilon");
     entries.push((epsilon, Entry::F32(config.rms_norm_eps)));
+    Ok(entries)
+}
+
+/// The keys of what a block of Gemma has beyond others; those of norms are their tensors.
+fn block(config: &ModelConfig, architecture: &str) -> Result<Vec<(String, Entry)>, ConvertError> {
+    let BlockOptions {
+        input_norm_eps,
+        attention_scale,
+        window,
+        ..
+    } = &config.block;
+    let mut entries = Vec::new();
+    if let Some(eps) = input_norm_eps.filter(|&eps| eps != config.rms_norm_eps) {
+        entries.push((GGUF_INPUT_NORM_EPSILON.to_owned(), Entry::F32(eps)));
+    }
+    let mut add = |key: &str, entry| entries.push((format!("{architecture}.{key}"), entry));
+    if let Some(scale) = attention_scale {
+        add("attention.scale", Entry::F32(*scale));
+    }
+    if let Some(window) = window {
+        let period = window.period().ok_or_else(|| {
+            ConvertError::Unsupported(
+                "layer_types: GGUF has no key for layers with a window that come in no period, so that this model \
+                 cannot be converted; serve its directory as it is"
+                    .into(),
+            )
+        })?;
+        let theta = f32_exactly("rope_local_base_freq", window.rope_theta)?;
+        let size = |n: usize| Entry::U32(u32::try_from(n).unwrap_or(u32::MAX));
+        add("attention.sliding_window", size(window.size));
+        add("attention.sliding_window_pattern", size(period));
+        add("rope.freq_base_swa", Entry::F32(theta));
+    }
     Ok(entries)
 }
 

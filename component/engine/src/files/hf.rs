@@ -8,7 +8,7 @@ use sterna_kernels::DenseType;
 
 use super::float_linear::FloatRule;
 use super::floats::{FloatType, Floats};
-use super::names::TensorId;
+use super::names::{Part, TensorId};
 use super::safetensors::{Tensor, TensorFiles};
 use super::source::{WeightSource, finite};
 use super::stored_tensor::StoredTensor;
@@ -29,12 +29,19 @@ pub(crate) struct HfWeights {
     pub(crate) grouped_tables: bool,
     /// True if floats on no grid are master weights, to be quantised.
     pub(crate) masters: bool,
+    /// True if every norm but those of linears' own inputs is stored less 1: Gemma's, whose blocks
+    /// have norms behind their sub-layers too.
+    pub(crate) norms_plus_one: bool,
     pub(crate) packers: Packers,
+}
+
+fn is_input_norm(id: TensorId) -> bool {
+    matches!(id, TensorId::Block(_, part) if part.normed_linear().is_some())
 }
 
 impl WeightSource for HfWeights {
     fn has(&self, id: TensorId) -> bool {
-        self.files.get(&(id.hf_base() + ".weight")).is_some()
+        self.files.get(&self.name(id)).is_some()
     }
 
     fn stored(&self, id: TensorId) -> Option<StoredTensor> {
@@ -48,15 +55,18 @@ impl WeightSource for HfWeights {
     }
 
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {
-        let name = self.norm_name(id);
+        let name = self.name(id);
         let tensor = self.get(&name)?;
         check_shape(&name, tensor, &[len])?;
-        finite(&name, floats(&name, tensor)?.to_vec())
+        let mut weights = floats(&name, tensor)?.to_vec();
+        if self.norms_plus_one && !is_input_norm(id) {
+            weights.iter_mut().for_each(|weight| *weight += 1.0);
+        }
+        finite(&name, weights)
     }
 
     fn linear(&self, id: TensorId, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
-        let base = id.hf_base();
-        let name = format!("{base}.weight");
+        let name = self.name(id);
         let tensor = self.get(&name)?;
         if tensor.dtype == Dtype::U8 {
             if self.grouped {
@@ -67,7 +77,7 @@ impl WeightSource for HfWeights {
                 ));
             }
             check_shape(&name, tensor, &[rows.div_ceil(4), cols])?;
-            let scale = self.scale(&format!("{base}.weight_scale"))?;
+            let scale = self.scale(&format!("{name}_scale"))?;
             let packed = ternary::from_hf_packed(&tensor.bytes, rows, cols);
             return Linear::new(rows, cols, packed.into(), scale)
                 .map(Matrix::Ternary)
@@ -87,7 +97,7 @@ impl WeightSource for HfWeights {
     }
 
     fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError> {
-        let name = id.hf_base() + ".weight";
+        let name = self.name(id);
         let tensor = self.get(&name)?;
         // Of a model whose every matrix is on a grid the table is too, most likely.
         check_shape(&name, tensor, &[rows, cols])?;
@@ -109,20 +119,35 @@ impl WeightSource for HfWeights {
 }
 
 impl HfWeights {
-    /// By the present name, or by the 1bitLLM models' where only that is there.
-    fn norm_name(&self, id: TensorId) -> String {
-        let name = id.hf_base() + ".weight";
-        let old = id.hf_old_base().map(|old| old + ".weight");
-        match old {
-            Some(old) if self.files.get(&name).is_none() && self.files.get(&old).is_some() => old,
-            _ => name,
+    /// By the present name, or by another where only that is there: an older one, or one without
+    /// `model.`, as of a model that was saved without its head.
+    fn name(&self, id: TensorId) -> String {
+        let base = match id.hf_post_norms_base() {
+            Some(base) if self.norms_plus_one => base,
+            _ => id.hf_base(),
+        };
+        let names = [Some(base), id.hf_old_base()].into_iter().flatten();
+        let mut names = names.flat_map(|base| {
+            let name = base + ".weight";
+            let stripped = name.strip_prefix("model.").map(str::to_owned);
+            [Some(name), stripped]
+        });
+        let first = names.next().flatten().unwrap_or_default();
+        let is_there = |name: &String| self.files.get(name).is_some();
+        if is_there(&first) {
+            return first;
         }
+        names.flatten().find(is_there).unwrap_or(first)
+    }
+
+    /// True if the linears have norms of their own inputs.
+    pub(crate) fn has_input_norms(&self) -> bool {
+        self.has(TensorId::Block(0, Part::QIn))
     }
 
     /// A head beside tied weights must be the embedding: transformers would not read it.
     pub(crate) fn check_tied(&self) -> Result<(), LoadError> {
-        let head = TensorId::Head.hf_base() + ".weight";
-        let embedding = TensorId::Embedding.hf_base() + ".weight";
+        let [head, embedding] = [TensorId::Head, TensorId::Embedding].map(|id| self.name(id));
         match (self.files.get(&head), self.files.get(&embedding)) {
             (Some(a), Some(b)) if a.dtype != b.dtype || *a.bytes != *b.bytes => Err(tensor_error(
                 &head,
@@ -141,7 +166,7 @@ impl HfWeights {
         config: &ModelConfig,
         tied: bool,
     ) -> Result<(), LoadError> {
-        let absent = |id| self.files.get(&self.norm_name(id)).is_none();
+        let absent = |id| !self.has(id);
         if leftovers::wanted(config, tied).any(absent) {
             // Whoever loads it says which is absent.
             return Ok(());
@@ -149,10 +174,10 @@ impl HfWeights {
         let mut read = BTreeSet::new();
         if tied {
             // The embedding again, as `check_tied` found.
-            read.insert(TensorId::Head.hf_base() + ".weight");
+            read.insert(self.name(TensorId::Head));
         }
         for id in leftovers::wanted(config, tied) {
-            let name = self.norm_name(id);
+            let name = self.name(id);
             let tensor = self.files.get(&name);
             let packed = tensor.is_some_and(|tensor| floats(&name, tensor).is_err());
             if id.is_linear() && packed {

@@ -32,6 +32,7 @@ pub(crate) mod regular;
 mod row_blocks;
 mod safetensors;
 mod safetensors_header;
+mod sentence_transformers;
 mod source;
 mod stored_tensor;
 pub mod survey;

@@ -15,11 +15,11 @@ use super::source::WeightSource;
 use super::ternary::I2sForm;
 use super::{
     Gguf, Value, damaged, directory, gguf_tokenizer, parts, read_file, read_json,
-    read_optional_json, tensor_error, what_is,
+    read_optional_json, sentence_transformers, tensor_error, what_is,
 };
 use crate::config::{
-    Activation, GENERAL_ARCHITECTURE, HfConfig, LLAMA, ModelConfig, QWEN3, SamplingDefaults,
-    read_gguf,
+    Activation, GEMMA3, GENERAL_ARCHITECTURE, HfConfig, LLAMA, ModelConfig, QWEN3,
+    SamplingDefaults, read_gguf,
 };
 use crate::error::LoadError;
 use crate::group_scaled::Packers;
@@ -122,12 +122,13 @@ fn open_gguf(
         I2sForm::Interleave128
     };
     let qwen3 = config.architecture == QWEN3;
+    let input_norms = config.block.input_norm_eps.is_some();
     let mut source = GgufWeights {
         gguf,
         i2s_form: form,
-        grouped: qwen3,
-        grouped_tables: qwen3,
-        masters: options.quantize || config.architecture.starts_with("bitnet"),
+        grouped: qwen3 && !input_norms,
+        grouped_tables: qwen3 && !input_norms,
+        masters: options.quantize || input_norms || config.architecture.starts_with("bitnet"),
         packers: Packers::new(options.trits8),
         q2_0_group: OnceLock::new(),
     };
@@ -193,6 +194,23 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
         chat_template(&beside.tokenizer_config)
     };
     let chosen = choose_template(own.as_deref(), options, &config, &tokenizer, &mut warnings);
+    config.embedding.pooling = sentence_transformers::pooling(dir)?;
+    let mut source = HfWeights {
+        files: TensorFiles::open(dir)?,
+        scale_rule,
+        grouped,
+        grouped_tables: grouped && config.architecture == QWEN3,
+        masters: options.quantize || !grouped,
+        norms_plus_one: config.architecture == GEMMA3,
+        packers: Packers::new(options.trits8),
+    };
+    if source.has_input_norms() && config.block.input_norm_eps.is_none() {
+        // BitNet's models for embeddings. Their linears are master weights, and where nothing else
+        // says how the states are pooled, it is as they were trained.
+        config.block.input_norm_eps = Some(config.rms_norm_eps);
+        (source.grouped, source.grouped_tables, source.masters) = (false, false, true);
+        config.embedding.pooling.get_or_insert_default();
+    }
     finish(
         &mut config,
         &mut tokenizer,
@@ -204,14 +222,6 @@ fn open_hf(dir: &Path, options: &LoadOptions) -> Result<OpenModel, LoadError> {
     let template = build_template(chosen, &config, &tokenizer, bos, eos);
     warnings.extend(template_warning(&template));
 
-    let source = HfWeights {
-        files: TensorFiles::open(dir)?,
-        scale_rule,
-        grouped,
-        grouped_tables: grouped && config.architecture == QWEN3,
-        masters: options.quantize || !grouped,
-        packers: Packers::new(options.trits8),
-    };
     let has_head = source.has(TensorId::Head);
     if tied == Some(false) && !has_head {
         return Err(tensor_error(

@@ -3,7 +3,8 @@
 use sterna_kernels::TernaryLayout;
 
 use super::names::Part::{
-    AttnNorm, AttnSubNorm, Down, FfnNorm, FfnSubNorm, Gate, K, KNorm, O, Q, QNorm, Up, V,
+    AttnNorm, AttnPostNorm, AttnSubNorm, Down, DownIn, FfnNorm, FfnPostNorm, FfnSubNorm, Gate,
+    GateIn, K, KIn, KNorm, O, OIn, Q, QIn, QNorm, Up, UpIn, V, VIn,
 };
 use super::names::{Part, TensorId};
 use super::stored_tensor::StoredTensor;
@@ -11,7 +12,7 @@ use super::tensor_error;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::matrix::{Matrix, Table};
-use crate::weights::{Layer, Linear, Weights};
+use crate::weights::{InputNorms, Layer, Linear, Weights};
 
 /// A container of weights. Every method checks the tensor against the shape asked for.
 pub(crate) trait WeightSource {
@@ -63,6 +64,20 @@ impl WeightSource for Weights {
                 AttnSubNorm => layer.attn_sub_norm.as_ref(),
                 FfnNorm => Some(&layer.ffn_norm),
                 FfnSubNorm => layer.ffn_sub_norm.as_ref(),
+                AttnPostNorm => layer.attn_post_norm.as_ref(),
+                FfnPostNorm => layer.ffn_post_norm.as_ref(),
+                QIn | KIn | VIn | OIn | GateIn | UpIn | DownIn => {
+                    layer.input_norms.as_deref().and_then(|norms| match part {
+                        QIn => Some(&norms.q),
+                        KIn => Some(&norms.k),
+                        VIn => Some(&norms.v),
+                        OIn => Some(&norms.o),
+                        GateIn => Some(&norms.gate),
+                        UpIn => Some(&norms.up),
+                        DownIn => Some(&norms.down),
+                        _ => None,
+                    })
+                }
                 Q | K | V | O | Gate | Up | Down => None,
             }),
             TensorId::Embedding | TensorId::Head => None,
@@ -116,7 +131,7 @@ fn linear_of(weights: &Weights, id: TensorId) -> Option<&Matrix> {
         Gate => Some(&layer.gate),
         Up => Some(&layer.up),
         Down => Some(&layer.down),
-        AttnNorm | QNorm | KNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
+        _ => None,
     }
 }
 
@@ -129,7 +144,7 @@ pub(crate) fn linear_shape(config: &ModelConfig, part: Part) -> Option<(usize, u
         O => Some((hidden, config.q_size())),
         Gate | Up => Some((ffn, hidden)),
         Down => Some((hidden, ffn)),
-        AttnNorm | QNorm | KNorm | AttnSubNorm | FfnNorm | FfnSubNorm => None,
+        _ => None,
     }
 }
 
@@ -140,25 +155,40 @@ pub(crate) fn norm_len(config: &ModelConfig, part: Part) -> Option<usize> {
         QNorm | KNorm => config.qk_norms.then_some(config.head_dim),
         AttnSubNorm => config.sub_norms.then(|| config.q_size()),
         FfnSubNorm => config.sub_norms.then_some(config.ffn_size),
+        AttnPostNorm | FfnPostNorm => config.block.post_norms.then_some(config.hidden_size),
+        QIn | KIn | VIn | OIn | GateIn | UpIn | DownIn => {
+            config.block.input_norm_eps?;
+            let (_, cols) = linear_shape(config, part.normed_linear()?)?;
+            Some(cols)
+        }
         Q | K | V | O | Gate | Up | Down => None,
     }
 }
 
 /// Every tensor of a block, in the order of the computation.
-pub(crate) const PARTS: [Part; 13] = [
+pub(crate) const PARTS: [Part; 22] = [
     AttnNorm,
+    QIn,
     Q,
+    KIn,
     K,
+    VIn,
     V,
     QNorm,
     KNorm,
     AttnSubNorm,
+    OIn,
     O,
+    AttnPostNorm,
     FfnNorm,
+    GateIn,
     Gate,
+    UpIn,
     Up,
     FfnSubNorm,
+    DownIn,
     Down,
+    FfnPostNorm,
 ];
 
 /// Load every weight. `progress` gets (bytes done, bytes in all), of packed weights and tables.
@@ -219,6 +249,19 @@ fn load_layer(
             .transpose()
     };
     let norm = |part| source.norm(TensorId::Block(index, part), config.hidden_size);
+    let own = |part| optional_norm(part).map(Option::unwrap_or_default);
+    let input_norms = match config.block.input_norm_eps {
+        None => None,
+        Some(_) => Some(InputNorms {
+            q: own(QIn)?,
+            k: own(KIn)?,
+            v: own(VIn)?,
+            o: own(OIn)?,
+            gate: own(GateIn)?,
+            up: own(UpIn)?,
+            down: own(DownIn)?,
+        }),
+    };
     let layer = Layer {
         attn_norm: norm(AttnNorm)?,
         q: linear(Q)?,
@@ -233,6 +276,10 @@ fn load_layer(
         up: linear(Up)?,
         ffn_sub_norm: optional_norm(FfnSubNorm)?,
         down: linear(Down)?,
+        input_norms: input_norms.map(Box::new),
+        attn_post_norm: optional_norm(AttnPostNorm)?,
+        ffn_post_norm: optional_norm(FfnPostNorm)?,
+        window: config.window(index),
     };
     let kinds = layer.matrices().map(|matrix| matrix.ternary().is_none());
     check_kinds(index, &kinds)?;

@@ -25,13 +25,29 @@ thread_local! {
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A layer of the cache, and the positions of it that a token sees, its own among them: the nearest
+/// `window`, or all.
+#[derive(Clone, Copy)]
+pub(super) struct Sees {
+    pub(super) layer: usize,
+    pub(super) window: Option<usize>,
+}
+
+impl Sees {
+    /// The first position that a token sees which is at `position`.
+    fn first(self, position: usize) -> usize {
+        let window = self.window.unwrap_or(usize::MAX);
+        (position + 1).saturating_sub(window)
+    }
+}
+
 /// Causal attention of every token over its sequence's cache: `q` and `out`
 /// `[n_tokens, n_heads, head_dim]`. Query head `h` reads kv head `h / (n_heads / n_kv_heads)`.
 /// Every place must be cached.
 pub(super) fn attention(
     machine: &Machine,
     shape: &PassShape,
-    layer: usize,
+    sees: Sees,
     places: &[Place],
     q: &[f32],
     cache: &impl Cached,
@@ -70,7 +86,7 @@ pub(super) fn attention(
     let blocks = |task: &Task<'_>| {
         let (places, kv_head) = (task.places, task.kv_head);
         let last = places.last();
-        last.map(|last| cache.read(last.sequence, layer, kv_head, last.position + 1))
+        last.map(|last| cache.read(last.sequence, sees.layer, kv_head, last.position + 1))
             .into_iter()
             .flatten()
     };
@@ -83,7 +99,7 @@ pub(super) fn attention(
         .sum();
     machine.team.for_each(tasks, work, |task| {
         let blocks = blocks(&task);
-        SCORES.with_borrow_mut(|scores| attend(machine.isa, shape, task, blocks, scores));
+        SCORES.with_borrow_mut(|scores| attend(machine.isa, shape, sees, task, blocks, scores));
     });
     Ok(())
 }
@@ -102,6 +118,7 @@ struct Task<'a> {
 fn attend<'a>(
     isa: Isa,
     shape: &PassShape,
+    sees: Sees,
     task: Task<'a>,
     blocks: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
     scores: &mut Vec<f32>,
@@ -113,8 +130,7 @@ fn attend<'a>(
         next: next_keys,
         ..
     } = task;
-    // 1/sqrt(head_dim); the square root is exact in IEEE, so the same everywhere.
-    let scale = (1.0 / (shape.head_dim as f64).sqrt()) as f32;
+    let scale = shape.attention_scale;
     let (d, columns) = (shape.head_dim, out.range());
     let heads = columns.len() / d;
     // [n_tokens, heads, positions]
@@ -124,15 +140,20 @@ fn attend<'a>(
     let tokens = || {
         places
             .iter()
-            .map(|place| place.position + 1)
+            .map(|place| (sees.first(place.position), place.position + 1))
             .enumerate()
             .rev()
     };
+    // Blocks before the first position that a token sees are passed over.
+    let is_past = |block: usize, first: usize| (block + 1) * BLOCK <= first;
     let first_values = blocks.clone().next().map_or(&[][..], |(_, values)| values);
     let mut rest = blocks.clone().enumerate().peekable();
     while let Some((block, (keys, _))) = rest.next() {
         let next = rest.peek().map_or(first_values, |(_, (keys, _))| keys);
-        for (token, n) in tokens() {
+        for (token, (first, n)) in tokens() {
+            if is_past(block, first) {
+                continue;
+            }
             let keys = &keys[..seen(n, block) * d];
             let q = &q[token * shape.q_size()..][columns.clone()];
             let scores = &mut scores[token * heads * stride + block * BLOCK..];
@@ -140,15 +161,21 @@ fn attend<'a>(
             attention_scores(isa, d, q, keys, next, scale, stride, scores);
         }
     }
-    for (token, n) in tokens() {
+    for (token, (first, n)) in tokens() {
         let rows = scores[token * heads * stride..].chunks_mut(stride);
-        rows.take(heads).for_each(|row| softmax(isa, &mut row[..n]));
+        rows.take(heads).for_each(|row| {
+            row[..first].fill(0.0);
+            softmax(isa, &mut row[first..n]);
+        });
         out.token(token).fill(0.0);
     }
     let mut rest = blocks.enumerate().peekable();
     while let Some((block, (_, values))) = rest.next() {
         let next = rest.peek().map_or(next_keys, |(_, (_, values))| values);
-        for (token, n) in tokens() {
+        for (token, (first, n)) in tokens() {
+            if is_past(block, first) {
+                continue;
+            }
             let values = &values[..seen(n, block) * d];
             let p = &scores[token * heads * stride + block * BLOCK..];
             let next = (token + 1 == places.len()).then_some(next);

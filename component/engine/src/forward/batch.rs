@@ -33,6 +33,9 @@ pub(super) fn embed(model: &Model, batch: &[BatchToken], states: &mut [f32]) {
         .zip(states.chunks_exact_mut(model.config.hidden_size))
     {
         embedding.row(token.token as usize, state);
+        if let Some(scale) = model.config.block.embedding_scale {
+            state.iter_mut().for_each(|value| *value *= scale);
+        }
     }
 }
 

@@ -10,43 +10,55 @@
 //! asked of them. `0 * up` could also be NaN, were `up` not finite; `finite` excludes that
 //! beforehand, from the activations' scale. Integer sums do not depend on what adds zero.
 
-use sterna_kernels::{QuantizedActivations, Ternary, relu2_mul, rms_norm, silu_mul};
+use sterna_kernels::{QuantizedActivations, Ternary, gelu_mul, relu2_mul, silu_mul};
 
+use super::input::LinearInput;
 use super::pass::Pass;
-use super::per_token::{add_rows, quantize_normed, quantize_rows};
+use super::per_token::{quantize_after, quantize_normed, quantize_rows};
 use super::products::{columns_product, listed_rows, products};
-use super::sub_layers::FeedForward;
+use super::sub_layers::{FeedForward, LinearView};
 use crate::config::Activation;
 use crate::error::EngineError;
 use crate::matrix::MatrixView;
 
 impl Pass {
-    /// `states += w_down sub_norm(activation(w_gate x) * w_up x)` with `x = norm(states)`.
+    /// `states += post_norm(w_down sub_norm(activation(w_gate x) * w_up x))` with `x =
+    /// norm(states)`, and the other norms that are there.
     ///
     /// # Errors
     /// The weights do not fit the shape.
     pub fn feed_forward(&mut self, weights: FeedForward<'_>) -> Result<(), EngineError> {
         weights.check(&self.shape)?;
         self.gate_and_up(&weights)?;
-        self.activate(weights.sub_norm, weights.down.takes_blocks());
-        self.down(weights.down)
+        self.activate(weights.sub_norm, &weights.down);
+        self.down(weights.down.weights)?;
+        self.add_projected(weights.post_norm);
+        Ok(())
     }
 
     /// `gate, up = w_gate x, w_up x` with `x = norm(states)`; of `up` the rows that count.
     fn gate_and_up(&mut self, weights: &FeedForward<'_>) -> Result<(), EngineError> {
         let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
-        let (w_gate, w_up) = (weights.gate, weights.up);
+        let (w_gate, w_up) = (weights.gate.weights, weights.up.weights);
         let b = self.buffers.of_tokens(shape, n);
+        let norm = Some((weights.norm, shape.rms_norm_eps));
+        let mut quantize = |linear: &LinearView<'_>, input: &mut LinearInput| {
+            quantize_normed(
+                machine,
+                b.states,
+                shape.hidden_size,
+                [norm, shape.own_norm(linear)],
+                [&mut *b.normed, &mut *b.renormed],
+                (input, linear.weights.takes_blocks()),
+            );
+        };
+        quantize(&weights.gate, b.input);
+        if shape.input_norm_eps.is_some() {
+            products(machine, b.input, [(w_gate, b.gate)])?;
+            quantize(&weights.up, b.input);
+            return products(machine, b.input, [(w_up, b.up)]);
+        }
         // gate and up share one quantised input.
-        quantize_normed(
-            machine,
-            b.states,
-            shape.hidden_size,
-            Some(weights.norm),
-            shape.rms_norm_eps,
-            b.normed,
-            (b.input, w_gate.takes_blocks()),
-        );
         let sparsity = self
             .sparsity
             .of_layer(self.layer, shape.activation, machine.isa, n);
@@ -75,35 +87,32 @@ impl Pass {
     }
 
     /// `sub_norm(activation(gate) * up)`, quantised: the input of `down`.
-    fn activate(&mut self, sub_norm: Option<&[f32]>, in_blocks: bool) {
+    fn activate(&mut self, sub_norm: Option<&[f32]>, down: &LinearView<'_>) {
         let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
         let (isa, ffn_size) = (machine.isa, shape.ffn_size);
+        let sub_norm = sub_norm.map(|norm| (norm, shape.rms_norm_eps));
+        let norms = [sub_norm, shape.own_norm(down)];
         let b = self.buffers.of_tokens(shape, n);
         let (gate, up) = (&*b.gate, &*b.up);
         quantize_rows(
             machine,
-            (b.input, in_blocks),
+            (b.input, down.weights.takes_blocks()),
             [n, ffn_size],
-            [b.activated, b.normed],
-            |token, [activated, normed], to| {
+            [b.activated, b.normed, b.renormed],
+            |token, [activated, normed, renormed], to| {
                 let row = token * ffn_size..(token + 1) * ffn_size;
                 let (gate, up) = (&gate[row.clone()], &up[row]);
                 match shape.activation {
                     Activation::Relu2 => relu2_mul(isa, gate, up, activated),
                     Activation::Silu => silu_mul(isa, gate, up, activated),
+                    Activation::GeluTanh => gelu_mul(isa, gate, up, activated),
                 }
-                match sub_norm {
-                    Some(norm) => {
-                        rms_norm(isa, activated, norm, shape.rms_norm_eps, normed);
-                        to.quantize(isa, normed);
-                    }
-                    None => to.quantize(isa, activated),
-                }
+                quantize_after(isa, activated, norms, [normed, renormed], to);
             },
         );
     }
 
-    /// `states += w_down x` with the quantised `x`; of `w_down` the columns that count.
+    /// `projected = w_down x` with the quantised `x`; of `w_down` the columns that count.
     fn down(&mut self, w_down: MatrixView<'_>) -> Result<(), EngineError> {
         let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
         let b = self.buffers.of_tokens(shape, n);
@@ -121,7 +130,6 @@ impl Pass {
             }
             None => products(machine, x, [(w_down, &mut *b.projected)])?,
         }
-        add_rows(machine, b.states, b.projected, shape.hidden_size);
         Ok(())
     }
 }

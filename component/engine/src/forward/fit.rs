@@ -4,10 +4,10 @@
 use sterna_kernels::ShapeError;
 
 use super::shape::{PassShape, Place};
-use super::sub_layers::{AttentionOutput, FeedForward, Projection};
+use super::sub_layers::{AttentionOutput, FeedForward, LinearView, Projection};
 use crate::error::EngineError;
 use crate::kv::Cached;
-use crate::matrix::{MatrixView, TableView};
+use crate::matrix::TableView;
 
 impl Projection<'_> {
     pub(super) fn check(&self, shape: &PassShape) -> Result<(), EngineError> {
@@ -16,9 +16,9 @@ impl Projection<'_> {
         for (name, norm) in [("q-norm", self.q_norm), ("k-norm", self.k_norm)] {
             norm.map_or(Ok(()), |norm| check_norm(name, norm, shape.head_dim))?;
         }
-        check_linear("q", &self.q, q_size, shape.hidden_size)?;
-        check_linear("k", &self.k, kv_size, shape.hidden_size)?;
-        check_linear("v", &self.v, kv_size, shape.hidden_size)?;
+        check_linear("q", &self.q, shape, [q_size, shape.hidden_size])?;
+        check_linear("k", &self.k, shape, [kv_size, shape.hidden_size])?;
+        check_linear("v", &self.v, shape, [kv_size, shape.hidden_size])?;
         check_kinds("q, k and v", [self.q, self.k, self.v])
     }
 }
@@ -28,7 +28,11 @@ impl AttentionOutput<'_> {
         if let Some(norm) = self.sub_norm {
             check_norm("sub-norm", norm, shape.q_size())?;
         }
-        check_linear("o", &self.o, shape.hidden_size, shape.q_size())
+        check_post_norm(self.post_norm, shape)?;
+        if self.window == Some(0) {
+            return Err(EngineError::Internal("a window of no positions".into()));
+        }
+        check_linear("o", &self.o, shape, [shape.hidden_size, shape.q_size()])
     }
 }
 
@@ -39,9 +43,10 @@ impl FeedForward<'_> {
         if let Some(norm) = self.sub_norm {
             check_norm("sub-norm", norm, ffn_size)?;
         }
-        check_linear("gate", &self.gate, ffn_size, hidden_size)?;
-        check_linear("up", &self.up, ffn_size, hidden_size)?;
-        check_linear("down", &self.down, hidden_size, ffn_size)?;
+        check_post_norm(self.post_norm, shape)?;
+        check_linear("gate", &self.gate, shape, [ffn_size, hidden_size])?;
+        check_linear("up", &self.up, shape, [ffn_size, hidden_size])?;
+        check_linear("down", &self.down, shape, [hidden_size, ffn_size])?;
         check_kinds("gate and up", [self.gate, self.up])
     }
 }
@@ -81,8 +86,9 @@ pub(super) fn check_head(head: &TableView<'_>, hidden_size: usize) -> Result<(),
 /// Matrices that share an input take it in one form.
 fn check_kinds<const N: usize>(
     names: &str,
-    matrices: [MatrixView<'_>; N],
+    matrices: [LinearView<'_>; N],
 ) -> Result<(), EngineError> {
+    let matrices = matrices.map(|linear| linear.weights);
     let [first, rest @ ..] = &matrices[..] else {
         return Ok(());
     };
@@ -104,17 +110,34 @@ pub(super) fn check_norm(name: &str, weight: &[f32], width: usize) -> Result<(),
     Err(misfit(name, &[weight.len()], &[width]))
 }
 
+fn check_post_norm(norm: Option<&[f32]>, shape: &PassShape) -> Result<(), EngineError> {
+    norm.map_or(Ok(()), |norm| {
+        check_norm("post-norm", norm, shape.hidden_size)
+    })
+}
+
+/// The matrix has these sizes, and a norm of its input exactly where the pass has linears with
+/// such.
 fn check_linear(
     name: &str,
-    weights: &MatrixView<'_>,
-    rows: usize,
-    cols: usize,
+    linear: &LinearView<'_>,
+    shape: &PassShape,
+    [rows, cols]: [usize; 2],
 ) -> Result<(), EngineError> {
-    let shape = weights.shape();
-    if shape == [rows, cols] {
-        return Ok(());
+    let is = linear.weights.shape();
+    if is != [rows, cols] {
+        return Err(misfit(name, &is, &[rows, cols]));
     }
-    Err(misfit(name, &shape, &[rows, cols]))
+    match (linear.norm, shape.input_norm_eps) {
+        (None, None) => Ok(()),
+        (Some(norm), Some(_)) => check_norm(&format!("{name}'s norm"), norm, cols),
+        (norm, _) => {
+            let has = if norm.is_some() { "has a" } else { "has no" };
+            Err(EngineError::Internal(format!(
+                "{name} {has} norm of its input, unlike the pass's shape"
+            )))
+        }
+    }
 }
 
 /// Shapes are checked when a model is loaded; one that does not fit here is a fault of the caller.

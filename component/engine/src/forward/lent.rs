@@ -57,12 +57,16 @@ impl LentPass {
             activation: match config.activation {
                 Activation::Relu2 => host::Activation::Relu2,
                 Activation::Silu => host::Activation::Silu,
+                Activation::GeluTanh => host::Activation::GeluTanh,
             },
+            attention_scale: config.attention_scale(),
+            input_norm_eps: config.block.input_norm_eps,
         };
         let Rotation {
             frequencies,
             magnitude,
             pairs,
+            local,
         } = Rotation::of(config);
         let rotation = host::RotationParam {
             frequencies: bytemuck::cast_slice(&frequencies),
@@ -71,6 +75,7 @@ impl LentPass {
                 RopePairs::Halves => host::RopePairs::Halves,
                 RopePairs::Adjacent => host::RopePairs::Adjacent,
             },
+            local: local.as_deref().map(bytemuck::cast_slice),
         };
         Some(LentPass {
             pass: host::Pass::new(shape, rotation, clamp_u32(max_tokens)),
@@ -98,13 +103,15 @@ impl LentPass {
             .collect();
         self.pass.begin(&places, bits(&self.states));
         for (index, layer) in model.weights.layers.iter().enumerate() {
+            let norms = layer.input_norms.as_deref();
             let (keys, values) = self.pass.project(
                 bits(&layer.attn_norm),
-                matrix(&layer.q),
-                matrix(&layer.k),
-                matrix(&layer.v),
+                linear(&layer.q, norms.map(|norms| &norms.q)),
+                linear(&layer.k, norms.map(|norms| &norms.k)),
+                linear(&layer.v, norms.map(|norms| &norms.v)),
                 layer.q_norm.as_deref().map(bits),
                 layer.k_norm.as_deref().map(bits),
+                layer.window.is_some(),
             );
             remember(kv, index, batch, floats(&keys), floats(&values));
             let blocks: Vec<Vec<&[u32]>> = (0..kv.n_sequences())
@@ -112,14 +119,21 @@ impl LentPass {
                 .collect();
             let cache: Vec<&[&[u32]]> = blocks.iter().map(Vec::as_slice).collect();
             let sub_norm = layer.attn_sub_norm.as_deref().map(bits);
-            self.pass
-                .attend(clamp_u32(index), &cache, sub_norm, matrix(&layer.o));
+            self.pass.attend(
+                clamp_u32(index),
+                &cache,
+                layer.window.map(clamp_u32),
+                sub_norm,
+                linear(&layer.o, norms.map(|norms| &norms.o)),
+                layer.attn_post_norm.as_deref().map(bits),
+            );
             self.pass.feed_forward(
                 bits(&layer.ffn_norm),
-                matrix(&layer.gate),
-                matrix(&layer.up),
+                linear(&layer.gate, norms.map(|norms| &norms.gate)),
+                linear(&layer.up, norms.map(|norms| &norms.up)),
                 layer.ffn_sub_norm.as_deref().map(bits),
-                matrix(&layer.down),
+                linear(&layer.down, norms.map(|norms| &norms.down)),
+                layer.ffn_post_norm.as_deref().map(bits),
             );
         }
     }
@@ -138,6 +152,13 @@ impl LentPass {
     pub(super) fn state(&self, token: usize, norm: &[f32]) -> Vec<f32> {
         let state = self.pass.state(clamp_u32(token), bits(norm));
         floats(&state).to_vec()
+    }
+}
+
+fn linear<'a>(weights: &'a Matrix, norm: Option<&'a Vec<f32>>) -> host::LinearParam<'a> {
+    host::LinearParam {
+        weights: matrix(weights),
+        norm: norm.map(|norm| bits(norm)),
     }
 }
 

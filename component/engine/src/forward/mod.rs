@@ -40,7 +40,7 @@ pub use batch::BatchToken;
 pub use lent::available as lent_kernels;
 pub use pass::Pass;
 pub use shape::{PassShape, Place, Rotation};
-pub use sub_layers::{AttentionOutput, FeedForward, Projection};
+pub use sub_layers::{AttentionOutput, FeedForward, LinearView, Projection};
 
 /// A model, and what computes.
 pub struct Forward {
@@ -259,7 +259,8 @@ fn run_layers(
 }
 
 /// `h += o(sub_norm(attention(norm(h)))); h += down(sub_norm(activation(gate(x)) * up(x)))` with
-/// `x = norm(h)`; each norm beside the two of `h` only where the model has it.
+/// `x = norm(h)`; each norm beside the two of `h` only where the model has it: those, one of each
+/// linear's own input, and one of what is added to `h`.
 fn run_layer(
     pass: &mut Pass,
     model: &Model,

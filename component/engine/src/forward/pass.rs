@@ -6,14 +6,15 @@
 
 use sterna_kernels::{Isa, rms_norm, rope_angles};
 
-use super::attention::attention;
+use super::attention::{Sees, attention};
 use super::buffers::{Buffers, Machine};
 use super::fit::{check_cache, check_head, check_norm};
-use super::per_token::{Heads, add_rows, quantize_normed};
+use super::input::LinearInput;
+use super::per_token::{Heads, add_normed_rows, add_rows, quantize_normed};
 use super::products::{head_product, products};
 use super::shape::{PassShape, Place, Rotation};
 use super::sparsity::Sparsity;
-use super::sub_layers::{AttentionOutput, Projection};
+use super::sub_layers::{AttentionOutput, LinearView, Projection};
 use crate::error::EngineError;
 use crate::kv::Cached;
 use crate::matrix::{MatrixView, TableView};
@@ -47,7 +48,7 @@ impl Pass {
         Pass {
             machine: Machine { isa, team },
             places: Vec::with_capacity(max_tokens),
-            buffers: Buffers::new(&shape, max_tokens),
+            buffers: Buffers::new(&shape, rotation.local.is_some(), max_tokens),
             sparsity: Sparsity::new(shape.n_layers, optimisations),
             layer: 0,
             rotation,
@@ -109,16 +110,23 @@ impl Pass {
         let Rotation {
             frequencies,
             magnitude,
+            local,
             ..
         } = &self.rotation;
         let b = self.buffers.of_tokens(&self.shape, n);
-        // RoPE's angles; the same in all layers.
-        let angles = b
-            .cos
-            .chunks_exact_mut(half)
-            .zip(b.sin.chunks_exact_mut(half));
-        for (place, (cos, sin)) in self.places.iter().zip(angles) {
-            rope_angles(frequencies, *magnitude, place.position, cos, sin);
+        // RoPE's angles; the same in all layers, or in all with a window and in all without.
+        let rotations = [
+            Some((frequencies, *magnitude)),
+            local.as_ref().map(|f| (f, 1.0)),
+        ];
+        for (rotation, [cos, sin]) in rotations.into_iter().zip([[b.cos, b.sin], b.local]) {
+            let Some((frequencies, magnitude)) = rotation else {
+                continue;
+            };
+            let angles = cos.chunks_exact_mut(half).zip(sin.chunks_exact_mut(half));
+            for (place, (cos, sin)) in self.places.iter().zip(angles) {
+                rope_angles(frequencies, magnitude, place.position, cos, sin);
+            }
         }
         Ok(b.states)
     }
@@ -150,38 +158,58 @@ impl Pass {
     /// The weights do not fit the shape.
     pub fn project(&mut self, weights: Projection<'_>) -> Result<(&[f32], &[f32]), EngineError> {
         weights.check(&self.shape)?;
+        if weights.local && self.rotation.local.is_none() {
+            return Err(EngineError::Internal(
+                "a layer turns heads by frequencies that the pass does not have".into(),
+            ));
+        }
         let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
         let b = self.buffers.of_tokens(shape, n);
-        // q, k and v share one quantised input.
-        quantize_normed(
-            machine,
-            b.states,
-            shape.hidden_size,
-            Some(weights.norm),
-            shape.rms_norm_eps,
-            b.normed,
-            (b.input, weights.q.takes_blocks()),
-        );
+        let norm = Some((weights.norm, shape.rms_norm_eps));
+        let mut quantize = |linear: &LinearView<'_>, input: &mut LinearInput| {
+            quantize_normed(
+                machine,
+                b.states,
+                shape.hidden_size,
+                [norm, shape.own_norm(linear)],
+                [&mut *b.normed, &mut *b.renormed],
+                (input, linear.weights.takes_blocks()),
+            );
+        };
         let jobs = [
             (weights.q, &mut *b.q),
             (weights.k, &mut *b.k),
             (weights.v, &mut *b.v),
         ];
-        products(machine, b.input, jobs)?;
+        if shape.input_norm_eps.is_some() {
+            for (linear, out) in jobs {
+                quantize(&linear, b.input);
+                products(machine, b.input, [(linear.weights, out)])?;
+            }
+        } else {
+            // They share one quantised input.
+            quantize(&weights.q, b.input);
+            let jobs = jobs.map(|(linear, out)| (linear.weights, out));
+            products(machine, b.input, jobs)?;
+        }
         let norms = [weights.q_norm, weights.k_norm];
         let heads = Heads {
             head_dim: shape.head_dim,
             eps: shape.rms_norm_eps,
             norms,
             pairs: self.rotation.pairs,
-            angles: [b.cos, b.sin],
+            angles: if weights.local {
+                b.local.map(|angles| &*angles)
+            } else {
+                [b.cos, b.sin]
+            },
         };
         heads.norm_and_rotate(machine, [b.q, &mut *b.k], n, b.normed);
         Ok((b.k, b.v))
     }
 
-    /// `states += w_o sub_norm(attention(q, K, V))`, over a cache that holds this batch's keys and
-    /// values too.
+    /// `states += post_norm(w_o sub_norm(attention(q, K, V)))`, with the norms that are there, over
+    /// a cache that holds this batch's keys and values too.
     ///
     /// # Errors
     /// The weights or the cache do not fit the shape, or a token's position is not cached.
@@ -196,19 +224,37 @@ impl Pass {
         self.layer = layer;
         let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
         let b = self.buffers.of_tokens(shape, n);
-        attention(machine, shape, layer, &self.places, b.q, cache, b.attended)?;
+        let sees = Sees {
+            layer,
+            window: weights.window,
+        };
+        attention(machine, shape, sees, &self.places, b.q, cache, b.attended)?;
+        let o = weights.o;
+        let sub_norm = weights.sub_norm.map(|norm| (norm, shape.rms_norm_eps));
         quantize_normed(
             machine,
             b.attended,
             shape.q_size(),
-            weights.sub_norm,
-            shape.rms_norm_eps,
-            b.normed,
-            (b.input, weights.o.takes_blocks()),
+            [sub_norm, shape.own_norm(&o)],
+            [b.normed, b.renormed],
+            (b.input, o.weights.takes_blocks()),
         );
-        products(machine, b.input, [(weights.o, &mut *b.projected)])?;
-        add_rows(machine, b.states, b.projected, shape.hidden_size);
+        products(machine, b.input, [(o.weights, &mut *b.projected)])?;
+        self.add_projected(weights.post_norm);
         Ok(())
+    }
+
+    /// `states += norm(projected)`, with the norm where there is one.
+    pub(super) fn add_projected(&mut self, norm: Option<&[f32]>) {
+        let (machine, shape, n) = (&self.machine, &self.shape, self.places.len());
+        let b = self.buffers.of_tokens(shape, n);
+        match norm {
+            Some(norm) => {
+                let norm = (norm, shape.rms_norm_eps);
+                add_normed_rows(machine, b.states, b.projected, norm, b.normed);
+            }
+            None => add_rows(machine, b.states, b.projected, shape.hidden_size),
+        }
     }
 
     /// `head norm(state)` of the batch's tokens `wanted`: `[n_wanted, vocab_size]`.

@@ -11,11 +11,11 @@ impl PassShape {
         // As in `Buffers::new`.
         let floats = [
             2 * self.hidden_size,
-            widest,
+            2 * widest,
             2 * self.q_size(),
             2 * self.kv_size(),
             3 * self.ffn_size,
-            self.head_dim,
+            2 * self.head_dim,
         ];
         // int8 rows are padded, or have two words for each 32; a head's input exists in up to three
         // forms of 4 bytes.
@@ -66,6 +66,8 @@ mod tests {
             head_dim: size,
             rms_norm_eps: 1e-5,
             activation: Activation::Relu2,
+            attention_scale: 1.0,
+            input_norm_eps: None,
         }
     }
 

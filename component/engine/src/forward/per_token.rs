@@ -1,6 +1,6 @@
 //! The steps between products: each token's row by itself, tokens shared among threads.
 
-use sterna_kernels::{add_assign, rms_norm, rope_rotate_half};
+use sterna_kernels::{Isa, add_assign, rms_norm, rope_rotate_half};
 
 use super::buffers::Machine;
 use super::input::{InputRow, LinearInput};
@@ -42,29 +42,73 @@ pub(super) fn quantize_rows<const N: usize>(
     });
 }
 
-/// Quantise the rows of `x`, `[n_tokens, width]`, after their norm where there is one, in blocks or
-/// not.
+/// A norm's weights, and what is added to the mean square inside its root.
+pub(super) type Norm<'a> = (&'a [f32], f32);
+
+/// Quantise a row after these norms, one after the other; each has a `scratch` as wide as the row.
+pub(super) fn quantize_after(
+    isa: Isa,
+    x: &[f32],
+    norms: [Option<Norm<'_>>; 2],
+    [first, second]: [&mut [f32]; 2],
+    to: InputRow<'_>,
+) {
+    match norms {
+        [None, None] => to.quantize(isa, x),
+        [Some((norm, eps)), None] | [None, Some((norm, eps))] => {
+            rms_norm(isa, x, norm, eps, first);
+            to.quantize(isa, first);
+        }
+        [Some((norm, eps)), Some((own, own_eps))] => {
+            rms_norm(isa, x, norm, eps, first);
+            rms_norm(isa, first, own, own_eps, second);
+            to.quantize(isa, second);
+        }
+    }
+}
+
+/// Quantise the rows of `x`, `[n_tokens, width]`, after their norms where there are any, in blocks
+/// or not. The second scratch is used by a second norm only.
 pub(super) fn quantize_normed(
     machine: &Machine,
     x: &[f32],
     width: usize,
-    norm: Option<&[f32]>,
-    eps: f32,
-    normed: &mut [f32],
+    norms: [Option<Norm<'_>>; 2],
+    scratch: [&mut [f32]; 2],
     input: (&mut LinearInput, bool),
 ) {
     let isa = machine.isa;
     let shape = [x.len() / width, width];
-    quantize_rows(machine, input, shape, [normed], |token, [normed], to| {
+    quantize_rows(machine, input, shape, scratch, |token, scratch, to| {
         let x = &x[token * width..][..width];
-        match norm {
-            Some(norm) => {
-                rms_norm(isa, x, norm, eps, normed);
-                to.quantize(isa, normed);
-            }
-            None => to.quantize(isa, x),
-        }
+        quantize_after(isa, x, norms, scratch, to);
     });
+}
+
+/// `x += norm(y)`, both `[n_tokens, width]`; `scratch` as long as they are, at least.
+pub(super) fn add_normed_rows(
+    machine: &Machine,
+    x: &mut [f32],
+    y: &[f32],
+    (norm, eps): Norm<'_>,
+    scratch: &mut [f32],
+) {
+    let width = norm.len();
+    let work = x.len() * WORK_PER_NUMBER;
+    let each = machine.team.per_task(x.len() / width, work) * width;
+    let rows = x.chunks_mut(each).zip(y.chunks(each));
+    let tasks = rows.zip(scratch.chunks_mut(each)).collect();
+    machine.team.for_each(
+        tasks,
+        work,
+        |((x, y), scratch): ((&mut [f32], &[f32]), &mut [f32])| {
+            let scratch = &mut scratch[..width];
+            for (x, y) in x.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
+                rms_norm(machine.isa, y, norm, eps, scratch);
+                add_assign(machine.isa, x, scratch);
+            }
+        },
+    );
 }
 
 /// `x += y`, both `[n_tokens, width]`.

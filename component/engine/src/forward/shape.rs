@@ -1,7 +1,8 @@
 //! The shape of a pass: what of a model its arithmetic depends on, and where a batch's tokens
 //! stand and how they turn.
 
-use crate::config::{Activation, ModelConfig, RopePairs};
+use super::sub_layers::LinearView;
+use crate::config::{Activation, ModelConfig, RopePairs, RopeScaling};
 use crate::error::EngineError;
 use crate::kv::KvShape;
 
@@ -17,6 +18,9 @@ pub struct PassShape {
     pub head_dim: usize,
     pub rms_norm_eps: f32,
     pub activation: Activation,
+    pub attention_scale: f32,
+    /// Where each linear norms its own input: what is added to the mean square inside the root.
+    pub input_norm_eps: Option<f32>,
 }
 
 impl PassShape {
@@ -32,6 +36,8 @@ impl PassShape {
             head_dim: config.head_dim,
             rms_norm_eps: config.rms_norm_eps,
             activation: config.activation,
+            attention_scale: config.attention_scale(),
+            input_norm_eps: config.block.input_norm_eps,
         }
     }
 
@@ -58,6 +64,11 @@ impl PassShape {
             return Ok(());
         }
         Err(EngineError::Internal(format!("no such shape: {self:?}")))
+    }
+
+    /// The norm of a linear's own input, with what is added inside its root.
+    pub(super) fn own_norm<'a>(&self, linear: &LinearView<'a>) -> Option<(&'a [f32], f32)> {
+        linear.norm.zip(self.input_norm_eps)
     }
 
     /// Width of the query heads together.
@@ -93,6 +104,9 @@ pub struct Rotation {
     pub magnitude: f64,
     /// Which of a head's numbers turn together.
     pub pairs: RopePairs,
+    /// The same frequencies of layers with a window, `[head_dim / 2]`, where there are such; their
+    /// factor is 1.
+    pub local: Option<Vec<f64>>,
 }
 
 impl Rotation {
@@ -104,6 +118,9 @@ impl Rotation {
             frequencies: scaling.frequencies(config.rope_theta, config.head_dim),
             magnitude: scaling.magnitude(),
             pairs: config.rope_pairs,
+            local: config.block.window.as_ref().map(|window| {
+                RopeScaling::Unscaled.frequencies(window.rope_theta, config.head_dim)
+            }),
         }
     }
 
@@ -112,13 +129,15 @@ impl Rotation {
     /// # Errors
     /// `Internal` where it has more or fewer frequencies.
     pub fn check(&self, head_dim: usize) -> Result<(), EngineError> {
-        let (n, half) = (self.frequencies.len(), head_dim / 2);
-        if n == half {
-            return Ok(());
+        let half = head_dim / 2;
+        let of_all = [Some(&self.frequencies), self.local.as_ref()];
+        let mut lengths = of_all.into_iter().flatten().map(Vec::len);
+        match lengths.find(|&n| n != half) {
+            None => Ok(()),
+            Some(n) => Err(EngineError::Internal(format!(
+                "{n} rotary frequencies; heads of {head_dim} have {half}"
+            ))),
         }
-        Err(EngineError::Internal(format!(
-            "{n} rotary frequencies; heads of {head_dim} have {half}"
-        )))
     }
 }
 

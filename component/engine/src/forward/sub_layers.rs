@@ -1,8 +1,16 @@
 //! The weights of each sub-layer, borrowed: from a loaded model, or from the memory of an engine in
 //! a sandbox.
 
-use crate::matrix::MatrixView;
-use crate::weights::Layer;
+use crate::matrix::{Matrix, MatrixView};
+use crate::weights::{InputNorms, Layer};
+
+/// A matrix, and the norm of its own input, after every other, where it has one: `[in]`.
+#[derive(Clone, Copy)]
+#[allow(missing_docs, reason = "said above")]
+pub struct LinearView<'a> {
+    pub weights: MatrixView<'a>,
+    pub norm: Option<&'a [f32]>,
+}
 
 /// The arguments of `Pass::project`.
 #[derive(Clone, Copy)]
@@ -10,15 +18,17 @@ pub struct Projection<'a> {
     /// `[hidden_size]`
     pub norm: &'a [f32],
     /// `[n_heads * head_dim, hidden_size]`
-    pub q: MatrixView<'a>,
+    pub q: LinearView<'a>,
     /// `[n_kv_heads * head_dim, hidden_size]`
-    pub k: MatrixView<'a>,
+    pub k: LinearView<'a>,
     /// `[n_kv_heads * head_dim, hidden_size]`
-    pub v: MatrixView<'a>,
+    pub v: LinearView<'a>,
     /// `[head_dim]`
     pub q_norm: Option<&'a [f32]>,
     /// `[head_dim]`
     pub k_norm: Option<&'a [f32]>,
+    /// Heads turn by the frequencies of layers with a window.
+    pub local: bool,
 }
 
 /// The arguments of `Pass::attend`.
@@ -27,7 +37,11 @@ pub struct AttentionOutput<'a> {
     /// `[n_heads * head_dim]`
     pub sub_norm: Option<&'a [f32]>,
     /// `[hidden_size, n_heads * head_dim]`
-    pub o: MatrixView<'a>,
+    pub o: LinearView<'a>,
+    /// `[hidden_size]`
+    pub post_norm: Option<&'a [f32]>,
+    /// The positions that a token sees, where they are not all.
+    pub window: Option<usize>,
 }
 
 /// The arguments of `Pass::feed_forward`.
@@ -36,13 +50,15 @@ pub struct FeedForward<'a> {
     /// `[hidden_size]`
     pub norm: &'a [f32],
     /// `[ffn_size, hidden_size]`
-    pub gate: MatrixView<'a>,
+    pub gate: LinearView<'a>,
     /// `[ffn_size, hidden_size]`
-    pub up: MatrixView<'a>,
+    pub up: LinearView<'a>,
     /// `[ffn_size]`
     pub sub_norm: Option<&'a [f32]>,
     /// `[hidden_size, ffn_size]`
-    pub down: MatrixView<'a>,
+    pub down: LinearView<'a>,
+    /// `[hidden_size]`
+    pub post_norm: Option<&'a [f32]>,
 }
 
 impl Layer {
@@ -51,11 +67,12 @@ impl Layer {
     pub fn projection(&self) -> Projection<'_> {
         Projection {
             norm: &self.attn_norm,
-            q: self.q.view(),
-            k: self.k.view(),
-            v: self.v.view(),
+            q: self.linear(&self.q, |norms| &norms.q),
+            k: self.linear(&self.k, |norms| &norms.k),
+            v: self.linear(&self.v, |norms| &norms.v),
             q_norm: self.q_norm.as_deref(),
             k_norm: self.k_norm.as_deref(),
+            local: self.window.is_some(),
         }
     }
 
@@ -64,7 +81,9 @@ impl Layer {
     pub fn attention_output(&self) -> AttentionOutput<'_> {
         AttentionOutput {
             sub_norm: self.attn_sub_norm.as_deref(),
-            o: self.o.view(),
+            o: self.linear(&self.o, |norms| &norms.o),
+            post_norm: self.attn_post_norm.as_deref(),
+            window: self.window,
         }
     }
 
@@ -73,10 +92,22 @@ impl Layer {
     pub fn feed_forward(&self) -> FeedForward<'_> {
         FeedForward {
             norm: &self.ffn_norm,
-            gate: self.gate.view(),
-            up: self.up.view(),
+            gate: self.linear(&self.gate, |norms| &norms.gate),
+            up: self.linear(&self.up, |norms| &norms.up),
             sub_norm: self.ffn_sub_norm.as_deref(),
-            down: self.down.view(),
+            down: self.linear(&self.down, |norms| &norms.down),
+            post_norm: self.ffn_post_norm.as_deref(),
+        }
+    }
+
+    fn linear<'a>(
+        &'a self,
+        matrix: &'a Matrix,
+        norm: impl Fn(&'a InputNorms) -> &'a Vec<f32>,
+    ) -> LinearView<'a> {
+        LinearView {
+            weights: matrix.view(),
+            norm: self.input_norms.as_deref().map(|norms| &norm(norms)[..]),
         }
     }
 }

@@ -297,6 +297,10 @@ impl Random {
             up: self.matrix(stored, ffn, hidden)?,
             ffn_sub_norm: config.sub_norms.then(|| vec![1.0; ffn]),
             down: self.matrix(stored, hidden, ffn)?,
+            input_norms: None,
+            attn_post_norm: None,
+            ffn_post_norm: None,
+            window: None,
         })
     }
 

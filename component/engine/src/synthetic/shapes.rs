@@ -1,6 +1,8 @@
 //! The shapes that synthetic models are made of, by name.
 
-use crate::config::{Activation, EmbeddingConfig, ModelConfig, QWEN3, RopePairs, RopeScaling, bad};
+use crate::config::{
+    Activation, BlockOptions, EmbeddingConfig, ModelConfig, QWEN3, RopePairs, RopeScaling, bad,
+};
 use crate::error::LoadError;
 
 /// The shapes that can be made, by name; `2b`, `0.7b`, `3b` and `8b` are short for the first four.
@@ -94,6 +96,7 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
         bos_token: Some(super::BOS),
         // A benchmark counts tokens; none may end it.
         eos_tokens: Vec::new(),
+        block: BlockOptions::default(),
         embedding: EmbeddingConfig::default(),
     })
 }

@@ -85,6 +85,7 @@ fn of_model(model: &Loadable) -> Json {
         "activation": match model.config.activation {
             Activation::Relu2 => "relu2",
             Activation::Silu => "silu",
+            Activation::GeluTanh => "gelu_tanh",
         },
         "sub_norms": sub_norms,
         "qk_norms": qk_norms,

@@ -107,6 +107,7 @@ fn shape(f: &mut Formatter<'_>, config: &ModelConfig, tied: bool) -> fmt::Result
     let mut parts = vec![match config.activation {
         Activation::Relu2 => "squared ReLU",
         Activation::Silu => "SiLU",
+        Activation::GeluTanh => "GELU (tanh)",
     }];
     parts.extend(config.sub_norms.then_some("sub-norms"));
     parts.extend(config.qk_norms.then_some("norms of queries and keys"));

@@ -19,7 +19,9 @@ use serde_json::{Value as Json, json};
 use sterna_kernels::DenseType;
 use sterna_kernels::pack::unpack_row;
 
-use crate::config::{Activation, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, Yarn};
+use crate::config::{
+    Activation, BlockOptions, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling, Yarn,
+};
 use crate::error::LoadError;
 use crate::files::LoadOptions;
 use crate::model::Model;
@@ -130,6 +132,7 @@ fn odd_config() -> ModelConfig {
         qk_norms: false,
         bos_token: Some(256),
         eos_tokens: vec![3],
+        block: BlockOptions::default(),
         embedding: EmbeddingConfig::default(),
     }
 }

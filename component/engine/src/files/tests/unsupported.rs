@@ -173,7 +173,7 @@ fn tensors_that_would_be_left_out_are_refused() {
         "blk.0.attn_q.bias",
         "blk.0.attn_q_norm.weight",
         "blk.0.attn_k_norm.weight",
-        "blk.0.attn_q_norm_in.weight",
+        "blk.0.attn_q_norm_out.weight",
         "blk.0.attn_q.weight.lora_a",
         "blk.0.attn_q.input_scale",
         "blk.4.attn_norm.weight",
