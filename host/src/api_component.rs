@@ -5,6 +5,7 @@
 //! the task is aborted, its store dropped, and with it the guest's generations, which cancels them.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -35,6 +36,11 @@ use crate::guest_wasi::add_proxy_to_linker;
 use crate::large_requests::{LargeRequests, is_large};
 use crate::settings::{ConfigImport, HasConfig};
 use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
+
+/// Asks for memory for so many further bytes of an answer that an instance collects before it is
+/// sent; false where there is none.
+pub type AnswerRoom =
+    Arc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 /// The HTTP component, linked and ready to be instantiated.
 #[derive(Clone)]
@@ -118,7 +124,7 @@ impl ApiComponent {
         let request = Request::get("http://localhost/health")
             .header(HOST, "localhost")
             .body(Empty::<Bytes>::new().map_err(none))?;
-        let (response, _guest) = self.handle(request, Arc::default()).await?;
+        let (response, _guest) = self.handle(request, Arc::default(), None).await?;
         let status = response.status();
         ensure!(status.is_success(), "it answered with status {status}");
         Ok(())
@@ -133,6 +139,7 @@ impl ApiComponent {
         &self,
         request: Request<B>,
         tokens: Arc<TokenCount>,
+        room: Option<AnswerRoom>,
     ) -> anyhow::Result<(Response<HyperOutgoingBody>, GuestTask)>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -145,7 +152,12 @@ impl ApiComponent {
         };
         let mut store = Store::new(
             self.pre.engine(),
-            InstanceState::new(self.engine.clone(), Arc::clone(&self.settings), tokens),
+            InstanceState::new(
+                self.engine.clone(),
+                Arc::clone(&self.settings),
+                tokens,
+                room,
+            ),
         );
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
@@ -201,10 +213,16 @@ struct InstanceState {
     engine: EngineHandle,
     settings: Arc<Settings>,
     tokens: Arc<TokenCount>,
+    room: Option<AnswerRoom>,
 }
 
 impl InstanceState {
-    fn new(engine: EngineHandle, settings: Arc<Settings>, tokens: Arc<TokenCount>) -> Self {
+    fn new(
+        engine: EngineHandle,
+        settings: Arc<Settings>,
+        tokens: Arc<TokenCount>,
+        room: Option<AnswerRoom>,
+    ) -> Self {
         InstanceState {
             table: ResourceTable::new(),
             // A panic message of the guest belongs in the host's log.
@@ -217,6 +235,7 @@ impl InstanceState {
             engine,
             settings,
             tokens,
+            room,
         }
     }
 
@@ -225,6 +244,7 @@ impl InstanceState {
             table: &mut self.table,
             engine: &self.engine,
             tokens: &self.tokens,
+            room: self.room.as_ref(),
         }
     }
 }

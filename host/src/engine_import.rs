@@ -7,10 +7,18 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use sterna_engine::scheduler::conversation_bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 
+use crate::api_component::AnswerRoom;
 use crate::bindings::engine as wit;
 use crate::engine::Generation;
 use crate::engine::driven::{Answered, Texts};
 use crate::engine::handle::EngineHandle;
+
+/// Bytes that a number of an embedding takes in an instance that collects them: itself, and its
+/// digits in the answer.
+const EMBEDDED_NUMBER_BYTES: usize = 4 + 14;
+
+/// When to try again where there is no memory for an embedding.
+const NO_ROOM_MS: u32 = 1000;
 
 /// Tokens one HTTP request has cost so far, for its log line.
 #[derive(Debug, Default)]
@@ -29,6 +37,8 @@ pub struct EngineImport<'a> {
     pub engine: &'a EngineHandle,
     /// The token counter of the request.
     pub tokens: &'a TokenCount,
+    /// The memory of the answer; without it no limit is kept.
+    pub room: Option<&'a AnswerRoom>,
 }
 
 /// Names [`EngineImport`] to the linker.
@@ -46,6 +56,15 @@ impl EngineImport<'_> {
             Ok(())
         } else {
             Err(wit::Error::UnknownModel(name.to_owned()))
+        }
+    }
+
+    /// Take memory for one more embedding of the request's answer.
+    async fn has_room_for_embedding(&mut self) -> bool {
+        let numbers = self.engine.info().embedding_size as usize;
+        match self.room {
+            Some(room) => room(numbers * EMBEDDED_NUMBER_BYTES).await,
+            None => true,
         }
     }
 
@@ -74,6 +93,9 @@ impl wit::Host for EngineImport<'_> {
     async fn generate(&mut self, request: wit::Request) -> WitResult<Resource<Generation>> {
         if let Err(error) = self.check_model(&request.model) {
             return Ok(Err(error));
+        }
+        if request.embed && !self.has_room_for_embedding().await {
+            return Ok(Err(wit::Error::Overloaded(NO_ROOM_MS)));
         }
         match self.engine.generate(request.into()).await {
             Ok(generation) => {

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -68,6 +68,8 @@ pub(super) struct Promise(Arc<Promised>);
 struct Promised {
     budget: Arc<Budget>,
     units: Mutex<Units>,
+    /// Bytes of the answer that were asked for beside what any instance takes.
+    answer_bytes: AtomicUsize,
     cut_off: AtomicBool,
 }
 
@@ -88,6 +90,7 @@ impl RequestMemory {
         let units = budget.take(units_of(0), Line::First, Duration::ZERO);
         Some(Promise(Arc::new(Promised {
             units: Mutex::new(units.await?),
+            answer_bytes: AtomicUsize::new(0),
             budget: Arc::clone(budget),
             cut_off: AtomicBool::new(false),
         })))
@@ -175,6 +178,30 @@ impl Budget {
         // The last of a promise locks this list, so it may not go while it is locked.
         drop(arriving);
         body.taken_back.send(()).is_ok()
+    }
+}
+
+impl Promise {
+    /// Room for so many further bytes of an answer that is collected before it is sent; false where
+    /// there is none in time.
+    pub(super) async fn more(&self, bytes: usize) -> bool {
+        let promised = &self.0;
+        let before = promised.answer_bytes.fetch_add(bytes, SeqCst);
+        let units = (before + bytes).div_ceil(UNIT_BYTES) - before.div_ceil(UNIT_BYTES);
+        if units == 0 {
+            return true;
+        }
+        let granted = promised.budget.take(units, Line::Second, PATIENCE).await;
+        let Some(more) = granted else {
+            promised.answer_bytes.fetch_sub(bytes, SeqCst);
+            return false;
+        };
+        promised
+            .units
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .merge(more);
+        true
     }
 }
 
@@ -316,6 +343,30 @@ mod tests {
             assert_eq!(used(), units_of(LONGEST.into()));
         }
         drop((growth, promise));
+        assert_eq!(used(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_charged_as_it_is_collected() {
+        let memory = budget(2);
+        let all = memory.0.ledger.free();
+        let promise = memory.promise().await.unwrap();
+        let base = units_of(0);
+        let used = || all - memory.0.ledger.free();
+        for (bytes, units) in [(1, 1), (UNIT_BYTES - 1, 1), (1, 2), (3 * UNIT_BYTES, 5)] {
+            assert!(promise.more(bytes).await);
+            assert_eq!(used(), base + units);
+        }
+        assert!(
+            !promise.more(INSTANCE_BASE_BYTES).await,
+            "more than there is"
+        );
+        assert!(
+            promise.more(UNIT_BYTES).await,
+            "and what there is afterwards"
+        );
+        assert_eq!(used(), base + 6);
+        drop(promise);
         assert_eq!(used(), 0);
     }
 

@@ -19,7 +19,7 @@ use super::probes::{self, State};
 use super::request_log::RequestLog;
 use super::request_memory::{Promise, RequestMemory};
 use super::{Limits, refusal, target};
-use crate::api_component::ApiComponent;
+use crate::api_component::{AnswerRoom, ApiComponent};
 use crate::metrics::{Exposition, Metrics, Reject};
 
 /// The application, which answers requests once the model is loaded.
@@ -133,7 +133,11 @@ impl Service {
             ClientBody::new(body, client, growth, limits)
         });
         let cut = request.body().cut();
-        match app.api.handle(request, log.tokens()).await {
+        let room: AnswerRoom = Arc::new(move |bytes| {
+            let promise = promise.clone();
+            Box::pin(async move { promise.more(bytes).await })
+        });
+        match app.api.handle(request, log.tokens(), Some(room)).await {
             // The guest sees only that the body broke off.
             Ok((response, _))
                 if response.status() == StatusCode::BAD_REQUEST && cut.get().is_some() =>
