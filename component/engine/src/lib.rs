@@ -15,7 +15,6 @@ pub mod error;
 pub mod files;
 pub mod forward;
 pub mod group_scaled;
-#[cfg(feature = "native")]
 pub mod inspect;
 pub mod kv;
 pub mod matrix;
