@@ -134,7 +134,7 @@ fn models_for_embeddings_are_baked_and_do_not_generate() {
 
         let message = json!({"messages": [{"role": "user", "content": "Hi"}]});
         for (route, body) in [
-            ("/v1/completions", greedy("The", 4, false)),
+            ("/v1/completions", json!({"prompt": "The", "max_tokens": 4})),
             ("/v1/chat/completions", message),
         ] {
             let message = native.post(route, &body).error(400);
