@@ -469,13 +469,13 @@ $("model").addEventListener("change", () => {
 });
 settings.addEventListener("input", saveSettings);
 settings.addEventListener("submit", (event) => event.preventDefault());
-// The fields are empty only after the event.
-settings.addEventListener("reset", () =>
-  setTimeout(() => {
-    saveSettings();
-    saveKey();
-  }),
-);
+// Saved before anything else happens: a page that is loaded again at once finds them empty.
+settings.querySelector("[type=reset]").addEventListener("click", (event) => {
+  event.preventDefault();
+  settings.reset();
+  saveSettings();
+  saveKey();
+});
 $("key").addEventListener("change", () => {
   saveKey();
   loadModels($("model").value);
