@@ -10,7 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use sterna_engine::error::EngineError;
@@ -31,12 +31,18 @@ use crate::metrics::Metrics;
 const REQUESTS_A_STEP: usize = 16;
 const TOKENS_A_STEP: usize = 16 << 10;
 
+/// The time that the next input of a list to embed is waited for: its guest hands inputs over one by
+/// one, and together they are one batch.
+const NEXT_INPUT: Duration = Duration::from_millis(1);
+
 /// One generation as the thread sees it.
 pub(super) struct Open {
     pub(super) events: Events,
     pub(super) tokens: usize,
     /// When its last token was made; before the first, when it was asked for.
     pub(super) last: Instant,
+    /// It makes an embedding.
+    pub(super) embeds: bool,
 }
 
 pub(super) struct Actor {
@@ -109,15 +115,34 @@ impl Actor {
             }
         }
         let mut tokens = 0;
+        let mut embeds = false;
         for _ in 0..REQUESTS_A_STEP {
+            if embeds && !self.await_next_input()? {
+                return Ok(false);
+            }
             let Some(command) = self.waiting.pop_front() else {
                 break;
             };
             tokens += command.tokens();
+            embeds = matches!(&command, Command::Submit { request, .. } if request.embed);
             self.obey(command)?;
             if tokens >= TOKENS_A_STEP {
                 break;
             }
+        }
+        Ok(true)
+    }
+
+    /// Waits a moment for a command, where there is none and no generation that would be kept
+    /// waiting. False when nobody is left to ask.
+    fn await_next_input(&mut self) -> anyhow::Result<bool> {
+        if !self.waiting.is_empty() || self.open.values().any(|open| !open.embeds) {
+            return Ok(true);
+        }
+        match self.inbox.recv_timeout(NEXT_INPUT) {
+            Ok(command) => self.sort(command)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
         }
         Ok(true)
     }
@@ -163,6 +188,7 @@ impl Actor {
         commands: Sender<Command>,
         cut: watch::Receiver<bool>,
     ) -> Answered<Generation> {
+        let embeds = request.embed;
         let submitted = match self.engine.submit(request)? {
             Ok(submitted) => submitted,
             Err(error) => return Ok(Err(error)),
@@ -180,6 +206,7 @@ impl Actor {
                 events: sender,
                 tokens: 0,
                 last: asked,
+                embeds,
             },
         );
         Ok(Ok(Generation {
