@@ -40,7 +40,7 @@ pub(crate) fn silu_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut 
 pub(crate) fn gelu_mul_lanes<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
     const CUBE: f32 = 0.044_715;
     // -2 sqrt(2 / pi)
-    const FACTOR: f32 = -1.595_769_1;
+    const FACTOR: f32 = -1.595_769;
     let one = s.splat(1.0);
     lanes::zip_map(
         s,
