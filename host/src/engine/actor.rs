@@ -31,8 +31,8 @@ use crate::metrics::Metrics;
 const REQUESTS_A_STEP: usize = 16;
 const TOKENS_A_STEP: usize = 16 << 10;
 
-/// The time that the next input of a list to embed is waited for: its guest hands inputs over one by
-/// one, and together they are one batch.
+/// The time that the next input of a list to embed is waited for: its guest hands inputs over one
+/// by one, and together they are one batch.
 const NEXT_INPUT: Duration = Duration::from_millis(1);
 
 /// One generation as the thread sees it.

@@ -22,6 +22,29 @@ const INTERFACE: &str = "sterna:inference/kernels@0.2.0";
 /// The host's side of the resource `pass`; absent while a call computes with it.
 pub(super) struct HostPass(Option<Box<Lent>>);
 
+/// What `pass.project` is called with: this, norm, q, k, v, q-norm, k-norm, local.
+type ProjectArguments = (
+    Resource<HostPass>,
+    Floats,
+    WitLinear,
+    WitLinear,
+    WitLinear,
+    Option<Floats>,
+    Option<Floats>,
+    bool,
+);
+
+/// What `pass.attend` is called with: this, layer, cache, window, sub-norm, o, post-norm.
+type AttendArguments = (
+    Resource<HostPass>,
+    u32,
+    WasmList<WasmList<Floats>>,
+    Option<u32>,
+    Option<Floats>,
+    WitLinear,
+    Option<Floats>,
+);
+
 /// Add the interface.
 ///
 /// # Errors
@@ -101,17 +124,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     )?;
     kernels.func_wrap(
         "[method]pass.project",
-        |mut ctx: Ctx<'_>,
-         (this, norm, q, k, v, q_norm, k_norm, local): (
-            Resource<HostPass>,
-            Floats,
-            WitLinear,
-            WitLinear,
-            WitLinear,
-            Option<Floats>,
-            Option<Floats>,
-            bool,
-        )| {
+        |mut ctx: Ctx<'_>, (this, norm, q, k, v, q_norm, k_norm, local): ProjectArguments| {
             with_batch(&mut ctx, &this, |lent, ctx| {
                 let shape = lent.pass.shape();
                 let (hidden, kv) = (shape.hidden_size, shape.kv_size());
@@ -141,15 +154,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.attend",
         |mut ctx: Ctx<'_>,
-         (this, layer, cache, window, sub_norm, o, post_norm): (
-            Resource<HostPass>,
-            u32,
-            WasmList<WasmList<Floats>>,
-            Option<u32>,
-            Option<Floats>,
-            WitLinear,
-            Option<Floats>,
-        )| {
+         (this, layer, cache, window, sub_norm, o, post_norm): AttendArguments| {
             with_batch(&mut ctx, &this, |lent, ctx| {
                 lent.check_attention()?;
                 let cache = lift_cache(ctx, lent, &cache)?;
