@@ -17,7 +17,7 @@ use crate::{
     raw::Raw,
     reply::Reply,
     settings::Settings,
-    stream::EventStream,
+    stream::{Chunks, EventStream, Teller},
     thinking::{self, Reasoning},
     tools,
 };
@@ -32,12 +32,39 @@ pub async fn complete<E: Engine>(
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
-    let (params, prompts, wishes) = understand(kind, settings, bytes)?;
+    let asked = understand(kind, settings, bytes)?;
+    let usage = asked.params.usage;
+    let chunks = |model| Box::new(Chunks::new(Answer::new(kind, stamp, model, usage))) as _;
+    run(engine, settings, kind, asked, stamp, chunks).await
+}
+
+/// A request that was understood.
+#[derive(Debug)]
+pub struct Understood {
+    /// All but its prompts.
+    pub params: Params,
+    prompts: Vec<Prompt>,
+    wishes: Wishes,
+}
+
+/// Have the engine generate, and tell it by the teller that `teller` makes for the model's name.
+pub async fn run<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    kind: Kind,
+    asked: Understood,
+    stamp: Stamp,
+    teller: impl FnOnce(String) -> Box<dyn Teller>,
+) -> Result<Reply<E>, ApiError> {
+    let Understood {
+        params,
+        prompts,
+        wishes,
+    } = asked;
     let model = settings.choose(params.model, engine.models())?;
     let info = model.info.as_ref();
     let at_once = info.map_or(1, |info| info.max_sequences);
     let form = info.map_or_else(Form::default, |info| wishes.form(info));
-    let answer = Answer::new(kind, stamp, model.named, params.usage);
     // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits:
     // JSON's numbers are doubles to many clients.
     let drawn = (stamp.id >> 75) as u64;
@@ -64,19 +91,16 @@ pub async fn complete<E: Engine>(
         },
     };
     let choices = Choices::start(engine.clone(), settings, at_once, asked)?;
+    let mut teller = teller(model.named);
     if params.stream {
-        return Ok(Reply::events(EventStream::new(answer, choices)));
+        return Ok(Reply::events(EventStream::new(teller, choices)));
     }
-    Ok(Reply::json(200, collect(choices, &answer).await?))
+    Ok(Reply::json(200, collect(choices, &mut *teller).await?))
 }
 
 /// The request in the body. Its bytes and values, which may be megabytes, are gone before the
 /// answer begins.
-fn understand(
-    kind: Kind,
-    settings: &Settings,
-    bytes: Vec<u8>,
-) -> Result<(Params, Vec<Prompt>, Wishes), ApiError> {
+pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Understood, ApiError> {
     let body = body::parse(&bytes)?;
     let body = Object::top(&body)?;
     let place = match kind {
@@ -85,19 +109,25 @@ fn understand(
     };
     known::check(&body, place)?;
     let params = params::parse(&body, settings)?;
-    match kind {
+    let (prompts, wishes) = match kind {
         Kind::Chat => {
             let (conversation, wishes) = chat(&body, settings, &bytes)?;
-            Ok((params, vec![Prompt::Messages(conversation)], wishes))
+            (vec![Prompt::Messages(conversation)], wishes)
         }
         Kind::Text => {
             let prompts = prompt::read(&body, "prompt", prompt::MAX_PROMPTS)?;
-            Ok((params, prompts, Wishes::TEXT))
+            (prompts, Wishes::TEXT)
         }
-    }
+    };
+    Ok(Understood {
+        params,
+        prompts,
+        wishes,
+    })
 }
 
 /// What a request wants to be told apart in its answer.
+#[derive(Debug)]
 struct Wishes {
     reasoning: Reasoning,
     calls: bool,
@@ -153,7 +183,10 @@ fn chat(
 }
 
 /// The whole answer, once it is there.
-async fn collect<E: Engine>(mut choices: Choices<E>, answer: &Answer) -> Result<Vec<u8>, ApiError> {
+async fn collect<E: Engine>(
+    mut choices: Choices<E>,
+    teller: &mut dyn Teller,
+) -> Result<Vec<u8>, ApiError> {
     let mut finished = Vec::new();
     let mut parts = Vec::new();
     while let Some(piece) = choices.next().await? {
@@ -162,5 +195,5 @@ async fn collect<E: Engine>(mut choices: Choices<E>, answer: &Answer) -> Result<
             finished.push(Finished::new(std::mem::take(&mut parts), end));
         }
     }
-    Ok(answer.whole(&finished, choices.usage()))
+    Ok(teller.whole(&finished, choices.usage()))
 }

@@ -18,7 +18,7 @@ pub struct Reply<E: Engine> {
 pub enum Body<E: Engine> {
     /// Bytes that are known now.
     Whole(Vec<u8>),
-    /// Server-sent events that appear as the engine works.
+    /// Events that appear as the engine works.
     Events(Box<EventStream<E>>),
 }
 
@@ -59,13 +59,10 @@ impl<E: Engine> Reply<E> {
         Self::bare(304, Body::Whole(Vec::new()))
     }
 
-    /// A stream of server-sent events.
+    /// A stream of events.
     pub fn events(events: EventStream<E>) -> Self {
-        let mut reply = Self::new(
-            200,
-            "text/event-stream; charset=utf-8",
-            Body::Events(Box::new(events)),
-        );
+        let content_type = events.content_type();
+        let mut reply = Self::new(200, content_type, Body::Events(Box::new(events)));
         reply
             .headers
             .push(Header::text("cache-control", "no-cache"));

@@ -1,24 +1,47 @@
-//! An answer as server-sent events, which are written and flushed one by one.
+//! An answer as events, which are written and flushed one by one: when, and of what. Their form is a
+//! [`Teller`]'s, one for each API.
 //!
 //! Dropping it drops its generations, which cancels them; that is how a client that went away stops
 //! the engine.
 
+mod chunks;
+
 use crate::{
-    answer::Answer,
+    answer::Finished,
     choices::{Choices, Piece},
-    engine::Engine,
-    parts::Part,
+    engine::{Engine, Usage},
+    error::{ApiError, Resume},
 };
+pub use chunks::Chunks;
 
 /// Events of the engine of which nothing can be told yet, after which a comment is sent: proxies
 /// give up on a silent connection, and a client that has left is noticed by what is written.
 const SILENT_EVENTS: usize = 32;
 
-/// The server-sent events of one answer, as bytes to write.
+/// The form in which an API tells an answer. Every method appends whole events to `bytes`.
+pub trait Teller {
+    /// The answer in one document.
+    fn whole(&mut self, finished: &[Finished], usage: Usage) -> Vec<u8>;
+    /// What comes before the first piece; may be nothing.
+    fn open(&mut self, usage: Usage, bytes: &mut Vec<u8>);
+    /// A piece of a choice, the `last` one of all if so; nothing where it has no part and ends
+    /// nothing. `usage` is what all choices cost so far.
+    fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>);
+    /// The last event of an answer that failed after its status had been sent.
+    fn fault(&mut self, error: &ApiError, resume: &Resume, bytes: &mut Vec<u8>);
+    /// What clients pass over.
+    fn keep_alive(&self) -> &'static [u8] {
+        b":\n\n"
+    }
+    /// The type of the events.
+    fn content_type(&self) -> &'static str {
+        "text/event-stream; charset=utf-8"
+    }
+}
+
+/// The events of one answer, as bytes to write.
 pub struct EventStream<E: Engine> {
-    answer: Answer,
-    /// Calls of the choice that is told.
-    calls: usize,
+    teller: Box<dyn Teller>,
     state: State<E>,
 }
 
@@ -30,13 +53,17 @@ enum State<E: Engine> {
 }
 
 impl<E: Engine> EventStream<E> {
-    /// The events of `choices`, which `answer` describes.
-    pub fn new(answer: Answer, choices: Choices<E>) -> Self {
+    /// The events of `choices`, which `teller` tells.
+    pub fn new(teller: Box<dyn Teller>, choices: Choices<E>) -> Self {
         EventStream {
-            answer,
-            calls: 0,
+            teller,
             state: State::Opening(choices),
         }
+    }
+
+    /// The type of the events.
+    pub fn content_type(&self) -> &'static str {
+        self.teller.content_type()
     }
 
     /// Wait for the next bytes to send; `None` after the last.
@@ -44,11 +71,7 @@ impl<E: Engine> EventStream<E> {
         let mut bytes = Vec::new();
         let mut choices = match std::mem::replace(&mut self.state, State::Ended) {
             State::Opening(choices) => {
-                if let Some(chunk) = self.answer.opening_chunk(choices.usage()) {
-                    push_data(&mut bytes, &chunk);
-                    self.state = State::Running(choices);
-                    return Some(bytes);
-                }
+                self.teller.open(choices.usage(), &mut bytes);
                 choices
             }
             State::Running(choices) => choices,
@@ -58,20 +81,21 @@ impl<E: Engine> EventStream<E> {
         while bytes.is_empty() {
             match choices.next().await {
                 Ok(Some(piece)) => {
-                    let ended = self.render(&piece, &choices, &mut bytes);
-                    if ended {
+                    let last = piece.end.is_some() && piece.index + 1 == choices.total();
+                    self.teller.tell(&piece, choices.usage(), last, &mut bytes);
+                    if last {
                         return Some(bytes);
                     }
                     silent += 1;
                     if bytes.is_empty() && silent == SILENT_EVENTS {
-                        bytes.extend_from_slice(b":\n\n");
+                        bytes.extend_from_slice(self.teller.keep_alive());
+                        silent = 0;
                     }
                 }
                 Ok(None) => return None,
                 Err(error) => {
-                    // The status has been sent, so the fault goes where the next chunk would; no
-                    // [DONE] follows.
-                    push_data(&mut bytes, &error.to_event(&choices.resume()));
+                    // The status has been sent, so the fault goes where the next event would.
+                    self.teller.fault(&error, &choices.resume(), &mut bytes);
                     return Some(bytes);
                 }
             }
@@ -79,39 +103,11 @@ impl<E: Engine> EventStream<E> {
         self.state = State::Running(choices);
         Some(bytes)
     }
-
-    /// Append what a piece is sent as: nothing where it has no part and is not the last of its
-    /// choice. True after the last of all.
-    fn render(&mut self, piece: &Piece, choices: &Choices<E>, bytes: &mut Vec<u8>) -> bool {
-        let usage = choices.usage();
-        for part in &piece.parts {
-            for chunk in self
-                .answer
-                .part_chunks(piece.index, part, self.calls, usage)
-            {
-                push_data(bytes, &chunk);
-            }
-            self.calls += usize::from(matches!(part, Part::Call(_)));
-        }
-        let Some(end) = piece.end else {
-            return false;
-        };
-        self.calls = 0;
-        let chunk = self.answer.finish_chunk(piece.index, end, usage);
-        push_data(bytes, &chunk);
-        let ended = piece.index + 1 == choices.total();
-        if ended {
-            if let Some(chunk) = self.answer.usage_chunk(usage) {
-                push_data(bytes, &chunk);
-            }
-            push_data(bytes, b"[DONE]");
-        }
-        ended
-    }
 }
 
-/// One event. JSON as serde writes it is a single line, so one `data:` field holds it.
-fn push_data(bytes: &mut Vec<u8>, data: &[u8]) {
+/// One event without a name. JSON as serde writes it is a single line, so one `data:` field holds
+/// it.
+pub fn push_data(bytes: &mut Vec<u8>, data: &[u8]) {
     bytes.extend_from_slice(b"data: ");
     bytes.extend_from_slice(data);
     bytes.extend_from_slice(b"\n\n");

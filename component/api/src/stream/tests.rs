@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    answer::Stamp,
+    answer::{Answer, Stamp},
     choices::{Asked, Form},
     engine::{Error, Event, Prompt, Request, Sampling},
     kind::Kind,
@@ -52,7 +52,8 @@ fn events(
         form: Form::default(),
     };
     let choices = Choices::start(engine.clone(), &settings(), 2, asked).unwrap();
-    EventStream::new(Answer::new(kind, STAMP, "demo".into(), usage), choices)
+    let answer = Answer::new(kind, STAMP, "demo".into(), usage);
+    EventStream::new(Box::new(Chunks::new(answer)), choices)
 }
 
 fn stream(kind: Kind, usage: StreamUsage, script: Vec<Result<Event, Error>>) -> Vec<String> {
