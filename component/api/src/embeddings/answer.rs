@@ -1,8 +1,10 @@
 //! Embeddings as OpenAI writes them.
 
 use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::inputs::Embedded;
+use crate::error::ApiError;
 use crate::json::to_json;
 
 /// The form of a vector in JSON.
@@ -12,6 +14,34 @@ pub(super) enum Encoding {
     Float,
     /// The base64 of little-endian `f32`s.
     Base64,
+}
+
+impl Encoding {
+    /// Bytes of `numbers` numbers in JSON: of floats about as many, since their digits differ.
+    pub(super) fn bytes(self, numbers: usize) -> usize {
+        match self {
+            Encoding::Float => numbers.saturating_mul(14),
+            Encoding::Base64 => numbers.saturating_mul(4).div_ceil(3).saturating_mul(4),
+        }
+    }
+}
+
+/// The vectors of an answer: each cut to `numbers` and then scaled to length 1 again, and written
+/// down as it comes.
+pub(super) struct Form {
+    pub(super) numbers: usize,
+    pub(super) encoding: Encoding,
+}
+
+impl Form {
+    /// A vector as JSON.
+    ///
+    /// # Errors
+    /// `Internal` where it cannot be written.
+    pub(super) fn write(&self, vector: Vec<f32>) -> Result<Box<RawValue>, ApiError> {
+        let vector = Vector(shortened(vector, self.numbers), self.encoding);
+        to_raw_value(&vector).map_err(|error| ApiError::internal(&error.to_string()))
+    }
 }
 
 #[derive(Serialize)]
@@ -26,7 +56,7 @@ struct Document<'a> {
 struct Embedding {
     object: &'static str,
     index: usize,
-    embedding: Vector,
+    embedding: Box<RawValue>,
 }
 
 struct Vector(Vec<f32>, Encoding);
@@ -49,18 +79,13 @@ impl Serialize for Vector {
     }
 }
 
-/// The whole answer; each vector cut to `numbers` and then scaled to length 1 again.
-pub(super) fn document(
-    model: &str,
-    embedded: Embedded,
-    numbers: usize,
-    encoding: Encoding,
-) -> Vec<u8> {
+/// The whole answer.
+pub(super) fn document(model: &str, embedded: Embedded) -> Vec<u8> {
     let vectors = embedded.vectors.into_iter().enumerate();
-    let data = vectors.map(|(index, vector)| Embedding {
+    let data = vectors.map(|(index, embedding)| Embedding {
         object: "embedding",
         index,
-        embedding: Vector(shortened(vector, numbers), encoding),
+        embedding,
     });
     to_json(&Document {
         object: "list",
@@ -128,6 +153,23 @@ mod tests {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
         assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
+    }
+
+    #[test]
+    fn the_bytes_of_base64_are_known_and_those_of_floats_about() {
+        let vector: Vec<f32> = (0..257).map(|i| (i as f32 - 128.3) / 2000.0).collect();
+        for (encoding, most) in [(Encoding::Base64, 1372), (Encoding::Float, 257 * 14)] {
+            let form = Form {
+                numbers: 257,
+                encoding,
+            };
+            assert_eq!(encoding.bytes(257), most);
+            let written = form.write(vector.clone()).unwrap().get().len();
+            assert!(
+                (most / 2..=most + 2).contains(&written),
+                "{encoding:?}: {written}"
+            );
+        }
     }
 
     #[test]

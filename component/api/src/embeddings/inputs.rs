@@ -5,6 +5,9 @@
 
 use std::collections::VecDeque;
 
+use serde_json::value::RawValue;
+
+use super::answer::Form;
 use crate::{
     engine::{Engine, Error, Generation, PAUSE_MS, Prompt, Request, Sampling},
     error::ApiError,
@@ -17,8 +20,8 @@ const MAX_WAIT_MS: u64 = 60_000;
 /// The vectors of all inputs, in their order, and what they cost.
 #[derive(Debug, Default)]
 pub(super) struct Embedded {
-    /// Each `[embedding_size]`.
-    pub(super) vectors: Vec<Vec<f32>>,
+    /// Each as the answer has it.
+    pub(super) vectors: Vec<Box<RawValue>>,
     /// Tokens of all inputs.
     pub(super) prompt_tokens: u64,
 }
@@ -33,10 +36,12 @@ pub(super) async fn run<E: Engine>(
     at_once: u32,
     model: String,
     inputs: Vec<Prompt>,
+    form: &Form,
 ) -> Result<Embedded, ApiError> {
     let mut running = Running {
         engine,
         settings,
+        form,
         at_once: (at_once as usize).max(1),
         template: request(model),
         total: inputs.len(),
@@ -54,6 +59,7 @@ pub(super) async fn run<E: Engine>(
 struct Running<'a, E: Engine> {
     engine: &'a E,
     settings: &'a Settings,
+    form: &'a Form,
     at_once: usize,
     template: Request,
     total: usize,
@@ -121,7 +127,7 @@ impl<E: Engine> Running<'_, E> {
             match input.next().await {
                 Ok(Some(event)) => {
                     if let Some(vector) = event.embedding {
-                        self.embedded.vectors.push(vector);
+                        self.embedded.vectors.push(self.form.write(vector)?);
                         return Ok(());
                     }
                 }

@@ -16,13 +16,14 @@ use crate::{
     reply::Reply,
     settings::Settings,
 };
-use answer::Encoding;
+use answer::{Encoding, Form};
 
 /// Inputs of one request, as for OpenAI.
 pub const MAX_INPUTS: usize = 2048;
 
-/// Numbers of all vectors of one answer, which is written when it is whole: about 12 MB of JSON.
-pub const MAX_NUMBERS: usize = 1 << 20;
+/// Bytes of JSON that the vectors of one answer take at most. The answer is sent when it is whole,
+/// and there are two copies of it then: what is left of an instance's memory holds a body beside.
+pub const MAX_VECTOR_BYTES: usize = 14 << 20;
 
 /// Answer a request for embeddings.
 pub async fn embed<E: Engine>(
@@ -33,13 +34,12 @@ pub async fn embed<E: Engine>(
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
     let asked = understand(bytes)?;
-    let model = settings.choose(asked.model, engine.models())?;
+    let model = settings.choose(asked.model.clone(), engine.models())?;
     let size = model.info.as_ref().map(|info| info.embedding_size);
-    let numbers = check_size(size, asked.dimensions, asked.inputs.len())?;
+    let form = form(size, &asked)?;
     let at_once = model.info.map_or(1, |info| info.max_sequences);
-    let embedded = inputs::run(engine, settings, at_once, model.id, asked.inputs).await?;
-    let document = answer::document(&model.named, embedded, numbers, asked.encoding);
-    Ok(Reply::json(200, document))
+    let embedded = inputs::run(engine, settings, at_once, model.id, asked.inputs, &form).await?;
+    Ok(Reply::json(200, answer::document(&model.named, embedded)))
 }
 
 /// The request in a body.
@@ -77,27 +77,36 @@ fn encoding(body: &Object<'_>) -> Result<Encoding, ApiError> {
     }
 }
 
-/// The numbers of each vector of the answer; of a model whose size nobody knows as many as come.
-fn check_size(
-    size: Option<u32>,
-    dimensions: Option<u32>,
-    inputs: usize,
-) -> Result<usize, ApiError> {
+/// The form of the answer's vectors; of a model whose size nobody knows as many numbers as come.
+fn form(size: Option<u32>, asked: &Asked) -> Result<Form, ApiError> {
+    let Asked {
+        encoding,
+        dimensions,
+        ..
+    } = *asked;
     let Some(size) = size else {
-        return Ok(usize::MAX);
+        return Ok(Form {
+            numbers: usize::MAX,
+            encoding,
+        });
     };
     if let Some(asked) = dimensions.filter(|&asked| asked > size) {
         let why = format!("this model's embeddings have {size} numbers, but got {asked}");
         return Err(ApiError::invalid_value("dimensions".into(), &why));
     }
     let numbers = dimensions.unwrap_or(size) as usize;
-    // They are all held, whatever is told of them.
-    let most = MAX_NUMBERS / (size as usize).max(1);
+    let inputs = asked.inputs.len();
+    let most = MAX_VECTOR_BYTES / encoding.bytes(numbers).max(1);
     if inputs > most {
+        let shorter = match encoding {
+            Encoding::Float => " or ask for \"encoding_format\": \"base64\"",
+            Encoding::Base64 => "",
+        };
         let why = format!(
-            "{inputs} embeddings of {size} numbers are too many for one answer; send at most {most} inputs"
+            "{inputs} embeddings of {numbers} numbers are too many for one answer; send at most \
+             {most} inputs{shorter}"
         );
         return Err(ApiError::invalid_value("input".into(), &why));
     }
-    Ok(numbers)
+    Ok(Form { numbers, encoding })
 }

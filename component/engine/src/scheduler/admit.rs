@@ -222,9 +222,12 @@ impl Gate {
     fn input_tokens(&self, prompt: Prompt) -> Result<Vec<u32>, EngineError> {
         let is_text = !matches!(prompt, Prompt::Tokens(_));
         let end = self.model.config.embedding.end_token.filter(|_| is_text);
-        let mut tokens = self.prompt_tokens(prompt, usize::from(end.is_some()))?;
-        if tokens.last() != end.as_ref() {
-            tokens.extend(end);
+        let mut tokens = self.prompt_tokens(prompt, 0)?;
+        if let Some(end) = end.filter(|end| tokens.last() != Some(end)) {
+            if tokens.len() == self.size.context {
+                return Err(self.size.overflow(tokens.len(), 1));
+            }
+            tokens.push(end);
         }
         Ok(tokens)
     }

@@ -1,7 +1,7 @@
 //! `/v1/embeddings`: inputs of every shape, the answer's forms, and what is refused.
 
 use super::*;
-use crate::embeddings::{MAX_INPUTS, MAX_NUMBERS};
+use crate::embeddings::{MAX_INPUTS, MAX_VECTOR_BYTES};
 use crate::engine::{ContextOverflow, Error, InvalidRequest, Prompt};
 use crate::testing::vector;
 
@@ -134,16 +134,31 @@ fn wrong_bodies_are_named() {
 #[test]
 fn an_answer_that_would_be_too_large_is_refused_with_what_fits() {
     let mut engine = story();
-    engine.models[0].embedding_size = 4096;
-    let most = MAX_NUMBERS / 4096;
-    let body = |inputs: usize| json!({"input": vec!["a"; inputs]});
-    let message = post(&engine, EMBED, &body(most + 1)).json()["error"]["message"].to_string();
-    assert!(
-        message.contains(&format!("at most {most} inputs")),
-        "{message}"
-    );
-    assert!(engine.asked.borrow().is_empty());
-    assert_eq!(post(&engine, EMBED, &body(most)).status, 200);
+    engine.models[0].embedding_size = 1 << 14;
+    for (form, bytes, remedy) in [
+        (json!({}), 14 << 14, true),
+        (
+            json!({"encoding_format": "base64"}),
+            (4 << 14) / 3 * 4 + 4,
+            false,
+        ),
+        (json!({"dimensions": 1 << 13}), 14 << 13, true),
+    ] {
+        let most = MAX_VECTOR_BYTES / bytes;
+        let body = |inputs: usize| {
+            let mut body = form.clone();
+            body["input"] = json!(vec!["a"; inputs]);
+            body
+        };
+        let got = post(&engine, EMBED, &body(most + 1)).json()["error"].clone();
+        let message = got["message"].to_string();
+        let fits = format!("at most {most} inputs");
+        assert!(message.contains(&fits), "{message}");
+        assert_eq!(message.contains("base64"), remedy, "{message}");
+        assert!(engine.asked.borrow().is_empty());
+        assert_eq!(post(&engine, EMBED, &body(most)).status, 200, "{form}");
+        engine.asked.borrow_mut().clear();
+    }
 }
 
 #[test]
