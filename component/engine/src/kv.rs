@@ -1,12 +1,17 @@
-//! Keys and values of the running sequences, in blocks of 64 positions.
+//! Keys and values of the sequences, in blocks of 64 positions.
 //!
-//! A sequence owns as many blocks as its positions need and gives them back when it ends; nothing
-//! is allocated before a position is used. A block holds all layers, so that growing is one step:
+//! A sequence has as many blocks as its positions need and gives them back when it ends; nothing
+//! is allocated before a position is used. Full blocks can be kept (`keep`) and are then shared: a
+//! sequence that begins with the same tokens begins with them (`attach`), whether the one that
+//! filled them still runs or not. Those that no sequence uses make room when blocks run out.
+//!
+//! A block holds all layers, so that growing is one step:
 //! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` f32. Within a layer and a kv head
 //! the positions of a block lie side by side, as attention reads them.
 
 use crate::config::ModelConfig;
 use crate::error::EngineError;
+use crate::prefix_tree::{BlockId, PrefixTree};
 
 /// Positions of a block.
 pub const BLOCK: usize = 64;
@@ -90,22 +95,44 @@ pub trait Cached: Sync {
 
 type Block = Box<[f32]>;
 
-/// The blocks of every sequence, and those waiting for the next sequence.
+/// The blocks of a sequence, first to last.
+#[derive(Default)]
+struct Sequence {
+    blocks: Vec<BlockId>,
+    /// The first so many of them are in the tree: others may read them, and nobody writes.
+    kept: usize,
+}
+
+/// The blocks of every sequence, those kept for sequences to come, and those of no use.
 pub struct KvCache {
     shape: KvShape,
-    sequences: Vec<Vec<Block>>,
-    free: Vec<Block>,
+    /// All that were allocated.
+    blocks: Vec<Block>,
+    /// Of no use: nothing that was written there is read again.
+    free: Vec<BlockId>,
+    sequences: Vec<Sequence>,
+    tree: PrefixTree,
+    max_blocks: usize,
 }
 
 impl KvCache {
-    /// An empty cache for `n_sequences` sequences.
+    /// An empty cache for `n_sequences` sequences, without a limit.
     #[must_use]
     pub fn new(shape: KvShape, n_sequences: usize) -> Self {
         KvCache {
             shape,
-            sequences: (0..n_sequences).map(|_| Vec::new()).collect(),
+            blocks: Vec::new(),
             free: Vec::new(),
+            sequences: (0..n_sequences).map(|_| Sequence::default()).collect(),
+            tree: PrefixTree::default(),
+            max_blocks: usize::MAX,
         }
+    }
+
+    /// The same with at most so many blocks, kept ones included.
+    #[must_use]
+    pub fn with_limit(self, max_blocks: usize) -> Self {
+        KvCache { max_blocks, ..self }
     }
 
     /// Sequences there is a place for, used or not.
@@ -114,29 +141,107 @@ impl KvCache {
         self.sequences.len()
     }
 
-    /// Give `sequence` blocks for `positions` positions in all. What it has stays.
+    /// Give `sequence` blocks for `positions` positions in all. What it has stays. Where there is
+    /// no further block to be had, those kept for nobody make room.
     ///
     /// # Errors
-    /// `Unavailable` where the system, or the sandbox, gives no memory.
+    /// `Unavailable` where all blocks there may be are in use, or the system, or the sandbox, gives
+    /// no memory.
     pub fn reserve(&mut self, sequence: usize, positions: usize) -> Result<(), EngineError> {
-        let shape = self.shape;
-        let blocks = &mut self.sequences[sequence];
-        while blocks.len() * BLOCK < positions {
+        while self.sequences[sequence].blocks.len() * BLOCK < positions {
             // A recycled block keeps its old contents: attention reads no position before it is
             // written.
-            let block = self.free.pop().map_or_else(|| fresh_block(shape), Ok)?;
-            blocks.push(block);
+            let block = match self.free.pop() {
+                Some(block) => block,
+                None => self.another_block()?,
+            };
+            self.sequences[sequence].blocks.push(block);
         }
         Ok(())
     }
 
-    /// Take back all blocks of `sequence`.
+    fn another_block(&mut self) -> Result<BlockId, EngineError> {
+        let fresh = if self.blocks.len() < self.max_blocks {
+            fresh_block(self.shape)
+        } else {
+            Err(EngineError::Unavailable(format!(
+                "all {} blocks of keys and values are in use",
+                self.max_blocks
+            )))
+        };
+        match fresh {
+            Ok(block) => {
+                self.blocks.push(block);
+                Ok(self.blocks.len() - 1)
+            }
+            Err(error) => self.tree.evict().ok_or(error),
+        }
+    }
+
+    /// Take back all blocks of `sequence`; those that it kept stay for others.
     pub fn free(&mut self, sequence: usize) {
-        self.free.append(&mut self.sequences[sequence]);
+        let Sequence { mut blocks, kept } = std::mem::take(&mut self.sequences[sequence]);
+        self.free.extend(blocks.drain(kept..));
+        self.tree.release(&blocks);
+    }
+
+    /// Give `sequence`, all of whose blocks are kept ones, the kept blocks that go on with
+    /// `tokens`, which are those of the sequence from its first on. Returns the positions it has
+    /// with them.
+    ///
+    /// Sequences share blocks only where their `salt` is the same, which the first block's tokens
+    /// are put together with.
+    pub fn attach(&mut self, sequence: usize, salt: &[u32], tokens: &[u32]) -> usize {
+        let Sequence { blocks, kept } = &mut self.sequences[sequence];
+        let (full, _) = tokens.as_chunks::<BLOCK>();
+        for tokens in full.iter().skip(blocks.len()) {
+            let parent = blocks.last().copied();
+            let Some(block) = self.tree.child(parent, &key(parent, salt, tokens)) else {
+                break;
+            };
+            self.tree.take(block);
+            blocks.push(block);
+            *kept += 1;
+        }
+        *kept * BLOCK
+    }
+
+    /// Keep the full blocks of `sequence`, whose `tokens` are written from its first position on
+    /// and stay as they are. One that another sequence has kept already is given back for that
+    /// one's, which is the same to the bit.
+    pub fn keep(&mut self, sequence: usize, salt: &[u32], tokens: &[u32]) {
+        let Sequence { blocks, kept } = &mut self.sequences[sequence];
+        let (full, _) = tokens.as_chunks::<BLOCK>();
+        for (index, tokens) in full.iter().enumerate().skip(*kept) {
+            let parent = index.checked_sub(1).map(|before| blocks[before]);
+            let key = key(parent, salt, tokens);
+            if let Some(other) = self.tree.child(parent, &key) {
+                self.tree.take(other);
+                self.free.push(std::mem::replace(&mut blocks[index], other));
+            } else {
+                self.tree.insert(parent, key, blocks[index]);
+            }
+            *kept = index + 1;
+        }
+    }
+
+    /// The first so many positions of two sequences are in the same blocks; whole blocks of kept
+    /// ones only.
+    #[must_use]
+    pub fn shares(&self, one: usize, other: usize, positions: usize) -> bool {
+        let Some(last) = (positions / BLOCK).checked_sub(1) else {
+            return true;
+        };
+        let block = |sequence: usize| {
+            let Sequence { blocks, kept } = &self.sequences[sequence];
+            blocks[..*kept].get(last)
+        };
+        // A kept block has one path to it.
+        block(one).is_some_and(|id| block(other) == Some(id))
     }
 
     /// Store a position's keys and values, each `[n_kv_heads, head_dim]`. The position must be
-    /// reserved.
+    /// reserved, and not kept.
     pub fn write(
         &mut self,
         sequence: usize,
@@ -146,7 +251,9 @@ impl KvCache {
         values: &[f32],
     ) {
         let KvShape { head_dim, .. } = self.shape;
-        let block = &mut self.sequences[sequence][position / BLOCK];
+        let Sequence { blocks, kept } = &self.sequences[sequence];
+        debug_assert!(position / BLOCK >= *kept, "{position} is kept for others");
+        let block = &mut self.blocks[blocks[position / BLOCK]];
         let heads = keys
             .chunks_exact(head_dim)
             .zip(values.chunks_exact(head_dim));
@@ -160,20 +267,48 @@ impl KvCache {
 
     /// The blocks of a sequence, first to last.
     pub fn blocks(&self, sequence: usize) -> impl Iterator<Item = &[f32]> {
-        self.sequences[sequence].iter().map(|block| &**block)
+        let blocks = self.sequences[sequence].blocks.iter();
+        blocks.map(|&block| &*self.blocks[block])
     }
 
-    /// Bytes of the blocks that sequences hold.
+    /// Blocks of `sequence` that it has.
+    #[must_use]
+    pub fn n_blocks(&self, sequence: usize) -> usize {
+        self.sequences[sequence].blocks.len()
+    }
+
+    /// Blocks that sequences can get: free ones, kept ones that none uses, and those yet to be
+    /// allocated.
+    #[must_use]
+    pub fn n_available(&self) -> usize {
+        let fresh = self.max_blocks.saturating_sub(self.blocks.len());
+        fresh.saturating_add(self.free.len() + self.tree.n_idle())
+    }
+
+    /// Bytes of the blocks that sequences use, shared ones once.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.sequences.iter().map(Vec::len).sum::<usize>() as u64 * self.shape.block_bytes()
+        let unused = self.free.len() + self.tree.n_idle();
+        (self.blocks.len() - unused) as u64 * self.shape.block_bytes()
+    }
+
+    /// Bytes of the blocks that are kept and that no sequence uses.
+    #[must_use]
+    pub fn idle_bytes(&self) -> u64 {
+        self.tree.n_idle() as u64 * self.shape.block_bytes()
     }
 
     /// Bytes of all blocks, the free ones included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        self.used_bytes() + self.free.len() as u64 * self.shape.block_bytes()
+        self.blocks.len() as u64 * self.shape.block_bytes()
     }
+}
+
+/// What a block is found by among those that follow `parent`.
+fn key(parent: Option<BlockId>, salt: &[u32], tokens: &[u32]) -> Vec<u32> {
+    let salt = if parent.is_none() { salt } else { &[] };
+    [tokens, salt].concat()
 }
 
 fn fresh_block(shape: KvShape) -> Result<Block, EngineError> {
@@ -196,11 +331,11 @@ impl Cached for KvCache {
     fn positions(&self, sequence: usize) -> usize {
         self.sequences
             .get(sequence)
-            .map_or(0, |blocks| blocks.len() * BLOCK)
+            .map_or(0, |sequence| sequence.blocks.len() * BLOCK)
     }
 
     fn block(&self, sequence: usize, index: usize) -> &[f32] {
-        &self.sequences[sequence][index]
+        &self.blocks[self.sequences[sequence].blocks[index]]
     }
 }
 
@@ -271,5 +406,90 @@ mod tests {
             (kv.used_bytes(), kv.allocated_bytes()),
             (0, 3 * SHAPE.block_bytes())
         );
+    }
+
+    /// Fill `sequence` with `tokens` and keep its full blocks.
+    fn fill(kv: &mut KvCache, sequence: usize, salt: &[u32], tokens: &[u32]) {
+        let from = kv.attach(sequence, salt, tokens);
+        kv.reserve(sequence, tokens.len()).unwrap();
+        for (position, &token) in tokens.iter().enumerate().skip(from) {
+            let (keys, values) = row(position * 7 + token as usize, 1);
+            kv.write(sequence, 1, position, &keys, &values);
+        }
+        kv.keep(sequence, salt, tokens);
+    }
+
+    fn contents(kv: &KvCache, sequence: usize) -> Vec<Vec<f32>> {
+        kv.blocks(sequence).map(<[f32]>::to_vec).collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_shared_by_those_that_begin_alike() {
+        let mut kv = KvCache::new(SHAPE, 3);
+        let tokens: Vec<u32> = (0..150).collect();
+        fill(&mut kv, 0, &[], &tokens);
+        let filled = contents(&kv, 0);
+        // Beside it, and after its end.
+        for _ in 0..2 {
+            assert_eq!(kv.attach(1, &[], &tokens[..127]), 64);
+            assert_eq!(kv.attach(1, &[], &tokens), 128);
+            assert_eq!(contents(&kv, 1), filled[..2]);
+            assert!(kv.shares(1, 1, 128) && !kv.shares(1, 2, 64));
+            kv.free(1);
+            kv.free(0);
+        }
+        assert_eq!(
+            (kv.used_bytes(), kv.idle_bytes()),
+            (0, 2 * SHAPE.block_bytes())
+        );
+        // Another token, or another salt.
+        let other: Vec<u32> = tokens.iter().map(|&token| token ^ (token / 63)).collect();
+        assert_eq!(kv.attach(1, &[], &other), 0);
+        assert_eq!(kv.attach(1, &[7], &tokens), 0);
+        assert_eq!(kv.attach(1, &[], &[]), 0);
+    }
+
+    #[test]
+    fn two_that_fill_the_same_block_end_up_with_one() {
+        let mut kv = KvCache::new(SHAPE, 2);
+        let tokens: Vec<u32> = (0..70).collect();
+        // Both begin before either is done.
+        for sequence in [0, 1] {
+            kv.reserve(sequence, 70).unwrap();
+            for position in 0..70 {
+                let (keys, values) = row(position, 0);
+                kv.write(sequence, 0, position, &keys, &values);
+            }
+        }
+        assert_eq!(kv.used_bytes(), 4 * SHAPE.block_bytes());
+        kv.keep(0, &[], &tokens);
+        kv.keep(1, &[], &tokens);
+        assert_eq!(kv.used_bytes(), 3 * SHAPE.block_bytes());
+        assert!(kv.shares(0, 1, 64));
+        assert_eq!(contents(&kv, 0)[0], contents(&kv, 1)[0]);
+        kv.free(0);
+        kv.free(1);
+        assert_eq!(kv.idle_bytes(), SHAPE.block_bytes());
+    }
+
+    #[test]
+    fn kept_blocks_make_room_and_used_ones_do_not() {
+        let mut kv = KvCache::new(SHAPE, 2).with_limit(4);
+        let tokens: Vec<u32> = (0..128).collect();
+        fill(&mut kv, 0, &[], &tokens);
+        kv.free(0);
+        fill(&mut kv, 0, &[1], &tokens[..64]);
+        assert_eq!(
+            (kv.n_available(), kv.idle_bytes()),
+            (3, 2 * SHAPE.block_bytes())
+        );
+        kv.reserve(1, 192).unwrap();
+        assert_eq!((kv.n_available(), kv.idle_bytes()), (0, 0));
+        assert!(kv.reserve(1, 193).is_err());
+        kv.free(0);
+        kv.reserve(1, 193).unwrap();
+        assert_eq!(kv.allocated_bytes(), 4 * SHAPE.block_bytes());
+        kv.free(1);
+        assert_eq!((kv.n_available(), kv.attach(0, &[], &tokens)), (4, 0));
     }
 }
