@@ -3,7 +3,7 @@
 
 use serde_json::Value as Json;
 
-use super::hf::{Object, narrow};
+use super::hf_object::{Object, narrow};
 use super::{BlockOptions, SlidingWindow, bad};
 use crate::error::LoadError;
 

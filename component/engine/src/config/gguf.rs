@@ -5,7 +5,8 @@
 //! sub-norms; `llama` has neither. All but `llama` rotate halves.
 
 use super::gemma::{self, GEMMA3};
-use super::hf::{narrow, split_heads};
+use super::hf::split_heads;
+use super::hf_object::narrow;
 use super::{
     Activation, BlockOptions, EmbeddingConfig, LLAMA, ModelConfig, Pooling, QWEN3, RopePairs,
     RopeScaling, SlidingWindow, Yarn, bad, check_ends, hybrid, is_hybrid, unsupported_gguf,

@@ -8,6 +8,8 @@ mod embedding;
 mod gemma;
 mod gguf;
 mod hf;
+mod hf_object;
+mod hf_rope;
 mod rope;
 mod sampling;
 mod unsupported_gguf;
