@@ -4,7 +4,10 @@ use crate::{
     answer::{Answer, Finished, Stamp},
     body::{self, Source},
     choices::{Asked, Choices, Form},
-    engine::{Conversation, Engine, ModelInfo, Prompt, Request, Sampling, Tags},
+    engine::{
+        Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling, Tags,
+        plain_request,
+    },
     error::ApiError,
     fields::Object,
     http::Head,
@@ -75,9 +78,6 @@ pub async fn run<E: Engine>(
         same_seed: params.sampling.seed.is_some(),
         form,
         template: Request {
-            model: model.id,
-            prompt: Prompt::Tokens(Vec::new()),
-            embed: false,
             max_tokens: params.max_tokens,
             stop: params.stop,
             stop_tokens: params.stop_tokens,
@@ -88,6 +88,7 @@ pub async fn run<E: Engine>(
                 seed: None,
                 ..params.sampling
             },
+            ..plain_request(model.id)
         },
     };
     let choices = Choices::start(engine.clone(), settings, at_once, asked)?;
@@ -178,6 +179,7 @@ fn chat(
         messages,
         tools: tools.json,
         template_kwargs: thinking::template_kwargs(body, raw)?,
+        end: ConversationEnd::AnswerOpening,
     };
     Ok((conversation, wishes))
 }

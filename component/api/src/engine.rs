@@ -21,9 +21,43 @@ use std::marker::PhantomData;
 
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
-    ContextOverflow, Conversation, Error, Event, Finish, FinishReason, InvalidRequest, Message,
-    ModelInfo, Prompt, Request, Sampling, Tags, ToolCall, Usage,
+    Candidate, ContextOverflow, Conversation, ConversationEnd, Error, Event, Finish, FinishReason,
+    InvalidRequest, Message, ModelInfo, Prompt, Request, Sampling, Tags, TokenDetail, ToolCall,
+    Usage,
 };
+
+/// A request with every default and an empty prompt.
+pub fn plain_request(model: String) -> Request {
+    Request {
+        model,
+        prompt: Prompt::Tokens(Vec::new()),
+        embed: false,
+        max_tokens: None,
+        stop: Vec::new(),
+        stop_tokens: Vec::new(),
+        include_stop: false,
+        min_tokens: 0,
+        ignore_eos: false,
+        logit_bias: Vec::new(),
+        allowed_tokens: None,
+        bad_words: Vec::new(),
+        logprobs: None,
+        echo: false,
+        prompt_logprobs: None,
+        show_special: false,
+        truncate_prompt: None,
+        sampling: Sampling {
+            temperature: None,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            repetition_penalty: None,
+            presence_penalty: None,
+            frequency_penalty: None,
+            seed: None,
+        },
+    }
+}
 
 /// Something that holds models and answers requests.
 ///

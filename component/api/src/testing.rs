@@ -36,6 +36,8 @@ pub(crate) fn text(text: &str) -> Result<Event, Error> {
         text: text.into(),
         tokens: vec![1],
         finish: None,
+        details: Vec::new(),
+        prompt: Vec::new(),
         embedding: None,
     })
 }
@@ -55,6 +57,8 @@ pub(crate) fn end(text: &str) -> Result<Event, Error> {
         text: text.into(),
         tokens: vec![2],
         finish,
+        details: Vec::new(),
+        prompt: Vec::new(),
         embedding: None,
     })
 }
@@ -84,6 +88,8 @@ fn embedded(prompt: &Prompt) -> Event {
             reason: FinishReason::Stop,
             usage,
         }),
+        details: Vec::new(),
+        prompt: Vec::new(),
         embedding: Some(vector(prompt)),
     }
 }

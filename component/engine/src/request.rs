@@ -46,6 +46,18 @@ impl Message {
     }
 }
 
+/// The end of a conversation that is rendered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConversationEnd {
+    /// The opening of an answer follows the last turn.
+    #[default]
+    AnswerOpening,
+    /// Nothing follows it.
+    Closed,
+    /// The text ends with the last turn's own, so that it is continued.
+    LastTurnOpen,
+}
+
 /// A conversation, and what else the model's chat template is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
@@ -55,6 +67,8 @@ pub struct Conversation {
     pub tools: Option<String>,
     /// Further variables of the template: the text of a JSON object.
     pub template_kwargs: Option<String>,
+    /// What follows the last turn.
+    pub end: ConversationEnd,
 }
 
 impl From<Vec<Message>> for Conversation {
@@ -98,7 +112,7 @@ pub struct Request {
     pub prompt: Prompt,
     /// Embed the prompt and generate nothing; the fields below are not looked at.
     pub embed: bool,
-    /// Tokens to generate at most, at least 1; `None` fills the context.
+    /// Tokens to generate at most; `None` fills the context. 0 only where the prompt is reported.
     pub max_tokens: Option<u32>,
     /// The completion ends before the first of these texts.
     pub stop: Vec<String>,
@@ -110,15 +124,31 @@ pub struct Request {
     pub min_tokens: u32,
     /// No end-of-sequence token is ever chosen, save those in `stop_tokens`.
     pub ignore_eos: bool,
+    /// Added to the logits of these token ids; minus infinity bans the token.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// No other tokens are ever chosen.
+    pub allowed_tokens: Option<Vec<u32>>,
+    /// Texts that are not generated.
+    pub bad_words: Vec<String>,
+    /// Report each generated token, with so many of the most likely ones in its place.
+    pub logprobs: Option<u32>,
+    /// Report the prompt's tokens.
+    pub echo: bool,
+    /// The same, with so many of the most likely tokens in each one's place.
+    pub prompt_logprobs: Option<u32>,
+    /// The names of special tokens are part of the text.
+    pub show_special: bool,
+    /// Keep the last so many tokens of the prompt.
+    pub truncate_prompt: Option<u32>,
     /// The sampling parameters.
     pub sampling: Sampling,
 }
 
 impl Request {
-    /// Positions that its prompt must leave free: one token is generated at least.
+    /// Positions that its prompt must leave free: one for the first token, if there is any.
     #[must_use]
     pub fn reserved(&self) -> usize {
-        usize::from(!self.embed)
+        usize::from(!self.embed && self.max_tokens != Some(0))
     }
 
     /// A request to embed this.
@@ -140,6 +170,14 @@ impl Request {
             include_stop: false,
             min_tokens: 0,
             ignore_eos: false,
+            logit_bias: Vec::new(),
+            allowed_tokens: None,
+            bad_words: Vec::new(),
+            logprobs: None,
+            echo: false,
+            prompt_logprobs: None,
+            show_special: false,
+            truncate_prompt: None,
             sampling: Sampling::default(),
         }
     }
@@ -174,6 +212,27 @@ pub struct Finish {
     pub usage: Usage,
 }
 
+/// One of the most likely tokens of a place.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct Candidate {
+    pub token: u32,
+    pub bytes: Vec<u8>,
+    pub logprob: f32,
+}
+
+/// A token, and its probability.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct TokenDetail {
+    pub token: u32,
+    pub bytes: Vec<u8>,
+    pub special: bool,
+    pub logprob: Option<f32>,
+    pub rank: u32,
+    pub top: Vec<Candidate>,
+}
+
 /// A piece of a completion, or an embedding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event {
@@ -183,6 +242,10 @@ pub struct Event {
     pub tokens: Vec<u32>,
     /// Set on the last event.
     pub finish: Option<Finish>,
+    /// Each of `tokens` where it was asked for.
+    pub details: Vec<TokenDetail>,
+    /// The prompt's next tokens where they were asked for.
+    pub prompt: Vec<TokenDetail>,
     /// Of a prompt that was to be embedded: its vector, of length 1.
     pub embedding: Option<Vec<f32>>,
 }

@@ -34,8 +34,8 @@ macro_rules! convert_engine_types {
             use $crate::convert_fields;
             use $crate::error::EngineError;
             use $crate::request::{
-                Conversation, Event, Finish, FinishReason, Message, ModelInfo, Prompt, Request,
-                Sampling, Tags, ToolCall, Usage,
+                Candidate, Conversation, ConversationEnd, Event, Finish, FinishReason, Message,
+                ModelInfo, Prompt, Request, Sampling, Tags, TokenDetail, ToolCall, Usage,
             };
 
             convert_fields!(Tags, wit::Tags, { begin, end });
@@ -44,6 +44,7 @@ macro_rules! convert_engine_types {
                 temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty,
                 frequency_penalty, seed,
             });
+            convert_fields!(Candidate, wit::Candidate, { token, bytes, logprob });
             convert_fields!(Usage, wit::Usage, { prompt_tokens, completion_tokens, cached_tokens });
 
             impl From<wit::ModelInfo> for ModelInfo {
@@ -110,12 +111,59 @@ macro_rules! convert_engine_types {
                 }
             }
 
+            impl From<wit::ConversationEnd> for ConversationEnd {
+                fn from(end: wit::ConversationEnd) -> Self {
+                    match end {
+                        wit::ConversationEnd::AnswerOpening => ConversationEnd::AnswerOpening,
+                        wit::ConversationEnd::Closed => ConversationEnd::Closed,
+                        wit::ConversationEnd::LastTurnOpen => ConversationEnd::LastTurnOpen,
+                    }
+                }
+            }
+
+            impl From<ConversationEnd> for wit::ConversationEnd {
+                fn from(end: ConversationEnd) -> Self {
+                    match end {
+                        ConversationEnd::AnswerOpening => wit::ConversationEnd::AnswerOpening,
+                        ConversationEnd::Closed => wit::ConversationEnd::Closed,
+                        ConversationEnd::LastTurnOpen => wit::ConversationEnd::LastTurnOpen,
+                    }
+                }
+            }
+
+            impl From<wit::TokenDetail> for TokenDetail {
+                fn from(detail: wit::TokenDetail) -> Self {
+                    TokenDetail {
+                        token: detail.token,
+                        bytes: detail.bytes,
+                        special: detail.special,
+                        logprob: detail.logprob,
+                        rank: detail.rank,
+                        top: detail.top.into_iter().map(Into::into).collect(),
+                    }
+                }
+            }
+
+            impl From<TokenDetail> for wit::TokenDetail {
+                fn from(detail: TokenDetail) -> Self {
+                    wit::TokenDetail {
+                        token: detail.token,
+                        bytes: detail.bytes,
+                        special: detail.special,
+                        logprob: detail.logprob,
+                        rank: detail.rank,
+                        top: detail.top.into_iter().map(Into::into).collect(),
+                    }
+                }
+            }
+
             impl From<wit::Conversation> for Conversation {
                 fn from(conversation: wit::Conversation) -> Self {
                     Conversation {
                         messages: conversation.messages.into_iter().map(Into::into).collect(),
                         tools: conversation.tools,
                         template_kwargs: conversation.template_kwargs,
+                        end: conversation.end.into(),
                     }
                 }
             }
@@ -126,6 +174,7 @@ macro_rules! convert_engine_types {
                         messages: conversation.messages.into_iter().map(Into::into).collect(),
                         tools: conversation.tools,
                         template_kwargs: conversation.template_kwargs,
+                        end: conversation.end.into(),
                     }
                 }
             }
@@ -161,6 +210,14 @@ macro_rules! convert_engine_types {
                         include_stop: request.include_stop,
                         min_tokens: request.min_tokens,
                         ignore_eos: request.ignore_eos,
+                        logit_bias: request.logit_bias,
+                        allowed_tokens: request.allowed_tokens,
+                        bad_words: request.bad_words,
+                        logprobs: request.logprobs,
+                        echo: request.echo,
+                        prompt_logprobs: request.prompt_logprobs,
+                        show_special: request.show_special,
+                        truncate_prompt: request.truncate_prompt,
                         sampling: request.sampling.into(),
                     }
                 }
@@ -178,6 +235,14 @@ macro_rules! convert_engine_types {
                         include_stop: request.include_stop,
                         min_tokens: request.min_tokens,
                         ignore_eos: request.ignore_eos,
+                        logit_bias: request.logit_bias,
+                        allowed_tokens: request.allowed_tokens,
+                        bad_words: request.bad_words,
+                        logprobs: request.logprobs,
+                        echo: request.echo,
+                        prompt_logprobs: request.prompt_logprobs,
+                        show_special: request.show_special,
+                        truncate_prompt: request.truncate_prompt,
                         sampling: request.sampling.into(),
                     }
                 }
@@ -189,6 +254,8 @@ macro_rules! convert_engine_types {
                         text: event.text,
                         tokens: event.tokens,
                         finish: event.finish.map(Into::into),
+                        details: event.details.into_iter().map(Into::into).collect(),
+                        prompt: event.prompt.into_iter().map(Into::into).collect(),
                         embedding: event.embedding,
                     }
                 }
@@ -200,6 +267,8 @@ macro_rules! convert_engine_types {
                         text: event.text,
                         tokens: event.tokens,
                         finish: event.finish.map(Into::into),
+                        details: event.details.into_iter().map(Into::into).collect(),
+                        prompt: event.prompt.into_iter().map(Into::into).collect(),
                         embedding: event.embedding,
                     }
                 }

@@ -19,6 +19,7 @@ fn conversations(cases: &Json) -> Vec<Conversation> {
         messages: serde_json::from_value::<Vec<Message>>(case["messages"].clone()).unwrap(),
         tools: text(&case["tools"]),
         template_kwargs: text(&case["kwargs"]),
+        ..Conversation::default()
     };
     cases.as_array().unwrap().iter().map(conversation).collect()
 }

@@ -113,6 +113,14 @@ fn the_edges_of_the_ranges_are_allowed() {
         include_stop: true,
         min_tokens: u32::MAX,
         ignore_eos: true,
+        logit_bias: vec![(0, 100.0), (1, -100.0), (2, f32::NEG_INFINITY)],
+        allowed_tokens: Some((3..400).collect()),
+        bad_words: vec!["x".repeat(128); 128],
+        logprobs: Some(20),
+        echo: true,
+        prompt_logprobs: Some(20),
+        show_special: true,
+        truncate_prompt: Some(1),
         sampling,
     };
     let mut engine = engine(&TINY, |options| options.max_context = Some(12));

@@ -13,6 +13,7 @@ fn conversation(tools: Option<&str>, kwargs: Option<&str>, roles: &[&str]) -> Co
         messages: roles.iter().map(|role| Message::new(*role, "Hi")).collect(),
         tools: tools.map(Into::into),
         template_kwargs: kwargs.map(Into::into),
+        ..Conversation::default()
     }
 }
 

@@ -186,8 +186,7 @@ mod tests {
         Ok(Event {
             text: text.to_owned(),
             tokens: vec![1; tokens],
-            finish: None,
-            embedding: None,
+            ..Event::default()
         })
     }
 

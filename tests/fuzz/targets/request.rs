@@ -56,6 +56,8 @@ impl Engine for Echo {
             text: text.into(),
             tokens: vec![1],
             finish,
+            details: Vec::new(),
+            prompt: Vec::new(),
             embedding: None,
         };
         let reason = FinishReason::Stop;

@@ -37,6 +37,7 @@ fuzz_target!(|input: &[u8]| {
         messages: vec![user.clone(), answer, user],
         tools,
         template_kwargs,
+        ..Conversation::default()
     };
     match template.render(&conversation) {
         Ok(text) => assert!(text.len() < MOST_TEXT, "{} bytes", text.len()),

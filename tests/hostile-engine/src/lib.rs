@@ -101,6 +101,8 @@ fn event(text: String, finish: bool) -> wit::Event {
             reason: wit::FinishReason::Length,
             usage,
         }),
+        details: Vec::new(),
+        prompt: Vec::new(),
         embedding: None,
     }
 }

@@ -61,6 +61,8 @@ impl Batch {
                     reason: wit::FinishReason::Length,
                     usage,
                 }),
+                details: Vec::new(),
+                prompt: Vec::new(),
                 embedding: None,
             });
         }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::answer::Form;
 use crate::{
-    engine::{Engine, Error, Generation, PAUSE_MS, Prompt, Request, Sampling},
+    engine::{Engine, Error, Generation, PAUSE_MS, Prompt, Request, plain_request},
     error::ApiError,
     settings::Settings,
 };
@@ -155,24 +155,7 @@ impl<E: Engine> Running<'_, E> {
 /// A request to embed, without its prompt.
 fn request(model: String) -> Request {
     Request {
-        model,
-        prompt: Prompt::Tokens(Vec::new()),
         embed: true,
-        max_tokens: None,
-        stop: Vec::new(),
-        stop_tokens: Vec::new(),
-        include_stop: false,
-        min_tokens: 0,
-        ignore_eos: false,
-        sampling: Sampling {
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            min_p: None,
-            repetition_penalty: None,
-            presence_penalty: None,
-            frequency_penalty: None,
-            seed: None,
-        },
+        ..plain_request(model)
     }
 }

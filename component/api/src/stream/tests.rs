@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     answer::{Answer, Stamp},
     choices::{Asked, Form},
-    engine::{Error, Event, Prompt, Request, Sampling},
+    engine::{Error, Event, Prompt, plain_request},
     kind::Kind,
     now,
     params::StreamUsage,
@@ -22,27 +22,7 @@ fn events(
     usage: StreamUsage,
     prompts: u32,
 ) -> EventStream<ScriptedEngine> {
-    let template = Request {
-        model: "org/demo".into(),
-        prompt: Prompt::Tokens(Vec::new()),
-        max_tokens: None,
-        stop: Vec::new(),
-        stop_tokens: Vec::new(),
-        include_stop: false,
-        min_tokens: 0,
-        ignore_eos: false,
-        embed: false,
-        sampling: Sampling {
-            temperature: None,
-            top_k: None,
-            top_p: None,
-            min_p: None,
-            repetition_penalty: None,
-            presence_penalty: None,
-            frequency_penalty: None,
-            seed: None,
-        },
-    };
+    let template = plain_request("org/demo".into());
     let asked = Asked {
         kind,
         template,

@@ -188,6 +188,7 @@ impl Gate {
             min_tokens,
             ignore_eos,
             sampling,
+            ..
         } = request;
         let sampling = params(&self.model, &sampling)?;
         if max_tokens == Some(0) {

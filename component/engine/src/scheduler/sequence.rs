@@ -203,6 +203,8 @@ impl Sequence {
             text,
             tokens: vec![token],
             finish,
+            details: Vec::new(),
+            prompt: Vec::new(),
             embedding: None,
         })
     }

@@ -124,6 +124,7 @@ mod tests {
             messages: vec![Message::new("user", "Hi")],
             tools: tools.map(Into::into),
             template_kwargs: kwargs.map(Into::into),
+            ..Conversation::default()
         };
         let rendered = ChatTemplate::new(Some(source), "<s>", "</s>").render(&conversation);
         rendered.map_err(|error| match error {

@@ -10,6 +10,7 @@ mod built_in;
 mod clock;
 mod given;
 mod jinja;
+mod last_turn;
 mod message;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(crate) use built_in::CHATML_TOKENS;
 pub use built_in::{BITNET_2B_4T, CHATML, STORY, built_in, names as built_in_names};
 
 use crate::error::EngineError;
-use crate::request::{Conversation, Tags};
+use crate::request::{Conversation, ConversationEnd, Tags};
 use crate::tokenizer::{Tokenizer, TooMany};
 use jinja::limits::Budget;
 use jinja::{Fault, Name, Template, Value};
@@ -102,7 +103,7 @@ impl ChatTemplate {
         })
     }
 
-    /// The conversation as text, with the opening of the answer. What users wrote is in it as they
+    /// The conversation as text, with what its end asks for. What users wrote is in it as they
     /// wrote it: to make a prompt of a conversation, [`Self::encode`] it.
     ///
     /// # Errors
@@ -142,6 +143,7 @@ impl ChatTemplate {
             messages,
             tools,
             template_kwargs,
+            end,
         } = conversation;
         if messages.is_empty() {
             return Err(invalid("there are none".into()));
@@ -155,13 +157,16 @@ impl ChatTemplate {
             Some(json) => given::kwargs(json, rewrite.text, &budget)?,
             None => Vec::new(),
         };
+        let is_open = *end == ConversationEnd::LastTurnOpen;
+        let marked = is_open.then(|| last_turn::marked(messages));
+        let messages = marked.as_ref().unwrap_or(messages);
         let rendered = message::list(messages, rewrite, &budget).and_then(|messages| {
             variables.push(("messages".into(), messages));
             variables.push(("tools".into(), tools));
-            variables.extend(self.defaults());
+            variables.extend(self.defaults(*end));
             template.render(variables, &budget)
         });
-        rendered.map_err(|error| match error.fault {
+        let rendered = rendered.map_err(|error| match error.fault {
             Fault::Raised(message) => invalid(message),
             Fault::Limit(_) => invalid(format!(
                 "the conversation is too long for the model's chat template, or the template does not \
@@ -170,6 +175,16 @@ impl ChatTemplate {
             Fault::Failed(_) => invalid(format!(
                 "the model's chat template fails on this conversation ({error})"
             )),
+        })?;
+        if !is_open {
+            return Ok(rendered);
+        }
+        last_turn::cut(rendered).ok_or_else(|| {
+            invalid(
+                "the model's chat template does not show the last message's text, so there is \
+                 nothing to continue; leave 'continue_final_message' out"
+                    .into(),
+            )
         })
     }
 
@@ -233,11 +248,12 @@ impl ChatTemplate {
 
     /// The variables that `apply_chat_template` passes to a template by itself, save the
     /// conversation's.
-    fn defaults(&self) -> [(Name, Value); 4] {
+    fn defaults(&self, end: ConversationEnd) -> [(Name, Value); 4] {
+        let opens_answer = end == ConversationEnd::AnswerOpening;
         [
             ("bos_token".into(), self.bos_text.as_str().into()),
             ("eos_token".into(), self.eos_text.as_str().into()),
-            ("add_generation_prompt".into(), Value::Bool(true)),
+            ("add_generation_prompt".into(), Value::Bool(opens_answer)),
             // Templates ask whether there are none.
             ("documents".into(), Value::None),
         ]

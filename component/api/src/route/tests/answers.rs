@@ -1,7 +1,7 @@
 //! Answers to valid requests.
 
 use super::*;
-use crate::engine::{Conversation, Message, Prompt};
+use crate::engine::{Conversation, ConversationEnd, Message, Prompt};
 
 #[test]
 fn a_chat_is_answered_whole() {
@@ -47,6 +47,7 @@ fn a_chat_is_answered_whole() {
         messages: vec![turn],
         tools: None,
         template_kwargs: None,
+        end: ConversationEnd::AnswerOpening,
     };
     assert_eq!(asked[0].prompt, Prompt::Messages(conversation));
 }

@@ -21,6 +21,8 @@ pub(super) fn qwen(pieces: &[&str], reason: FinishReason) -> ScriptedEngine {
         text: String::new(),
         tokens: Vec::new(),
         finish: Some(Finish { reason, usage }),
+        details: Vec::new(),
+        prompt: Vec::new(),
         embedding: None,
     };
     let script = pieces.iter().map(|piece| text(piece)).chain([Ok(last)]);
