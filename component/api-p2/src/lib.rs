@@ -109,6 +109,8 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
         accept: header("accept"),
         if_none_match: header("if-none-match"),
         authorization: header("authorization"),
+        api_key: header("x-api-key"),
+        request_id: header("x-request-id"),
         authority: request.authority(),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),

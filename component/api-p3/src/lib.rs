@@ -120,6 +120,8 @@ fn head(request: &Request) -> Head {
         accept: header("accept"),
         if_none_match: header("if-none-match"),
         authorization: header("authorization"),
+        api_key: header("x-api-key"),
+        request_id: header("x-request-id"),
         // In HTTP/1.1 the target holds none. Wasmtime then tells nothing: it takes `Host` away too.
         authority: request.get_authority().or_else(|| header("host")),
         origin: header("origin"),

@@ -1,5 +1,6 @@
 //! Access control: pages of other sites are refused, and, if the operator has set keys, so is
-//! whoever sends none of them as `Authorization: Bearer KEY`.
+//! whoever sends none of them as `Authorization: Bearer KEY` or, as Anthropic's clients do, as
+//! `x-api-key: KEY`.
 
 use crate::{error::ApiError, http::Head, settings::Settings};
 use sterna_http_rules::{Addresses, AllowedHosts, Authority, Sender};
@@ -28,17 +29,27 @@ pub fn check_site(settings: &Settings, head: &Head) -> Result<(), ApiError> {
     }
 }
 
-/// Checks a request's `Authorization`; `keys` empty lets everyone in.
+/// Checks a request's `Authorization` and `x-api-key`, of which one has to hold a key; `keys` empty
+/// lets everyone in.
 ///
 /// Every key is compared to its end, so that the time taken tells nothing but lengths.
-pub fn check(keys: &[String], authorization: Option<&str>) -> Result<(), ApiError> {
+pub fn check(
+    keys: &[String],
+    authorization: Option<&str>,
+    api_key: Option<&str>,
+) -> Result<(), ApiError> {
     if keys.is_empty() {
         return Ok(());
     }
-    let given = authorization
-        .and_then(bearer)
-        .ok_or_else(ApiError::missing_key)?;
-    let known = keys.iter().fold(Choice::from(0), |known, key| {
+    let api_key = api_key.map(str::trim).filter(|key| !key.is_empty());
+    let given = [authorization.and_then(bearer), api_key];
+    if given == [None, None] {
+        return Err(ApiError::missing_key());
+    }
+    let pairs = keys
+        .iter()
+        .flat_map(|key| given.into_iter().flatten().map(move |given| (key, given)));
+    let known = pairs.fold(Choice::from(0), |known, (key, given)| {
         known | key.as_bytes().ct_eq(given.as_bytes())
     });
     if known.into() {
@@ -68,7 +79,7 @@ mod tests {
             "BEARER   second",
             " Bearer first ",
         ] {
-            assert_eq!(check(&keys, Some(good)), Ok(()), "{good}");
+            assert_eq!(check(&keys, Some(good), None), Ok(()), "{good}");
         }
         for (bad, code) in [
             (None, "missing_api_key"),
@@ -83,15 +94,32 @@ mod tests {
             (Some("Bearer first,second"), "invalid_api_key"),
             (Some("Bearer first second"), "invalid_api_key"),
         ] {
-            let error = check(&keys, bad).unwrap_err();
+            let error = check(&keys, bad, None).unwrap_err();
             assert_eq!((error.status, error.code), (401, Some(code)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn either_header_may_hold_the_key() {
+        let keys = ["first".to_owned()];
+        for (authorization, api_key, code) in [
+            (None, Some("first"), None),
+            (None, Some(" first "), None),
+            (Some("Bearer unused"), Some("first"), None),
+            (Some("Bearer first"), Some("unused"), None),
+            (None, Some(""), Some("missing_api_key")),
+            (None, Some("Bearer first"), Some("invalid_api_key")),
+            (Some("Bearer x"), Some("y"), Some("invalid_api_key")),
+        ] {
+            let checked = check(&keys, authorization, api_key);
+            assert_eq!(checked.err().and_then(|error| error.code), code);
         }
     }
 
     #[test]
     fn without_keys_everyone_may_ask() {
         for any in [None, Some("Bearer x"), Some("nonsense")] {
-            assert_eq!(check(&[], any), Ok(()));
+            assert_eq!(check(&[], any, None), Ok(()));
         }
     }
 }

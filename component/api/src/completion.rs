@@ -129,7 +129,7 @@ pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Und
 
 /// What a request wants to be told apart in its answer.
 #[derive(Debug)]
-struct Wishes {
+pub struct Wishes {
     reasoning: Reasoning,
     calls: bool,
     one_call: bool,
@@ -161,7 +161,10 @@ impl Wishes {
 }
 
 /// The conversation of a chat, and what its template is told besides.
-fn chat(
+///
+/// # Errors
+/// A field that cannot be read.
+pub fn chat(
     body: &Object<'_>,
     settings: &Settings,
     bytes: &[u8],

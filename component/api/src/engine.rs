@@ -73,6 +73,12 @@ pub trait Engine: Clone + 'static {
     fn models(&self) -> Vec<ModelInfo>;
     /// Start a generation; every error that depends on the request alone is met here.
     fn generate(&self, request: &Request) -> Result<Self::Generation, Error>;
+    /// Token ids of a text; with `add_special` as a prompt gets them.
+    fn tokenize(&self, model: &str, text: &str, add_special: bool) -> Result<Vec<u32>, Error>;
+    /// The text of token ids.
+    fn detokenize(&self, model: &str, tokens: &[u32]) -> Result<String, Error>;
+    /// A conversation as the chat template renders it.
+    fn apply_template(&self, model: &str, conversation: &Conversation) -> Result<String, Error>;
     /// Wait for [`PAUSE_MS`], while others have their turn.
     async fn pause(&self);
 }
@@ -141,6 +147,18 @@ impl<B: Breath + 'static> Engine for Imported<B> {
 
     fn generate(&self, request: &Request) -> Result<ImportedGeneration<B>, Error> {
         Ok(ImportedGeneration(wit::generate(request)?, PhantomData))
+    }
+
+    fn tokenize(&self, model: &str, text: &str, add_special: bool) -> Result<Vec<u32>, Error> {
+        wit::tokenize(model, text, add_special)
+    }
+
+    fn detokenize(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
+        wit::detokenize(model, tokens)
+    }
+
+    fn apply_template(&self, model: &str, conversation: &Conversation) -> Result<String, Error> {
+        wit::apply_template(model, conversation)
     }
 
     async fn pause(&self) {

@@ -13,6 +13,45 @@ use sterna_errors::brief;
 /// Seconds a client is told to wait where the engine names no time.
 const RETRY_AFTER_UNAVAILABLE_S: u64 = 1;
 
+/// The form in which an API's clients expect an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `{"error": {"message", "type", "param", "code"}}`
+    OpenAi,
+    /// `{"type": "error", "error": {"type", "message"}, "request_id"}`
+    Anthropic,
+    /// `{"error": MESSAGE}`
+    Ollama,
+}
+
+impl Form {
+    /// An error in this form, of the request of this name.
+    pub fn document(self, error: &ApiError, request_id: &str) -> Vec<u8> {
+        match self {
+            Form::OpenAi => error.to_json(),
+            Form::Anthropic => crate::json::to_json(&serde_json::json!({
+                "type": "error",
+                "error": {"type": anthropic_type(error.status), "message": error.message},
+                "request_id": request_id,
+            })),
+            Form::Ollama => crate::json::to_json(&serde_json::json!({ "error": error.message })),
+        }
+    }
+}
+
+fn anthropic_type(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    }
+}
+
 /// A failed request: `{"error": {"message", "type", "param", "code"}}` under an HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {

@@ -1,7 +1,7 @@
 //! HTTP as this crate needs it: the head of a request, and the headers of a reply.
 //!
-//! A header value is a constant, a number or a checked setting, so that no text of a request can
-//! reach a header.
+//! A header value is a constant, a number, a checked setting or a request's checked name, so that
+//! no other text of a request can reach a header.
 
 /// The part of a request that is known before its body is read.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,10 @@ pub struct Head {
     pub if_none_match: Option<String>,
     /// `Authorization`, if sent.
     pub authorization: Option<String>,
+    /// `x-api-key`, if sent: the key as Anthropic's clients send it.
+    pub api_key: Option<String>,
+    /// `x-request-id`, if sent.
+    pub request_id: Option<String>,
     /// The authority the request is for: of its target, else its `Host`.
     pub authority: Option<String>,
     /// `Origin`, if sent.
@@ -41,7 +45,7 @@ enum Value {
     Text(&'static str),
     Number(u64),
     Tag(u64),
-    Origin(String),
+    Checked(String),
 }
 
 impl Header {
@@ -73,7 +77,15 @@ impl Header {
     pub(crate) fn allow_origin(origin: &str) -> Self {
         Header {
             name: "access-control-allow-origin",
-            value: Value::Origin(origin.to_owned()),
+            value: Value::Checked(origin.to_owned()),
+        }
+    }
+
+    /// The name of a request, under this name: the client's if it is valid, else a drawn one.
+    pub(crate) fn request_id(name: &'static str, id: &str) -> Self {
+        Header {
+            name,
+            value: Value::Checked(id.to_owned()),
         }
     }
 
@@ -83,7 +95,7 @@ impl Header {
             Value::Text(text) => text.to_owned(),
             Value::Number(number) => number.to_string(),
             Value::Tag(number) => format!("\"{number:016x}\""),
-            Value::Origin(ref origin) => origin.clone(),
+            Value::Checked(ref text) => text.clone(),
         }
     }
 }

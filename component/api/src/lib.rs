@@ -61,6 +61,7 @@ pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod thinking;
+pub mod tokens;
 pub mod tools;
 
 use std::{

@@ -1,7 +1,11 @@
 //! The answer to a request: a document, or a stream of events.
 
 use crate::{
-    engine::Engine, error::ApiError, http::Header, settings::InvalidSetting, stream::EventStream,
+    engine::Engine,
+    error::{ApiError, Form},
+    http::Header,
+    settings::InvalidSetting,
+    stream::EventStream,
 };
 
 /// The answer of the engine `E` to a request.
@@ -78,7 +82,7 @@ impl<E: Engine> Reply<E> {
             Header::allow_origin(origin),
             Header::text(
                 "access-control-expose-headers",
-                "retry-after, www-authenticate",
+                "retry-after, www-authenticate, x-request-id",
             ),
         ]);
     }
@@ -111,6 +115,16 @@ impl<E: Engine> Reply<E> {
 impl<E: Engine> From<ApiError> for Reply<E> {
     fn from(error: ApiError) -> Self {
         let mut reply = Self::json(error.status, error.to_json());
+        reply.headers.extend(error.header);
+        reply
+    }
+}
+
+impl<E: Engine> Reply<E> {
+    /// A refusal in the form of an API, of the request of this name.
+    pub fn error(error: ApiError, form: Form, request_id: &str) -> Self {
+        let document = form.document(&error, request_id);
+        let mut reply = Self::json(error.status, document);
         reply.headers.extend(error.header);
         reply
     }

@@ -1,7 +1,8 @@
 //! An engine for tests, which plays a script and remembers what it was asked, and plain settings.
 
 use crate::engine::{
-    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Prompt, Request, Usage,
+    Conversation, Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Prompt,
+    Request, Usage,
 };
 use crate::{now, settings::Settings, stream::EventStream};
 use std::{
@@ -94,6 +95,9 @@ fn embedded(prompt: &Prompt) -> Event {
     }
 }
 
+/// The token of byte 0.
+pub(crate) const FIRST_BYTE: u32 = 10;
+
 /// A generation that plays its events.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -176,6 +180,14 @@ impl ScriptedEngine {
 }
 
 impl ScriptedEngine {
+    fn check(&self, model: &str) -> Result<(), Error> {
+        if self.models.iter().any(|known| known.id == model) {
+            Ok(())
+        } else {
+            Err(Error::UnknownModel(model.to_owned()))
+        }
+    }
+
     /// Generations that exist.
     pub(crate) fn alive(&self) -> usize {
         let made = self.made.borrow();
@@ -192,9 +204,7 @@ impl Engine for ScriptedEngine {
 
     fn generate(&self, request: &Request) -> Result<Script, Error> {
         self.asked.borrow_mut().push(request.clone());
-        if self.models.iter().all(|model| model.id != request.model) {
-            return Err(Error::UnknownModel(request.model.clone()));
-        }
+        self.check(&request.model)?;
         if self.alive() + self.taken.get() >= self.places {
             return Err(Error::Overloaded(1000));
         }
@@ -208,6 +218,31 @@ impl Engine for ScriptedEngine {
         script.reasons = self.reasons;
         self.made.borrow_mut().push(script.alive());
         Ok(script)
+    }
+
+    /// A token for each byte, its number above [`FIRST_BYTE`]; a special one before them.
+    fn tokenize(&self, model: &str, text: &str, add_special: bool) -> Result<Vec<u32>, Error> {
+        self.check(model)?;
+        let special = add_special.then_some(1);
+        let bytes = text.bytes().map(|byte| FIRST_BYTE + u32::from(byte));
+        Ok(special.into_iter().chain(bytes).collect())
+    }
+
+    fn detokenize(&self, model: &str, tokens: &[u32]) -> Result<String, Error> {
+        self.check(model)?;
+        let bytes = tokens.iter().filter_map(|id| id.checked_sub(FIRST_BYTE));
+        let bytes: Vec<u8> = bytes.map(|byte| byte as u8).collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A line for each turn.
+    fn apply_template(&self, model: &str, conversation: &Conversation) -> Result<String, Error> {
+        self.check(model)?;
+        let turns = conversation.messages.iter();
+        let turns = turns.map(|turn| format!("{}: {}\n", turn.role, turn.content));
+        let given = [&conversation.tools, &conversation.template_kwargs];
+        let given = given.into_iter().flatten().cloned();
+        Ok(given.chain(turns).collect())
     }
 
     async fn pause(&self) {

@@ -13,6 +13,7 @@
 pub mod authority;
 pub mod origin;
 pub mod path;
+pub mod request_id;
 
 pub use authority::{Addresses, AllowedHosts, Authority};
 pub use origin::Sender;

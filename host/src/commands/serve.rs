@@ -25,7 +25,7 @@ use crate::{resource_limits, wasm_config};
 /// Serve a model over HTTP, with OpenAI's API
 ///
 /// Routes: POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings, GET /v1/models,
-/// GET /health; for operators: GET /livez, GET /readyz, GET /metrics.
+/// GET /health, and more that GET / lists; for operators: GET /livez, GET /readyz, GET /metrics.
 /// SIGTERM or Ctrl-C lets running requests finish; a second one exits at once.
 /// STERNA_LOG selects what is logged (for example `debug`, `warn`).
 #[derive(Debug, clap::Args)]

@@ -10,6 +10,7 @@ mod memory_ledger;
 mod places;
 mod probes;
 mod refusal;
+mod request_id;
 mod request_log;
 mod request_memory;
 mod service;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
 use sterna_http_rules::path;
 
@@ -11,11 +12,14 @@ use crate::engine_import::TokenCount;
 use crate::metrics::{Metrics, Reject, RequestLabels};
 
 /// Paths that get a label of their own in the metrics.
-const ROUTES: [&str; 8] = [
+const ROUTES: [&str; 11] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
     "/v1/models",
+    "/tokenize",
+    "/detokenize",
+    "/apply-template",
     "/health",
     "/livez",
     "/readyz",
@@ -25,10 +29,20 @@ const ROUTES: [&str; 8] = [
 /// nginx's status for a client that left before it was answered.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// The label of a path; with `/v1` and without it are one route.
+fn label(normal: &str) -> &'static str {
+    let bare = |path: &str| path.strip_prefix("/v1").unwrap_or(path).to_owned();
+    let found = ROUTES.into_iter().find(|route| *route == normal);
+    let found = found.or_else(|| ROUTES.into_iter().find(|route| bare(route) == bare(normal)));
+    found.unwrap_or("other")
+}
+
 /// Lives as long as its request; its drop writes the line.
 pub(super) struct RequestLog {
     method: Method,
     path: String,
+    /// Checked; see `request_id.rs`.
+    id: String,
     route: &'static str,
     started: Instant,
     status: Option<StatusCode>,
@@ -39,16 +53,14 @@ pub(super) struct RequestLog {
 }
 
 impl RequestLog {
-    pub(super) fn new<B>(request: &Request<B>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new<B>(request: &Request<B>, id: &HeaderValue, metrics: Arc<Metrics>) -> Self {
         let path = request.uri().path();
         let normal = path::normal(path);
         metrics.in_flight.inc();
         RequestLog {
             method: request.method().clone(),
-            route: ROUTES
-                .into_iter()
-                .find(|route| *route == normal)
-                .unwrap_or("other"),
+            route: label(&normal),
+            id: id.to_str().unwrap_or_default().to_owned(),
             // A hostile path may be long; a log line need not.
             path: path.chars().take(128).collect(),
             started: Instant::now(),
@@ -101,14 +113,35 @@ impl Drop for RequestLog {
         let ms = elapsed.as_millis();
         let prompt_tokens = self.tokens.prompt.load(Relaxed);
         let completion_tokens = self.tokens.completion.load(Relaxed);
-        let (method, path) = (&self.method, &self.path);
+        let (method, path, id) = (&self.method, &self.path, &self.id);
         if !self.complete {
-            tracing::info!(%method, path, status, ms, prompt_tokens, completion_tokens, "request cut short");
+            tracing::info!(%method, path, status, ms, prompt_tokens, completion_tokens, id, "request cut short");
         } else if matches!(self.route, "/livez" | "/readyz" | "/health" | "/metrics") {
             // Probes come every few seconds, from every node.
-            tracing::debug!(%method, path, status, ms, "request");
+            tracing::debug!(%method, path, status, ms, id, "request");
         } else {
-            tracing::info!(%method, path, status, ms, prompt_tokens, completion_tokens, "request");
+            tracing::info!(%method, path, status, ms, prompt_tokens, completion_tokens, id, "request");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_label_with_v1_and_without_it() {
+        for (path, expected) in [
+            ("/v1/chat/completions", "/v1/chat/completions"),
+            ("/chat/completions", "/v1/chat/completions"),
+            ("/tokenize", "/tokenize"),
+            ("/v1/tokenize", "/tokenize"),
+            ("/v1/health", "/health"),
+            ("/v1", "other"),
+            ("", "other"),
+            ("/chat", "other"),
+        ] {
+            assert_eq!(label(path), expected, "{path}");
         }
     }
 }

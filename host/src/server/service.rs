@@ -18,7 +18,7 @@ use super::places::Places;
 use super::probes::{self, State};
 use super::request_log::RequestLog;
 use super::request_memory::{Promise, RequestMemory};
-use super::{Limits, refusal, target};
+use super::{Limits, refusal, request_id, target};
 use crate::api_component::{AnswerRoom, ApiComponent};
 use crate::metrics::{Exposition, Metrics, Reject};
 
@@ -172,12 +172,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let service = self.clone();
         self.client.sent_head(!request.body().is_end_stream());
         Box::pin(async move {
-            let mut log = RequestLog::new(&request, Arc::clone(&service.shared.metrics));
+            let id = request_id::name(&mut request);
+            let mut log = RequestLog::new(&request, &id, Arc::clone(&service.shared.metrics));
             let (mut response, held) = service.answer(request, &mut log).await;
+            request_id::put(&mut response, id);
             if service.probes_only {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);

@@ -406,6 +406,16 @@ fn request(folder: &Path) -> Result<(), Error> {
         ("chat", "POST /v1/chat/completions", chat.to_string()),
         ("tools", "POST /v1/chat/completions", tools.to_string()),
         ("text", "POST /v1/completions?x=1", text.to_string()),
+        (
+            "tokenize",
+            "POST /tokenize",
+            json!({"content": "Hi", "with_pieces": true}).to_string(),
+        ),
+        (
+            "detokenize",
+            "POST /detokenize",
+            json!({"tokens": [1, 2]}).to_string(),
+        ),
         ("model", "GET /v1/models/a%2Fb", String::new()),
         ("ready", "HEAD /readyz", String::new()),
     ] {

@@ -2,6 +2,7 @@
 //! one table before it is read, so that nothing a client asks for is passed over in silence.
 
 mod table;
+mod tokens;
 
 use serde_json::Value;
 
@@ -18,6 +19,12 @@ pub enum Place {
     Text,
     /// The body of `/v1/embeddings`.
     Embeddings,
+    /// The body of `/tokenize`.
+    Tokenize,
+    /// The body of `/detokenize`.
+    Detokenize,
+    /// The body of `/apply-template`.
+    Template,
     /// `stream_options`.
     StreamOptions,
     /// One of `messages`.
@@ -34,7 +41,13 @@ pub enum Place {
 
 impl Place {
     fn is_body(self) -> bool {
-        self.is_completion() || self == Place::Embeddings
+        let others = [
+            Place::Embeddings,
+            Place::Tokenize,
+            Place::Detokenize,
+            Place::Template,
+        ];
+        self.is_completion() || others.contains(&self)
     }
 
     fn is_completion(self) -> bool {
@@ -145,7 +158,7 @@ pub(crate) fn honoured_names() -> impl Iterator<Item = (Place, &'static str)> {
             .filter(|field| field.rule == Rule::Honour);
         fields.map(|field| (group.place, field.name))
     };
-    table::TABLE.iter().flat_map(of)
+    table::groups().flat_map(of)
 }
 
 /// The names of the fields that are harmless at `place`.

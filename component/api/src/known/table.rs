@@ -10,49 +10,51 @@
 //! Ollama's servers, TGI, text-generation-webui, LM Studio, OpenRouter, LiteLLM, LangChain, Open
 //! WebUI, Mistral, DeepSeek, Groq, Together.
 
-use super::{Field, Group, Place, harmless, honour, refuse, refuse_unless};
+use super::{Field, Group, Place, harmless, honour, refuse, refuse_unless, tokens};
 
 // Values that ask for nothing, as JSON. `null` does everywhere.
-const NEVER: &[&str] = &[];
-const NO: &[&str] = &["false"];
-const EMPTY: &[&str] = &["\"\"", "[]", "{}", "false"];
-const ZERO: &[&str] = &["0", "false"];
-const ONE: &[&str] = &["1"];
-const MINUS_ONE: &[&str] = &["-1"];
+pub(super) const NEVER: &[&str] = &[];
+pub(super) const NO: &[&str] = &["false"];
+pub(super) const EMPTY: &[&str] = &["\"\"", "[]", "{}", "false"];
+pub(super) const ZERO: &[&str] = &["0", "false"];
+pub(super) const ONE: &[&str] = &["1"];
+pub(super) const MINUS_ONE: &[&str] = &["-1"];
 
 // What to do instead.
-const FORM: &str = "the answer's form cannot be constrained; ask for it in the prompt";
-const TOOLS: &str = "send 'tools', each with the type 'function'";
-const CHATS: &str = "it is for chats; send /v1/chat/completions";
-const PLAIN: &str = "the prompt's text decides whether the model reasons; leave it out";
-const SAMPLER: &str = "use temperature, top_k, top_p, min_p and the penalties";
-const PENALTY: &str = "use repetition_penalty, presence_penalty or frequency_penalty";
-const WORDS: &str = "single tokens cannot be favoured or forbidden; leave it out";
-const TEXT_ONLY: &str = "the model reads and writes text only; leave it out";
-const PROBS: &str = "probabilities are not returned; leave it out";
-const IDS: &str = "token ids are not returned; leave it out";
-const ONE_CHOICE: &str = "one choice is generated for each prompt; send the request again";
-const TEMPLATE: &str =
+pub(super) const FORM: &str = "the answer's form cannot be constrained; ask for it in the prompt";
+pub(super) const TOOLS: &str = "send 'tools', each with the type 'function'";
+pub(super) const CHATS: &str = "it is for chats; send /v1/chat/completions";
+pub(super) const PLAIN: &str = "the prompt's text decides whether the model reasons; leave it out";
+pub(super) const SAMPLER: &str = "use temperature, top_k, top_p, min_p and the penalties";
+pub(super) const PENALTY: &str = "use repetition_penalty, presence_penalty or frequency_penalty";
+pub(super) const WORDS: &str = "single tokens cannot be favoured or forbidden; leave it out";
+pub(super) const TEXT_ONLY: &str = "the model reads and writes text only; leave it out";
+pub(super) const PROBS: &str = "probabilities are not returned; leave it out";
+pub(super) const IDS: &str = "token ids are not returned; leave it out";
+pub(super) const ONE_CHOICE: &str =
+    "one choice is generated for each prompt; send the request again";
+pub(super) const TEMPLATE: &str =
     "the model's own chat template is used; with another, send /v1/completions a text";
-const WHOLE_PROMPT: &str = "prompts are never cut; send a shorter one";
-const THOUGHT_BUDGET: &str =
+pub(super) const WHOLE_PROMPT: &str = "prompts are never cut; send a shorter one";
+pub(super) const THOUGHT_BUDGET: &str =
     "reasoning has no limit of its own; send 'max_tokens', or 'enable_thinking': false";
-const START: &str = "it is decided when the server starts; leave it out";
-const ADAPTER: &str = "one set of weights is served; leave it out";
-const STOP: &str = "send 'stop'";
-const SENT_AS: &str = "it belongs to another API; send its fields at the top";
-const FILES: &str = "the server has no files, search or tools; put the text into the messages";
+pub(super) const START: &str = "it is decided when the server starts; leave it out";
+pub(super) const ADAPTER: &str = "one set of weights is served; leave it out";
+pub(super) const STOP: &str = "send 'stop'";
+pub(super) const SENT_AS: &str = "it belongs to another API; send its fields at the top";
+pub(super) const FILES: &str =
+    "the server has no files, search or tools; put the text into the messages";
 
 // Why it changes nothing.
-const LABEL: &str = "names the request or its sender";
-const CACHE: &str = "results do not depend on what is cached";
-const SPEED: &str = "decides how fast it is computed, not what";
-const ROUTING: &str = "for gateways";
-const CLIENT: &str = "a setting of the client";
-const OF_ONE_REFUSED: &str = "means something only beside a field that is refused";
+pub(super) const LABEL: &str = "names the request or its sender";
+pub(super) const CACHE: &str = "results do not depend on what is cached";
+pub(super) const SPEED: &str = "decides how fast it is computed, not what";
+pub(super) const ROUTING: &str = "for gateways";
+pub(super) const CLIENT: &str = "a setting of the client";
+pub(super) const OF_ONE_REFUSED: &str = "means something only beside a field that is refused";
 
 #[rustfmt::skip]
-pub(super) const TABLE: &[Group] = &[
+const TABLE: &[Group] = &[
     Group { place: Place::Body, fields: &[
         honour("model", "an id of GET /v1/models; the default model where absent or empty"),
         honour("max_tokens", "tokens to generate at most; without it until the context is full"),
@@ -547,10 +549,14 @@ pub(super) const TABLE: &[Group] = &[
     ] },
 ];
 
+/// All rows, by their places.
+pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
+    TABLE.iter().chain(tokens::TABLE)
+}
+
 /// The rows that hold for an object at `place`.
 pub(super) fn rows(place: Place) -> impl Iterator<Item = &'static Field> {
-    TABLE
-        .iter()
+    groups()
         .filter(move |group| {
             group.place == place || place.is_completion() && group.place == Place::Body
         })

@@ -25,7 +25,7 @@ fn checked(place: Place, object: &Value) -> Result<(), ApiError> {
 /// All rows, each with its place.
 fn rows() -> impl Iterator<Item = (Place, &'static Field)> {
     let of = |group: &'static Group| group.fields.iter().map(move |field| (group.place, field));
-    table::TABLE.iter().flat_map(of)
+    table::groups().flat_map(of)
 }
 
 #[test]
@@ -139,6 +139,9 @@ fn documented() -> String {
         (Place::Chat, "`/v1/chat/completions`"),
         (Place::Text, "`/v1/completions`"),
         (Place::Embeddings, "`/v1/embeddings`"),
+        (Place::Tokenize, "`/tokenize`"),
+        (Place::Detokenize, "`/detokenize`"),
+        (Place::Template, "`/apply-template`"),
         (Place::StreamOptions, "`stream_options`"),
         (Place::Message, "One of `messages`"),
         (Place::Part, "One of a message's `content`"),

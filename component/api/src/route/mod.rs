@@ -1,5 +1,7 @@
 //! From a request's head and body to a reply.
 
+pub(crate) mod table;
+
 use crate::{
     answer::Stamp,
     auth,
@@ -7,15 +9,15 @@ use crate::{
     completion::complete,
     embeddings::embed,
     engine::Engine,
-    error::ApiError,
+    error::{ApiError, Form},
     http::{Head, Header},
-    kind::Kind,
-    models,
-    page::{self, File},
+    models, page,
     reply::{Body, Reply},
     settings::Settings,
+    tokens,
 };
-use sterna_http_rules::path;
+use sterna_http_rules::{path, request_id};
+use table::Route;
 
 const INDEX: &str = concat!(
     "Sterna ",
@@ -27,68 +29,18 @@ POST /v1/completions        continue a text or token ids
 POST /v1/embeddings         the meaning of texts as vectors
 GET  /v1/models             what can be asked
 GET  /v1/models/{id}        one model's facts
+POST /tokenize, /detokenize a text's tokens, and back
+POST /apply-template        a conversation as the model reads it
 GET  /health                whether the API answers
 GET  /livez, /readyz        whether the server lives; whether it has a model and wants requests
 GET  /                      this list, or in a browser a page to chat on
+
+All paths below /v1 are found without it too.
 
 curl http://HOST/v1/chat/completions -H 'Content-Type: application/json' \\
   -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story.\"}], \"max_tokens\": 100}'
 "
 );
-
-/// The resource that a path names.
-enum Route {
-    Index,
-    Page(&'static File),
-    Health,
-    Live,
-    Ready,
-    Models,
-    Model(String),
-    Complete(Kind),
-    Embed,
-}
-
-impl Route {
-    fn find(path: &str) -> Option<Self> {
-        if !path.starts_with('/') {
-            return None;
-        }
-        let segments = path::segments(path);
-        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-        Some(match segments.as_slice() {
-            [] => Route::Index,
-            ["style.css"] => Route::Page(&page::STYLE),
-            ["chat.js"] => Route::Page(&page::SCRIPT),
-            ["health"] => Route::Health,
-            ["livez"] => Route::Live,
-            ["readyz"] => Route::Ready,
-            ["v1", "models"] => Route::Models,
-            ["v1", "chat", "completions"] => Route::Complete(Kind::Chat),
-            ["v1", "completions"] => Route::Complete(Kind::Text),
-            ["v1", "embeddings"] => Route::Embed,
-            // Published names hold slashes, so the id is all of the rest.
-            ["v1", "models", id @ ..] => Route::Model(id.join("/")),
-            _ => return None,
-        })
-    }
-
-    /// True if the route needs a key: the API does, but neither the page that asks for the key nor
-    /// the probe.
-    fn needs_key(&self) -> bool {
-        matches!(
-            self,
-            Route::Models | Route::Model(_) | Route::Complete(_) | Route::Embed
-        )
-    }
-
-    fn allow(&self) -> &'static str {
-        match self {
-            Route::Complete(_) | Route::Embed => "POST, OPTIONS",
-            _ => "GET, HEAD, OPTIONS",
-        }
-    }
-}
 
 /// Answer one request.
 pub async fn handle<E: Engine>(
@@ -98,9 +50,21 @@ pub async fn handle<E: Engine>(
     body: &mut impl Source,
     stamp: Stamp,
 ) -> Reply<E> {
-    let mut reply = respond(engine, settings, head, body, stamp)
+    let id = match request_id::valid(head.request_id.as_deref()) {
+        Some(id) => id.to_owned(),
+        None => request_id::drawn(stamp.id),
+    };
+    let path = head.path.split('?').next().unwrap_or_default();
+    let found = Route::find(path);
+    let form = found
+        .as_ref()
+        .map_or(Form::OpenAi, |(route, _)| route.form());
+    let mut reply = respond(engine, settings, head, found, body, stamp)
         .await
-        .unwrap_or_else(Reply::from);
+        .unwrap_or_else(|error| Reply::error(error, form, &id));
+    reply
+        .headers
+        .push(Header::request_id(request_id::HEADER, &id));
     if let Some(origin) = &settings.cors_origin {
         reply.share_with(origin);
     }
@@ -114,29 +78,31 @@ async fn respond<E: Engine>(
     engine: &E,
     settings: &Settings,
     head: &Head,
+    found: Option<(Route, String)>,
     body: &mut impl Source,
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
     auth::check_site(settings, head)?;
     let path = head.path.split('?').next().unwrap_or_default();
-    let route = Route::find(path).ok_or_else(|| not_here(path))?;
+    let (route, id) = found.ok_or_else(|| not_here(path))?;
     // A browser sends its preflight without the key.
     if route.needs_key() && head.method != "OPTIONS" {
-        auth::check(&settings.api_keys, head.authorization.as_deref())?;
+        let (authorization, api_key) = (head.authorization.as_deref(), head.api_key.as_deref());
+        auth::check(&settings.api_keys, authorization, api_key)?;
     }
-    match (head.method.as_str(), &route) {
+    if head.method == "POST" && route.posts() {
+        check_type(head)?;
+    }
+    match (head.method.as_str(), route) {
         ("OPTIONS", _) => Ok(Reply::options(
             route.allow(),
             settings.cors_origin.is_some(),
         )),
-        ("POST", &Route::Complete(kind)) => {
-            check_type(head)?;
+        ("POST", Route::Complete(kind)) => {
             complete(engine, settings, kind, head, body, stamp).await
         }
-        ("POST", Route::Embed) => {
-            check_type(head)?;
-            embed(engine, settings, head, body).await
-        }
+        ("POST", Route::Embed) => embed(engine, settings, head, body).await,
+        ("POST", Route::Tokens(asked)) => tokens::answer(engine, settings, asked, head, body).await,
         ("GET" | "HEAD", Route::Index) => {
             let mut reply = if page::wants_html(head) {
                 page::INDEX.reply(head)
@@ -159,12 +125,12 @@ async fn respond<E: Engine>(
             let models = settings.listed(engine.models());
             Ok(Reply::json(200, models::list(&models)))
         }
-        ("GET" | "HEAD", Route::Model(id)) => {
+        ("GET" | "HEAD", Route::Model) => {
             let models = settings.listed(engine.models());
             let model = models
                 .iter()
-                .find(|model| model.id == *id)
-                .ok_or_else(|| ApiError::unknown_model(id))?;
+                .find(|model| model.id == id)
+                .ok_or_else(|| ApiError::unknown_model(&id))?;
             Ok(Reply::json(200, models::one(model)))
         }
         _ => Err(ApiError::method_not_allowed(path, route.allow())),

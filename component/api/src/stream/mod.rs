@@ -1,5 +1,5 @@
-//! An answer as events, which are written and flushed one by one: when, and of what. Their form is a
-//! [`Teller`]'s, one for each API.
+//! An answer as events, which are written and flushed one by one: when, and of what. Their form is
+//! a [`Teller`]'s, one for each API.
 //!
 //! Dropping it drops its generations, which cancels them; that is how a client that went away stops
 //! the engine.

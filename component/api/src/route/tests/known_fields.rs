@@ -6,6 +6,9 @@ use crate::engine::FinishReason;
 use crate::known::{self, Place};
 use std::collections::BTreeSet;
 
+/// A field of a place, a route that reads it, and a request without it and with it.
+pub(super) type Effect = (Place, &'static str, &'static str, (Value, Value));
+
 /// All that a request leads to: what the engine is asked, and the answer.
 fn observed(path: &str, body: &Value) -> (u16, String, String) {
     let engine = calls::qwen(&calls::PIECES, FinishReason::Stop);
@@ -34,6 +37,9 @@ fn harmless_fields_change_nothing() {
         (CHAT, hello(), Place::Chat),
         (TEXT, json!({"prompt": "x"}), Place::Text),
         (EMBED, json!({"input": "x"}), Place::Embeddings),
+        ("/tokenize", json!({"content": "x"}), Place::Tokenize),
+        ("/detokenize", json!({"tokens": [80]}), Place::Detokenize),
+        ("/apply-template", hello(), Place::Template),
     ] {
         let plain = observed(path, &body);
         assert_eq!(plain.0, 200);
@@ -343,8 +349,7 @@ fn every_honoured_field_has_an_effect() {
             ),
         ),
     ];
-    let mut tried = BTreeSet::new();
-    for (place, name, (without, with)) in cases {
+    let path = |(place, name, (without, with)): (Place, _, (Value, Value))| {
         let path = if place == Place::Embeddings {
             EMBED
         } else if with.get("messages").is_some() {
@@ -352,6 +357,11 @@ fn every_honoured_field_has_an_effect() {
         } else {
             TEXT
         };
+        (place, name, path, (without, with))
+    };
+    let cases = cases.into_iter().map(path);
+    let mut tried = BTreeSet::new();
+    for (place, name, path, (without, with)) in cases.chain(tokens::effects()) {
         assert_ne!(
             observed(path, &without),
             observed(path, &with),

@@ -12,6 +12,7 @@ mod page;
 mod refusals;
 mod routes;
 mod sites;
+mod tokens;
 
 use super::*;
 use crate::{

@@ -95,6 +95,93 @@ fn slashes_too_many_make_no_difference() {
 }
 
 #[test]
+fn paths_are_found_with_and_without_v1() {
+    let engine = story();
+    for (path, same) in [
+        ("/models", "/v1/models"),
+        ("/models/org/demo/", "/v1/models/org/demo"),
+        ("/v1/health", "/health"),
+    ] {
+        let (got, plain) = (
+            send(&engine, "GET", path, b""),
+            send(&engine, "GET", same, b""),
+        );
+        assert_eq!((got.status, got.body), (200, plain.body), "{path}");
+    }
+    for (path, body) in [
+        ("/chat/completions", hello()),
+        ("/completions", json!({"prompt": "x"})),
+        ("/embeddings/", json!({"input": "x"})),
+        ("/v1/tokenize", json!({"content": "x"})),
+        ("/v1/detokenize", json!({"tokens": [80]})),
+        ("/v1/apply-template", hello()),
+    ] {
+        assert_eq!(post(&engine, path, &body).status, 200, "{path}");
+    }
+    for path in ["/v1/livez", "/v1/style.css", "/v1/v1/models"] {
+        assert_eq!(send(&engine, "GET", path, b"").error().0, 404, "{path}");
+    }
+}
+
+#[test]
+fn every_route_has_its_methods() {
+    let engine = story();
+    for (path, route) in table::ROUTES {
+        let path = path.replace("{id}", "org/demo");
+        let options = send(&engine, "OPTIONS", &path, b"");
+        assert_eq!(options.status, 204, "{path}");
+        let allow = options.header("allow").unwrap().to_owned();
+        assert_eq!(allow, route.allow());
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"] {
+            let got = send(&engine, method, &path, b"");
+            let allowed = allow.split(", ").any(|it| it == method);
+            assert_eq!(got.status != 405, allowed, "{method} {path}");
+            if !allowed {
+                assert_eq!(got.header("allow"), Some(allow.as_str()));
+            }
+            assert!(method != "HEAD" || got.body.is_empty(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn every_answer_bears_the_requests_name() {
+    let engine = story();
+    for (path, body) in [
+        ("/v1/models", Value::Null),
+        ("/none", Value::Null),
+        (CHAT, hello()),
+        (CHAT, json!({})),
+        (
+            CHAT,
+            json!({"messages": hello()["messages"], "stream": true}),
+        ),
+    ] {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        for (given, expected) in [
+            (Some("my-request.1"), "my-request.1"),
+            (None, "req_00000000000000000000000000000001"),
+            (
+                Some("bad\r\nname: x"),
+                "req_00000000000000000000000000000001",
+            ),
+        ] {
+            let head = Head {
+                request_id: given.map(str::to_owned),
+                ..head(method, path, body.as_bytes())
+            };
+            let got = ask(&engine, &head, body.as_bytes());
+            assert_eq!(got.header("x-request-id"), Some(expected), "{path}");
+        }
+    }
+}
+
+#[test]
 fn unknown_routes_and_wrong_methods() {
     let engine = story();
     for path in [
