@@ -53,6 +53,37 @@ pub fn exercise(model: Model) {
     panic!("the engine does not end");
 }
 
+/// Embeds a text with a model that was accepted: the vector has length 1, or nothing in it.
+pub fn embed(model: Model) {
+    if model.parameters() > MOST_PARAMETERS {
+        return;
+    }
+    let mut options = EngineOptions::new(Isa::detect());
+    options.threads = 1;
+    options.max_kv_bytes = Some(16 << 20);
+    let Ok(mut engine) = Engine::new(Arc::new(model), options) else {
+        return;
+    };
+    if engine
+        .submit(Request::to_embed(Prompt::Text("the dog 12".into())))
+        .is_err()
+    {
+        return;
+    }
+    let mut ended = false;
+    // One short prompt: far fewer steps than this.
+    for _ in 0..64 {
+        engine.step(&mut |(_, event)| {
+            ended = true;
+            if let Some(vector) = event.ok().and_then(|event| event.embedding) {
+                let squares: f64 = vector.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+                assert!(squares == 0.0 || (squares - 1.0).abs() < 1e-3, "{squares}");
+            }
+        });
+    }
+    assert!(ended, "the engine does not end");
+}
+
 /// Splits an input at the separator, which no JSON text and no template needs.
 pub fn parts<const N: usize>(input: &[u8]) -> [&[u8]; N] {
     let mut rest = input.splitn(N, |&byte| byte == SEPARATOR);

@@ -27,6 +27,7 @@ fn main() -> Result<(), Error> {
     let root = Path::new(&root);
     gguf(&folder(root, "gguf")?)?;
     huggingface(&folder(root, "huggingface")?)?;
+    embedding(&folder(root, "embedding")?)?;
     tokenizer(&folder(root, "tokenizer")?)?;
     sentencepiece(&folder(root, "sentencepiece")?)?;
     template(&folder(root, "template")?)?;
@@ -251,6 +252,20 @@ fn huggingface(folder: &Path) -> Result<(), Error> {
         let name = if packed { "packed" } else { "floats" };
         fs::write(folder.join(name), joined([config.as_bytes(), &file]))?;
     }
+    Ok(())
+}
+
+fn embedding(folder: &Path) -> Result<(), Error> {
+    let config = &include_bytes!("../../fixtures/embedding/qwen3/config.json")[..];
+    let modules = &include_bytes!("../../fixtures/embedding/qwen3/modules.json")[..];
+    let tokenizer = &include_bytes!("../../fixtures/embedding/qwen3/tokenizer_config.json")[..];
+    for mode in ["lasttoken", "mean_tokens", "cls_token"] {
+        let pooling = format!("{{\"pooling_mode_{mode}\": true, \"include_prompt\": true}}");
+        let parts = [config, modules, pooling.as_bytes(), tokenizer];
+        fs::write(folder.join(mode), joined(parts))?;
+    }
+    // It generates.
+    fs::write(folder.join("plain"), joined([config, b"", b"", tokenizer]))?;
     Ok(())
 }
 
