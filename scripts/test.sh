@@ -47,6 +47,7 @@ product_lane() {
   step k8s scripts/k8s.sh target/ci/sterna
   step compare python3 tests/scripts/test_compare.py
   step speed-plot python3 tests/scripts/test_speed_plot.py
+  step load python3 tests/scripts/test_load.py target/ci/sterna
   step cross python3 tests/scripts/test_cross.py
   step scripts python3 tests/scripts/test_lanes.py
   step push-unit scripts/cargo-test.sh -p sterna-push
