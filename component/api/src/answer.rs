@@ -47,6 +47,8 @@ pub struct Finished {
     pub calls: Vec<Call>,
     /// Why it ended.
     pub end: End,
+    /// Tokens of its reasoning.
+    pub reasoning_tokens: u32,
 }
 
 impl Finished {
@@ -59,6 +61,7 @@ impl Finished {
             reasoning,
             calls,
             end,
+            reasoning_tokens: 0,
         };
         for part in parts {
             match part {
@@ -295,11 +298,9 @@ impl Answer {
 
     /// A whole call, the one at `at` of its answer.
     fn call<'a>(&self, at: usize, call: &'a Call) -> CallDocument<'a> {
-        // A chat has one choice, so the place tells its calls apart. 96 random bits are enough.
-        let number = (self.number >> 32) + at as u128;
         CallDocument {
             index: None,
-            id: Some(format!("call_{number:024x}")),
+            id: Some(call_id(self.number, at)),
             r#type: Some("function"),
             function: FunctionDocument {
                 name: Some(&call.name),
@@ -360,6 +361,12 @@ impl Answer {
             usage,
         })
     }
+}
+
+/// The name of a call, the one at `at` of its answer.
+pub fn call_id(answer: u128, at: usize) -> String {
+    // A chat has one choice, so the place tells its calls apart. 96 random bits are enough.
+    format!("call_{:024x}", (answer >> 32) + at as u128)
 }
 
 fn reason(end: End) -> &'static str {

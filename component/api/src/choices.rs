@@ -83,6 +83,8 @@ pub struct Choices<E: Engine> {
 pub struct Piece {
     /// Which choice.
     pub index: u32,
+    /// Tokens that it came with.
+    pub tokens: u32,
     /// Its parts, as far as they are certain; none where they are not yet.
     pub parts: Vec<Part>,
     /// Why it ended, after its last part.
@@ -210,7 +212,12 @@ impl<E: Engine> Choices<E> {
             self.index += 1;
             self.fault = self.fill().err();
         }
-        Ok(Some(Piece { index, parts, end }))
+        Ok(Some(Piece {
+            index,
+            tokens,
+            parts,
+            end,
+        }))
     }
 
     /// What is told of these parts of the choice, and why it ends with them, if it does.

@@ -15,7 +15,7 @@ use crate::{
     known::{self, Place},
     messages,
     params::{self, Params},
-    parts::Marks,
+    parts::{Marks, Thought},
     prompt,
     raw::Raw,
     reply::Reply,
@@ -194,10 +194,16 @@ async fn collect<E: Engine>(
 ) -> Result<Vec<u8>, ApiError> {
     let mut finished = Vec::new();
     let mut parts = Vec::new();
+    let mut thought = Thought::default();
     while let Some(piece) = choices.next().await? {
+        thought.count(&piece.parts, piece.tokens);
         parts.extend(piece.parts);
         if let Some(end) = piece.end {
-            finished.push(Finished::new(std::mem::take(&mut parts), end));
+            let reasoning_tokens = std::mem::take(&mut thought).tokens();
+            finished.push(Finished {
+                reasoning_tokens,
+                ..Finished::new(std::mem::take(&mut parts), end)
+            });
         }
     }
     Ok(teller.whole(&finished, choices.usage()))

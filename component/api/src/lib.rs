@@ -55,6 +55,7 @@ pub mod parts;
 pub mod prompt;
 pub mod raw;
 pub mod reply;
+pub mod responses;
 pub mod route;
 pub mod settings;
 pub mod stream;
@@ -63,6 +64,7 @@ mod testing;
 pub mod thinking;
 pub mod tokens;
 pub mod tools;
+pub mod translated;
 
 use std::{
     future::Future,

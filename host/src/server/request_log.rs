@@ -12,11 +12,12 @@ use crate::engine_import::TokenCount;
 use crate::metrics::{Metrics, Reject, RequestLabels};
 
 /// Paths that get a label of their own in the metrics.
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 12] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
     "/v1/models",
+    "/v1/responses",
     "/tokenize",
     "/detokenize",
     "/apply-template",

@@ -439,3 +439,20 @@ fn request(folder: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// A body of `/v1/responses` with an item of each type.
+fn responses() -> serde_json::Value {
+    json!({
+        "model": "m", "instructions": "Be brief.", "max_output_tokens": 5, "stream": true, "store": false,
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "message", "role": "assistant", "content": "Hello"},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "7"},
+        ],
+        "tools": [{"type": "function", "name": "f", "parameters": {}}], "tool_choice": {"type": "function", "name": "f"},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}}, "reasoning": {"effort": "none"},
+        "include": ["reasoning.encrypted_content"], "metadata": {"a": "b"},
+    })
+}

@@ -1,6 +1,7 @@
 //! Known fields and their treatment: every object of a request is checked against
 //! one table before it is read, so that nothing a client asks for is passed over in silence.
 
+mod responses;
 mod table;
 mod tokens;
 
@@ -25,6 +26,24 @@ pub enum Place {
     Detokenize,
     /// The body of `/apply-template`.
     Template,
+    /// The body of `/v1/responses`.
+    Responses,
+    /// `text` of a response's request.
+    ResponsesText,
+    /// Its `format`, where that is a schema.
+    ResponsesFormat,
+    /// `reasoning` of a response's request.
+    ResponsesReasoning,
+    /// One of its `input`: a message.
+    ResponsesMessage,
+    /// One of its `input`: a call.
+    ResponsesCall,
+    /// One of its `input`: what a call gave.
+    ResponsesOutput,
+    /// One of its `input`: reasoning.
+    ResponsesThought,
+    /// One of its `tools`.
+    ResponsesTool,
     /// `stream_options`.
     StreamOptions,
     /// One of `messages`.
@@ -46,6 +65,7 @@ impl Place {
             Place::Tokenize,
             Place::Detokenize,
             Place::Template,
+            Place::Responses,
         ];
         self.is_completion() || others.contains(&self)
     }

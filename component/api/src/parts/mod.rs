@@ -10,10 +10,12 @@ mod calls;
 mod reasoning;
 #[cfg(test)]
 mod tests;
+mod thought;
 
 use crate::engine::Tags;
 use calls::Calls;
 use reasoning::Reasoning;
+pub use thought::Thought;
 
 /// A function that is called.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use crate::{
     http::{Head, Header},
     models, page,
     reply::{Body, Reply},
+    responses,
     settings::Settings,
     tokens,
 };
@@ -25,6 +26,7 @@ const INDEX: &str = concat!(
     ": ternary language models on CPUs, with OpenAI's HTTP API.
 
 POST /v1/chat/completions   answer a conversation   (\"stream\": true sends events)
+POST /v1/responses          the same as OpenAI's Responses API, without its state
 POST /v1/completions        continue a text or token ids
 POST /v1/embeddings         the meaning of texts as vectors
 GET  /v1/models             what can be asked
@@ -102,6 +104,7 @@ async fn respond<E: Engine>(
             complete(engine, settings, kind, head, body, stamp).await
         }
         ("POST", Route::Embed) => embed(engine, settings, head, body).await,
+        ("POST", Route::Responses) => responses::respond(engine, settings, head, body, stamp).await,
         ("POST", Route::Tokens(asked)) => tokens::answer(engine, settings, asked, head, body).await,
         ("GET" | "HEAD", Route::Index) => {
             let mut reply = if page::wants_html(head) {

@@ -1,4 +1,5 @@
-//! The routes there are, in one list: what is found by a path, and what a document of the API names.
+//! The routes there are, in one list: what is found by a path, and what a document of the API
+//! names.
 
 use crate::{
     error::Form,
@@ -20,6 +21,7 @@ pub(crate) enum Route {
     Model,
     Complete(Kind),
     Embed,
+    Responses,
     Tokens(tokens::Asked),
 }
 
@@ -38,6 +40,7 @@ pub(crate) const ROUTES: &[(&str, Route)] = &[
     ("/v1/chat/completions", Route::Complete(Kind::Chat)),
     ("/v1/completions", Route::Complete(Kind::Text)),
     ("/v1/embeddings", Route::Embed),
+    ("/v1/responses", Route::Responses),
     ("/tokenize", Route::Tokens(tokens::Asked::Tokenize)),
     ("/detokenize", Route::Tokens(tokens::Asked::Detokenize)),
     (
@@ -81,7 +84,10 @@ impl Route {
 
     /// True if it is asked with a body.
     pub(crate) fn posts(self) -> bool {
-        matches!(self, Route::Complete(_) | Route::Embed | Route::Tokens(_))
+        matches!(
+            self,
+            Route::Complete(_) | Route::Embed | Route::Responses | Route::Tokens(_)
+        )
     }
 
     /// The methods it takes.

@@ -113,5 +113,13 @@ pub fn push_data(bytes: &mut Vec<u8>, data: &[u8]) {
     bytes.extend_from_slice(b"\n\n");
 }
 
+/// One event of this name.
+pub fn push_event(bytes: &mut Vec<u8>, name: &str, data: &[u8]) {
+    bytes.extend_from_slice(b"event: ");
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(b'\n');
+    push_data(bytes, data);
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
-//! `/tokenize`, `/detokenize` and `/apply-template`, as llama.cpp's server and vLLM have them. Which
-//! of the two a client wants is seen by the names of its fields.
+//! `/tokenize`, `/detokenize` and `/apply-template`, as llama.cpp's server and vLLM have them.
+//! Which of the two a client wants is seen by the names of its fields.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -40,6 +40,7 @@ fn harmless_fields_change_nothing() {
         ("/tokenize", json!({"content": "x"}), Place::Tokenize),
         ("/detokenize", json!({"tokens": [80]}), Place::Detokenize),
         ("/apply-template", hello(), Place::Template),
+        ("/v1/responses", json!({"input": "x"}), Place::Responses),
     ] {
         let plain = observed(path, &body);
         assert_eq!(plain.0, 200);
@@ -361,7 +362,9 @@ fn every_honoured_field_has_an_effect() {
     };
     let cases = cases.into_iter().map(path);
     let mut tried = BTreeSet::new();
-    for (place, name, path, (without, with)) in cases.chain(tokens::effects()) {
+    for (place, name, path, (without, with)) in
+        cases.chain(tokens::effects()).chain(responses::effects())
+    {
         assert_ne!(
             observed(path, &without),
             observed(path, &with),

@@ -10,6 +10,7 @@ mod known_fields;
 mod operator;
 mod page;
 mod refusals;
+mod responses;
 mod routes;
 mod sites;
 mod tokens;

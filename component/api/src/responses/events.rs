@@ -1,0 +1,260 @@
+//! A response as its typed events, and as the whole that they come to.
+
+use serde_json::{Value, json};
+
+use super::answer::{self, Cost, Document, State};
+use crate::{
+    answer::Finished,
+    choices::{End, Piece},
+    engine::Usage,
+    error::{ApiError, Resume},
+    json::Written,
+    parts::{Call, Part, Thought},
+    stream::{Teller, push_event},
+};
+
+/// Tells an answer as a response.
+#[derive(Debug)]
+pub(super) struct Events {
+    document: Document,
+    /// Events sent.
+    number: u64,
+    /// Items that are whole, texts of JSON.
+    output: Vec<String>,
+    /// The item that goes on.
+    open: Option<Open>,
+    calls: usize,
+    thought: Thought,
+}
+
+#[derive(Debug)]
+struct Open {
+    kind: Kind,
+    id: String,
+    text: String,
+}
+
+/// An item that is told in deltas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Reasoning,
+    Message,
+}
+
+impl Kind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Kind::Reasoning => "rs",
+            Kind::Message => "msg",
+        }
+    }
+
+    fn item(self, id: &str, status: answer::Status, text: Option<&str>) -> String {
+        match self {
+            Kind::Reasoning => answer::reasoning(id, status, text),
+            Kind::Message => answer::message(id, status, text),
+        }
+    }
+
+    fn part(self, text: &str) -> Value {
+        match self {
+            Kind::Reasoning => answer::reasoning_part(text),
+            Kind::Message => answer::text_part(text),
+        }
+    }
+
+    /// The name of the events of its text.
+    fn text_event(self, what: &str) -> String {
+        match self {
+            Kind::Reasoning => format!("response.reasoning_text.{what}"),
+            Kind::Message => format!("response.output_text.{what}"),
+        }
+    }
+
+    fn with_logprobs(self, event: Written) -> Written {
+        match self {
+            Kind::Reasoning => event,
+            Kind::Message => event.with("logprobs", &json!([])),
+        }
+    }
+}
+
+impl Events {
+    pub(super) fn new(document: Document) -> Self {
+        Events {
+            document,
+            number: 0,
+            output: Vec::new(),
+            open: None,
+            calls: 0,
+            thought: Thought::default(),
+        }
+    }
+
+    fn event(&mut self, name: &str, fields: Written, bytes: &mut Vec<u8>) {
+        let event = Written::new()
+            .with("type", &name)
+            .with("sequence_number", &self.number)
+            .with_all(&fields);
+        self.number += 1;
+        push_event(bytes, name, event.text().as_bytes());
+    }
+
+    fn state(&mut self, name: &str, state: &State, bytes: &mut Vec<u8>) {
+        let response = self.document.write(state, &self.output);
+        self.event(name, Written::new().with_raw("response", &response), bytes);
+    }
+
+    fn item(&mut self, name: &str, item: &str, bytes: &mut Vec<u8>) {
+        let at = self.output.len();
+        let fields = Written::new()
+            .with("output_index", &at)
+            .with_raw("item", item);
+        self.event(name, fields, bytes);
+    }
+
+    /// The beginning of an event about the item that goes on.
+    fn about(&self, id: &str) -> Written {
+        Written::new()
+            .with("item_id", &id)
+            .with("output_index", &self.output.len())
+    }
+
+    /// Text of an item of this kind, which begins if there is none.
+    fn text(&mut self, kind: Kind, text: &str, bytes: &mut Vec<u8>) {
+        if self.open.as_ref().is_some_and(|open| open.kind != kind) {
+            self.close("completed", bytes);
+        }
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.begin(kind, bytes),
+        };
+        if !text.is_empty() {
+            let fields = self.about(&open.id).with("content_index", &0);
+            let fields = kind.with_logprobs(fields.with("delta", &text));
+            self.event(&kind.text_event("delta"), fields, bytes);
+        }
+        open.text.push_str(text);
+        self.open = Some(open);
+    }
+
+    fn begin(&mut self, kind: Kind, bytes: &mut Vec<u8>) -> Open {
+        let id = self.document.item_id(kind.prefix(), self.output.len());
+        let item = kind.item(&id, "in_progress", None);
+        self.item("response.output_item.added", &item, bytes);
+        let part = self.about(&id).with("content_index", &0);
+        let part = part.with("part", &kind.part(""));
+        self.event("response.content_part.added", part, bytes);
+        let text = String::new();
+        Open { kind, id, text }
+    }
+
+    fn close(&mut self, status: answer::Status, bytes: &mut Vec<u8>) {
+        let Some(Open { kind, id, text }) = self.open.take() else {
+            return;
+        };
+        let about = self.about(&id).with("content_index", &0);
+        let fields = kind.with_logprobs(about.clone().with("text", &text));
+        self.event(&kind.text_event("done"), fields, bytes);
+        let part = about.with("part", &kind.part(&text));
+        self.event("response.content_part.done", part, bytes);
+        let item = kind.item(&id, status, Some(&text));
+        self.item("response.output_item.done", &item, bytes);
+        self.output.push(item);
+    }
+
+    fn call(&mut self, call: &Call, bytes: &mut Vec<u8>) {
+        self.close("completed", bytes);
+        let id = self.document.item_id("fc", self.output.len());
+        let call_id = self.document.call_id(self.calls);
+        self.calls += 1;
+        let begun = Call {
+            name: call.name.clone(),
+            arguments: String::new(),
+        };
+        let item = answer::call(&id, "in_progress", &call_id, &begun);
+        self.item("response.output_item.added", &item, bytes);
+        let delta = self.about(&id).with("delta", &call.arguments);
+        self.event("response.function_call_arguments.delta", delta, bytes);
+        let done = self.about(&id).with("name", &call.name);
+        let done = done.with("arguments", &call.arguments);
+        self.event("response.function_call_arguments.done", done, bytes);
+        let item = answer::call(&id, "completed", &call_id, call);
+        self.item("response.output_item.done", &item, bytes);
+        self.output.push(item);
+    }
+
+    /// What ends the items: an answer has one at least.
+    fn end(&mut self, end: End, bytes: &mut Vec<u8>) {
+        if self.output.is_empty() && self.open.is_none() {
+            self.text(Kind::Message, "", bytes);
+        }
+        let cut = end == End::Length;
+        self.close(if cut { "incomplete" } else { "completed" }, bytes);
+    }
+
+    fn part(&mut self, part: &Part, bytes: &mut Vec<u8>) {
+        match part {
+            Part::Reasoning(text) => self.text(Kind::Reasoning, text, bytes),
+            Part::Text(text) => self.text(Kind::Message, text, bytes),
+            Part::Call(call) => self.call(call, bytes),
+        }
+    }
+}
+
+impl Teller for Events {
+    fn whole(&mut self, finished: &[Finished], usage: Usage) -> Vec<u8> {
+        // A chat has one choice.
+        let Some(finished) = finished.first() else {
+            return Vec::new();
+        };
+        let mut events = Vec::new();
+        if !finished.reasoning.is_empty() {
+            self.text(Kind::Reasoning, &finished.reasoning, &mut events);
+        }
+        if !finished.text.is_empty() {
+            self.text(Kind::Message, &finished.text, &mut events);
+        }
+        for call in &finished.calls {
+            self.call(call, &mut events);
+        }
+        self.end(finished.end, &mut events);
+        let reasoning_tokens = finished.reasoning_tokens;
+        let cost = Cost {
+            usage,
+            reasoning_tokens,
+        };
+        let state = State::Ended(finished.end, cost);
+        self.document.write(&state, &self.output).into_bytes()
+    }
+
+    fn open(&mut self, _usage: Usage, bytes: &mut Vec<u8>) {
+        self.state("response.created", &State::InProgress, bytes);
+        self.state("response.in_progress", &State::InProgress, bytes);
+    }
+
+    fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>) {
+        self.thought.count(&piece.parts, piece.tokens);
+        for part in &piece.parts {
+            self.part(part, bytes);
+        }
+        let Some(end) = piece.end.filter(|_| last) else {
+            return;
+        };
+        self.end(end, bytes);
+        let reasoning_tokens = self.thought.tokens();
+        let cost = Cost {
+            usage,
+            reasoning_tokens,
+        };
+        let name = match end {
+            End::Length => "response.incomplete",
+            _ => "response.completed",
+        };
+        self.state(name, &State::Ended(end, cost), bytes);
+    }
+
+    fn fault(&mut self, error: &ApiError, _resume: &Resume, bytes: &mut Vec<u8>) {
+        self.state("response.failed", &State::Failed(error.clone()), bytes);
+    }
+}

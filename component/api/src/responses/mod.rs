@@ -1,0 +1,223 @@
+//! `/v1/responses`: OpenAI's Responses API without its state. A request is said as a chat; its items
+//! are in `input.rs`, the answer's documents and events in `answer.rs` and `events.rs`.
+
+mod answer;
+mod events;
+mod input;
+
+use serde_json::Value;
+
+use crate::{
+    answer::Stamp,
+    body::Source,
+    engine::Engine,
+    error::ApiError,
+    fields::Object,
+    http::Head,
+    json::{Written, array},
+    kind::Kind,
+    known::{self, Place},
+    raw::Raw,
+    reply::Reply,
+    settings::Settings,
+    translated::{self, Names, Translated, copy},
+};
+use answer::Document;
+use events::Events;
+
+/// Answer a request.
+pub async fn respond<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    head: &Head,
+    body: &mut impl Source,
+    stamp: Stamp,
+) -> Result<Reply<E>, ApiError> {
+    let translate = |body: &Object<'_>, raw: Raw<'_>| translate(body, raw, stamp);
+    translated::complete(engine, settings, head, body, stamp, translate).await
+}
+
+/// Fields that a chat has by the same name.
+const SAME: [&str; 12] = [
+    "model",
+    "temperature",
+    "top_p",
+    "parallel_tool_calls",
+    "stream",
+    "top_k",
+    "min_p",
+    "seed",
+    "stop",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+];
+
+fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated, ApiError> {
+    known::check(body, Place::Responses)?;
+    includes(body)?;
+    let (messages, mut names) = input::messages(body, raw)?;
+    let mut said = Written::new().with_raw("messages", &messages);
+    drop(messages);
+    for name in SAME {
+        said = copy(said, &mut names, (body, raw), name, name);
+    }
+    said = copy(
+        said,
+        &mut names,
+        (body, raw),
+        "max_output_tokens",
+        "max_tokens",
+    );
+    said = copy(
+        said,
+        &mut names,
+        (body, raw),
+        "chat_template_kwargs",
+        "chat_template_kwargs",
+    );
+    if let Some(tools) = tools(body, raw, &mut names)? {
+        said = said.with_raw("tools", &tools);
+    }
+    said = choice(said, body, raw, &mut names)?;
+    if let (Some(reasoning), Some(raw)) = (body.object("reasoning")?, raw.field("reasoning")) {
+        known::check(&reasoning, Place::ResponsesReasoning)?;
+        said = copy(
+            said,
+            &mut names,
+            (&reasoning, raw),
+            "effort",
+            "reasoning_effort",
+        );
+    }
+    if let (Some(text), Some(raw)) = (body.object("text")?, raw.field("text")) {
+        known::check(&text, Place::ResponsesText)?;
+        said = copy(said, &mut names, (&text, raw), "verbosity", "verbosity");
+        said = format(said, &text, raw, &mut names)?;
+    }
+    let options = body.object("stream_options")?;
+    for (name, _) in options.iter().flat_map(Object::present) {
+        if name != "include_obfuscation" {
+            return Err(ApiError::unknown_field(format!("stream_options.{name}")));
+        }
+    }
+    let document = Document::new(body, raw, stamp)?;
+    Ok(Translated {
+        kind: Kind::Chat,
+        body: said,
+        names,
+        teller: Box::new(move |model| Box::new(Events::new(document.by(model)))),
+    })
+}
+
+/// `include`: what an answer should hold besides. Encrypted reasoning would be for a server that
+/// keeps none; there is none here, and the reasoning itself is in the answer.
+fn includes(body: &Object<'_>) -> Result<(), ApiError> {
+    let path = body.path("include");
+    let wanted = match body.get("include") {
+        None => return Ok(()),
+        Some(Value::Array(wanted)) => wanted,
+        Some(other) => return Err(ApiError::invalid_type(path, "an array of strings", other)),
+    };
+    for (i, wanted) in wanted.iter().enumerate() {
+        if wanted.as_str() != Some("reasoning.encrypted_content") {
+            let why = "only 'reasoning.encrypted_content' is, which adds nothing";
+            return Err(ApiError::unsupported(format!("{path}[{i}]"), why));
+        }
+    }
+    Ok(())
+}
+
+/// A chat's functions have their fields in an object of their own.
+fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<String>, ApiError> {
+    let path = body.path("tools");
+    let tools = match body.get("tools") {
+        None => return Ok(None),
+        Some(Value::Array(tools)) => tools,
+        Some(other) => return Err(ApiError::invalid_type(path, "an array of functions", other)),
+    };
+    let raws = raw.field("tools").into_iter().flat_map(Raw::items);
+    let mut said = Vec::new();
+    for (i, (value, raw)) in tools.iter().zip(raws).enumerate() {
+        let own = format!("{path}[{i}]");
+        let tool = Object::at(own.clone(), value)?;
+        match tool.string("type")? {
+            Some("function") => {}
+            Some(_) => {
+                let why = "only tools of the type 'function' are";
+                return Err(ApiError::unsupported(tool.path("type"), why));
+            }
+            None => return Err(ApiError::missing(tool.path("type"))),
+        }
+        known::check(&tool, Place::ResponsesTool)?;
+        names.add(format!("tools[{i}].function"), own);
+        let mut function = Written::new();
+        for name in ["name", "description", "parameters", "strict"] {
+            let value = tool.get(name).and_then(|_| raw.field(name));
+            if let Some(value) = value {
+                function = function.with_raw(name, value.text());
+            }
+        }
+        let tool = Written::new().with("type", &"function");
+        said.push(tool.with_raw("function", &function.text()).text());
+    }
+    Ok(Some(array(&said)))
+}
+
+fn choice(
+    said: Written,
+    body: &Object<'_>,
+    raw: Raw<'_>,
+    names: &mut Names,
+) -> Result<Written, ApiError> {
+    let Some(Value::Object(fields)) = body.get("tool_choice") else {
+        return Ok(copy(said, names, (body, raw), "tool_choice", "tool_choice"));
+    };
+    match fields.get("type").and_then(Value::as_str) {
+        Some("function") => {
+            names.add("tool_choice.function", "tool_choice");
+            let name = fields.get("name").unwrap_or(&Value::Null);
+            let function = Written::new().with("name", name).text();
+            let choice = Written::new().with("type", &"function");
+            Ok(said.with_raw(
+                "tool_choice",
+                &choice.with_raw("function", &function).text(),
+            ))
+        }
+        _ => {
+            let why = "of objects only {\"type\": \"function\", \"name\": NAME} is";
+            Err(ApiError::unsupported(body.path("tool_choice"), why))
+        }
+    }
+}
+
+/// `text.format`, which is a chat's `response_format`.
+fn format(
+    said: Written,
+    text: &Object<'_>,
+    raw: Raw<'_>,
+    names: &mut Names,
+) -> Result<Written, ApiError> {
+    let (Some(format), Some(raw)) = (text.object("format")?, raw.field("format")) else {
+        return Ok(said);
+    };
+    let path = text.path("format");
+    if format.string("type")? != Some("json_schema") {
+        names.add("response_format", path);
+        return Ok(said.with_raw("response_format", raw.text()));
+    }
+    known::check(&format, Place::ResponsesFormat)?;
+    names.add("response_format.json_schema", path.clone());
+    names.add("response_format", path);
+    let mut schema = Written::new();
+    for name in ["name", "description", "schema", "strict"] {
+        if let Some(value) = format.get(name).and_then(|_| raw.field(name)) {
+            schema = schema.with_raw(name, value.text());
+        }
+    }
+    let format = Written::new().with("type", &"json_schema");
+    Ok(said.with_raw(
+        "response_format",
+        &format.with_raw("json_schema", &schema.text()).text(),
+    ))
+}

@@ -1,0 +1,509 @@
+//! `/v1/responses`: what the engine is asked, and the answer, whole and as events.
+
+use super::known_fields::Effect;
+use super::*;
+use crate::engine::{FinishReason, Prompt};
+use crate::known::Place;
+
+const RESPONSES: &str = "/v1/responses";
+
+fn with(mut body: Value, field: &str, value: Value) -> Value {
+    body[field] = value;
+    body
+}
+
+fn ask(input: Value) -> Value {
+    json!({ "input": input })
+}
+
+fn tool() -> Value {
+    json!({"type": "function", "name": "f", "parameters": {"z": 1, "a": 2}, "strict": true})
+}
+
+/// A case for each honoured field.
+pub(super) fn effects() -> Vec<Effect> {
+    let mut effects = Vec::new();
+    let body = || ask(json!("Hello"));
+    let mut of = |place, name, without: Value, with: Value| {
+        effects.push((place, name, RESPONSES, (without, with)));
+    };
+    for (name, value) in [
+        ("model", json!("other")),
+        ("instructions", json!("Be brief.")),
+        ("max_output_tokens", json!(3)),
+        ("temperature", json!(0.5)),
+        ("top_p", json!(0.5)),
+        ("top_k", json!(5)),
+        ("min_p", json!(0.5)),
+        ("seed", json!(9)),
+        ("stop", json!("x")),
+        ("presence_penalty", json!(1.5)),
+        ("frequency_penalty", json!(1.5)),
+        ("repetition_penalty", json!(1.5)),
+        ("tools", json!([tool()])),
+        ("text", json!({"format": {"type": "json_object"}})),
+        ("reasoning", json!({"effort": "none"})),
+        ("chat_template_kwargs", json!({"a": 1})),
+        ("stream", json!(true)),
+        ("metadata", json!({"a": "b"})),
+        ("user", json!("u")),
+        ("prompt_cache_key", json!("k")),
+        ("safety_identifier", json!("s")),
+        ("service_tier", json!("flex")),
+        ("include", json!(["message.output_text.logprobs"])),
+        ("stream_options", json!({"include_usage": true})),
+    ] {
+        of(Place::Responses, name, body(), with(body(), name, value));
+    }
+    of(Place::Responses, "input", json!({}), body());
+    let called = || with(body(), "tools", json!([tool()]));
+    for (name, value) in [
+        ("tool_choice", json!("none")),
+        ("parallel_tool_calls", json!(false)),
+    ] {
+        of(
+            Place::Responses,
+            name,
+            called(),
+            with(called(), name, value),
+        );
+    }
+    let mut within = |place,
+                      outer: &dyn Fn(Value) -> Value,
+                      plain: Value,
+                      fields: Vec<(&'static str, Value)>| {
+        for (name, value) in fields {
+            let changed = with(plain.clone(), name, value);
+            of(place, name, outer(plain.clone()), outer(changed));
+        }
+    };
+    let text = |text: Value| with(body(), "text", text);
+    let fields = vec![
+        ("format", json!({"type": "x"})),
+        ("verbosity", json!("low")),
+    ];
+    within(Place::ResponsesText, &text, json!({}), fields);
+    let format = |format: Value| text(json!({ "format": format }));
+    let plain = json!({"type": "json_schema", "name": "n", "schema": {"type": "object"}});
+    let wrong = || json!(7);
+    let fields = vec![
+        ("name", wrong()),
+        ("description", wrong()),
+        ("schema", wrong()),
+        ("strict", wrong()),
+    ];
+    let text_only = format(json!({"type": "text"}));
+    of(
+        Place::ResponsesFormat,
+        "type",
+        text_only,
+        format(plain.clone()),
+    );
+    // Wherever schemas are refused, they are without looking at them.
+    let refused = post(&story(), RESPONSES, &format(plain.clone())).status == 400;
+    for (name, value) in fields {
+        let changed = with(plain.clone(), name, value);
+        let (before, after) = (format(plain.clone()), format(changed));
+        if refused {
+            of(Place::ResponsesFormat, name, body(), after);
+        } else {
+            of(Place::ResponsesFormat, name, before, after);
+        }
+    }
+    let reasoning = |it: Value| with(body(), "reasoning", it);
+    let mut within = |place,
+                      outer: &dyn Fn(Value) -> Value,
+                      plain: Value,
+                      fields: Vec<(&'static str, Value)>| {
+        for (name, value) in fields {
+            let changed = with(plain.clone(), name, value);
+            of(place, name, outer(plain.clone()), outer(changed));
+        }
+    };
+    within(
+        Place::ResponsesReasoning,
+        &reasoning,
+        json!({}),
+        vec![("effort", json!("none"))],
+    );
+    let item = |item: Value| ask(json!([item]));
+    within(
+        Place::ResponsesMessage,
+        &item,
+        json!({"role": "user", "content": "x"}),
+        vec![
+            ("type", json!("reasoning")),
+            ("role", json!("system")),
+            ("content", json!("y")),
+        ],
+    );
+    within(
+        Place::ResponsesCall,
+        &item,
+        json!({"type": "function_call", "name": "f", "call_id": "1"}),
+        vec![
+            ("type", json!("message")),
+            ("name", json!("g")),
+            ("call_id", json!("2")),
+            ("arguments", json!("{}")),
+        ],
+    );
+    within(
+        Place::ResponsesOutput,
+        &item,
+        json!({"type": "function_call_output", "call_id": "1", "output": "x"}),
+        vec![
+            ("type", json!("message")),
+            ("call_id", json!("2")),
+            ("output", json!("y")),
+        ],
+    );
+    let part = |text: &str| json!([{"type": "reasoning_text", "text": text}]);
+    let thought = |it: Value| ask(json!([it, {"role": "user", "content": "x"}]));
+    within(
+        Place::ResponsesThought,
+        &thought,
+        json!({"type": "reasoning"}),
+        vec![
+            ("type", json!("message")),
+            ("content", part("a")),
+            ("summary", part("b")),
+        ],
+    );
+    let tools = |tool: Value| with(body(), "tools", json!([tool]));
+    within(
+        Place::ResponsesTool,
+        &tools,
+        json!({"type": "function", "name": "f"}),
+        vec![
+            ("type", json!("custom")),
+            ("name", json!("g")),
+            ("description", json!("d")),
+            ("parameters", json!({"a": 1})),
+            ("strict", json!(true)),
+        ],
+    );
+    effects
+}
+
+#[test]
+fn a_text_is_answered_by_a_message() {
+    let engine = story();
+    let body = json!({"input": "Hello", "instructions": "Be brief.", "max_output_tokens": 7, "store": true,
+        "temperature": 0, "metadata": {"a": "b"}, "service_tier": "auto"});
+    let got = post(&engine, RESPONSES, &body);
+    assert_eq!(got.status, 200, "{}", String::from_utf8_lossy(&got.body));
+    let expected = json!({
+        "id": "resp_00000000000000000000000000000001", "object": "response", "created_at": 1_700_000_000,
+        "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "error": null,
+        "background": false, "model": "org/demo", "previous_response_id": null, "store": false, "top_logprobs": 0,
+        "instructions": "Be brief.", "max_output_tokens": 7, "max_tool_calls": null, "metadata": {"a": "b"},
+        "parallel_tool_calls": true, "prompt_cache_key": null, "safety_identifier": null, "user": null,
+        "reasoning": {"effort": null, "summary": null}, "service_tier": "default", "temperature": 0,
+        "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": null,
+        "truncation": "disabled",
+        "output": [{"id": "msg_00000000000000000000000000000001", "type": "message", "status": "incomplete",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "Once upon", "annotations": [], "logprobs": []}]}],
+        "usage": {"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 5},
+    });
+    assert_eq!(got.json(), expected);
+    let asked = engine.asked.borrow();
+    let chat = json!({"messages": [{"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello"}], "max_tokens": 7, "temperature": 0});
+    let same = story();
+    post(&same, CHAT, &chat);
+    assert_eq!(*asked, *same.asked.borrow(), "it is the chat's request");
+}
+
+#[test]
+fn items_are_the_turns_of_a_chat() {
+    let input = json!([
+        {"role": "developer", "content": [{"type": "input_text", "text": "Look it up."}]},
+        {"type": "message", "role": "user", "content": "Weather?", "id": "i", "status": "completed"},
+        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "s"}],
+            "content": [{"type": "reasoning_text", "text": "hm"}], "encrypted_content": null},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me see.", "annotations": []}]},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{\"z\": 1}", "id": "x", "status": "completed"},
+        {"type": "function_call", "call_id": "b", "name": "g", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": "sun"},
+        {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "rain"}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "so"}]},
+        {"role": "assistant", "content": "Sun."},
+        {"role": "assistant", "content": "Rain."},
+        {"role": "user", "content": "And now?"},
+    ]);
+    let engine = story();
+    let got = post(
+        &engine,
+        RESPONSES,
+        &with(ask(input), "tools", json!([tool()])),
+    );
+    assert_eq!(got.status, 200, "{}", String::from_utf8_lossy(&got.body));
+    let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "function": {"name": name, "arguments": arguments}});
+    let chat = json!({"messages": [
+        {"role": "system", "content": "Look it up."},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "reasoning_content": "hm", "content": "Let me see.",
+            "tool_calls": [call("a", "f", "{\"z\": 1}"), call("b", "g", "{}")]},
+        {"role": "tool", "tool_call_id": "a", "content": "sun"},
+        {"role": "tool", "tool_call_id": "b", "content": "rain"},
+        {"role": "assistant", "reasoning_content": "so", "content": "Sun."},
+        {"role": "assistant", "content": "Rain."},
+        {"role": "user", "content": "And now?"},
+    ]});
+    let same = story();
+    post(&same, CHAT, &chat);
+    let (asked, expected) = (engine.asked.borrow(), same.asked.borrow());
+    let (Prompt::Messages(asked), Prompt::Messages(expected)) =
+        (&asked[0].prompt, &expected[0].prompt)
+    else {
+        panic!("no conversation");
+    };
+    assert_eq!(asked.messages, expected.messages);
+    let tools: Value = serde_json::from_str(asked.tools.as_ref().unwrap()).unwrap();
+    let function = json!({"name": "f", "parameters": {"z": 1, "a": 2}, "strict": true});
+    assert_eq!(tools, json!([{"type": "function", "function": function}]));
+}
+
+/// The events of a stream: each one's name, which its type repeats, and its data.
+fn events(got: &Got) -> Vec<Value> {
+    let text = String::from_utf8(got.body.clone()).unwrap();
+    let event = |event: &str| {
+        let (name, data) = event.split_once('\n').unwrap();
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+        data
+    };
+    text.trim_end().split("\n\n").map(event).collect()
+}
+
+#[test]
+fn a_stream_tells_reasoning_text_and_calls_by_typed_events() {
+    let engine = calls::qwen(&calls::PIECES, FinishReason::Stop);
+    let body = with(ask(json!("Hello")), "tools", json!([tool()]));
+    let whole = post(&engine, RESPONSES, &body).json();
+    let got = post(&engine, RESPONSES, &with(body, "stream", json!(true)));
+    assert_eq!(
+        got.header("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    let events = events(&got);
+    for (i, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], i);
+    }
+    let kind = |event: &Value| {
+        event["type"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("response.")
+            .unwrap()
+            .to_owned()
+    };
+    let kinds: Vec<String> = events.iter().map(kind).collect();
+    let item = ["output_item.added", "content_part.added"];
+    let done = ["content_part.done", "output_item.done"];
+    let call = [
+        "output_item.added",
+        "function_call_arguments.delta",
+        "function_call_arguments.done",
+        "output_item.done",
+    ];
+    let mut expected = vec!["created", "in_progress"];
+    expected.extend(item);
+    expected.extend(["reasoning_text.delta", "reasoning_text.done"]);
+    expected.extend(done);
+    expected.extend(item);
+    expected.extend(["output_text.delta", "output_text.delta", "output_text.done"]);
+    expected.extend(done);
+    expected.extend(call);
+    expected.extend(call);
+    expected.push("completed");
+    assert_eq!(kinds, expected);
+    let last = events.last().unwrap();
+    assert_eq!(
+        last["response"], whole,
+        "the whole is what the events come to"
+    );
+    let output = whole["output"].as_array().unwrap();
+    let done: Vec<&Value> = events
+        .iter()
+        .filter(|it| it["type"] == "response.output_item.done")
+        .map(|it| &it["item"])
+        .collect();
+    assert_eq!(done, output.iter().collect::<Vec<_>>());
+    let types: Vec<_> = output
+        .iter()
+        .map(|item| item["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        types,
+        ["reasoning", "message", "function_call", "function_call"]
+    );
+    assert_eq!(output[2]["arguments"], "{\"z\": 1.0, \"a\": \"é\"}");
+    assert_ne!(output[2]["call_id"], output[3]["call_id"]);
+    let ids: std::collections::BTreeSet<_> =
+        output.iter().map(|item| item["id"].as_str()).collect();
+    assert_eq!(ids.len(), 4);
+    // Of the eight pieces the first three are told by the reasoning.
+    let details = &whole["usage"]["output_tokens_details"];
+    assert_eq!(details["reasoning_tokens"], 2, "{whole}");
+    for event in &events {
+        if let Some(at) = event["output_index"].as_u64() {
+            let id = event["item_id"].as_str().or(event["item"]["id"].as_str());
+            assert_eq!(id, output[at as usize]["id"].as_str());
+        }
+    }
+    assert_eq!(events[0]["response"]["status"], "in_progress");
+    assert_eq!(events[0]["response"]["usage"], Value::Null);
+}
+
+#[test]
+fn a_fault_midway_fails_the_response() {
+    let fault = crate::engine::Error::Internal("NaN in layer 3".into());
+    let engine = ScriptedEngine::new(Ok(vec![text("Once"), Err(fault)]));
+    let got = post(
+        &engine,
+        RESPONSES,
+        &with(ask(json!("x")), "stream", json!(true)),
+    );
+    let events = events(&got);
+    let last = events.last().unwrap();
+    assert_eq!(last["type"], "response.failed");
+    assert_eq!(last["response"]["status"], "failed");
+    assert_eq!(last["response"]["error"]["code"], "internal_error");
+}
+
+#[test]
+fn an_answer_without_text_is_an_empty_message() {
+    let engine = ScriptedEngine::new(Ok(vec![end("")]));
+    let output = &post(&engine, RESPONSES, &ask(json!("x"))).json()["output"];
+    assert_eq!(output[0]["content"][0]["text"], "");
+}
+
+#[test]
+fn what_cannot_be_done_is_named_as_the_request_has_it() {
+    let of = |name: &str, value: Value| with(ask(json!("x")), name, value);
+    let item = |item: Value| ask(json!([{"role": "user", "content": "x"}, item]));
+    for (body, param) in [
+        (json!({}), "input"),
+        (ask(json!(5)), "input"),
+        (ask(json!([])), "input"),
+        (ask(json!(["x"])), "input[0]"),
+        (
+            item(json!({"role": "wizard", "content": "x"})),
+            "input[1].role",
+        ),
+        (item(json!({"role": "user"})), "input[1].content"),
+        (
+            item(json!({"role": "user", "content": 5})),
+            "input[1].content",
+        ),
+        (
+            item(json!({"role": "user", "content": [{"type": "input_image", "image_url": "x"}]})),
+            "input[1].content[0].type",
+        ),
+        (
+            item(json!({"role": "user", "content": "x", "colour": 1})),
+            "input[1].colour",
+        ),
+        (
+            item(json!({"type": "item_reference", "id": "x"})),
+            "input[1].type",
+        ),
+        (item(json!({"type": "computer_call"})), "input[1].type"),
+        (item(json!({"type": "function_call"})), "input[1].name"),
+        (
+            item(json!({"type": "function_call", "name": "f", "arguments": {}})),
+            "input[1].arguments",
+        ),
+        (
+            item(json!({"type": "function_call_output", "output": "x"})),
+            "input[1].call_id",
+        ),
+        (
+            item(json!({"type": "function_call_output", "call_id": "x"})),
+            "input[1].output",
+        ),
+        (
+            item(json!({"type": "reasoning", "content": "x"})),
+            "input[1].content",
+        ),
+        (
+            item(json!({"type": "reasoning", "content": [{}]})),
+            "input[1].content[0].text",
+        ),
+        (
+            of("previous_response_id", json!("resp_1")),
+            "previous_response_id",
+        ),
+        (of("conversation", json!("c")), "conversation"),
+        (of("background", json!(true)), "background"),
+        (of("prompt", json!({"id": "p"})), "prompt"),
+        (
+            of("include", json!(["file_search_call.results"])),
+            "include[0]",
+        ),
+        (of("max_output_tokens", json!(0)), "max_output_tokens"),
+        (of("temperature", json!(3)), "temperature"),
+        (
+            of("tools", json!([{"type": "web_search"}])),
+            "tools[0].type",
+        ),
+        (of("tools", json!([{"type": "function"}])), "tools[0].name"),
+        (
+            of(
+                "tools",
+                json!([{"type": "function", "name": "f", "parameters": 1}]),
+            ),
+            "tools[0].parameters",
+        ),
+        (
+            of("tool_choice", json!({"type": "web_search"})),
+            "tool_choice",
+        ),
+        (
+            of("reasoning", json!({"effort": "high"})),
+            "reasoning.effort",
+        ),
+        (
+            of("text", json!({"format": {"type": "xml"}})),
+            "text.format",
+        ),
+        (of("metadata", json!({"a": 1})), "metadata.a"),
+        (
+            of("stream_options", json!({"include_usage": true})),
+            "stream_options.include_usage",
+        ),
+        (
+            of("response_format", json!({"type": "text"})),
+            "response_format",
+        ),
+    ] {
+        let got = post(&story(), RESPONSES, &body);
+        assert_eq!(got.status, 400, "{body}");
+        let (_, _, named) = got.error();
+        let named = named.unwrap();
+        // The format's type is a field of its own where formats are read.
+        let named = named
+            .strip_suffix(".type")
+            .filter(|_| param == "text.format")
+            .unwrap_or(&named);
+        assert_eq!(named, param, "{body}");
+    }
+    let overflow = crate::engine::Error::ContextOverflow(crate::engine::ContextOverflow {
+        limit: 512,
+        requested: 600,
+    });
+    let (_, code, param) = post(
+        &ScriptedEngine::new(Err(overflow)),
+        RESPONSES,
+        &ask(json!("x")),
+    )
+    .error();
+    assert_eq!(
+        (code.as_str(), param.as_deref()),
+        ("context_length_exceeded", Some("input"))
+    );
+}
