@@ -48,6 +48,7 @@ pub mod json;
 pub mod kind;
 pub mod known;
 pub mod messages;
+pub mod messages_api;
 pub mod models;
 pub mod page;
 pub mod params;

@@ -421,6 +421,7 @@ fn request(folder: &Path) -> Result<(), Error> {
         ("chat", "POST /v1/chat/completions", chat.to_string()),
         ("tools", "POST /v1/chat/completions", tools.to_string()),
         ("text", "POST /v1/completions?x=1", text.to_string()),
+        ("messages", "POST /v1/messages", messages().to_string()),
         (
             "tokenize",
             "POST /tokenize",
@@ -454,5 +455,25 @@ fn responses() -> serde_json::Value {
         "tools": [{"type": "function", "name": "f", "parameters": {}}], "tool_choice": {"type": "function", "name": "f"},
         "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}}, "reasoning": {"effort": "none"},
         "include": ["reasoning.encrypted_content"], "metadata": {"a": "b"},
+    })
+}
+
+/// A body of `/v1/messages` with a block of each type.
+fn messages() -> serde_json::Value {
+    json!({
+        "model": "m", "max_tokens": 5, "system": [{"type": "text", "text": "Be brief."}], "stream": true,
+        "stop_sequences": ["x"], "thinking": {"type": "disabled"}, "metadata": {"user_id": "u"},
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "text", "text": "Hello"},
+                {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "7"}], "is_error": true},
+            ]},
+        ],
+        "tools": [{"name": "f", "input_schema": {}}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
     })
 }

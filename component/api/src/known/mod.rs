@@ -1,6 +1,7 @@
 //! Known fields and their treatment: every object of a request is checked against
 //! one table before it is read, so that nothing a client asks for is passed over in silence.
 
+mod messages;
 mod responses;
 mod table;
 mod tokens;
@@ -44,6 +45,28 @@ pub enum Place {
     ResponsesThought,
     /// One of its `tools`.
     ResponsesTool,
+    /// The body of `/v1/messages`.
+    Messages,
+    /// `thinking` of a message's request.
+    MessagesThinking,
+    /// Its `output_config`.
+    MessagesOutput,
+    /// The format in it.
+    MessagesFormat,
+    /// Its `tool_choice`.
+    MessagesChoice,
+    /// One of its `tools`.
+    MessagesTool,
+    /// One of its `messages`.
+    MessagesTurn,
+    /// A block of text.
+    MessagesText,
+    /// A block of reasoning.
+    MessagesThought,
+    /// A block that calls a tool.
+    MessagesCall,
+    /// A block with what a tool gave.
+    MessagesResult,
     /// `stream_options`.
     StreamOptions,
     /// One of `messages`.
@@ -66,6 +89,7 @@ impl Place {
             Place::Detokenize,
             Place::Template,
             Place::Responses,
+            Place::Messages,
         ];
         self.is_completion() || others.contains(&self)
     }

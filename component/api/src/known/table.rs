@@ -10,7 +10,9 @@
 //! Ollama's servers, TGI, text-generation-webui, LM Studio, OpenRouter, LiteLLM, LangChain, Open
 //! WebUI, Mistral, DeepSeek, Groq, Together.
 
-use super::{Field, Group, Place, harmless, honour, refuse, refuse_unless, responses, tokens};
+use super::{
+    Field, Group, Place, harmless, honour, messages, refuse, refuse_unless, responses, tokens,
+};
 
 // Values that ask for nothing, as JSON. `null` does everywhere.
 pub(super) const NEVER: &[&str] = &[];
@@ -551,7 +553,8 @@ const TABLE: &[Group] = &[
 
 /// All rows, by their places.
 pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
-    TABLE.iter().chain(tokens::TABLE).chain(responses::TABLE)
+    let others = tokens::TABLE.iter().chain(responses::TABLE);
+    TABLE.iter().chain(others.chain(messages::TABLE))
 }
 
 /// The rows that hold for an object at `place`.

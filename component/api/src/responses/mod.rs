@@ -1,5 +1,5 @@
-//! `/v1/responses`: OpenAI's Responses API without its state. A request is said as a chat; its items
-//! are in `input.rs`, the answer's documents and events in `answer.rs` and `events.rs`.
+//! `/v1/responses`: OpenAI's Responses API without its state. A request is said as a chat; its
+//! items are in `input.rs`, the answer's documents and events in `answer.rs` and `events.rs`.
 
 mod answer;
 mod events;

@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     error::{ApiError, Form},
     http::{Head, Header},
-    models, page,
+    messages_api, models, page,
     reply::{Body, Reply},
     responses,
     settings::Settings,
@@ -27,6 +27,7 @@ const INDEX: &str = concat!(
 
 POST /v1/chat/completions   answer a conversation   (\"stream\": true sends events)
 POST /v1/responses          the same as OpenAI's Responses API, without its state
+POST /v1/messages           the same as Anthropic's Messages API; /count_tokens below it
 POST /v1/completions        continue a text or token ids
 POST /v1/embeddings         the meaning of texts as vectors
 GET  /v1/models             what can be asked
@@ -67,6 +68,10 @@ pub async fn handle<E: Engine>(
     reply
         .headers
         .push(Header::request_id(request_id::HEADER, &id));
+    if form == Form::Anthropic {
+        // Its clients' name for the same.
+        reply.headers.push(Header::request_id("request-id", &id));
+    }
     if let Some(origin) = &settings.cors_origin {
         reply.share_with(origin);
     }
@@ -105,6 +110,10 @@ async fn respond<E: Engine>(
         }
         ("POST", Route::Embed) => embed(engine, settings, head, body).await,
         ("POST", Route::Responses) => responses::respond(engine, settings, head, body, stamp).await,
+        ("POST", Route::Messages) => {
+            messages_api::respond(engine, settings, head, body, stamp).await
+        }
+        ("POST", Route::CountTokens) => messages_api::count(engine, settings, head, body).await,
         ("POST", Route::Tokens(asked)) => tokens::answer(engine, settings, asked, head, body).await,
         ("GET" | "HEAD", Route::Index) => {
             let mut reply = if page::wants_html(head) {

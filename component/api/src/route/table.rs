@@ -22,6 +22,8 @@ pub(crate) enum Route {
     Complete(Kind),
     Embed,
     Responses,
+    Messages,
+    CountTokens,
     Tokens(tokens::Asked),
 }
 
@@ -41,6 +43,8 @@ pub(crate) const ROUTES: &[(&str, Route)] = &[
     ("/v1/completions", Route::Complete(Kind::Text)),
     ("/v1/embeddings", Route::Embed),
     ("/v1/responses", Route::Responses),
+    ("/v1/messages", Route::Messages),
+    ("/v1/messages/count_tokens", Route::CountTokens),
     ("/tokenize", Route::Tokens(tokens::Asked::Tokenize)),
     ("/detokenize", Route::Tokens(tokens::Asked::Detokenize)),
     (
@@ -86,7 +90,12 @@ impl Route {
     pub(crate) fn posts(self) -> bool {
         matches!(
             self,
-            Route::Complete(_) | Route::Embed | Route::Responses | Route::Tokens(_)
+            Route::Complete(_)
+                | Route::Embed
+                | Route::Responses
+                | Route::Messages
+                | Route::CountTokens
+                | Route::Tokens(_)
         )
     }
 
@@ -101,7 +110,10 @@ impl Route {
 
     /// The form of its errors.
     pub(crate) fn form(self) -> Form {
-        Form::OpenAi
+        match self {
+            Route::Messages | Route::CountTokens => Form::Anthropic,
+            _ => Form::OpenAi,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests of other APIs, said as requests of OpenAI's completion routes: there is one path from a
-//! request to the engine, and what other APIs have is written as what that path reads. Their answers
-//! are told by tellers of their own (`stream/`).
+//! request to the engine, and what other APIs have is written as what that path reads. Their
+//! answers are told by tellers of their own (`stream/`).
 
 pub mod turns;
 

@@ -41,6 +41,7 @@ fn harmless_fields_change_nothing() {
         ("/detokenize", json!({"tokens": [80]}), Place::Detokenize),
         ("/apply-template", hello(), Place::Template),
         ("/v1/responses", json!({"input": "x"}), Place::Responses),
+        ("/v1/messages", messages::hello(), Place::Messages),
     ] {
         let plain = observed(path, &body);
         assert_eq!(plain.0, 200);
@@ -362,8 +363,10 @@ fn every_honoured_field_has_an_effect() {
     };
     let cases = cases.into_iter().map(path);
     let mut tried = BTreeSet::new();
-    for (place, name, path, (without, with)) in
-        cases.chain(tokens::effects()).chain(responses::effects())
+    for (place, name, path, (without, with)) in cases
+        .chain(tokens::effects())
+        .chain(responses::effects())
+        .chain(messages::effects())
     {
         assert_ne!(
             observed(path, &without),

@@ -7,6 +7,7 @@ mod bodies;
 mod calls;
 mod embeddings;
 mod known_fields;
+mod messages;
 mod operator;
 mod page;
 mod refusals;
