@@ -82,6 +82,34 @@ fn each_field_out_of_range_is_named() {
     assert_eq!(with(|r| r.stop = vec!["x".repeat(4097)]), "stop");
     assert_eq!(with(|r| r.stop_tokens = vec![1; 65]), "stop-tokens");
     assert_eq!(with(|r| r.stop_tokens = vec![1, 512]), "stop-tokens");
+    let biases = |biases: &[(u32, f32)]| {
+        let logit_bias = biases.to_vec();
+        blamed(Request {
+            logit_bias,
+            ..Request::new(prompt())
+        })
+    };
+    assert_eq!(biases(&[(512, 1.0)]), "logit-bias");
+    assert_eq!(biases(&[(1, 100.5)]), "logit-bias");
+    assert_eq!(biases(&[(1, f32::NAN)]), "logit-bias");
+    assert_eq!(biases(&[(1, f32::INFINITY)]), "logit-bias");
+    assert_eq!(biases(&[(1, 1.0), (2, 1.0), (1, 2.0)]), "logit-bias");
+    assert_eq!(biases(&[(1, 1.0); 1025]), "logit-bias");
+    assert_eq!(with(|r| r.allowed_tokens = Some(vec![])), "allowed-tokens");
+    assert_eq!(
+        with(|r| r.allowed_tokens = Some(vec![512, 1])),
+        "allowed-tokens"
+    );
+    assert_eq!(
+        with(|r| r.allowed_tokens = Some(vec![1; 513])),
+        "allowed-tokens"
+    );
+    assert_eq!(with(|r| r.bad_words = vec!["x".into(); 129]), "bad-words");
+    assert_eq!(with(|r| r.bad_words = vec![String::new()]), "bad-words");
+    assert_eq!(with(|r| r.bad_words = vec!["x".repeat(16385)]), "bad-words");
+    assert_eq!(with(|r| r.logprobs = Some(21)), "logprobs");
+    assert_eq!(with(|r| r.prompt_logprobs = Some(21)), "prompt-logprobs");
+    assert_eq!(with(|r| r.truncate_prompt = Some(0)), "truncate-prompt");
     let more_than_most = |r: &mut Request| (r.max_tokens, r.min_tokens) = (Some(4), 5);
     assert_eq!(with(more_than_most), "min-tokens");
     assert_eq!(with(|r| r.prompt = Prompt::Tokens(vec![])), "prompt");

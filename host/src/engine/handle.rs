@@ -145,12 +145,13 @@ impl EngineHandle {
 
     async fn start_generation(&self, request: Request) -> Result<Generation, EngineError> {
         let asked = Instant::now();
-        self.size.check(&request.prompt, request.reserved())?;
+        let size = self.size.of(&request);
+        size.check(&request.prompt, request.reserved())?;
         let place = self.admission.enter()?;
         let request = if matches!(request.prompt, Prompt::Tokens(_)) {
             request
         } else {
-            let memory_bytes = admission::prompt_bytes(&self.size, &request.prompt);
+            let memory_bytes = admission::prompt_bytes(&size, &request.prompt);
             self.texts(memory_bytes, move |texts| texts.admit(request))
                 .await?
         };

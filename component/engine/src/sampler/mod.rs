@@ -11,7 +11,8 @@
 //! 5. min-p drops what is less likely than that share of the most likely.
 //! 6. One number of the generator, times the sum of what is left, is walked off in order of id.
 //!
-//! Tokens that are banned are out after step 1. `top_p` 0 keeps the most likely token, as
+//! Before all that, a request's biases are added and what it bans of single tokens is out
+//! ([`TokenRules`]). Tokens that would end the completion too early are out after step 1. `top_p` 0 keeps the most likely token, as
 //! temperature 0 does.
 //! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so
 //! that the choice is the same on every instruction set. The vocabulary is never sorted as a whole.
@@ -21,6 +22,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::SystemTime;
 
+mod likelihood;
+mod rules;
+
+pub use likelihood::Likelihood;
+pub use rules::TokenRules;
 use sterna_kernels::{Isa, softmax};
 
 /// No model comes near it, and differences of two such still fit f32.
@@ -108,17 +114,7 @@ impl Sampler {
         logits: &mut [f32],
         banned: &[u32],
     ) -> Result<u32, NotFinite> {
-        // Two passes, because the first has no branch and so runs in vectors.
-        if logits
-            .iter()
-            .fold(false, |bad, logit| bad | !logit.is_finite())
-        {
-            let token = logits
-                .iter()
-                .position(|logit| !logit.is_finite())
-                .unwrap_or(0);
-            return Err(NotFinite { token });
-        }
+        check_finite(logits)?;
         self.penalise(logits);
         for &token in banned {
             if let Some(logit) = logits.get_mut(token as usize) {
@@ -206,6 +202,20 @@ impl Sampler {
             .rposition(|&probability| probability > 0.0);
         last.map_or_else(|| argmax(logits), |index| ids[index])
     }
+}
+
+fn check_finite(logits: &[f32]) -> Result<(), NotFinite> {
+    // Two passes, because the first has no branch and so runs in vectors.
+    let is_bad = logits
+        .iter()
+        .fold(false, |bad, logit| bad | !logit.is_finite());
+    if !is_bad {
+        return Ok(());
+    }
+    let token = logits.iter().position(|logit| !logit.is_finite());
+    Err(NotFinite {
+        token: token.unwrap_or(0),
+    })
 }
 
 /// Best first: the larger value, then the lower id.

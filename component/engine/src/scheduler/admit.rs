@@ -10,14 +10,18 @@ use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
 use crate::options::{EngineOptions, Speculation};
 use crate::request::{Prompt, Request, Sampling};
-use crate::sampler::{Params, fresh_seed};
+use crate::sampler::{Params, TokenRules, fresh_seed};
 use crate::scheduler::ending::Ending;
+use crate::scheduler::report::Report;
+use crate::scheduler::token_rules::token_rules;
 use crate::tokenizer::TooMany;
 
 /// Stop texts of a request at most.
 const MAX_STOPS: usize = 16;
 /// Token ids at which a completion may end, at most.
 const MAX_STOP_TOKENS: usize = 64;
+/// Tokens that are told beside one, with their probabilities, at most.
+const MAX_TOP: u32 = 20;
 
 /// Bytes of a stop text at most: it is searched for in what is generated, with eight bytes of
 /// tables for each.
@@ -99,6 +103,12 @@ pub struct Admitted {
     pub ending: Ending,
     /// The sampling parameters.
     pub sampling: Params,
+    /// What is added to logits, and which tokens are banned.
+    pub rules: TokenRules,
+    /// What is told of tokens.
+    pub report: Report,
+    /// The names of special tokens are part of the text.
+    pub show_special: bool,
     /// Where the prompt is embedded and nothing generated: how.
     pub embed: Option<Pooling>,
 }
@@ -113,6 +123,9 @@ impl Admitted {
             stop: Vec::new(),
             ending: Ending::default(),
             sampling: Params::GREEDY,
+            rules: TokenRules::default(),
+            report: Report::default(),
+            show_special: false,
             embed: Some(pooling),
         }
     }
@@ -178,6 +191,7 @@ impl Gate {
                 "the model was trained for embeddings and cannot generate text; send /v1/embeddings",
             ));
         }
+        let reserved = request.reserved();
         let Request {
             prompt,
             embed: _,
@@ -187,11 +201,23 @@ impl Gate {
             include_stop,
             min_tokens,
             ignore_eos,
+            logit_bias,
+            allowed_tokens,
+            bad_words,
+            logprobs,
+            echo,
+            prompt_logprobs,
+            show_special,
+            truncate_prompt,
             sampling,
-            ..
         } = request;
         let sampling = params(&self.model, &sampling)?;
-        if max_tokens == Some(0) {
+        let report = Report {
+            generated: top("logprobs", logprobs)?,
+            prompt: echo,
+            prompt_top: top("prompt-logprobs", prompt_logprobs)?,
+        };
+        if max_tokens == Some(0) && !report.tells_prompt() {
             return Err(invalid("max-tokens", "is 0, must be at least 1"));
         }
         check_stops(&stop)?;
@@ -204,7 +230,11 @@ impl Gate {
                 format!("is {min_tokens}, must be at most max_tokens, which is {max}"),
             ));
         }
-        let tokens = self.prompt_tokens(prompt, 1)?;
+        let rules = token_rules(&self.model, logit_bias, allowed_tokens, &bad_words)?;
+        let tokens = match truncate_prompt {
+            None => self.prompt_tokens(prompt, reserved)?,
+            Some(keep) => self.last_tokens(prompt, keep, max_tokens, reserved)?,
+        };
         let room = self.size.context - tokens.len();
         let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
         Ok(Admitted {
@@ -214,6 +244,9 @@ impl Gate {
             stop,
             ending,
             sampling,
+            rules,
+            report,
+            show_special,
             embed: None,
         })
     }
@@ -254,8 +287,49 @@ impl Gate {
     /// # Errors
     /// `InvalidRequest` for the field `prompt`; `ContextOverflow`; what template and tokenizer say.
     pub fn prompt_tokens(&self, prompt: Prompt, reserved: usize) -> Result<Vec<u32>, EngineError> {
-        self.size.check(&prompt, reserved)?;
-        let (model, most) = (&self.model, self.size.context.saturating_sub(reserved));
+        self.tokens_within(self.size, prompt, reserved)
+    }
+
+    /// The last `keep` of a prompt's token ids, and of a text's also those that go before it. The
+    /// largest `keep` leaves room for `max_tokens`, up to half of the context.
+    fn last_tokens(
+        &self,
+        prompt: Prompt,
+        keep: u32,
+        max_tokens: Option<u32>,
+        reserved: usize,
+    ) -> Result<Vec<u32>, EngineError> {
+        let context = self.size.context;
+        let keep = match keep {
+            0 => return Err(invalid("truncate-prompt", "is 0, must be at least 1")),
+            u32::MAX => {
+                let wanted = max_tokens.map_or(reserved, |max| max as usize);
+                context - wanted.clamp(reserved, (context / 2).max(reserved))
+            }
+            keep => keep as usize,
+        };
+        let is_text = matches!(prompt, Prompt::Text(_));
+        let mut tokens = self.tokens_within(self.size.to_be_cut(), prompt, reserved)?;
+        let prefix = Some(self.model.tokenizer.prefix());
+        let prefix = prefix.filter(|prefix| is_text && tokens.starts_with(prefix));
+        let kept = prefix.map_or(0, <[u32]>::len).min(keep);
+        let excess = tokens.len().saturating_sub(keep);
+        tokens.drain(kept..kept + excess);
+        if tokens.len() + reserved > context {
+            return Err(self.size.overflow(tokens.len(), reserved));
+        }
+        Ok(tokens)
+    }
+
+    /// As [`Self::prompt_tokens`] for a prompt of this size.
+    fn tokens_within(
+        &self,
+        size: PromptSize,
+        prompt: Prompt,
+        reserved: usize,
+    ) -> Result<Vec<u32>, EngineError> {
+        size.check(&prompt, reserved)?;
+        let (model, most) = (&self.model, size.context.saturating_sub(reserved));
         let tokens = match prompt {
             // The template writes the beginning-of-sequence token itself where the model wants one.
             Prompt::Messages(conversation) => {
@@ -265,7 +339,7 @@ impl Gate {
             Prompt::Text(text) => model.tokenize_at_most(&text, true, most)?,
             Prompt::Tokens(tokens) => Ok(tokens),
         };
-        let tokens = tokens.map_err(|TooMany(least)| self.size.overflow(least, reserved))?;
+        let tokens = tokens.map_err(|TooMany(least)| size.overflow(least, reserved))?;
         if tokens.is_empty() {
             return Err(invalid("prompt", "is empty, must have at least one token"));
         }
@@ -277,6 +351,14 @@ impl Gate {
             ));
         }
         Ok(tokens)
+    }
+}
+
+/// The number of tokens that are told beside one.
+fn top(field: &str, n: Option<u32>) -> Result<Option<usize>, EngineError> {
+    match n {
+        Some(n) if n > MAX_TOP => Err(invalid(field, format!("is {n}, must be at most {MAX_TOP}"))),
+        n => Ok(n.map(|n| n as usize)),
     }
 }
 
@@ -389,7 +471,7 @@ fn params(model: &Model, sampling: &Sampling) -> Result<Params, EngineError> {
     })
 }
 
-fn invalid(field: &str, message: impl Into<String>) -> EngineError {
+pub(super) fn invalid(field: &str, message: impl Into<String>) -> EngineError {
     EngineError::InvalidRequest {
         field: field.into(),
         message: message.into(),

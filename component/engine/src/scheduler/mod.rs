@@ -13,10 +13,12 @@ pub mod admit;
 pub mod ending;
 mod lookup;
 mod pool;
+mod report;
 mod sequence;
 mod share;
 mod size;
 mod speculation;
+mod token_rules;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -30,6 +32,8 @@ use crate::kv::KvCache;
 use crate::model::Model;
 use crate::options::Speculation;
 use crate::request::{Delivery, EngineStats, Event, GenerationId, Submitted, clamp_u32};
+use report::MAX_SCORED;
+pub use report::Report;
 use sequence::Sequence;
 use share::share;
 pub use size::{PromptSize, conversation_bytes};
@@ -48,6 +52,8 @@ pub struct Scheduler {
     hold_time: Duration,
     /// The time of a step by its width.
     costs: Costs,
+    /// For probabilities, `[vocab_size]`; empty before any are asked for.
+    scratch: Vec<f32>,
 }
 
 impl Scheduler {
@@ -62,6 +68,7 @@ impl Scheduler {
             stats: EngineStats::default(),
             hold_time: Duration::from_secs(1),
             costs: Costs::new(),
+            scratch: Vec::new(),
             limits,
         }
     }
@@ -181,6 +188,19 @@ impl Scheduler {
             return;
         };
         let id = sequence.id;
+        let scratch = &mut self.scratch;
+        let mut logits = logits;
+        let scored = sequence.prompt_rows(logits.len());
+        if scored > 0 {
+            let rows = logits.by_ref().take(scored);
+            match sequence.score_prompt(isa, model, rows, scratch) {
+                Ok(event) => deliver((id, Ok(event))),
+                Err(error) => {
+                    logits.for_each(drop);
+                    return self.end(number, Err(error), kv, deliver);
+                }
+            }
+        }
         let drafted = logits.len().saturating_sub(1);
         let mut right = 0;
         // Not a `for`: what is left of the iterator must be passed over.
@@ -189,7 +209,7 @@ impl Scheduler {
             if !going {
                 continue;
             }
-            let result = sequence.next(isa, model, logits);
+            let result = sequence.next(isa, model, logits, scratch);
             let ended = match &result {
                 Ok(event) => {
                     self.stats.tokens_generated += event.tokens.len() as u64;
@@ -283,6 +303,7 @@ impl Scheduler {
         // Another sequence goes first each time, so that a budget below the number of prompts
         // reaches all.
         let first = usize::try_from(self.stats.steps % waiting.len() as u64).unwrap_or(0);
+        self.limit_scored(first, &mut waiting);
         share(self.limits.prefill_chunk, first, &mut waiting);
         let drafted = self.drafted(waiting.iter().sum());
         let places = self.running.iter_mut();
@@ -300,6 +321,20 @@ impl Scheduler {
                     wants_logits,
                 });
             });
+        }
+    }
+
+    /// Let no more prompt tokens wait for this step than may have their logits, the sequence `first`
+    /// before others.
+    fn limit_scored(&self, first: usize, waiting: &mut [usize]) {
+        let mut left = MAX_SCORED;
+        let (before, from) = self.running.split_at(first);
+        let places = (first..).zip(from).chain((0..).zip(before));
+        for (number, sequence) in places {
+            if sequence.as_ref().is_some_and(Sequence::scores_prompt) {
+                waiting[number] = waiting[number].min(left);
+                left -= waiting[number];
+            }
         }
     }
 

@@ -8,11 +8,12 @@ use super::Admitted;
 use super::ending::{End, Ending};
 use super::lookup::Lookup;
 use super::pool::Pool;
+use super::report::{Report, detail};
 use super::speculation::{MAX_DRAFT, Trust};
 use crate::error::EngineError;
 use crate::model::Model;
-use crate::request::{Event, Finish, FinishReason, GenerationId, Usage, clamp_u32};
-use crate::sampler::Sampler;
+use crate::request::{Event, Finish, FinishReason, GenerationId, TokenDetail, Usage, clamp_u32};
+use crate::sampler::{Likelihood, NotFinite, Sampler, TokenRules};
 use crate::tokenizer::{StopMatcher, StopStep, TextStream};
 
 /// The state of a generation.
@@ -29,6 +30,11 @@ pub(super) struct Sequence {
     fed: usize,
     max_new: usize,
     sampler: Sampler,
+    rules: TokenRules,
+    report: Report,
+    /// Prompt tokens that were told.
+    told: usize,
+    show_special: bool,
     ending: Ending,
     text: TextStream,
     stop: StopMatcher,
@@ -50,6 +56,10 @@ impl Sequence {
             prompt_len: admitted.tokens.len(),
             max_new: admitted.max_new,
             sampler: Sampler::new(admitted.sampling, &admitted.tokens),
+            rules: admitted.rules,
+            report: admitted.report,
+            told: 0,
+            show_special: admitted.show_special,
             text: TextStream::new(),
             stop: StopMatcher::new(&admitted.stop).including(admitted.ending.include_stop),
             ending: admitted.ending,
@@ -92,7 +102,8 @@ impl Sequence {
             for &token in self.tokens[self.fed..].iter().take(prefill) {
                 self.fed += 1;
                 let is_last = self.fed == self.prompt_len;
-                push(self.fed - 1, token, is_last && self.pool.is_none());
+                let wants_logits = is_last || self.report.prompt_top.is_some();
+                push(self.fed - 1, token, wants_logits && self.pool.is_none());
             }
             return;
         }
@@ -153,17 +164,80 @@ impl Sequence {
         })
     }
 
+    /// True if the logits of all of its prompt's tokens are wanted, which are not all there yet.
+    pub(super) fn scores_prompt(&self) -> bool {
+        self.report.prompt_top.is_some() && self.prompt_left() > 0
+    }
+
+    /// How many of these rows of logits are places of the prompt.
+    pub(super) fn prompt_rows(&self, rows: usize) -> usize {
+        match self.report.prompt_top {
+            // Nothing precedes the first token.
+            Some(_) => rows.min(self.prompt_len.saturating_sub(self.told.max(1))),
+            None => 0,
+        }
+    }
+
+    /// Tell the prompt's next tokens by the logits of their places.
+    pub(super) fn score_prompt<'a>(
+        &mut self,
+        isa: Isa,
+        model: &Model,
+        rows: impl Iterator<Item = &'a mut [f32]>,
+        scratch: &mut Vec<f32>,
+    ) -> Result<Event, EngineError> {
+        let tokenizer = &model.tokenizer;
+        let top = self.report.prompt_top.unwrap_or(0);
+        let mut prompt = Vec::new();
+        if self.told == 0 {
+            prompt.extend(
+                self.tokens
+                    .first()
+                    .map(|&token| detail(tokenizer, token, None)),
+            );
+            self.told = 1;
+        }
+        for logits in rows {
+            let likelihood = Likelihood::new(isa, logits, scratch).map_err(damaged)?;
+            let token = self.tokens[self.told];
+            prompt.push(detail(tokenizer, token, Some((&likelihood, top))));
+            self.told += 1;
+        }
+        Ok(Event {
+            prompt,
+            ..Event::default()
+        })
+    }
+
+    /// The prompt's tokens that are to be told and were not yet.
+    fn rest_of_prompt(&mut self, model: &Model) -> Vec<TokenDetail> {
+        if !self.report.tells_prompt() {
+            return Vec::new();
+        }
+        let rest = self.tokens[self.told.min(self.prompt_len)..self.prompt_len].iter();
+        self.told = self.prompt_len;
+        rest.map(|&token| detail(&model.tokenizer, token, None))
+            .collect()
+    }
+
     /// Choose the next token from its logits, and say what it adds to the completion.
     pub(super) fn next(
         &mut self,
         isa: Isa,
         model: &Model,
         logits: &mut [f32],
+        scratch: &mut Vec<f32>,
     ) -> Result<Event, EngineError> {
-        let token = self
-            .sampler
-            .sample_without(isa, logits, self.ending.banned(self.generated()))
-            .map_err(|error| EngineError::Internal(error.to_string()))?;
+        let prompt = self.rest_of_prompt(model);
+        if self.max_new == 0 {
+            let (reason, usage) = (FinishReason::Length, self.usage());
+            return Ok(Event {
+                finish: Some(Finish { reason, usage }),
+                prompt,
+                ..Event::default()
+            });
+        }
+        let (token, details) = self.choose(isa, model, logits, scratch)?;
         self.tokens.push(token);
         let end = self.ending.of(token);
         let is_full = self.generated() == self.max_new;
@@ -171,7 +245,11 @@ impl Sequence {
         let mut shown = StopStep::default();
         // An end-of-sequence token has no text of its own, whatever its type.
         let is_silent = end == Some(End::Silent);
-        if is_silent || tokenizer.is_special(token) {
+        if self.show_special && !is_silent && tokenizer.is_special(token) {
+            let name = tokenizer.token_bytes(token).unwrap_or_default();
+            let piece = self.text.push_bytes(name);
+            shown.then(self.stop_in(piece));
+        } else if is_silent || tokenizer.is_special(token) {
             if is_silent {
                 let rest = self.text.finish();
                 shown.then(self.stop_in(rest));
@@ -203,10 +281,34 @@ impl Sequence {
             text,
             tokens: vec![token],
             finish,
-            details: Vec::new(),
-            prompt: Vec::new(),
+            details,
+            prompt,
             embedding: None,
         })
+    }
+
+    /// The next token, and what is to be told of it.
+    fn choose(
+        &mut self,
+        isa: Isa,
+        model: &Model,
+        logits: &mut [f32],
+        scratch: &mut Vec<f32>,
+    ) -> Result<(u32, Vec<TokenDetail>), EngineError> {
+        // Of the logits as the model has them, which the rules and the sampler overwrite.
+        let original = self.report.generated.map(|_| logits.to_vec());
+        self.rules.apply(logits, &self.tokens[self.prompt_len..]);
+        let banned = self.ending.banned(self.generated());
+        let token = self
+            .sampler
+            .sample_without(isa, logits, banned)
+            .map_err(damaged)?;
+        let mut details = Vec::new();
+        if let (Some(logits), Some(top)) = (original, self.report.generated) {
+            let likelihood = Likelihood::new(isa, &logits, scratch).map_err(damaged)?;
+            details.push(detail(&model.tokenizer, token, Some((&likelihood, top))));
+        }
+        Ok((token, details))
     }
 
     /// True if enough tokens are there for a stop text to end it.
@@ -233,4 +335,8 @@ impl Sequence {
             cached_tokens: 0,
         }
     }
+}
+
+fn damaged(error: NotFinite) -> EngineError {
+    EngineError::Internal(error.to_string())
 }

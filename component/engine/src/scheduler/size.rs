@@ -1,8 +1,11 @@
 //! Prompts that are refused by their size alone, before a template or the tokenizer sees them.
 
 use crate::error::EngineError;
-use crate::request::{Conversation, Message, Prompt, clamp_u32};
+use crate::request::{Conversation, Message, Prompt, Request, clamp_u32};
 use crate::tokenizer::TokenBytes;
+
+/// Contexts that the tokens of a prompt may fill whose beginning is cut off.
+const CUT_CONTEXTS: usize = 8;
 
 /// The limits of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,24 @@ impl PromptSize {
         match least {
             Some(least) => Err(self.overflow(least, reserved)),
             None => Ok(()),
+        }
+    }
+
+    /// The limits of a request's prompt.
+    #[must_use]
+    pub fn of(&self, request: &Request) -> PromptSize {
+        if request.truncate_prompt.is_some() && !request.embed {
+            self.to_be_cut()
+        } else {
+            *self
+        }
+    }
+
+    /// The limits of a prompt whose beginning is cut off: it is tokenised as a whole before.
+    pub(super) fn to_be_cut(&self) -> PromptSize {
+        PromptSize {
+            context: self.context.saturating_mul(CUT_CONTEXTS),
+            ..*self
         }
     }
 
