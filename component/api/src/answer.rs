@@ -1,10 +1,11 @@
 //! Completions as OpenAI writes them: whole, or in chunks.
 
 use crate::{
-    choices::End,
+    choices::{End, Tokens},
     engine::Usage,
     json::to_json,
     kind::Kind,
+    logprobs::{Logprobs, Offset, Place, Shown},
     params::StreamUsage,
     parts::{Call, Part},
 };
@@ -34,10 +35,12 @@ pub struct Answer {
     model: String,
     /// Which chunks say what it cost.
     usage: StreamUsage,
+    /// What is told of tokens.
+    shown: Shown,
 }
 
 /// A choice that is complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     /// All of its text.
     pub text: String,
@@ -49,11 +52,13 @@ pub struct Finished {
     pub end: End,
     /// Tokens of its reasoning.
     pub reasoning_tokens: u32,
+    /// The tokens of it all.
+    pub tokens: Tokens,
 }
 
 impl Finished {
-    /// The choice that these parts make.
-    pub fn new(parts: Vec<Part>, end: End) -> Self {
+    /// The choice that these parts and tokens make.
+    pub fn new(parts: Vec<Part>, tokens: Tokens, end: End) -> Self {
         let (text, reasoning) = (String::new(), String::new());
         let calls = Vec::new();
         let mut finished = Finished {
@@ -62,6 +67,7 @@ impl Finished {
             calls,
             end,
             reasoning_tokens: 0,
+            tokens,
         };
         for part in parts {
             match part {
@@ -84,9 +90,31 @@ struct Document<'a> {
     choices: &'a [Choice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<UsageDocument>>,
+    /// Of a chat, which has one prompt.
+    #[serde(flatten)]
+    prompt: PromptDocument,
 }
 
-/// One of `message`, `delta` and `text` is set; `logprobs` is always null.
+/// What is told of a prompt's tokens: with a chat, or with each choice of a completion.
+#[derive(Default, Serialize)]
+struct PromptDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<Vec<Option<Place>>>,
+}
+
+/// A choice's tokens, before the first part of the choice that is written takes them.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Calls of the choice that were told.
+    pub calls: usize,
+    /// Tokens that were not.
+    pub tokens: Tokens,
+    offset: Offset,
+}
+
+/// One of `message`, `delta` and `text` is set.
 #[derive(Default, Serialize)]
 struct Choice<'a> {
     index: u32,
@@ -96,8 +124,12 @@ struct Choice<'a> {
     delta: Option<Delta<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
-    logprobs: (),
+    logprobs: Option<Logprobs>,
     finish_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
+    #[serde(flatten)]
+    prompt: PromptDocument,
 }
 
 #[derive(Serialize)]
@@ -184,6 +216,30 @@ impl Answer {
             created: stamp.created,
             model,
             usage,
+            shown: Shown::default(),
+        }
+    }
+
+    /// The same with this of its tokens.
+    pub fn showing(self, shown: Shown) -> Self {
+        Answer { shown, ..self }
+    }
+
+    /// A choice with what is told of its tokens, which are used up.
+    fn choice_of<'a>(&self, index: u32, told: &mut Told) -> Choice<'a> {
+        let tokens = std::mem::take(&mut told.tokens);
+        let shown = self.shown;
+        let ids = |are: bool, ids: Vec<u32>| Some(ids).filter(|ids| are && !ids.is_empty());
+        let prompt_ids = tokens.prompt.iter().map(|token| token.token).collect();
+        Choice {
+            index,
+            logprobs: shown.logprobs(self.kind, &tokens, &mut told.offset),
+            prompt: PromptDocument {
+                prompt_token_ids: ids(shown.ids, prompt_ids),
+                prompt_logprobs: shown.prompt_logprobs(&tokens),
+            },
+            token_ids: ids(shown.ids, tokens.ids),
+            ..Choice::default()
         }
     }
 
@@ -197,14 +253,17 @@ impl Answer {
         let choices: Vec<_> = choices
             .map(|(index, one)| self.choice(index, one))
             .collect();
-        self.document(object, &choices, Some(Some(usage.into())))
+        self.document(object, choices, Some(Some(usage.into())))
     }
 
     fn choice<'a>(&self, index: u32, finished: &'a Finished) -> Choice<'a> {
+        let mut told = Told {
+            tokens: finished.tokens.clone(),
+            ..Told::default()
+        };
         let mut choice = Choice {
-            index,
             finish_reason: Some(reason(finished.end)),
-            ..Choice::default()
+            ..self.choice_of(index, &mut told)
         };
         match self.kind {
             Kind::Chat => {
@@ -216,7 +275,7 @@ impl Answer {
                 } = finished;
                 let calls = calls.iter().enumerate();
                 let calls = calls
-                    .map(|(at, call)| self.call(at, call))
+                    .map(|(at, call)| self.call(index, at, call))
                     .collect::<Vec<_>>();
                 let some = |text: &'a str, is: bool| Some(text).filter(|_| is);
                 choice.message = Some(MessageDocument {
@@ -232,14 +291,15 @@ impl Answer {
         choice
     }
 
-    /// The chunk that opens a chat and names the speaker; a completion has none.
-    pub fn opening_chunk(&self, usage: Usage) -> Option<Vec<u8>> {
+    /// The chunk that opens a choice of a chat and names the speaker; a completion has none.
+    pub fn opening_chunk(&self, index: u32, usage: Usage) -> Option<Vec<u8>> {
         let delta = Delta {
             role: Some("assistant"),
             content: Some(""),
             ..Delta::default()
         };
         let choice = Choice {
+            index,
             delta: Some(delta),
             ..Choice::default()
         };
@@ -247,22 +307,27 @@ impl Answer {
     }
 
     /// A part of a choice: a call in two chunks, its name first. `usage` is what all of them cost
-    /// so far; `at` is the part's place among the choice's calls.
-    pub fn part_chunks(&self, index: u32, part: &Part, at: usize, usage: Usage) -> Vec<Vec<u8>> {
-        let of = |delta: Delta<'_>| {
+    /// so far; the first chunk has what is `told` of tokens.
+    pub fn part_chunks(
+        &self,
+        index: u32,
+        part: &Part,
+        told: &mut Told,
+        usage: Usage,
+    ) -> Vec<Vec<u8>> {
+        let at = told.calls;
+        let mut of = |delta: Delta<'_>| {
             let choice = Choice {
-                index,
                 delta: Some(delta),
-                ..Choice::default()
+                ..self.choice_of(index, told)
             };
             self.chunk(choice, usage)
         };
         match (part, self.kind) {
             (Part::Text(text), Kind::Text) => {
                 let choice = Choice {
-                    index,
                     text: Some(text),
-                    ..Choice::default()
+                    ..self.choice_of(index, told)
                 };
                 vec![self.chunk(choice, usage)]
             }
@@ -275,7 +340,7 @@ impl Answer {
                 ..Delta::default()
             })],
             (Part::Call(call), _) => {
-                let mut named = self.call(at, call);
+                let mut named = self.call(index, at, call);
                 named.index = Some(at);
                 named.function.arguments = "";
                 let rest = CallDocument {
@@ -296,11 +361,11 @@ impl Answer {
         }
     }
 
-    /// A whole call, the one at `at` of its answer.
-    fn call<'a>(&self, at: usize, call: &'a Call) -> CallDocument<'a> {
+    /// A whole call, the one at `at` of this choice.
+    fn call<'a>(&self, index: u32, at: usize, call: &'a Call) -> CallDocument<'a> {
         CallDocument {
             index: None,
-            id: Some(call_id(self.number, at)),
+            id: Some(call_id(self.number, index, at)),
             r#type: Some("function"),
             function: FunctionDocument {
                 name: Some(&call.name),
@@ -309,12 +374,11 @@ impl Answer {
         }
     }
 
-    /// Why a choice ended.
-    pub fn finish_chunk(&self, index: u32, why: End, usage: Usage) -> Vec<u8> {
+    /// Why a choice ended, and what is left to be `told` of its tokens.
+    pub fn finish_chunk(&self, index: u32, why: End, told: &mut Told, usage: Usage) -> Vec<u8> {
         let mut choice = Choice {
-            index,
             finish_reason: Some(reason(why)),
-            ..Choice::default()
+            ..self.choice_of(index, told)
         };
         match self.kind {
             Kind::Chat => choice.delta = Some(Delta::default()),
@@ -326,7 +390,7 @@ impl Answer {
     /// The usage of the answer, if the client asked for it.
     pub fn usage_chunk(&self, usage: Usage) -> Option<Vec<u8>> {
         (self.usage != StreamUsage::Never)
-            .then(|| self.document(self.chunk_object(), &[], Some(Some(usage.into()))))
+            .then(|| self.document(self.chunk_object(), Vec::new(), Some(Some(usage.into()))))
     }
 
     fn chunk(&self, choice: Choice<'_>, usage: Usage) -> Vec<u8> {
@@ -335,7 +399,7 @@ impl Answer {
             StreamUsage::AtTheEnd => Some(None),
             StreamUsage::Always => Some(Some(usage.into())),
         };
-        self.document(self.chunk_object(), &[choice], usage)
+        self.document(self.chunk_object(), vec![choice], usage)
     }
 
     fn chunk_object(&self) -> &'static str {
@@ -348,25 +412,34 @@ impl Answer {
     fn document(
         &self,
         object: &'static str,
-        choices: &[Choice<'_>],
+        mut choices: Vec<Choice<'_>>,
         usage: Option<Option<UsageDocument>>,
     ) -> Vec<u8> {
+        let mut prompt = PromptDocument::default();
+        if self.kind == Kind::Chat {
+            // One prompt for all choices. The last that is moved is the first one's.
+            for choice in choices.iter_mut().rev() {
+                prompt = std::mem::take(&mut choice.prompt);
+            }
+        }
         to_json(&Document {
             id: &self.id,
             object,
             created: self.created,
             model: &self.model,
             system_fingerprint: SYSTEM_FINGERPRINT,
-            choices,
+            choices: &choices,
             usage,
+            prompt,
         })
     }
 }
 
-/// The name of a call, the one at `at` of its answer.
-pub fn call_id(answer: u128, at: usize) -> String {
-    // A chat has one choice, so the place tells its calls apart. 96 random bits are enough.
-    format!("call_{:024x}", (answer >> 32) + at as u128)
+/// The name of a call, the one at `at` of a choice of its answer.
+pub fn call_id(answer: u128, choice: u32, at: usize) -> String {
+    // The places of choice and call tell calls apart. 96 random bits are enough.
+    let number = (answer >> 32) + (u128::from(choice) << 24) + at as u128;
+    format!("call_{:024x}", number & ((1 << 96) - 1))
 }
 
 fn reason(end: End) -> &'static str {

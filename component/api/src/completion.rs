@@ -1,11 +1,13 @@
 //! A completion, from the body of its request to a reply: whole, or as events.
 
+use std::collections::BTreeMap;
+
 use crate::{
     answer::{Answer, Finished, Stamp},
     body::{self, Source},
-    choices::{Asked, Choices, Form},
+    choices::{Asked, Choices, Form, Piece, Tokens},
     engine::{
-        Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling, Tags,
+        Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling, Tags, Usage,
         plain_request,
     },
     error::ApiError,
@@ -13,9 +15,10 @@ use crate::{
     http::Head,
     kind::Kind,
     known::{self, Place},
+    logprobs::Shown,
     messages,
-    params::{self, Params},
-    parts::{Marks, Thought},
+    params::{self, Params, biases},
+    parts::{Marks, Part, Thought},
     prompt,
     raw::Raw,
     reply::Reply,
@@ -37,7 +40,9 @@ pub async fn complete<E: Engine>(
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
     let asked = understand(kind, settings, bytes)?;
     let usage = asked.params.usage;
-    let chunks = |model| Box::new(Chunks::new(Answer::new(kind, stamp, model, usage))) as _;
+    let shown = shown(&asked.params);
+    let answer = |model| Answer::new(kind, stamp, model, usage).showing(shown);
+    let chunks = |model| Box::new(Chunks::new(answer(model))) as _;
     run(engine, settings, kind, asked, stamp, chunks).await
 }
 
@@ -67,12 +72,23 @@ pub async fn run<E: Engine>(
     let model = settings.choose(params.model, engine.models())?;
     let info = model.info.as_ref();
     let at_once = info.map_or(1, |info| info.max_sequences);
-    let form = info.map_or_else(Form::default, |info| wishes.form(info));
+    let tokens = params.tokens;
+    let form = Form {
+        echo: tokens.echo,
+        ..info.map_or_else(Form::default, |info| wishes.form(info))
+    };
+    let logit_bias = biases(tokens.logit_bias, |text, field| {
+        let named = |error| ApiError::from_engine(error, field);
+        engine.tokenize(&model.id, text, false).map_err(named)
+    })?;
+    // The best are found by their tokens' probabilities.
+    let ranks = params.best_of > params.n;
     // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits:
     // JSON's numbers are doubles to many clients.
     let drawn = (stamp.id >> 75) as u64;
     let asked = Asked {
         kind,
+        per_prompt: params.best_of,
         prompts,
         seed: params.sampling.seed.unwrap_or(drawn),
         same_seed: params.sampling.seed.is_some(),
@@ -84,6 +100,16 @@ pub async fn run<E: Engine>(
             include_stop: params.include_stop,
             min_tokens: params.min_tokens,
             ignore_eos: params.ignore_eos,
+            logit_bias,
+            allowed_tokens: tokens.allowed,
+            bad_words: tokens.bad_words,
+            logprobs: tokens.logprobs.or(ranks.then_some(0)),
+            echo: tokens.echo || tokens.ids,
+            prompt_logprobs: tokens
+                .prompt_logprobs
+                .or(tokens.logprobs.filter(|_| tokens.echo)),
+            show_special: tokens.show_special,
+            truncate_prompt: tokens.truncate_prompt,
             sampling: Sampling {
                 seed: None,
                 ..params.sampling
@@ -96,7 +122,22 @@ pub async fn run<E: Engine>(
     if params.stream {
         return Ok(Reply::events(EventStream::new(teller, choices)));
     }
-    Ok(Reply::json(200, collect(choices, &mut *teller).await?))
+    let (finished, usage) = collect(choices).await?;
+    let finished = best(finished, params.n, params.best_of);
+    Ok(Reply::json(200, teller.whole(&finished, usage)))
+}
+
+/// What the answer to a request tells of its tokens.
+fn shown(params: &Params) -> Shown {
+    let tokens = &params.tokens;
+    Shown {
+        logprobs: tokens.logprobs.is_some(),
+        prompt_logprobs: tokens.prompt_logprobs.is_some(),
+        echo: tokens.echo,
+        ids: tokens.ids,
+        named_by_id: tokens.named_by_id,
+        special: tokens.show_special,
+    }
 }
 
 /// The request in the body. Its bytes and values, which may be megabytes, are gone before the
@@ -109,7 +150,7 @@ pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Und
         Kind::Text => Place::Text,
     };
     known::check(&body, place)?;
-    let params = params::parse(&body, settings)?;
+    let params = params::parse(kind, &body, settings)?;
     let (prompts, wishes) = match kind {
         Kind::Chat => {
             let (conversation, wishes) = chat(&body, settings, &bytes)?;
@@ -117,6 +158,7 @@ pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Und
         }
         Kind::Text => {
             let prompts = prompt::read(&body, "prompt", prompt::MAX_PROMPTS)?;
+            check_total(&body, prompts.len(), params.best_of)?;
             (prompts, Wishes::TEXT)
         }
     };
@@ -125,6 +167,22 @@ pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Und
         prompts,
         wishes,
     })
+}
+
+/// Choices of all prompts together at most.
+const MAX_TOTAL: u32 = 1024;
+
+fn check_total(body: &Object<'_>, prompts: usize, per_prompt: u32) -> Result<(), ApiError> {
+    let total = u32::try_from(prompts).unwrap_or(u32::MAX);
+    let total = total.saturating_mul(per_prompt);
+    if total <= MAX_TOTAL {
+        return Ok(());
+    }
+    let why = format!(
+        "{prompts} prompts with {per_prompt} choices each are {total}, at most {MAX_TOTAL} are \
+         generated; send fewer prompts at a time"
+    );
+    Err(ApiError::invalid_value(body.path("prompt"), &why))
 }
 
 /// What a request wants to be told apart in its answer.
@@ -156,6 +214,7 @@ impl Wishes {
             },
             hides_reasoning: self.reasoning == Reasoning::Hidden,
             one_call: self.one_call,
+            echo: false,
         }
     }
 }
@@ -182,29 +241,113 @@ pub fn chat(
         messages,
         tools: tools.json,
         template_kwargs: thinking::template_kwargs(body, raw)?,
-        end: ConversationEnd::AnswerOpening,
+        end: conversation_end(body)?,
     };
     Ok((conversation, wishes))
 }
 
-/// The whole answer, once it is there.
-async fn collect<E: Engine>(
-    mut choices: Choices<E>,
-    teller: &mut dyn Teller,
-) -> Result<Vec<u8>, ApiError> {
-    let mut finished = Vec::new();
-    let mut parts = Vec::new();
-    let mut thought = Thought::default();
+/// What follows the last message: `add_generation_prompt`, and `continue_final_message`, which is
+/// its contrary.
+fn conversation_end(body: &Object<'_>) -> Result<ConversationEnd, ApiError> {
+    let continues = body.flag("continue_final_message")?;
+    let adds = body.flag("add_generation_prompt")?;
+    let says_adds = body.get("add_generation_prompt").is_some();
+    match (continues, says_adds, adds) {
+        (true, true, true) => Err(ApiError::invalid_value(
+            body.path("continue_final_message"),
+            "it is not possible together with 'add_generation_prompt': true",
+        )),
+        (true, ..) => Ok(ConversationEnd::LastTurnOpen),
+        (false, true, false) => Ok(ConversationEnd::Closed),
+        (false, ..) => Ok(ConversationEnd::AnswerOpening),
+    }
+}
+
+/// All choices in order, once they are there, and what they cost.
+async fn collect<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, Usage), ApiError> {
+    let mut running: BTreeMap<u32, (Vec<Part>, Tokens, Thought)> = BTreeMap::new();
+    let mut finished = BTreeMap::new();
     while let Some(piece) = choices.next().await? {
-        thought.count(&piece.parts, piece.tokens);
-        parts.extend(piece.parts);
-        if let Some(end) = piece.end {
-            let reasoning_tokens = std::mem::take(&mut thought).tokens();
-            finished.push(Finished {
-                reasoning_tokens,
-                ..Finished::new(std::mem::take(&mut parts), end)
-            });
+        let Piece {
+            index,
+            tokens,
+            parts,
+            end,
+            told,
+        } = piece;
+        let (all_parts, all_tokens, thought) = running.entry(index).or_default();
+        thought.count(&parts, tokens);
+        all_parts.extend(parts);
+        all_tokens.append(told);
+        if let Some(end) = end {
+            let (parts, tokens, thought) = running.remove(&index).unwrap_or_default();
+            let choice = Finished {
+                reasoning_tokens: thought.tokens(),
+                ..Finished::new(parts, tokens, end)
+            };
+            finished.insert(index, choice);
         }
     }
-    Ok(teller.whole(&finished, choices.usage()))
+    Ok((finished.into_values().collect(), choices.usage()))
+}
+
+/// Of each `best_of` choices, which belong to one prompt, the `n` with the highest mean log
+/// probability of their tokens, best first.
+fn best(mut finished: Vec<Finished>, n: u32, best_of: u32) -> Vec<Finished> {
+    if n >= best_of {
+        return finished;
+    }
+    let mean = |choice: &Finished| {
+        let logprobs = choice.tokens.details.iter();
+        let logprobs = logprobs.filter_map(|token| token.logprob.map(f64::from));
+        let (count, sum) = logprobs.fold((0_u32, 0.0), |(n, sum), logprob| (n + 1, sum + logprob));
+        if count == 0 {
+            f64::NEG_INFINITY
+        } else {
+            sum / f64::from(count)
+        }
+    };
+    let (n, best_of) = (n as usize, best_of as usize);
+    let mut kept = Vec::with_capacity(finished.len() / best_of * n);
+    while !finished.is_empty() {
+        let rest = finished.split_off(best_of.min(finished.len()));
+        // A stable sort: of equals the first comes first.
+        finished.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+        finished.truncate(n);
+        kept.append(&mut finished);
+        finished = rest;
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{choices::End, testing::detail};
+
+    #[test]
+    fn the_best_have_the_highest_mean() {
+        let choice = |text: &str, ids: &[u32]| {
+            let tokens = Tokens {
+                details: ids.iter().map(|&id| detail(id, b"", Some(0))).collect(),
+                ..Tokens::default()
+            };
+            Finished::new(vec![Part::Text(text.into())], tokens, End::Stop)
+        };
+        let all = vec![
+            choice("long", &[2, 2, 2, 2]),
+            choice("short", &[3]),
+            choice("best", &[1, 2]),
+            choice("none", &[]),
+            choice("first", &[4]),
+            choice("second", &[4]),
+        ];
+        let texts = |n, best_of| -> Vec<String> {
+            let best = best(all.clone(), n, best_of);
+            best.into_iter().map(|choice| choice.text).collect()
+        };
+        assert_eq!(texts(2, 3), ["best", "long", "first", "second"]);
+        assert_eq!(texts(1, 6), ["best"]);
+        assert_eq!(texts(6, 6).len(), 6);
+    }
 }

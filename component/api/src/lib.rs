@@ -5,7 +5,7 @@
 //! The path of a request: the world outside -> `route/` (method and path) -> `auth.rs` (whence,
 //! whose) -> `completion.rs` -> `body.rs` (bytes, not too many) -> `known/` (which fields there
 //! are) -> `fields.rs`, `params/`, `messages/`, `tools.rs`, `thinking.rs`, `prompt.rs` (OpenAI's
-//! schema, into the engine's request) -> `choices.rs` (one generation for each prompt) ->
+//! schema, into the engine's request) -> `choices/` (one generation or several for each prompt) ->
 //! `engine.rs` (the contract in `wit/`) -> `parts/` (reasoning, text, calls) -> `answer.rs` (whole)
 //! or `stream/` (events), and `reply.rs`. Every fault becomes an
 //! HTTP status in `error.rs`. The chat page at `/` is in `page.rs`, `/v1/embeddings` in
@@ -16,10 +16,11 @@
 //! - A missing or empty `model` asks the default model, the first of `GET /v1/models`.
 //! - Without `max_tokens` a completion may fill the context; OpenAI's default of 16 is not used.
 //! - The text parts of one message are joined by a line break.
-//! - Fields that would change the answer and cannot be honoured (`logprobs`, ...) are refused by
+//! - Fields that would change the answer and cannot be honoured (`mirostat`, ...) are refused by
 //!   name, and so are unknown ones; those that other servers and clients are known for are in
 //!   `known/table.rs` and `docs/api.md`.
-//! - The choices of a list of prompts are streamed one after the other.
+//! - The choices of a list of prompts are streamed one after the other, those of one prompt in
+//!   turns.
 //! - A body without `Content-Type` is taken for JSON; one that says it is something else is refused
 //!   (415).
 //! - A body that is JSON but no object is 422; every other wrong body is 400.
@@ -47,6 +48,7 @@ pub mod http;
 pub mod json;
 pub mod kind;
 pub mod known;
+pub mod logprobs;
 pub mod messages;
 pub mod messages_api;
 pub mod models;

@@ -1,8 +1,8 @@
 //! An engine for tests, which plays a script and remembers what it was asked, and plain settings.
 
 use crate::engine::{
-    Conversation, Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Prompt,
-    Request, Usage,
+    Candidate, Conversation, ConversationEnd, Engine, Error, Event, Finish, FinishReason,
+    Generation, ModelInfo, Prompt, Request, TokenDetail, Usage,
 };
 use crate::{now, settings::Settings, stream::EventStream};
 use std::{
@@ -62,6 +62,68 @@ pub(crate) fn end(text: &str) -> Result<Event, Error> {
         prompt: Vec::new(),
         embedding: None,
     })
+}
+
+/// A token's details: the logarithm of its probability is minus its id, and so are those of the `n`
+/// most likely ones, which are numbered from 1.
+pub(crate) fn detail(token: u32, bytes: &[u8], n: Option<u32>) -> TokenDetail {
+    let candidate = |token: u32| Candidate {
+        token,
+        bytes: format!("t{token}").into_bytes(),
+        logprob: -(token as f32),
+    };
+    TokenDetail {
+        token,
+        bytes: bytes.to_vec(),
+        special: false,
+        logprob: n.map(|_| -(token as f32)),
+        rank: n.map_or(0, |_| token),
+        top: (1..=n.unwrap_or(0)).map(candidate).collect(),
+    }
+}
+
+/// The events with what the request asks to be told of tokens. The prompt has the tokens 7 ("<s>",
+/// special), 8 and 9, whose text is "Hi éyou", with half of the é in each.
+fn detailed(mut events: Vec<Result<Event, Error>>, request: &Request) -> Vec<Result<Event, Error>> {
+    for event in events.iter_mut().flatten() {
+        let [token, ..] = event.tokens[..] else {
+            continue;
+        };
+        if request.logprobs.is_some() {
+            event.details = vec![detail(token, event.text.as_bytes(), request.logprobs)];
+        }
+        if request.max_tokens == Some(0) {
+            (event.text, event.tokens, event.details) = Default::default();
+        }
+    }
+    if request.max_tokens == Some(0) {
+        events.drain(..events.len().saturating_sub(1));
+    }
+    if request.echo || request.prompt_logprobs.is_some() {
+        let top = request.prompt_logprobs;
+        let special = TokenDetail {
+            special: true,
+            ..detail(7, b"<s>", None)
+        };
+        // In events of their own, as an engine sends them.
+        let told = [
+            special,
+            detail(8, b"Hi \xc3", top),
+            detail(9, b"\xa9you", top),
+        ];
+        for told in told.into_iter().rev() {
+            let event = Event {
+                text: String::new(),
+                tokens: Vec::new(),
+                finish: None,
+                details: Vec::new(),
+                prompt: vec![told],
+                embedding: None,
+            };
+            events.insert(0, Ok(event));
+        }
+    }
+    events
 }
 
 /// The embedding of a prompt: one of its own for each text's length and each list of ids.
@@ -214,6 +276,7 @@ impl Engine for ScriptedEngine {
         } else {
             answer
         };
+        let answer = detailed(answer, request);
         let mut script = Script::new(answer);
         script.reasons = self.reasons;
         self.made.borrow_mut().push(script.alive());
@@ -242,7 +305,12 @@ impl Engine for ScriptedEngine {
         let turns = turns.map(|turn| format!("{}: {}\n", turn.role, turn.content));
         let given = [&conversation.tools, &conversation.template_kwargs];
         let given = given.into_iter().flatten().cloned();
-        Ok(given.chain(turns).collect())
+        let end = match conversation.end {
+            ConversationEnd::AnswerOpening => "",
+            ConversationEnd::Closed => "closed",
+            ConversationEnd::LastTurnOpen => "open",
+        };
+        Ok(given.chain(turns).chain([end.to_owned()]).collect())
     }
 
     async fn pause(&self) {

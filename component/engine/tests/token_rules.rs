@@ -47,7 +47,10 @@ fn a_bias_favours_and_bans() {
 
 #[test]
 fn only_allowed_tokens_are_chosen() {
-    let allowed = vec![90, 300, 17, 42];
+    let allowed: Vec<u32> = (0..demo().config.vocab_size as u32)
+        .step_by(2)
+        .rev()
+        .collect();
     let drawn = run(&request(|request| {
         request.allowed_tokens = Some(allowed.clone());
         request.sampling.temperature = Some(2.0);
@@ -55,6 +58,8 @@ fn only_allowed_tokens_are_chosen() {
     }));
     assert!(drawn.tokens.iter().all(|token| allowed.contains(token)));
     assert!(drawn.tokens.iter().any(|token| *token != drawn.tokens[0]));
+    let one = run(&request(|request| request.allowed_tokens = Some(vec![17])));
+    assert_eq!(one.tokens, [17; 16]);
 }
 
 #[test]

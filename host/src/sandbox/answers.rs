@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use anyhow::{bail, ensure};
 use sterna_engine::error::EngineError;
-use sterna_engine::request::{Event, GenerationId, ModelInfo};
+use sterna_engine::request::{Event, GenerationId, ModelInfo, Request, TokenDetail};
 
 /// Bytes of a name: a model's, an architecture's.
 const NAME_BYTES: usize = 256;
@@ -85,32 +85,69 @@ pub(super) fn short(error: EngineError) -> EngineError {
 #[derive(Debug, Default)]
 pub(super) struct Allowances(HashMap<GenerationId, Allowance>);
 
+/// What a generation was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// Tokens at most.
+    pub(super) tokens: u32,
+    /// Numbers of an embedding; 0 where none is.
+    pub(super) embedding: u32,
+    /// Details of so many prompt tokens at most.
+    pub(super) prompt: u32,
+    /// Details of each generated token.
+    pub(super) details: bool,
+    /// Candidates of each detail at most.
+    pub(super) top: u32,
+}
+
+impl Asked {
+    /// By this request, for a model with these facts.
+    pub(super) fn of(request: &Request, info: &ModelInfo) -> Self {
+        if request.embed {
+            let embedding = info.embedding_size;
+            return Asked {
+                embedding,
+                ..Asked::default()
+            };
+        }
+        let context = info.context_length;
+        let tells_prompt = request.echo || request.prompt_logprobs.is_some();
+        let top = request.logprobs.max(request.prompt_logprobs);
+        Asked {
+            tokens: request.max_tokens.unwrap_or(context).min(context),
+            embedding: 0,
+            // It has no more tokens than there are positions.
+            prompt: if tells_prompt { context } else { 0 },
+            details: request.logprobs.is_some(),
+            top: top.unwrap_or(0),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Allowance {
     tokens: usize,
     events: usize,
     text_bytes: usize,
-    /// Numbers of the embedding that is asked for; 0 where none is.
-    embedding: usize,
+    /// Details of prompt tokens.
+    prompt: usize,
+    asked: Asked,
 }
 
 impl Allowances {
-    /// A generation of so many tokens at most begins, or none and an embedding of so many numbers.
+    /// A generation begins that was asked for this.
     ///
     /// # Errors
     /// There is one of that number.
-    pub(super) fn begin(
-        &mut self,
-        id: GenerationId,
-        max_tokens: u32,
-        embedding: u32,
-    ) -> anyhow::Result<()> {
-        let tokens = max_tokens.min(MOST_POSITIONS) as usize;
+    pub(super) fn begin(&mut self, id: GenerationId, asked: Asked) -> anyhow::Result<()> {
+        let tokens = asked.tokens.min(MOST_POSITIONS) as usize;
+        let prompt = asked.prompt.min(MOST_POSITIONS) as usize;
         let allowance = Allowance {
             tokens,
-            events: tokens + MORE_EVENTS,
+            events: tokens + prompt + MORE_EVENTS,
             text_bytes: (tokens + MORE_EVENTS).saturating_mul(TOKEN_BYTES),
-            embedding: embedding as usize,
+            prompt,
+            asked,
         };
         ensure!(
             self.0.insert(id, allowance).is_none(),
@@ -142,16 +179,17 @@ impl Allowances {
             return Ok(true);
         };
         let after = |left: usize, taken: usize| left.checked_sub(taken);
-        let (Some(tokens), Some(events), Some(text_bytes)) = (
+        let (Some(tokens), Some(events), Some(text_bytes), Some(prompt)) = (
             after(left.tokens, event.tokens.len()),
             after(left.events, 1),
             after(left.text_bytes, event.text.len()),
+            after(left.prompt, event.prompt.len()),
         ) else {
             bail!("the engine brought more than a generation asked for");
         };
         let numbers = event.embedding.as_ref().map_or(0, Vec::len);
         let ends_with = if event.finish.is_some() {
-            left.embedding
+            left.asked.embedding as usize
         } else {
             0
         };
@@ -163,11 +201,27 @@ impl Allowances {
             event.embedding.iter().flatten().all(|v| v.is_finite()),
             "the engine brought an embedding that is not finite"
         );
+        let details = if left.asked.details {
+            event.tokens.len()
+        } else {
+            0
+        };
+        ensure!(
+            event.details.len() == details,
+            "the engine brought details of {} tokens in the place of {details}",
+            event.details.len()
+        );
+        let mut told = event.details.iter().chain(&event.prompt);
+        ensure!(
+            told.all(|detail| is_sound(detail, left.asked.top)),
+            "the engine brought a token's details that cannot be"
+        );
         *left = Allowance {
             tokens,
             events,
             text_bytes,
-            embedding: left.embedding,
+            prompt,
+            asked: left.asked,
         };
         if event.finish.is_some() {
             self.end(id);
@@ -176,9 +230,17 @@ impl Allowances {
     }
 }
 
+/// True if a token's details are as many as were asked for, short, and numbers.
+fn is_sound(detail: &TokenDetail, top: u32) -> bool {
+    let sound = |bytes: &[u8], logprob: f32| bytes.len() <= TOKEN_BYTES && logprob.is_finite();
+    detail.top.len() <= top as usize
+        && sound(&detail.bytes, detail.logprob.unwrap_or(0.0))
+        && detail.top.iter().all(|one| sound(&one.bytes, one.logprob))
+}
+
 #[cfg(test)]
 mod tests {
-    use sterna_engine::request::{Finish, FinishReason, Tags, Usage};
+    use sterna_engine::request::{Candidate, Finish, FinishReason, Tags, Usage};
 
     use super::*;
 
@@ -190,13 +252,79 @@ mod tests {
         })
     }
 
+    fn tokens(tokens: u32) -> Asked {
+        Asked {
+            tokens,
+            ..Asked::default()
+        }
+    }
+
+    #[test]
+    fn details_are_those_that_were_asked_for() {
+        let id = GenerationId(7);
+        let detail = |top: usize, logprob: f32, bytes: usize| TokenDetail {
+            token: 1,
+            bytes: vec![b'a'; bytes],
+            special: false,
+            logprob: Some(logprob),
+            rank: 1,
+            top: vec![
+                Candidate {
+                    token: 1,
+                    bytes: vec![b'a'; bytes],
+                    logprob,
+                };
+                top
+            ],
+        };
+        let takes = |details: Vec<TokenDetail>, prompt: Vec<TokenDetail>| {
+            let mut open = Allowances::default();
+            let asked = Asked {
+                prompt: 2,
+                details: true,
+                top: 3,
+                ..tokens(1)
+            };
+            open.begin(id, asked).unwrap();
+            let event = Event {
+                details,
+                prompt,
+                ..event("", 1).unwrap()
+            };
+            open.take(id, &Ok(event)).is_ok()
+        };
+        let good = || detail(3, -1.0, 8);
+        assert!(takes(vec![good()], vec![good(); 2]));
+        assert!(!takes(vec![], vec![]), "none of a token");
+        assert!(!takes(vec![good(); 2], vec![]), "more than tokens");
+        assert!(
+            !takes(vec![good()], vec![good(); 3]),
+            "more than the prompt has"
+        );
+        for odd in [
+            detail(4, -1.0, 8),
+            detail(3, f32::NAN, 8),
+            detail(1, -1.0, TOKEN_BYTES + 1),
+        ] {
+            assert!(!takes(vec![odd.clone()], vec![]));
+            assert!(!takes(vec![good()], vec![odd]));
+        }
+        let mut open = Allowances::default();
+        open.begin(id, tokens(1)).unwrap();
+        let unasked = Event {
+            details: vec![detail(0, -1.0, 1)],
+            ..event("", 1).unwrap()
+        };
+        assert!(open.take(id, &Ok(unasked)).is_err());
+    }
+
     #[test]
     fn a_generation_brings_what_was_asked_for_and_no_more() {
         let id = GenerationId(7);
         let mut open = Allowances::default();
         assert!(!open.take(id, &event("a", 1)).unwrap(), "nobody waits");
-        open.begin(id, 2, 0).unwrap();
-        assert!(open.begin(id, 2, 0).is_err(), "twice the same");
+        open.begin(id, tokens(2)).unwrap();
+        assert!(open.begin(id, tokens(2)).is_err(), "twice the same");
         for _ in 0..2 {
             assert!(open.take(id, &event("a", 1)).unwrap());
         }
@@ -205,7 +333,7 @@ mod tests {
         let more = (0..100).take_while(|_| open.take(id, &event("", 0)).is_ok());
         assert_eq!(more.count(), MORE_EVENTS);
         open.end(id);
-        open.begin(id, 1, 0).unwrap();
+        open.begin(id, tokens(1)).unwrap();
         let long = "a".repeat(20 * TOKEN_BYTES);
         assert!(open.take(id, &event(&long, 1)).is_err(), "long text");
         let fault = Err(EngineError::Internal(String::new()));
@@ -216,6 +344,10 @@ mod tests {
     #[test]
     fn an_embedding_has_its_size_and_comes_where_it_was_asked_for() {
         let id = GenerationId(7);
+        let embedding = |embedding| Asked {
+            embedding,
+            ..Asked::default()
+        };
         let embedded = |numbers: usize| {
             let finish = Some(Finish {
                 reason: FinishReason::Stop,
@@ -231,7 +363,7 @@ mod tests {
             [(3, 3, true), (3, 2, false), (3, 4, false), (0, 3, false)]
         {
             let mut open = Allowances::default();
-            open.begin(id, 0, asked).unwrap();
+            open.begin(id, embedding(asked)).unwrap();
             assert_eq!(
                 open.take(id, &embedded(brought)).is_ok(),
                 is_right,
@@ -239,7 +371,7 @@ mod tests {
             );
         }
         let mut open = Allowances::default();
-        open.begin(id, 0, 3).unwrap();
+        open.begin(id, embedding(3)).unwrap();
         let none = Event {
             embedding: None,
             ..embedded(3).unwrap()
@@ -247,7 +379,7 @@ mod tests {
         assert!(open.take(id, &Ok(none)).is_err(), "none at all");
         for odd in [f32::NAN, f32::INFINITY] {
             let mut open = Allowances::default();
-            open.begin(id, 0, 3).unwrap();
+            open.begin(id, embedding(3)).unwrap();
             let event = Event {
                 embedding: Some(vec![0.5, odd, 0.5]),
                 ..embedded(3).unwrap()

@@ -21,7 +21,7 @@ use sterna_kernels::{Isa, self_test};
 use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, Trap};
 
-use super::answers::{Allowances, checked_info, short};
+use super::answers::{Allowances, Asked, checked_info, short};
 use super::app_file::{AppFile, LoadedApp};
 use super::guest_log::GuestLog;
 use super::lender::Lender;
@@ -358,13 +358,7 @@ impl DrivenEngine for SandboxedEngine {
     }
 
     fn submit(&mut self, request: Request) -> Answered<Submitted> {
-        let context = self.context_length();
-        let info = self.info.as_ref();
-        let (max_tokens, embedding) = if request.embed {
-            (0, info.map_or(0, |info| info.embedding_size))
-        } else {
-            (request.max_tokens.unwrap_or(context).min(context), 0)
-        };
+        let asked = Asked::of(&request, &self.info());
         let request = (self.model.clone(), request).into();
         let submitted =
             self.scheduler(|scheduler, store| scheduler.call_submit(store, &request))?;
@@ -373,7 +367,7 @@ impl DrivenEngine for SandboxedEngine {
             Err(error) => return Ok(Err(fault(error))),
         };
         let id = GenerationId(submitted.id);
-        self.open.begin(id, max_tokens, embedding)?;
+        self.open.begin(id, asked)?;
         Ok(Ok(Submitted {
             id,
             prompt_tokens: submitted.prompt_tokens,

@@ -29,15 +29,14 @@ pub(super) const CHATS: &str = "it is for chats; send /v1/chat/completions";
 pub(super) const PLAIN: &str = "the prompt's text decides whether the model reasons; leave it out";
 pub(super) const SAMPLER: &str = "use temperature, top_k, top_p, min_p and the penalties";
 pub(super) const PENALTY: &str = "use repetition_penalty, presence_penalty or frequency_penalty";
-pub(super) const WORDS: &str = "single tokens cannot be favoured or forbidden; leave it out";
+pub(super) const WORDS: &str = "send 'bad_words', 'logit_bias' or 'allowed_token_ids'";
 pub(super) const TEXT_ONLY: &str = "the model reads and writes text only; leave it out";
-pub(super) const PROBS: &str = "probabilities are not returned; leave it out";
-pub(super) const IDS: &str = "token ids are not returned; leave it out";
-pub(super) const ONE_CHOICE: &str =
-    "one choice is generated for each prompt; send the request again";
+pub(super) const PROBS: &str = "send 'logprobs'";
+const STATES: &str = "the model's inner numbers are not returned; leave it out";
+pub(super) const IDS: &str = "send 'return_token_ids'";
 pub(super) const TEMPLATE: &str =
     "the model's own chat template is used; with another, send /v1/completions a text";
-pub(super) const WHOLE_PROMPT: &str = "prompts are never cut; send a shorter one";
+pub(super) const WHOLE_PROMPT: &str = "send 'truncate_prompt_tokens'";
 pub(super) const THOUGHT_BUDGET: &str =
     "reasoning has no limit of its own; send 'max_tokens', or 'enable_thinking': false";
 pub(super) const START: &str = "it is decided when the server starts; leave it out";
@@ -80,21 +79,27 @@ const TABLE: &[Group] = &[
         honour("stop_token_ids", "up to 64 token ids at which the answer ends"),
         honour("include_stop_str_in_output", "the answer ends behind the stop text or token"),
         honour("ignore_eos", "the model's own end is never generated"),
+        honour("n", "answers to each prompt, 1 to 128"),
+        honour("n_cmpl", "the same"),
+        honour("num_return_sequences", "the same"),
+        honour("best_of", "answers that are generated, of which the n likeliest are told"),
+        honour("logit_bias", "-100 to 100 by token id or text, false bans; an object or a list of pairs"),
+        honour("allowed_token_ids", "no other tokens are generated"),
+        honour("bad_words", "up to 128 texts that are not generated"),
+        honour("prompt_logprobs", "of the prompt's tokens, with 0 to 20 of the most likely ones"),
+        honour("n_probs", "asks for logprobs with so many of the most likely tokens, up to 20"),
+        honour("return_token_ids", "the ids of prompt and answer"),
+        honour("return_tokens_as_token_ids", "tokens are named token_id:ID in logprobs"),
+        honour("skip_special_tokens", "with false the names of special tokens are part of the text"),
+        honour("truncate_prompt_tokens", "keep the prompt's last so many tokens; -1 keeps what fits"),
         honour("stream", "send events"),
         honour("stream_options", "only together with 'stream'"),
-        refuse("n", ONE, ONE_CHOICE),
-        refuse("n_cmpl", ONE, ONE_CHOICE),
-        refuse("best_of", ONE, ONE_CHOICE),
-        refuse("num_return_sequences", ONE, ONE_CHOICE),
         refuse("use_beam_search", NO, SAMPLER),
         refuse("num_beams", ONE, SAMPLER),
         harmless("length_penalty", OF_ONE_REFUSED),
         harmless("early_stopping", OF_ONE_REFUSED),
         refuse("do_sample", &["true"], "set 'temperature' to 0 for the most likely tokens"),
-        refuse("logit_bias", EMPTY, WORDS),
-        refuse("bad_words", EMPTY, WORDS),
         refuse("bad_words_ids", EMPTY, WORDS),
-        refuse("allowed_token_ids", EMPTY, WORDS),
         refuse("custom_token_bans", EMPTY, WORDS),
         refuse("banned_tokens", EMPTY, WORDS),
         refuse("banned_strings", EMPTY, WORDS),
@@ -102,24 +107,18 @@ const TABLE: &[Group] = &[
         refuse("custom_logit_processor", EMPTY, WORDS),
         refuse("custom_params", EMPTY, WORDS),
         refuse("ban_eos_token", NO, "send 'ignore_eos'"),
-        refuse("top_logprobs", ZERO, PROBS),
-        refuse("prompt_logprobs", NO, PROBS),
-        refuse("n_probs", ZERO, PROBS),
         refuse("top_n_tokens", ZERO, PROBS),
         refuse("top_logprobs_num", ZERO, PROBS),
         refuse("return_logprob", NO, PROBS),
-        refuse("decoder_input_details", NO, PROBS),
+        refuse("decoder_input_details", NO, "send 'prompt_logprobs'"),
         refuse("details", NO, PROBS),
-        refuse("return_hidden_states", NO, PROBS),
-        refuse("return_context_logits", NO, PROBS),
-        refuse("return_generation_logits", NO, PROBS),
-        harmless("post_sampling_probs", OF_ONE_REFUSED),
-        harmless("return_tokens_as_token_ids", OF_ONE_REFUSED),
-        refuse("return_token_ids", NO, IDS),
+        refuse("return_hidden_states", NO, STATES),
+        refuse("return_context_logits", NO, STATES),
+        refuse("return_generation_logits", NO, STATES),
+        refuse("post_sampling_probs", NO, "probabilities are those before sampling; leave it out"),
         refuse("return_tokens", NO, IDS),
-        refuse("detokenize", &["true"], IDS),
-        refuse("skip_special_tokens", &["true"], "special tokens are never shown; leave it out"),
-        harmless("spaces_between_special_tokens", OF_ONE_REFUSED),
+        refuse("detokenize", &["true"], "the text is always told; leave it out"),
+        harmless("spaces_between_special_tokens", "no space is put between special tokens"),
         refuse("typical_p", ONE, SAMPLER),
         refuse("typical", ONE, SAMPLER),
         refuse("tfs_z", ONE, SAMPLER),
@@ -219,8 +218,7 @@ const TABLE: &[Group] = &[
         refuse("choice", EMPTY, FORM),
         refuse("format", EMPTY, FORM),
         refuse("prefix", EMPTY, "write the beginning into the prompt of /v1/completions"),
-        refuse("truncate_prompt_tokens", NEVER, WHOLE_PROMPT),
-        harmless("truncation_side", OF_ONE_REFUSED),
+        refuse("truncation_side", &["\"left\""], "the prompt's end is kept; leave it out"),
         refuse("truncation", &["\"disabled\"", "false"], WHOLE_PROMPT),
         refuse("truncation_length", NEVER, WHOLE_PROMPT),
         refuse("truncate", NO, WHOLE_PROMPT),
@@ -274,7 +272,7 @@ const TABLE: &[Group] = &[
         refuse("adapter_id", EMPTY, ADAPTER),
         refuse("adapters", EMPTY, ADAPTER),
         refuse("raw", NO, "send the text as 'prompt' of /v1/completions"),
-        refuse("return_full_text", NO, "the prompt is not repeated; leave it out"),
+        refuse("return_full_text", NO, "send 'echo'"),
         refuse("response_fields", EMPTY, "the answer is always whole; leave it out"),
         refuse("inputs", EMPTY, "send 'prompt' or 'messages'"),
         refuse("input", EMPTY, "send 'prompt' or 'messages'"),
@@ -361,6 +359,10 @@ const TABLE: &[Group] = &[
     ] },
     Group { place: Place::Chat, fields: &[
         honour("messages", "the conversation; at most as many turns as the operator allows"),
+        honour("logprobs", "true: the log probabilities of the answer's tokens"),
+        honour("top_logprobs", "with 'logprobs': 0 to 20 of the most likely tokens of each place"),
+        honour("add_generation_prompt", "false: no answer is opened behind the last message"),
+        honour("continue_final_message", "true: the answer continues the last message"),
         honour("tools", "up to 256 functions, shown to the model as they are sent"),
         honour("tool_choice", "auto or none; required and named functions are refused"),
         honour("parallel_tool_calls", "with false the answer ends after its first call"),
@@ -382,14 +384,14 @@ const TABLE: &[Group] = &[
         refuse("function_call", &["\"none\"", "\"auto\""], "send 'tools' and 'tool_choice'"),
         refuse("prompt", NEVER, "send 'messages', or use /v1/completions"),
         refuse("echo", NO, "the last message is not repeated; leave it out"),
-        refuse("logprobs", NO, PROBS),
         refuse("suffix", EMPTY, "an answer cannot be made to fit a text behind it"),
-        refuse("add_generation_prompt", &["true"], "send /v1/completions the text that is to be continued"),
-        refuse("continue_final_message", NO, "send /v1/completions the text that is to be continued"),
         refuse("add_special_tokens", NO, "the chat template writes the special tokens"),
         refuse("add_bos_token", &["true"], "the chat template writes the special tokens"),
     ] },
     Group { place: Place::Text, fields: &[
+        honour("logprobs", "0 to 20: of each token, with so many of the most likely ones"),
+        honour("echo", "the prompt comes before the answer, in logprobs too; max_tokens may be 0"),
+        refuse("top_logprobs", ZERO, "send 'logprobs' with the number"),
         honour("prompt", "a text, a list of token ids, or a list of up to 128 of either"),
         refuse_unless("tools", EMPTY, "tool_choice", "\"none\"", CHATS),
         refuse_unless("functions", EMPTY, "function_call", "\"none\"", CHATS),
@@ -411,8 +413,6 @@ const TABLE: &[Group] = &[
         harmless("reasoning_format", "a completion is the model's text as it comes"),
         harmless("reasoning_in_content", "a completion is the model's text as it comes"),
         refuse("messages", NEVER, "send 'prompt', or use /v1/chat/completions"),
-        refuse("echo", NO, "the prompt is not repeated; put it before the answer yourself"),
-        refuse("logprobs", NO, PROBS),
         refuse("suffix", EMPTY, "a completion cannot be made to fit a text behind it"),
         refuse("input_prefix", EMPTY, "a completion cannot be made to fit a text behind it"),
         refuse("input_suffix", EMPTY, "a completion cannot be made to fit a text behind it"),
@@ -503,8 +503,8 @@ const TABLE: &[Group] = &[
         refuse("experimental_attachments", EMPTY, FILES),
         refuse("files", EMPTY, FILES),
         refuse("documents", EMPTY, FILES),
-        refuse("prefix", NO, "send /v1/completions the text that is to be continued"),
-        refuse("partial", NO, "send /v1/completions the text that is to be continued"),
+        refuse("prefix", NO, "send 'continue_final_message'"),
+        refuse("partial", NO, "send 'continue_final_message'"),
         harmless("annotations", "an earlier answer's; not part of its text"),
         harmless("reasoning_details", "for gateways; reasoning_content is the text"),
         harmless("provider_specific_fields", ROUTING),

@@ -125,10 +125,10 @@ fn unknown_fields_are_refused_as_openai_does() {
 #[test]
 fn numbers_are_compared_as_numbers() {
     for value in [json!(1), json!(1.0), json!(1e0)] {
-        checked(Place::Chat, &json!({ "n": value })).unwrap();
+        checked(Place::Chat, &json!({ "num_beams": value })).unwrap();
     }
-    assert!(checked(Place::Chat, &json!({"n": true})).is_err());
-    assert!(checked(Place::Chat, &json!({"n": "1"})).is_err());
+    assert!(checked(Place::Chat, &json!({"num_beams": true})).is_err());
+    assert!(checked(Place::Chat, &json!({"num_beams": "1"})).is_err());
 }
 
 /// The table as `docs/api.md` shows it.

@@ -8,11 +8,19 @@ use crate::{
     engine::Sampling,
     error::ApiError,
     fields::Object,
+    kind::Kind,
     known::{self, Place},
     settings::Settings,
 };
 use serde_json::Value;
 use std::ops::Bound::{Excluded, Included, Unbounded};
+
+mod tokens;
+
+pub use tokens::{TokenParams, biases};
+
+/// Answers to one prompt at most.
+pub const MAX_CHOICES: u32 = 128;
 
 /// Texts at which a completion may end.
 const MAX_STOPS: usize = 16;
@@ -46,6 +54,12 @@ pub struct Params {
     pub ignore_eos: bool,
     /// The sampling parameters.
     pub sampling: Sampling,
+    /// What is said of single tokens.
+    pub tokens: TokenParams,
+    /// Answers to each prompt.
+    pub n: u32,
+    /// Answers that are generated for each prompt; the best `n` are told.
+    pub best_of: u32,
     /// Send events as they come.
     pub stream: bool,
     /// The chunks of a stream that report usage.
@@ -65,20 +79,27 @@ pub enum StreamUsage {
 }
 
 /// Read the shared parameters of a body.
-pub fn parse(body: &Object<'_>, settings: &Settings) -> Result<Params, ApiError> {
+pub fn parse(kind: Kind, body: &Object<'_>, settings: &Settings) -> Result<Params, ApiError> {
     let stream = body.flag("stream")?;
+    let tokens = tokens::parse(kind, body)?;
+    let (n, best_of) = choices(body, stream)?;
+    // Nothing needs to be generated where the prompt is told.
+    let least = i64::from(!tokens.echo && tokens.prompt_logprobs.is_none());
     Ok(Params {
         model: body
             .string("model")?
             .filter(|id| !id.is_empty())
             .map(str::to_owned),
-        max_tokens: settings.completion_limit(max_tokens(body)?)?,
+        max_tokens: settings.completion_limit(max_tokens(body, least)?)?,
         min_tokens: min_tokens(body)?,
         stop: stop(body)?,
         stop_tokens: stop_tokens(body)?,
         include_stop: body.flag("include_stop_str_in_output")?,
         ignore_eos: body.flag("ignore_eos")?,
         sampling: sampling(body)?,
+        tokens,
+        n,
+        best_of,
         stream,
         usage: stream_usage(body, stream)?,
     })
@@ -107,8 +128,25 @@ fn stream_usage(body: &Object<'_>, stream: bool) -> Result<StreamUsage, ApiError
     })
 }
 
-/// The number and the name of its field.
-fn max_tokens(body: &Object<'_>) -> Result<Option<(u32, String)>, ApiError> {
+/// Answers that are told, and answers that are generated.
+fn choices(body: &Object<'_>, stream: bool) -> Result<(u32, u32), ApiError> {
+    let read = |body: &Object<'_>, name: &str| body.integer(name, 1..=i64::from(MAX_CHOICES));
+    let n = body.alias(&["n", "n_cmpl", "num_return_sequences"], read)?;
+    let n = n.map_or(1, |(n, _)| n);
+    let best_of = read(body, "best_of")?.unwrap_or(n);
+    let fault = |why: &str| Err(ApiError::invalid_value(body.path("best_of"), why));
+    if best_of < n {
+        return fault("it must be at least 'n'");
+    }
+    if best_of > n && stream {
+        return fault("the best are known at the end; leave it out, or do not stream");
+    }
+    // The range is far below u32's.
+    Ok((n as u32, best_of as u32))
+}
+
+/// The number, `least` or more, and the name of its field.
+fn max_tokens(body: &Object<'_>, least: i64) -> Result<Option<(u32, String)>, ApiError> {
     let read = |body: &Object<'_>, name: &str| {
         let unlimited = name.ends_with("_predict");
         match body.get(name).and_then(Value::as_i64) {
@@ -116,7 +154,7 @@ fn max_tokens(body: &Object<'_>) -> Result<Option<(u32, String)>, ApiError> {
             Some(-2..=-1) if unlimited => Ok(None),
             // The range is u32's, so nothing is cut off.
             _ => Ok(body
-                .integer(name, 1..=i64::from(u32::MAX))?
+                .integer(name, least..=i64::from(u32::MAX))?
                 .map(|n| n as u32)),
         }
     };

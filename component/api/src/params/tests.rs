@@ -1,12 +1,12 @@
 //! Which values of the shared parameters are read, how, and which are refused.
 
-use super::*;
+use super::{tokens::Biased, *};
 use serde_json::json;
 
 fn read(body: Value) -> Result<Params, ApiError> {
     let body = Object::top(&body)?;
     known::check(&body, Place::Body)?;
-    parse(&body, &crate::testing::settings())
+    parse(Kind::Text, &body, &crate::testing::settings())
 }
 
 #[track_caller]
@@ -49,6 +49,9 @@ fn everything_at_once() {
                 frequency_penalty: Some(2.0),
                 seed: Some(7),
             },
+            tokens: TokenParams::default(),
+            n: 1,
+            best_of: 1,
             stream: true,
             usage: StreamUsage::AtTheEnd,
         }
@@ -190,4 +193,170 @@ fn usage_in_streams() {
         json!({"stream": true, "stream_options": {"colour": 1}}),
         "stream_options.colour",
     );
+}
+
+fn parsed(kind: Kind, body: &Value) -> Result<Params, ApiError> {
+    parse(kind, &Object::top(body)?, &crate::testing::settings())
+}
+
+#[test]
+fn probabilities_are_asked_for_in_the_ways_of_both_routes() {
+    for (kind, body, expected) in [
+        (Kind::Chat, json!({}), None),
+        (
+            Kind::Chat,
+            json!({"logprobs": false, "top_logprobs": 0}),
+            None,
+        ),
+        (Kind::Chat, json!({"logprobs": true}), Some(0)),
+        (
+            Kind::Chat,
+            json!({"logprobs": true, "top_logprobs": 20}),
+            Some(20),
+        ),
+        (Kind::Chat, json!({"n_probs": 3}), Some(3)),
+        (Kind::Text, json!({"n_probs": 0}), None),
+        (Kind::Text, json!({"logprobs": false}), None),
+        (Kind::Text, json!({"logprobs": 0}), Some(0)),
+        (Kind::Text, json!({"logprobs": 5, "n_probs": 7}), Some(7)),
+    ] {
+        let tokens = parsed(kind, &body).unwrap().tokens;
+        assert_eq!(tokens.logprobs, expected, "{body}");
+    }
+    for (kind, body, param) in [
+        (Kind::Chat, json!({"top_logprobs": 1}), "top_logprobs"),
+        (
+            Kind::Chat,
+            json!({"logprobs": true, "top_logprobs": 21}),
+            "top_logprobs",
+        ),
+        (Kind::Chat, json!({"logprobs": 1}), "logprobs"),
+        (Kind::Text, json!({"logprobs": 21}), "logprobs"),
+        (Kind::Text, json!({"logprobs": -1}), "logprobs"),
+        (
+            Kind::Text,
+            json!({"prompt_logprobs": -1}),
+            "prompt_logprobs",
+        ),
+        (Kind::Text, json!({"n_probs": 21}), "n_probs"),
+        (
+            Kind::Text,
+            json!({"max_tokens": 0, "logprobs": 1}),
+            "max_tokens",
+        ),
+    ] {
+        let error = parsed(kind, &body).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some(param), "{body}");
+    }
+    for told in [
+        json!({"max_tokens": 0, "echo": true}),
+        json!({"max_tokens": 0, "prompt_logprobs": 0}),
+    ] {
+        assert_eq!(parsed(Kind::Text, &told).unwrap().max_tokens, Some(0));
+    }
+}
+
+#[test]
+fn biases_come_as_objects_and_as_lists() {
+    let text = |text: &str, path: &str| Biased::Text(text.into(), path.into());
+    for (value, expected) in [
+        (json!({}), vec![]),
+        (json!(false), vec![]),
+        (
+            json!({"5": -100, "7": 0.5}),
+            vec![(Biased::Token(5), -100.0), (Biased::Token(7), 0.5)],
+        ),
+        (
+            json!({"Hi": false}),
+            vec![(text("Hi", "logit_bias.Hi"), f32::NEG_INFINITY)],
+        ),
+        (
+            json!([[5, 1], ["Hi", -2], [6, false]]),
+            vec![
+                (Biased::Token(5), 1.0),
+                (text("Hi", "logit_bias[1]"), -2.0),
+                (Biased::Token(6), f32::NEG_INFINITY),
+            ],
+        ),
+    ] {
+        let params = read(json!({ "logit_bias": value })).unwrap();
+        assert_eq!(params.tokens.logit_bias, expected, "{value}");
+    }
+    for (value, param) in [
+        (json!({"5": 100.5}), "logit_bias.5"),
+        (json!({"5": "x"}), "logit_bias.5"),
+        (json!({"5": true}), "logit_bias.5"),
+        (json!({"": 1}), "logit_bias."),
+        (json!([[5]]), "logit_bias[0]"),
+        (json!([[-5, 1]]), "logit_bias[0][0]"),
+        (json!([5, 1]), "logit_bias[0]"),
+        (json!(5), "logit_bias"),
+        (json!(vec![json!([5, 1]); 1025]), "logit_bias"),
+        (json!(vec![json!(["a", 1]); 65]), "logit_bias"),
+    ] {
+        refused(json!({ "logit_bias": value }), param);
+    }
+    // What is said of a token twice adds up.
+    let both = vec![
+        (Biased::Token(5), 80.0),
+        (text("5", "x"), 80.0),
+        (Biased::Token(6), f32::NEG_INFINITY),
+        (text("6", "x"), 80.0),
+    ];
+    let sums = biases(both, |text, _| Ok(vec![text.parse().unwrap()])).unwrap();
+    assert_eq!(sums, [(5, 100.0), (6, f32::NEG_INFINITY)]);
+}
+
+#[test]
+fn numbers_of_choices() {
+    for (body, expected) in [
+        (json!({}), (1, 1)),
+        (json!({"n": 3}), (3, 3)),
+        (json!({"n": 3, "n_cmpl": 3, "best_of": 5}), (3, 5)),
+        (json!({"num_return_sequences": 128}), (128, 128)),
+        (json!({"n": 2, "best_of": 2, "stream": true}), (2, 2)),
+    ] {
+        let params = read(body.clone()).unwrap();
+        assert_eq!((params.n, params.best_of), expected, "{body}");
+    }
+    refused(json!({"n": 0}), "n");
+    refused(json!({"n": 129}), "n");
+    refused(json!({"n": 2, "n_cmpl": 3}), "n_cmpl");
+    refused(json!({"n": 2, "best_of": 1}), "best_of");
+    refused(json!({"best_of": 2, "stream": true}), "best_of");
+}
+
+#[test]
+fn other_wishes_about_tokens() {
+    let tokens = |body: Value| read(body).unwrap().tokens;
+    assert_eq!(
+        tokens(json!({"truncate_prompt_tokens": -1})).truncate_prompt,
+        Some(u32::MAX)
+    );
+    assert_eq!(
+        tokens(json!({"truncate_prompt_tokens": 7})).truncate_prompt,
+        Some(7)
+    );
+    assert!(tokens(json!({"skip_special_tokens": false})).show_special);
+    assert!(!tokens(json!({"skip_special_tokens": true})).show_special);
+    for nothing in [json!([]), json!(""), json!({}), json!(false)] {
+        let body =
+            json!({"bad_words": nothing, "allowed_token_ids": nothing, "logit_bias": nothing});
+        assert_eq!(tokens(body), TokenParams::default());
+    }
+    refused(
+        json!({"truncate_prompt_tokens": 0}),
+        "truncate_prompt_tokens",
+    );
+    refused(
+        json!({"truncate_prompt_tokens": -2}),
+        "truncate_prompt_tokens",
+    );
+    refused(json!({"bad_words": ["a", ""]}), "bad_words[1]");
+    refused(json!({"bad_words": "a"}), "bad_words");
+    refused(
+        json!({"allowed_token_ids": [1, -1]}),
+        "allowed_token_ids[1]",
+    );
+    refused(json!({"return_token_ids": 1}), "return_token_ids");
 }

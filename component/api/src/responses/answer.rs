@@ -87,7 +87,7 @@ impl Document {
 
     /// The name of a call, the one at `at` of its answer's.
     pub(super) fn call_id(&self, at: usize) -> String {
-        call_id(self.stamp.id, at)
+        call_id(self.stamp.id, 0, at)
     }
 
     /// The response with these items, texts of JSON.

@@ -1,8 +1,10 @@
 //! OpenAI's chunks: the events of both completion routes.
 
+use std::collections::BTreeMap;
+
 use super::{Teller, push_data};
 use crate::{
-    answer::{Answer, Finished},
+    answer::{Answer, Finished, Told},
     choices::Piece,
     engine::Usage,
     error::{ApiError, Resume},
@@ -13,14 +15,17 @@ use crate::{
 #[derive(Debug)]
 pub struct Chunks {
     answer: Answer,
-    /// Calls of the choice that is told.
-    calls: usize,
+    /// The choices that have begun and not ended.
+    told: BTreeMap<u32, Told>,
 }
 
 impl Chunks {
     /// The chunks that `answer` describes.
     pub fn new(answer: Answer) -> Self {
-        Chunks { answer, calls: 0 }
+        Chunks {
+            answer,
+            told: BTreeMap::new(),
+        }
     }
 }
 
@@ -30,26 +35,32 @@ impl Teller for Chunks {
     }
 
     fn open(&mut self, usage: Usage, bytes: &mut Vec<u8>) {
-        if let Some(chunk) = self.answer.opening_chunk(usage) {
+        self.told.insert(0, Told::default());
+        if let Some(chunk) = self.answer.opening_chunk(0, usage) {
             push_data(bytes, &chunk);
         }
     }
 
     fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>) {
-        for part in &piece.parts {
-            let chunks = self
-                .answer
-                .part_chunks(piece.index, part, self.calls, usage);
-            for chunk in chunks {
+        let (answer, index) = (&self.answer, piece.index);
+        let told = self.told.entry(index).or_insert_with(|| {
+            if let Some(chunk) = answer.opening_chunk(index, usage) {
                 push_data(bytes, &chunk);
             }
-            self.calls += usize::from(matches!(part, Part::Call(_)));
+            Told::default()
+        });
+        told.tokens.append(piece.told.clone());
+        for part in &piece.parts {
+            for chunk in answer.part_chunks(index, part, told, usage) {
+                push_data(bytes, &chunk);
+            }
+            told.calls += usize::from(matches!(part, Part::Call(_)));
         }
         let Some(end) = piece.end else {
             return;
         };
-        self.calls = 0;
-        push_data(bytes, &self.answer.finish_chunk(piece.index, end, usage));
+        push_data(bytes, &answer.finish_chunk(index, end, told, usage));
+        self.told.remove(&index);
         if last {
             if let Some(chunk) = self.answer.usage_chunk(usage) {
                 push_data(bytes, &chunk);

@@ -81,7 +81,7 @@ impl<E: Engine> EventStream<E> {
         while bytes.is_empty() {
             match choices.next().await {
                 Ok(Some(piece)) => {
-                    let last = piece.end.is_some() && piece.index + 1 == choices.total();
+                    let last = choices.is_done();
                     self.teller.tell(&piece, choices.usage(), last, &mut bytes);
                     if last {
                         return Some(bytes);

@@ -26,6 +26,7 @@ fn events(
     let asked = Asked {
         kind,
         template,
+        per_prompt: 1,
         prompts: (0..prompts).map(|i| Prompt::Tokens(vec![i])).collect(),
         seed: 7,
         same_seed: false,

@@ -12,8 +12,8 @@
 //! 6. One number of the generator, times the sum of what is left, is walked off in order of id.
 //!
 //! Before all that, a request's biases are added and what it bans of single tokens is out
-//! ([`TokenRules`]). Tokens that would end the completion too early are out after step 1. `top_p` 0 keeps the most likely token, as
-//! temperature 0 does.
+//! ([`TokenRules`]). Tokens that would end the completion too early are out after step 1. `top_p` 0
+//! keeps the most likely token, as temperature 0 does.
 //! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so
 //! that the choice is the same on every instruction set. The vocabulary is never sorted as a whole.
 

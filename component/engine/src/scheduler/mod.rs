@@ -324,8 +324,8 @@ impl Scheduler {
         }
     }
 
-    /// Let no more prompt tokens wait for this step than may have their logits, the sequence `first`
-    /// before others.
+    /// Let no more prompt tokens wait for this step than may have their logits, those of the
+    /// sequence `first` before others.
     fn limit_scored(&self, first: usize, waiting: &mut [usize]) {
         let mut left = MAX_SCORED;
         let (before, from) = self.running.split_at(first);

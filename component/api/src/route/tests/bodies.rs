@@ -81,14 +81,14 @@ fn fields_are_named() {
     for (path, field, value, param) in [
         (CHAT, "temperature", json!(-1), "temperature"),
         (CHAT, "max_tokens", json!(0), "max_tokens"),
-        (CHAT, "n", json!(2), "n"),
+        (CHAT, "n", json!(129), "n"),
         (
             CHAT,
             "messages",
             json!([{"role": "wizard", "content": "x"}]),
             "messages[0].role",
         ),
-        (TEXT, "logprobs", json!(5), "logprobs"),
+        (TEXT, "logprobs", json!(21), "logprobs"),
         (TEXT, "prompt", json!(["a", []]), "prompt[1]"),
         (CHAT, "prompt", json!("a"), "prompt"),
         (TEXT, "messages", json!([]), "messages"),

@@ -72,6 +72,7 @@ fn every_honoured_field_has_an_effect() {
     let plain_call = || call(json!({"function": f()}));
     let silent = || after(json!({"role": "assistant"}));
     let body = |field: &str, value: Value| (text(), with(text(), field, value));
+    let probable = || with(text(), "logprobs", json!(1));
     let embed = |field: &str, value: Value| {
         let input = json!({"input": "x"});
         (input.clone(), with(input, field, value))
@@ -140,6 +141,75 @@ fn every_honoured_field_has_an_effect() {
             body("include_stop_str_in_output", json!(true)),
         ),
         (Place::Body, "ignore_eos", body("ignore_eos", json!(true))),
+        (Place::Body, "n", body("n", json!(2))),
+        (Place::Body, "n_cmpl", body("n_cmpl", json!(2))),
+        (
+            Place::Body,
+            "num_return_sequences",
+            body("num_return_sequences", json!(2)),
+        ),
+        (Place::Body, "best_of", body("best_of", json!(2))),
+        (
+            Place::Body,
+            "logit_bias",
+            body("logit_bias", json!({"5": 1})),
+        ),
+        (
+            Place::Body,
+            "allowed_token_ids",
+            body("allowed_token_ids", json!([5])),
+        ),
+        (Place::Body, "bad_words", body("bad_words", json!(["x"]))),
+        (
+            Place::Body,
+            "prompt_logprobs",
+            body("prompt_logprobs", json!(0)),
+        ),
+        (Place::Body, "n_probs", body("n_probs", json!(1))),
+        (
+            Place::Body,
+            "return_token_ids",
+            body("return_token_ids", json!(true)),
+        ),
+        (
+            Place::Body,
+            "return_tokens_as_token_ids",
+            (
+                probable(),
+                with(probable(), "return_tokens_as_token_ids", json!(true)),
+            ),
+        ),
+        (
+            Place::Body,
+            "skip_special_tokens",
+            body("skip_special_tokens", json!(false)),
+        ),
+        (
+            Place::Body,
+            "truncate_prompt_tokens",
+            body("truncate_prompt_tokens", json!(-1)),
+        ),
+        (Place::Text, "logprobs", body("logprobs", json!(0))),
+        (Place::Text, "echo", body("echo", json!(true))),
+        (Place::Chat, "logprobs", chat("logprobs", json!(true))),
+        (
+            Place::Chat,
+            "top_logprobs",
+            (
+                with(hello(), "logprobs", json!(true)),
+                json!({"messages": hello()["messages"], "logprobs": true, "top_logprobs": 2}),
+            ),
+        ),
+        (
+            Place::Chat,
+            "add_generation_prompt",
+            chat("add_generation_prompt", json!(false)),
+        ),
+        (
+            Place::Chat,
+            "continue_final_message",
+            chat("continue_final_message", json!(true)),
+        ),
         (Place::Body, "stream", body("stream", json!(true))),
         (
             Place::Body,

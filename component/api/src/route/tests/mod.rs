@@ -10,9 +10,11 @@ mod known_fields;
 mod messages;
 mod operator;
 mod page;
+mod probabilities;
 mod refusals;
 mod responses;
 mod routes;
+mod several;
 mod sites;
 mod tokens;
 
@@ -112,6 +114,15 @@ pub(super) fn send(engine: &ScriptedEngine, method: &str, path: &str, body: &[u8
 
 pub(super) fn post(engine: &ScriptedEngine, path: &str, body: &Value) -> Got {
     send(engine, "POST", path, body.to_string().as_bytes())
+}
+
+/// The documents of a stream's events.
+pub(super) fn events(got: &Got) -> Vec<Value> {
+    let body = std::str::from_utf8(&got.body).unwrap();
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
 }
 
 pub(super) fn hello() -> Value {

@@ -66,6 +66,8 @@ pub(super) fn effects() -> Vec<Effect> {
             json!({"a": 1}),
         );
         effect(place, path, "enable_thinking", hello(), json!(false));
+        effect(place, path, "add_generation_prompt", hello(), json!(false));
+        effect(place, path, "continue_final_message", hello(), json!(true));
     }
     effect(
         Place::Template,

@@ -1,23 +1,27 @@
-//! The generations of one request: one choice for each of its prompts, told one after the other.
+//! The generations of one request: one or several choices for each of its prompts.
 //!
 //! The engine has as many of them at a time as it generates side by side, so that a long list is
-//! batched and yet cannot fill the queue that others wait in. The first that is not complete is
-//! told as it comes; what the others say meanwhile waits in the engine.
+//! batched and yet cannot fill the queue that others wait in. The choices of several prompts are
+//! told one after the other: the first that is not complete as it comes, while what the others say
+//! meanwhile waits in the engine. Several choices for one prompt take turns.
+
+mod running;
 
 use std::collections::VecDeque;
 
 use crate::{
-    engine::{Engine, Error, Event, FinishReason, Generation, PAUSE_MS, Prompt, Request, Usage},
+    engine::{Engine, Error, Generation, PAUSE_MS, Prompt, Request, TokenDetail, Usage},
     error::{ApiError, Resume},
     kind::Kind,
-    parts::{Marks, Part, Splitter},
+    parts::{Marks, Part},
     settings::Settings,
 };
+use running::Running;
 
 /// The time that a list whose choices so far are complete waits for a place for the next one.
 const MAX_WAIT_MS: u64 = 60_000;
 
-/// A request to the engine, before it is split by prompts.
+/// A request to the engine, before it is split into choices.
 #[derive(Debug)]
 pub struct Asked {
     /// The route.
@@ -26,9 +30,12 @@ pub struct Asked {
     pub template: Request,
     /// The prompts, at least one.
     pub prompts: Vec<Prompt>,
+    /// The choices of each prompt, at least one; they follow one another.
+    pub per_prompt: u32,
     /// The seed of the first choice.
     pub seed: u64,
-    /// The others have it too: the client chose it. Else each has the next one.
+    /// The client chose it: each prompt's choices begin with it. Else every choice has the next
+    /// one.
     pub same_seed: bool,
     /// What is looked for in the answers.
     pub form: Form,
@@ -43,6 +50,8 @@ pub struct Form {
     pub hides_reasoning: bool,
     /// An answer ends after its first call.
     pub one_call: bool,
+    /// The prompt's text comes before the answer's.
+    pub echo: bool,
 }
 
 /// The generations of one request. Dropping it cancels them.
@@ -50,28 +59,21 @@ pub struct Choices<E: Engine> {
     engine: E,
     kind: Kind,
     template: Request,
-    /// Prompts the engine has not been given.
+    /// Prompts of which the engine has not been given every choice.
     waiting: VecDeque<Prompt>,
-    /// Those it has, in order. The first is told.
-    running: VecDeque<E::Generation>,
+    /// The choices that it has. The first is told next.
+    running: VecDeque<Running<E::Generation>>,
     /// The number of generations the engine is given at a time.
     at_once: usize,
     max_prompt_tokens: Option<u32>,
     /// Of all prompts.
     total: u32,
-    /// Of the choice that is told.
-    index: u32,
+    per_prompt: u32,
+    /// Choices that the engine was given.
+    started: u32,
     seed: u64,
     same_seed: bool,
-    /// Takes it apart, from its first event on.
-    splitter: Option<Splitter>,
-    /// It has called a function.
-    called: bool,
     form: Form,
-    /// Tokens of that choice that came.
-    told: Vec<u32>,
-    /// How many of them, from the first on, are told whole: nothing of their text is held back.
-    whole: usize,
     /// The usage of all choices so far.
     usage: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
@@ -89,6 +91,28 @@ pub struct Piece {
     pub parts: Vec<Part>,
     /// Why it ended, after its last part.
     pub end: Option<End>,
+    /// What is told of these tokens.
+    pub told: Tokens,
+}
+
+/// Tokens of a choice: ids, and what the request asked to be told of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tokens {
+    /// The ids of what was generated.
+    pub ids: Vec<u32>,
+    /// Each of these.
+    pub details: Vec<TokenDetail>,
+    /// The prompt's.
+    pub prompt: Vec<TokenDetail>,
+}
+
+impl Tokens {
+    /// These, and those that come next.
+    pub fn append(&mut self, mut next: Tokens) {
+        self.ids.append(&mut next.ids);
+        self.details.append(&mut next.details);
+        self.prompt.append(&mut next.prompt);
+    }
 }
 
 /// Why a choice ended.
@@ -103,7 +127,7 @@ pub enum End {
 }
 
 impl<E: Engine> Choices<E> {
-    /// Give the engine what it takes of the request; `at_once` prompts at most.
+    /// Give the engine what it takes of the request; `at_once` choices at most.
     ///
     /// # Errors
     /// The engine refuses one of them, or it has no place for the first.
@@ -113,23 +137,21 @@ impl<E: Engine> Choices<E> {
         at_once: u32,
         asked: Asked,
     ) -> Result<Self, ApiError> {
+        let prompts = u32::try_from(asked.prompts.len()).unwrap_or(u32::MAX);
         let mut choices = Choices {
             engine,
             kind: asked.kind,
             template: asked.template,
-            total: u32::try_from(asked.prompts.len()).unwrap_or(u32::MAX),
+            total: prompts.saturating_mul(asked.per_prompt),
+            per_prompt: asked.per_prompt.max(1),
+            started: 0,
             waiting: asked.prompts.into(),
             running: VecDeque::new(),
             at_once: (at_once as usize).max(1),
             max_prompt_tokens: settings.max_prompt_tokens,
-            index: 0,
             seed: asked.seed,
             same_seed: asked.same_seed,
-            splitter: None,
-            called: false,
             form: asked.form,
-            told: Vec::new(),
-            whole: 0,
             usage: Usage {
                 prompt_tokens: 0,
                 completion_tokens: 0,
@@ -143,9 +165,9 @@ impl<E: Engine> Choices<E> {
         }
     }
 
-    /// Choices there will be.
-    pub fn total(&self) -> u32 {
-        self.total
+    /// True once every choice has told why it ended.
+    pub fn is_done(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty() && self.fault.is_none()
     }
 
     /// The usage of all choices so far; after the last piece, their total.
@@ -153,13 +175,16 @@ impl<E: Engine> Choices<E> {
         self.usage
     }
 
-    /// The data with which a client resumes elsewhere.
+    /// The data with which a client resumes the choice that is told elsewhere.
     pub fn resume(&self) -> Resume {
+        let told = self.running.front();
+        let index = told.map_or(self.started, |running| running.index);
+        let tokens = told.map_or_else(Vec::new, |running| running.whole_tokens().to_vec());
         Resume {
-            index: (self.total > 1).then_some(self.index),
-            seed: self.seed_of(self.index),
-            completion_tokens: self.whole,
-            tokens: self.told[..self.whole].to_vec(),
+            index: (self.total > 1).then_some(index),
+            seed: self.seed_of(index),
+            completion_tokens: tokens.len(),
+            tokens,
         }
     }
 
@@ -172,76 +197,40 @@ impl<E: Engine> Choices<E> {
             return Err(fault);
         }
         self.wait_for_place().await?;
-        let Some(generation) = self.running.front_mut() else {
+        let Some(running) = self.running.front_mut() else {
             return Ok(None);
         };
-        let event = match generation.next().await {
+        let index = running.index;
+        let event = match running.generation.next().await {
             Ok(Some(event)) => event,
             // It broke its contract: it ended without saying why.
             Ok(None) => return Err(ApiError::internal("the generation ended without a reason")),
-            Err(error) => return Err(self.named(error, self.index)),
+            Err(error) => return Err(self.named(error, index)),
         };
-        let inside = generation.reasons();
-        let splitter = self
-            .splitter
-            .get_or_insert_with(|| Splitter::new(&self.form.marks, inside));
-        let parts = splitter.push(&event.text, event.finish.is_some());
-        let index = self.index;
         let tokens = u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);
-        self.told.extend(&event.tokens);
-        if !splitter.holds() {
-            self.whole = self.told.len();
-        }
+        let told = running.n_tokens();
         self.usage.completion_tokens = self.usage.completion_tokens.saturating_add(tokens);
         if let Some(finish) = event.finish {
             // What it says itself counts.
-            let told = u32::try_from(self.told.len()).unwrap_or(u32::MAX);
+            let told = told.saturating_add(tokens);
             let others = self.usage.completion_tokens.saturating_sub(told);
             let own = finish.usage;
             self.usage.completion_tokens = others.saturating_add(own.completion_tokens);
-            self.usage.cached_tokens = self.usage.cached_tokens.saturating_add(own.cached_tokens);
-        }
-        let (parts, end) = self.told_of(parts, &event);
-        if end.is_some() {
-            self.told.clear();
-            self.whole = 0;
-            self.splitter = None;
-            self.called = false;
-            // Where it has not ended by itself, this cancels it.
-            self.running.pop_front();
-            self.index += 1;
-            self.fault = self.fill().err();
-        }
-        Ok(Some(Piece {
-            index,
-            tokens,
-            parts,
-            end,
-        }))
-    }
-
-    /// What is told of these parts of the choice, and why it ends with them, if it does.
-    fn told_of(&mut self, parts: Vec<Part>, event: &Event) -> (Vec<Part>, Option<End>) {
-        let mut kept = Vec::new();
-        for part in parts {
-            match part {
-                Part::Reasoning(_) if self.form.hides_reasoning => {}
-                Part::Call(_) => {
-                    self.called = true;
-                    kept.push(part);
-                    if self.form.one_call {
-                        return (kept, Some(End::Calls));
-                    }
-                }
-                part => kept.push(part),
+            // The prompt counts once, and so does what was cached of it.
+            if index.is_multiple_of(self.per_prompt) {
+                let cached = self.usage.cached_tokens.saturating_add(own.cached_tokens);
+                self.usage.cached_tokens = cached;
             }
         }
-        let end = event.finish.map(|finish| match finish.reason {
-            FinishReason::Length => End::Length,
-            FinishReason::Stop if self.called => End::Calls,
-            FinishReason::Stop => End::Stop,
-        });
-        (kept, end)
+        let piece = running.take_in(event, &self.form);
+        if piece.end.is_some() {
+            // Where it has not ended by itself, this cancels it.
+            self.running.pop_front();
+            self.fault = self.fill().err();
+        } else if self.per_prompt > 1 {
+            self.running.rotate_left(1);
+        }
+        Ok(Some(piece))
     }
 
     /// Wait for a place if others took every one of the engine's while this request had none: what
@@ -260,11 +249,11 @@ impl<E: Engine> Choices<E> {
         Ok(())
     }
 
-    /// Give the engine the next prompts. Returns why it has no place for one, which goes on
+    /// Give the engine the next choices. Returns why it has no place for one, which goes on
     /// waiting.
     fn fill(&mut self) -> Result<Option<ApiError>, ApiError> {
         while self.running.len() < self.at_once {
-            let index = self.total - u32::try_from(self.waiting.len()).unwrap_or(self.total);
+            let index = self.started;
             let Some(prompt) = self.waiting.pop_front() else {
                 break;
             };
@@ -286,8 +275,20 @@ impl<E: Engine> Choices<E> {
                 let field = self.prompt_field(index);
                 return Err(ApiError::prompt_too_long(&field, tokens, most));
             }
-            self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(tokens);
-            self.running.push_back(generation);
+            if index.is_multiple_of(self.per_prompt) {
+                self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(tokens);
+            }
+            self.started += 1;
+            let is_last = self.started.is_multiple_of(self.per_prompt);
+            let echo = match &request.prompt {
+                Prompt::Text(text) if self.form.echo => Some(text.clone()),
+                _ => None,
+            };
+            if !is_last {
+                self.waiting.push_front(request.prompt);
+            }
+            self.running
+                .push_back(Running::new(index, generation, echo));
         }
         Ok(None)
     }
@@ -299,15 +300,19 @@ impl<E: Engine> Choices<E> {
     }
 
     fn seed_of(&self, index: u32) -> u64 {
-        let others = if self.same_seed { 0 } else { u64::from(index) };
-        self.seed.wrapping_add(others)
+        let others = if self.same_seed {
+            index % self.per_prompt
+        } else {
+            index
+        };
+        self.seed.wrapping_add(u64::from(others))
     }
 
     /// The request field that holds the prompt of a choice.
     fn prompt_field(&self, index: u32) -> String {
         let field = self.kind.prompt_field();
-        if self.total > 1 {
-            format!("{field}[{index}]")
+        if self.total > self.per_prompt {
+            format!("{field}[{}]", index / self.per_prompt)
         } else {
             field.to_owned()
         }
