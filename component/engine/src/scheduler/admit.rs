@@ -309,7 +309,7 @@ impl Gate {
             keep => keep as usize,
         };
         let is_text = matches!(prompt, Prompt::Text(_));
-        let mut tokens = self.tokens_within(self.size.to_be_cut(), prompt, reserved)?;
+        let mut tokens = self.tokens_within(self.size.before_cut(), prompt, reserved)?;
         let prefix = Some(self.model.tokenizer.prefix());
         let prefix = prefix.filter(|prefix| is_text && tokens.starts_with(prefix));
         let kept = prefix.map_or(0, <[u32]>::len).min(keep);

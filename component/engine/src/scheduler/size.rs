@@ -52,14 +52,14 @@ impl PromptSize {
     #[must_use]
     pub fn of(&self, request: &Request) -> PromptSize {
         if request.truncate_prompt.is_some() && !request.embed {
-            self.to_be_cut()
+            self.before_cut()
         } else {
             *self
         }
     }
 
     /// The limits of a prompt whose beginning is cut off: it is tokenised as a whole before.
-    pub(super) fn to_be_cut(&self) -> PromptSize {
+    pub(super) fn before_cut(&self) -> PromptSize {
         PromptSize {
             context: self.context.saturating_mul(CUT_CONTEXTS),
             ..*self
