@@ -93,7 +93,7 @@ impl Events {
     }
 
     fn call_block(&mut self, call: &Call, input: &str) -> String {
-        let id = call_id(self.stamp.id, self.calls).replace("call_", "toolu_");
+        let id = call_id(self.stamp.id, 0, self.calls).replace("call_", "toolu_");
         self.calls += 1;
         Written::new()
             .with("type", &"tool_use")
