@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts a server on an ephemeral port and drives it with the official `openai` Python package:
-# `run.sh PATH-TO-sterna`. The package is installed into a virtual environment of its own
+# Starts a server on an ephemeral port and drives it with the official Python packages of the APIs
+# that it has: `run.sh PATH-TO-sterna`. They are installed into a virtual environment of their own
 # (target/clients-venv); `run.sh --install` does nothing else.
 set -euo pipefail
 [ "$1" = --install ] || sterna=$(realpath "$1")

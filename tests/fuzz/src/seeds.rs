@@ -421,6 +421,7 @@ fn request(folder: &Path) -> Result<(), Error> {
         ("chat", "POST /v1/chat/completions", chat.to_string()),
         ("tools", "POST /v1/chat/completions", tools.to_string()),
         ("text", "POST /v1/completions?x=1", text.to_string()),
+        ("responses", "POST /v1/responses", responses().to_string()),
         ("messages", "POST /v1/messages", messages().to_string()),
         (
             "tokenize",
