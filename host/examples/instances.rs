@@ -32,6 +32,7 @@ fn main() {
         threads: 1,
         max_sequences: 8,
         max_queue: 64,
+        max_step_ms: None,
         max_context: None,
         max_kv_bytes: None,
         max_memory: None,

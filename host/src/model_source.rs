@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sterna_engine::files::LoadOptions;
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
-use sterna_engine::options::EngineOptions;
+use sterna_engine::options::{EngineOptions, MaxStep};
 use sterna_engine::placement::Bytes;
 use sterna_engine::{files, team};
 use sterna_kernels::{Isa, TernaryLayout};
@@ -111,10 +111,20 @@ pub struct ModelArgs {
     pub step_limit: StepLimit,
 }
 
+/// The requests that an engine has at a time, and how they get on.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    /// Sequences generated at the same time.
+    pub max_sequences: u16,
+    /// Requests that may wait.
+    pub max_queue: u16,
+    /// The bound of a step with prompt tokens beside running generations, see `MaxStep::of_ms`.
+    pub max_step_ms: Option<u32>,
+}
+
 impl ModelArgs {
-    /// Load the model, for engines that run so many sequences at a time while so many wait.
-    /// `kv_budget` is asked once it is loaded how much memory there is for keys and values, and for
-    /// copies of weights.
+    /// Load the model, for engines that serve so. `kv_budget` is asked once it is loaded
+    /// how much memory there is for keys and values, and for copies of weights.
     ///
     /// # Errors
     /// The path is no model, or a damaged one; the chain of messages says where and what to do. Or
@@ -122,8 +132,7 @@ impl ModelArgs {
     pub fn engines(
         &self,
         assets: &Assets,
-        max_sequences: u16,
-        max_queue: u16,
+        serving: Serving,
         kv_budget: &mut KvBudget<'_>,
     ) -> anyhow::Result<Arc<dyn EngineSource>> {
         let found = self.model.as_deref().map(find_model).transpose()?;
@@ -131,15 +140,14 @@ impl ModelArgs {
             model: found,
             ..self.clone()
         };
-        found.engines_of_file(assets, max_sequences, max_queue, kv_budget)
+        found.engines_of_file(assets, serving, kv_budget)
     }
 
     /// The same, of a path of this machine.
     fn engines_of_file(
         &self,
         assets: &Assets,
-        max_sequences: u16,
-        max_queue: u16,
+        serving: Serving,
         kv_budget: &mut KvBudget<'_>,
     ) -> anyhow::Result<Arc<dyn EngineSource>> {
         if let Some(path) = &self.model {
@@ -151,8 +159,7 @@ impl ModelArgs {
         if let Some(app) = self.model.as_deref().map(recognise).transpose()?.flatten() {
             return self.sandboxed(
                 &app,
-                max_sequences,
-                max_queue,
+                serving,
                 // Copies by columns of a guest's weights are not made.
                 kv_budget(Needs {
                     mapped_bytes: self.model.as_deref().map_or(0, file_bytes),
@@ -188,12 +195,14 @@ impl ModelArgs {
             })?;
         }
         let options = EngineOptions {
-            max_sequences: max_sequences.into(),
-            max_queue: max_queue.into(),
+            max_sequences: serving.max_sequences.into(),
+            max_queue: serving.max_queue.into(),
+            max_step: MaxStep::of_ms(serving.max_step_ms),
             max_context: self.context.map(|positions| positions as usize),
             max_kv_bytes: least(granted.kv_bytes, self.max_instance_memory),
             threads: self.threads(),
             speculation: optimisations.speculation(),
+            prefix_cache: optimisations.prefix_cache,
             optimisations,
             ..EngineOptions::new(isa)
         };
@@ -230,8 +239,7 @@ impl ModelArgs {
     fn sandboxed(
         &self,
         app: &AppFile,
-        max_sequences: u16,
-        max_queue: u16,
+        serving: Serving,
         max_kv_bytes: Option<u64>,
     ) -> anyhow::Result<Arc<dyn EngineSource>> {
         if self.model_name.is_some() {
@@ -256,8 +264,9 @@ impl ModelArgs {
         let options = SandboxOptions {
             isa: if own { None } else { Some(self.isa()?) },
             threads: self.threads(),
-            max_sequences: max_sequences.into(),
-            max_queue: max_queue.into(),
+            max_sequences: serving.max_sequences.into(),
+            max_queue: serving.max_queue.into(),
+            max_step_ms: serving.max_step_ms,
             max_context: self.context,
             max_kv_bytes,
             max_memory: self

@@ -114,6 +114,8 @@ pub async fn run<E: Engine>(
                 seed: None,
                 ..params.sampling
             },
+            cache_salt: params.treatment.cache_salt,
+            priority: params.treatment.priority,
             ..plain_request(model.id)
         },
     };

@@ -56,6 +56,8 @@ pub fn plain_request(model: String) -> Request {
             frequency_penalty: None,
             seed: None,
         },
+        cache_salt: None,
+        priority: 0,
     }
 }
 

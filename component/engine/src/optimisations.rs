@@ -20,6 +20,8 @@ pub struct Optimisations {
     pub down_copy: bool,
     /// Tokens that a text's own repetitions suggest are verified several a step.
     pub speculation: bool,
+    /// Keys and values are kept for prompts that begin alike.
+    pub prefix_cache: bool,
 }
 
 impl Default for Optimisations {
@@ -37,10 +39,11 @@ impl Optimisations {
         skip_zeros: true,
         down_copy: true,
         speculation: true,
+        prefix_cache: true,
     };
 
     /// Every optimisation's name, and where it is switched.
-    fn switches(&mut self) -> [(&'static str, &mut bool); 6] {
+    fn switches(&mut self) -> [(&'static str, &mut bool); 7] {
         [
             ("huge-pages", &mut self.huge_pages),
             ("trits5", &mut self.trits5),
@@ -48,6 +51,7 @@ impl Optimisations {
             ("skip-zeros", &mut self.skip_zeros),
             ("down-copy", &mut self.down_copy),
             ("speculation", &mut self.speculation),
+            ("prefix-cache", &mut self.prefix_cache),
         ]
     }
 

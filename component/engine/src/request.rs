@@ -110,7 +110,8 @@ pub struct Sampling {
 pub struct Request {
     /// The prompt to continue.
     pub prompt: Prompt,
-    /// Embed the prompt and generate nothing; the fields below are not looked at.
+    /// Embed the prompt and generate nothing; the fields below are not looked at, save `cache_salt` and
+    /// `priority`.
     pub embed: bool,
     /// Tokens to generate at most; `None` fills the context. 0 only where the prompt is reported.
     pub max_tokens: Option<u32>,
@@ -142,6 +143,10 @@ pub struct Request {
     pub truncate_prompt: Option<u32>,
     /// The sampling parameters.
     pub sampling: Sampling,
+    /// Cached keys and values are shared only among requests with the same.
+    pub cache_salt: Option<String>,
+    /// Requests with lower numbers come first.
+    pub priority: i32,
 }
 
 impl Request {
@@ -179,6 +184,8 @@ impl Request {
             show_special: false,
             truncate_prompt: None,
             sampling: Sampling::default(),
+            cache_salt: None,
+            priority: 0,
         }
     }
 }
@@ -302,16 +309,22 @@ pub struct EngineStats {
     pub queued: usize,
     /// Sequences in prefill or decode, now.
     pub running: usize,
-    /// Bytes of keys and values in use, now.
+    /// Bytes of keys and values in use, now; those that sequences share once.
     pub kv_bytes: u64,
-    /// Bytes of keys and values held, in use or ready for the next sequence.
+    /// Bytes of keys and values that are kept for prompts to come and in use by none, now.
+    pub kv_idle_bytes: u64,
+    /// Bytes of keys and values held: in use, kept, or ready for the next sequence.
     pub kv_allocated_bytes: u64,
-    /// Bytes of keys and values the running sequences may come to need.
+    /// Bytes of keys and values the running sequences may come to need, were nothing shared.
     pub kv_reserved_bytes: u64,
     /// Bytes of keys and values there may be: the budget, or all sequences at full length.
     pub kv_limit_bytes: u64,
-    /// Prompt tokens taken in.
+    /// Prompt tokens taken in. Cached ones are not; those of a pre-empted sequence are again.
     pub prompt_tokens: u64,
+    /// Prompt tokens that need not be taken in, because their keys and values were cached.
+    pub cached_tokens: u64,
+    /// Times that a running sequence made room for another and went back into the queue.
+    pub preempted: u64,
     /// Tokens generated.
     pub tokens_generated: u64,
     /// Generations that ended by themselves.

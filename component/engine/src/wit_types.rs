@@ -219,6 +219,8 @@ macro_rules! convert_engine_types {
                         show_special: request.show_special,
                         truncate_prompt: request.truncate_prompt,
                         sampling: request.sampling.into(),
+                        cache_salt: request.cache_salt,
+                        priority: request.priority,
                     }
                 }
             }
@@ -244,6 +246,8 @@ macro_rules! convert_engine_types {
                         show_special: request.show_special,
                         truncate_prompt: request.truncate_prompt,
                         sampling: request.sampling.into(),
+                        cache_salt: request.cache_salt,
+                        priority: request.priority,
                     }
                 }
             }
@@ -358,10 +362,13 @@ macro_rules! convert_scheduler_types {
                         queued: stats.queued as usize,
                         running: stats.running as usize,
                         kv_bytes: stats.kv_bytes,
+                        kv_idle_bytes: stats.kv_idle_bytes,
                         kv_allocated_bytes: stats.kv_allocated_bytes,
                         kv_reserved_bytes: stats.kv_reserved_bytes,
                         kv_limit_bytes: stats.kv_limit_bytes,
                         prompt_tokens: stats.prompt_tokens,
+                        cached_tokens: stats.cached_tokens,
+                        preempted: stats.preempted,
                         tokens_generated: stats.tokens_generated,
                         finished: stats.finished,
                         cancelled: stats.cancelled,
@@ -380,10 +387,13 @@ macro_rules! convert_scheduler_types {
                         queued: clamp_u32(stats.queued),
                         running: clamp_u32(stats.running),
                         kv_bytes: stats.kv_bytes,
+                        kv_idle_bytes: stats.kv_idle_bytes,
                         kv_allocated_bytes: stats.kv_allocated_bytes,
                         kv_reserved_bytes: stats.kv_reserved_bytes,
                         kv_limit_bytes: stats.kv_limit_bytes,
                         prompt_tokens: stats.prompt_tokens,
+                        cached_tokens: stats.cached_tokens,
+                        preempted: stats.preempted,
                         tokens_generated: stats.tokens_generated,
                         finished: stats.finished,
                         cancelled: stats.cancelled,

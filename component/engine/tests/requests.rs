@@ -150,6 +150,8 @@ fn the_edges_of_the_ranges_are_allowed() {
         show_special: true,
         truncate_prompt: Some(1),
         sampling,
+        cache_salt: Some("x".repeat(256)),
+        priority: i32::MIN,
     };
     let mut engine = engine(&TINY, |options| options.max_context = Some(12));
     assert!(!complete(&mut engine, request).unwrap().tokens.is_empty());

@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use sterna_engine::engine::Engine;
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
-use sterna_engine::options::EngineOptions;
+use sterna_engine::options::{EngineOptions, MaxStep};
 use sterna_engine::request::{FinishReason, GenerationId, Prompt, Request, Sampling};
 use sterna_kernels::Isa;
-use support::{Completion, complete, engine, greedy, load};
+use support::{Completion, but_for_cache, complete, engine, greedy, load};
 
 static TINY: LazyLock<Arc<Model>> = LazyLock::new(|| load("tiny-I2_S.gguf"));
 
@@ -47,13 +47,19 @@ enum Action {
     },
 }
 
+/// Prompts of their own, and such that begin alike.
+fn prompts() -> impl Strategy<Value = Vec<u32>> {
+    let alike = (0usize..100, 3u32..7).prop_map(|(same, last)| {
+        let mut prompt: Vec<u32> = (0..same as u32).map(|i| 3 + i * i % 500).collect();
+        prompt.push(last);
+        prompt
+    });
+    prop_oneof![prop::collection::vec(3u32..512, 1..90), alike]
+}
+
 fn actions() -> impl Strategy<Value = Vec<Action>> {
-    let submit = (
-        prop::collection::vec(3u32..512, 1..90),
-        1u32..12,
-        0u64..1000,
-    )
-        .prop_map(|(prompt, max_tokens, seed)| Action::Submit {
+    let submit =
+        (prompts(), 1u32..12, 0u64..1000).prop_map(|(prompt, max_tokens, seed)| Action::Submit {
             prompt,
             max_tokens,
             seed,
@@ -90,12 +96,14 @@ proptest! {
         max_sequences in 1usize..5,
         prefill_chunk in prop_oneof![Just(1usize), Just(7), Just(64)],
         kv_blocks in prop::option::of(2u64..6),
+        prefix_cache in any::<bool>(),
     ) {
         let block_bytes = sterna_engine::kv::KvShape::of(&TINY.config).block_bytes();
         let mut engine = engine(&TINY, |options| {
             options.max_sequences = max_sequences;
             options.prefill_chunk = prefill_chunk;
             options.threads = 1;
+            options.prefix_cache = prefix_cache;
             options.max_kv_bytes = kv_blocks.map(|blocks| blocks * block_bytes);
         });
         let mut runs: HashMap<GenerationId, Run> = HashMap::new();
@@ -120,20 +128,24 @@ proptest! {
                 Action::Cancel { .. } => {}
             }
             if let Some(blocks) = kv_blocks {
-                prop_assert!(engine.stats().kv_bytes <= blocks * block_bytes);
+                prop_assert!(engine.stats().kv_allocated_bytes <= blocks * block_bytes);
             }
         }
         while step(&mut engine, &mut runs) {}
         let stats = engine.stats();
         prop_assert_eq!((stats.queued, stats.running, stats.kv_bytes, stats.failed), (0, 0, 0, 0));
+        prop_assert!(prefix_cache || (stats.kv_idle_bytes, stats.cached_tokens) == (0, 0));
         prop_assert_eq!(stats.finished + stats.cancelled, runs.len() as u64);
-        let mut alone = self::engine(&TINY, |options| options.max_sequences = 1);
+        let mut alone = self::engine(&TINY, |options| {
+            options.max_sequences = 1;
+            options.prefix_cache = false;
+        });
         for run in runs.into_values() {
             let expected = complete(&mut alone, run.request).unwrap();
             if run.cancelled {
                 prop_assert!(expected.tokens.starts_with(&run.completion.tokens));
             } else {
-                prop_assert_eq!(run.completion, expected);
+                prop_assert_eq!(but_for_cache(run.completion), expected);
             }
         }
     }
@@ -200,7 +212,10 @@ fn cancelling_frees_the_place_in_queue_prefill_and_decode() {
 
 #[test]
 fn a_long_prompt_never_stops_a_running_stream() {
-    let mut engine = engine_with(|options| options.prefill_chunk = 8);
+    let mut engine = engine_with(|options| {
+        options.prefill_chunk = 8;
+        options.max_step = MaxStep::Off;
+    });
     let stream = engine.submit(request(vec![5; 4], 60, 1)).unwrap().id;
     engine.step(&mut |_| {});
     let long = engine.submit(request(vec![7; 150], 5, 1)).unwrap().id;
@@ -263,4 +278,43 @@ fn threads_and_instruction_sets_draw_the_same_tokens() {
             );
         }
     }
+}
+
+#[test]
+fn lower_numbers_come_first() {
+    let mut engine = engine_with(|options| options.max_sequences = 1);
+    let mut submit = |priority| {
+        let request = Request {
+            priority,
+            ..request(vec![5; 4], 2, 1)
+        };
+        engine.submit(request).unwrap().id
+    };
+    let ids = [0, 1, 0, -1].map(&mut submit);
+    let mut ended = Vec::new();
+    while engine.step(&mut |(id, event)| {
+        if event.unwrap().finish.is_some() {
+            ended.push(id);
+        }
+    }) {}
+    assert_eq!(ended, [ids[3], ids[0], ids[2], ids[1]]);
+}
+
+#[test]
+fn the_first_of_two_long_prompts_is_in_long_before_the_other() {
+    let mut engine = engine_with(|options| {
+        options.prefill_chunk = 16;
+        options.max_step = MaxStep::Off;
+    });
+    let ids = [3, 8].map(|token| engine.submit(request(vec![token; 160], 1, 1)).unwrap().id);
+    let mut steps = Vec::new();
+    let mut step = 0;
+    loop {
+        step += 1;
+        if !engine.step(&mut |(id, _)| steps.push((id, step))) {
+            break;
+        }
+    }
+    // As soon as it would be alone; equal shares would have both wait for 20 steps.
+    assert_eq!(steps, [(ids[0], 10), (ids[1], 20)]);
 }

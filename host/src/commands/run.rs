@@ -9,7 +9,7 @@ use sterna_engine::request::{Message, Prompt, Request, Sampling, Usage};
 use crate::assets::Assets;
 use crate::engine::handle::EngineHandle;
 use crate::logging::{self, LogFormat};
-use crate::model_source::{ModelArgs, no_kv_budget};
+use crate::model_source::{ModelArgs, Serving, no_kv_budget};
 use crate::say;
 
 /// Complete a prompt on the terminal
@@ -71,7 +71,12 @@ pub struct Args {
 pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let _flush = logging::init(LogFormat::Text)?;
     let request = args.request()?;
-    let engines = args.model.engines(assets, 1, 1, &mut no_kv_budget)?;
+    let serving = Serving {
+        max_sequences: 1,
+        max_queue: 1,
+        max_step_ms: None,
+    };
+    let engines = args.model.engines(assets, serving, &mut no_kv_budget)?;
     let engine =
         EngineHandle::start(engines, args.model.threads()).context("cannot start the engine")?;
     let runtime = tokio::runtime::Builder::new_current_thread()

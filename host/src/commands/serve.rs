@@ -17,7 +17,7 @@ use crate::engine::handle::EngineHandle;
 use crate::logging::{self, LogFormat};
 use crate::memory::budget::MemoryState;
 use crate::metrics::Metrics;
-use crate::model_source::{Granted, ModelArgs, Needs};
+use crate::model_source::{Granted, ModelArgs, Needs, Serving};
 use crate::server::{Limits, Server};
 use crate::settings::SettingsArgs;
 use crate::{resource_limits, wasm_config};
@@ -55,6 +55,12 @@ pub struct Args {
     /// Requests that may wait; further ones get 429
     #[arg(long, env = "STERNA_MAX_QUEUE", value_name = "N", default_value_t = 64)]
     max_queue: u16,
+
+    /// Milliseconds that a step may take which takes in prompts while other answers are being
+    /// generated: what these wait for between two tokens. Prompts go on with a few tokens a step
+    /// whatever it is; 0 sets no bound [default: twice what a step without prompts takes]
+    #[arg(long, env = "STERNA_MAX_STEP_MS", value_name = "MS")]
+    max_step_ms: Option<u32>,
 
     /// Connections at a time. Where all have a running request, 32 further ones may probe (/livez,
     /// /readyz, /metrics); else the client that was silent longest makes room
@@ -137,8 +143,11 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
             model: args.path.clone().or_else(|| args.model.model.clone()),
             ..args.model.clone()
         },
-        max_sequences: args.max_sequences,
-        max_queue: args.max_queue,
+        serving: Serving {
+            max_sequences: args.max_sequences,
+            max_queue: args.max_queue,
+            max_step_ms: args.max_step_ms,
+        },
         max_connections: args.max_connections,
         assets,
         cgroup,
@@ -194,8 +203,7 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
 struct Load {
     settings: sterna_config::Settings,
     model: ModelArgs,
-    max_sequences: u16,
-    max_queue: u16,
+    serving: Serving,
     max_connections: u16,
     assets: &'static Assets,
     cgroup: Cgroup,
@@ -228,12 +236,9 @@ impl Load {
                 copies: budget.copy_bytes == needs.copy_bytes,
             })
         };
-        let engines = self.model.engines(
-            self.assets,
-            self.max_sequences,
-            self.max_queue,
-            &mut kv_budget,
-        )?;
+        let engines = self
+            .model
+            .engines(self.assets, self.serving, &mut kv_budget)?;
         let threads = self.model.threads();
         let engine = EngineHandle::start_with(engines, threads, self.metrics, admission_bytes)
             .context("cannot start the engine")?;

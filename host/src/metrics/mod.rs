@@ -132,6 +132,8 @@ pub struct Metrics {
     pub generated_tokens: Counter,
     drafted_tokens: EngineTotal,
     accepted_tokens: EngineTotal,
+    prefix_hit_tokens: EngineTotal,
+    preemptions: EngineTotal,
     first_token: Histogram,
     between_tokens: Histogram,
     /// Times the engine was started again after a failure.
@@ -167,6 +169,7 @@ struct EngineState {
     running_limit: Gauge,
     queued_limit: Gauge,
     kv_bytes: Gauge,
+    prefix_bytes: Gauge,
     kv_reserved_bytes: Gauge,
     kv_limit_bytes: Gauge,
     kv_ratio: Ratio,
@@ -206,6 +209,8 @@ impl Metrics {
             generated_tokens: Counter::default(),
             drafted_tokens: EngineTotal::default(),
             accepted_tokens: EngineTotal::default(),
+            prefix_hit_tokens: EngineTotal::default(),
+            preemptions: EngineTotal::default(),
             // From the demo model on an idle machine to a long queue.
             first_token: seconds(&[
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -292,12 +297,15 @@ impl Metrics {
         state.running.set(running);
         state.queued.set(queued);
         state.kv_bytes.set(gauge(stats.kv_bytes));
+        state.prefix_bytes.set(gauge(stats.kv_idle_bytes));
         state.kv_reserved_bytes.set(gauge(stats.kv_reserved_bytes));
         state.kv_limit_bytes.set(gauge(stats.kv_limit_bytes));
         let ratio = stats.kv_bytes as f64 / stats.kv_limit_bytes.max(1) as f64;
         state.kv_ratio.set(ratio);
         self.drafted_tokens.follow(stats.drafted);
         self.accepted_tokens.follow(stats.accepted);
+        self.prefix_hit_tokens.follow(stats.cached_tokens);
+        self.preemptions.follow(stats.preempted);
         if let Some((vllm_waiting, vllm_running, vllm_ratio)) = self.vllm.of_model.get() {
             vllm_waiting.set(queued);
             vllm_running.set(running);

@@ -74,6 +74,16 @@ impl Metrics {
             self.accepted_tokens.counter.clone(),
         );
         ours.register(
+            "prefix_cache_hit_tokens",
+            "Prompt tokens that need not be computed: their keys and values were kept",
+            self.prefix_hit_tokens.counter.clone(),
+        );
+        ours.register(
+            "preemptions",
+            "Times a sequence gave its keys and values up for others and went on later",
+            self.preemptions.counter.clone(),
+        );
+        ours.register(
             "time_to_first_token_seconds",
             "Time from the engine being asked to its first token, the queue included",
             self.first_token.clone(),
@@ -113,6 +123,11 @@ impl Metrics {
             "kv_cache_bytes",
             "Memory of the keys and values in use",
             state.kv_bytes.clone(),
+        );
+        ours.register(
+            "prefix_cache_bytes",
+            "Memory of keys and values that no sequence uses, kept for prompts that begin alike",
+            state.prefix_bytes.clone(),
         );
         ours.register(
             "kv_cache_reserved_bytes",

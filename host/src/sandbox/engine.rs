@@ -48,6 +48,8 @@ pub struct SandboxOptions {
     pub max_sequences: u32,
     /// Requests that may wait.
     pub max_queue: u32,
+    /// The bound of a step with prompt tokens beside running generations, see `MaxStep::of_ms`.
+    pub max_step_ms: Option<u32>,
     /// Positions of a sequence at most; the model's own context if absent.
     pub max_context: Option<u32>,
     /// Bytes all keys and values may take together.
@@ -262,6 +264,8 @@ impl SandboxedEngine {
             max_queue: Some(options.max_queue),
             max_context: options.max_context,
             max_kv_bytes: options.max_kv_bytes,
+            max_step_ms: options.max_step_ms,
+            prefix_cache: Some(options.optimisations.prefix_cache),
         };
         let started = self.scheduler(|scheduler, store| scheduler.call_start(store, options))?;
         let info = started.map_err(|error| anyhow!(short(error.into())))?;

@@ -11,6 +11,7 @@ use super::answer::Form;
 use crate::{
     engine::{Engine, Error, Generation, PAUSE_MS, Prompt, Request, plain_request},
     error::ApiError,
+    params::Treatment,
     settings::Settings,
 };
 
@@ -26,7 +27,7 @@ pub(super) struct Embedded {
     pub(super) prompt_tokens: u64,
 }
 
-/// Embed the inputs with the model of this id, `at_once` at a time at most.
+/// Embed the inputs by requests like `template`, `at_once` at a time at most.
 ///
 /// # Errors
 /// The engine refuses one of them, fails, or has no place.
@@ -34,7 +35,7 @@ pub(super) async fn run<E: Engine>(
     engine: &E,
     settings: &Settings,
     at_once: u32,
-    model: String,
+    template: Request,
     inputs: Vec<Prompt>,
     form: &Form,
 ) -> Result<Embedded, ApiError> {
@@ -43,7 +44,7 @@ pub(super) async fn run<E: Engine>(
         settings,
         form,
         at_once: (at_once as usize).max(1),
-        template: request(model),
+        template,
         total: inputs.len(),
         waiting: inputs.into(),
         running: VecDeque::new(),
@@ -153,9 +154,11 @@ impl<E: Engine> Running<'_, E> {
 }
 
 /// A request to embed, without its prompt.
-fn request(model: String) -> Request {
+pub(super) fn template(model: String, treatment: Treatment) -> Request {
     Request {
         embed: true,
+        cache_salt: treatment.cache_salt,
+        priority: treatment.priority,
         ..plain_request(model)
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     fields::Object,
     http::Head,
     known::{self, Place},
+    params::Treatment,
     prompt,
     reply::Reply,
     settings::Settings,
@@ -38,7 +39,8 @@ pub async fn embed<E: Engine>(
     let size = model.info.as_ref().map(|info| info.embedding_size);
     let form = form(size, &asked)?;
     let at_once = model.info.map_or(1, |info| info.max_sequences);
-    let embedded = inputs::run(engine, settings, at_once, model.id, asked.inputs, &form).await?;
+    let template = inputs::template(model.id, asked.treatment);
+    let embedded = inputs::run(engine, settings, at_once, template, asked.inputs, &form).await?;
     Ok(Reply::json(200, answer::document(&model.named, embedded)))
 }
 
@@ -48,6 +50,7 @@ struct Asked {
     inputs: Vec<Prompt>,
     encoding: Encoding,
     dimensions: Option<u32>,
+    treatment: Treatment,
 }
 
 fn understand(bytes: Vec<u8>) -> Result<Asked, ApiError> {
@@ -62,6 +65,7 @@ fn understand(bytes: Vec<u8>) -> Result<Asked, ApiError> {
         encoding: encoding(&body)?,
         // The range is u32's, so nothing is cut off.
         dimensions: dimensions.map(|n| n as u32),
+        treatment: Treatment::of(&body)?,
     })
 }
 

@@ -60,10 +60,36 @@ pub struct Params {
     pub n: u32,
     /// Answers that are generated for each prompt; the best `n` are told.
     pub best_of: u32,
+    /// How the engine treats it beside others.
+    pub treatment: Treatment,
     /// Send events as they come.
     pub stream: bool,
     /// The chunks of a stream that report usage.
     pub usage: StreamUsage,
+}
+
+/// The treatment of a request beside others, which decides when it is answered and not how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Treatment {
+    /// What is cached is shared with requests only that have the same.
+    pub cache_salt: Option<String>,
+    /// Requests with lower numbers come first.
+    pub priority: i32,
+}
+
+impl Treatment {
+    /// As a body has it.
+    ///
+    /// # Errors
+    /// A field of another type or out of its range.
+    pub fn of(body: &Object<'_>) -> Result<Self, ApiError> {
+        let priority = body.integer("priority", i32::MIN.into()..=i32::MAX.into())?;
+        Ok(Treatment {
+            cache_salt: body.string("cache_salt")?.map(str::to_owned),
+            // The range is i32's, so nothing is cut off.
+            priority: priority.map_or(0, |n| n as i32),
+        })
+    }
 }
 
 /// Which of a stream's events say what it cost.
@@ -100,6 +126,7 @@ pub fn parse(kind: Kind, body: &Object<'_>, settings: &Settings) -> Result<Param
         tokens,
         n,
         best_of,
+        treatment: Treatment::of(body)?,
         stream,
         usage: stream_usage(body, stream)?,
     })

@@ -27,6 +27,7 @@ fn everything_at_once() {
         "stop": ["a", "b"], "n": 1, "stream": true, "stream_options": {"include_usage": true},
         "user": "u", "metadata": {"k": "v"}, "store": true,
         "min_tokens": 2, "stop_token_ids": [7, 8], "include_stop_str_in_output": true, "ignore_eos": true,
+        "priority": -3, "cache_salt": "me",
     }))
     .unwrap();
     assert_eq!(
@@ -52,6 +53,10 @@ fn everything_at_once() {
             tokens: TokenParams::default(),
             n: 1,
             best_of: 1,
+            treatment: Treatment {
+                cache_salt: Some("me".into()),
+                priority: -3,
+            },
             stream: true,
             usage: StreamUsage::AtTheEnd,
         }
@@ -105,6 +110,9 @@ fn wrong_values_are_named() {
         ("stop_token_ids", json!(1)),
         ("repeat_penalty", json!(0)),
         ("ignore_eos", json!(1)),
+        ("priority", json!("high")),
+        ("priority", json!(1_i64 << 31)),
+        ("cache_salt", json!(1)),
         ("include_stop_str_in_output", json!("yes")),
         ("random_seed", json!(0.5)),
         ("stop", json!(vec!["x"; MAX_STOPS + 1])),

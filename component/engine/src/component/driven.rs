@@ -11,7 +11,7 @@ use super::{
     BAKED, Component, INSTANCE, Instance, model, wit, with_instance, with_model, with_texts,
 };
 use crate::model::Model;
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, MaxStep};
 use crate::request::GenerationId;
 use crate::scheduler::Gate;
 
@@ -106,6 +106,8 @@ fn start(options: &scheduler::Options) -> Result<Instance, String> {
         max_queue: options.max_queue.map_or(defaults.max_queue, size),
         max_context: options.max_context.map(size),
         max_kv_bytes: options.max_kv_bytes,
+        max_step: MaxStep::of_ms(options.max_step_ms),
+        prefix_cache: options.prefix_cache.unwrap_or(defaults.prefix_cache),
         ..defaults
     };
     let model = model()?;

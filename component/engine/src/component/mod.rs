@@ -95,6 +95,8 @@ fn load() -> Result<Instance, String> {
         Optimisations::without(&std::env::var("STERNA_WITHOUT").unwrap_or_default())?;
     let options = EngineOptions {
         optimisations,
+        speculation: optimisations.speculation(),
+        prefix_cache: optimisations.prefix_cache,
         ..EngineOptions::new(isa)
     };
     // Its buffers are of use only to an engine that computes by itself.

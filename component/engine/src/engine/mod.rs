@@ -43,7 +43,8 @@ impl Engine {
         let max_tokens = options.max_sequences + options.prefill_chunk;
         Ok(Engine {
             forward: forward(&model, &options, max_tokens)?,
-            kv: KvCache::new(KvShape::of(&model.config), options.max_sequences),
+            kv: KvCache::new(KvShape::of(&model.config), options.max_sequences)
+                .with_limit(limits.most_kv_blocks()),
             scheduler: Scheduler::new(limits),
             gate: Gate::new(Arc::clone(&model), limits.context),
             created: SystemTime::UNIX_EPOCH
@@ -102,7 +103,7 @@ impl Engine {
     }
 
     /// One batch through the model: a token of every decoding sequence and at most `prefill_chunk`
-    /// prompt tokens. Every event goes to `deliver`. False when there was nothing to do.
+    /// prompt tokens, beside streams within `max_step`. Every event goes to `deliver`. False when there was nothing to do.
     pub fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> bool {
         self.scheduler
             .step(&mut self.forward, &mut self.kv, self.options.isa, deliver)
@@ -119,6 +120,7 @@ impl Engine {
     pub fn stats(&self) -> EngineStats {
         EngineStats {
             kv_bytes: self.kv.used_bytes(),
+            kv_idle_bytes: self.kv.idle_bytes(),
             kv_allocated_bytes: self.kv.allocated_bytes(),
             kv_reserved_bytes: self.scheduler.reserved_blocks() as u64 * self.block_bytes(),
             kv_limit_bytes: self.limits.most_kv_blocks() as u64 * self.block_bytes(),

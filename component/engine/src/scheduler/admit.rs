@@ -8,7 +8,7 @@ use crate::config::Pooling;
 use crate::error::EngineError;
 use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
-use crate::options::{EngineOptions, Speculation};
+use crate::options::{EngineOptions, MaxStep, Speculation};
 use crate::request::{Prompt, Request, Sampling};
 use crate::sampler::{Params, TokenRules, fresh_seed};
 use crate::scheduler::ending::Ending;
@@ -27,6 +27,9 @@ const MAX_TOP: u32 = 20;
 /// tables for each.
 const MAX_STOP_BYTES: usize = 4096;
 
+/// Bytes of a text that tells cached prompts apart, at most.
+const MAX_SALT_BYTES: usize = 256;
+
 /// The capacity of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -42,6 +45,10 @@ pub struct Limits {
     pub kv_blocks: usize,
     /// The drafting of tokens.
     pub speculation: Speculation,
+    /// Keys and values of prompts are kept for those that begin alike.
+    pub prefix_cache: bool,
+    /// The bound of a step with prompt tokens beside running streams.
+    pub max_step: MaxStep,
 }
 
 impl Limits {
@@ -74,6 +81,8 @@ impl Limits {
             context: context.min(kv_blocks.saturating_mul(BLOCK)),
             kv_blocks,
             speculation: options.speculation,
+            prefix_cache: options.prefix_cache,
+            max_step: options.max_step,
         })
     }
 
@@ -111,6 +120,10 @@ pub struct Admitted {
     pub show_special: bool,
     /// Where the prompt is embedded and nothing generated: how.
     pub embed: Option<Pooling>,
+    /// Keys and values are shared with requests only that have the same.
+    pub salt: Vec<u32>,
+    /// Requests with lower numbers come first.
+    pub priority: i32,
 }
 
 impl Admitted {
@@ -127,6 +140,8 @@ impl Admitted {
             report: Report::default(),
             show_special: false,
             embed: Some(pooling),
+            salt: Vec::new(),
+            priority: 0,
         }
     }
 
@@ -178,12 +193,14 @@ impl Gate {
     /// tokenizer say.
     pub fn admit(&self, request: Request) -> Result<Admitted, EngineError> {
         let embedding = &self.model.config.embedding;
+        let (salt, priority) = (salt(request.cache_salt.as_deref())?, request.priority);
         if request.embed {
             let tokens = self.input_tokens(request.prompt)?;
-            return Ok(Admitted::to_embed(
-                tokens,
-                embedding.pooling.unwrap_or_default(),
-            ));
+            return Ok(Admitted {
+                salt,
+                priority,
+                ..Admitted::to_embed(tokens, embedding.pooling.unwrap_or_default())
+            });
         }
         if embedding.pooling.is_some() {
             return Err(invalid(
@@ -210,6 +227,8 @@ impl Gate {
             show_special,
             truncate_prompt,
             sampling,
+            cache_salt: _,
+            priority: _,
         } = request;
         let sampling = params(&self.model, &sampling)?;
         let report = Report {
@@ -248,6 +267,8 @@ impl Gate {
             report,
             show_special,
             embed: None,
+            salt,
+            priority,
         })
     }
 
@@ -360,6 +381,19 @@ fn top(field: &str, n: Option<u32>) -> Result<Option<usize>, EngineError> {
         Some(n) if n > MAX_TOP => Err(invalid(field, format!("is {n}, must be at most {MAX_TOP}"))),
         n => Ok(n.map(|n| n as usize)),
     }
+}
+
+/// What tells blocks apart besides their tokens.
+fn salt(text: Option<&str>) -> Result<Vec<u32>, EngineError> {
+    let bytes = text.unwrap_or_default().bytes();
+    if bytes.len() > MAX_SALT_BYTES {
+        let message = format!(
+            "has {} bytes, at most {MAX_SALT_BYTES} are allowed",
+            bytes.len()
+        );
+        return Err(invalid("cache-salt", message));
+    }
+    Ok(bytes.map(u32::from).collect())
 }
 
 fn check_stops(stop: &[String]) -> Result<(), EngineError> {

@@ -1,10 +1,12 @@
 //! Continuous batching as a plain step function.
 //!
-//! Requests wait in one queue, and up to `max_sequences` of them run. Each step is one batch: a
-//! token of every decoding sequence, and at most `prefill_chunk` prompt tokens shared fairly by the
-//! sequences in prefill. So a long prompt never stops a running stream, and a short prompt never
-//! waits for a long one to end. A step without prompts may also take in drafted tokens
-//! (`speculation`), and then bring a sequence several tokens.
+//! Requests wait in one queue, and up to `max_sequences` of them run, each with what is cached of
+//! its prompt (`room`). Each step is one batch (`plan`): a token of every decoding sequence, and at
+//! most `prefill_chunk` prompt tokens, beside streams as many as they can wait for (`pace`), shared
+//! by the sequences in prefill (`share`). So a long prompt never stops a running stream, and a
+//! short prompt never waits for a long one to end. A step without prompts may also take in drafted
+//! tokens (`speculation`), and then bring a sequence several tokens. Where keys and values run out,
+//! the last one that began goes back into the queue.
 //!
 //! A request to embed its prompt is such a sequence too: it ends with its prompt's last token, and
 //! takes the states of its tokens (`pool`) where another takes logits.
@@ -12,8 +14,11 @@
 pub mod admit;
 pub mod ending;
 mod lookup;
+mod pace;
+mod plan;
 mod pool;
 mod report;
+mod room;
 mod sequence;
 mod share;
 mod size;
@@ -30,28 +35,31 @@ use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::KvCache;
 use crate::model::Model;
-use crate::options::Speculation;
 use crate::request::{Delivery, EngineStats, Event, GenerationId, Submitted, clamp_u32};
-use report::MAX_SCORED;
+use pace::Pace;
+use plan::Planned;
 pub use report::Report;
 use sequence::Sequence;
-use share::share;
 pub use size::{PromptSize, conversation_bytes};
-use speculation::{Costs, MAX_DRAFT};
+use speculation::Costs;
 
 /// The queue and what runs.
 pub struct Scheduler {
     limits: Limits,
+    /// By rank.
     queue: VecDeque<Sequence>,
     /// By their number in the cache; `None` where another may begin.
     running: Vec<Option<Sequence>>,
     batch: Vec<BatchToken>,
+    planned: Planned,
     next_id: u64,
     stats: EngineStats,
     /// The time a sequence ran of late, smoothed.
     hold_time: Duration,
     /// The time of a step by its width.
     costs: Costs,
+    /// The time of a step by its streams and prompt tokens.
+    pace: Pace,
     /// For probabilities, `[vocab_size]`; empty before any are asked for.
     scratch: Vec<f32>,
 }
@@ -64,11 +72,13 @@ impl Scheduler {
             queue: VecDeque::new(),
             running: (0..limits.max_sequences).map(|_| None).collect(),
             batch: Vec::with_capacity(limits.max_sequences + limits.prefill_chunk),
+            planned: Planned::default(),
             next_id: 0,
             stats: EngineStats::default(),
             hold_time: Duration::from_secs(1),
             costs: Costs::new(),
             scratch: Vec::new(),
+            pace: Pace::new(limits.max_step, limits.max_sequences),
             limits,
         }
     }
@@ -92,7 +102,7 @@ impl Scheduler {
             prompt_tokens: clamp_u32(admitted.tokens.len()),
             reasons: admitted.reasons,
         };
-        self.queue.push_back(Sequence::new(id, admitted));
+        self.enqueue(Sequence::new(id, admitted));
         Ok(submitted)
     }
 
@@ -104,10 +114,17 @@ impl Scheduler {
         isa: Isa,
         deliver: &mut dyn FnMut(Delivery),
     ) -> bool {
-        self.begin_waiting();
-        self.plan();
+        self.begin_waiting(kv);
+        self.attach_further(kv);
+        let mut failed = false;
+        self.plan(kv, &mut |scheduler, number, error, kv| {
+            failed = true;
+            scheduler.end(number, Err(error), kv, deliver);
+        });
         if self.batch.is_empty() {
-            return false;
+            // Who made room for nobody begins again with the next step.
+            let waits = !self.queue.is_empty() || self.running.iter().any(Option::is_some);
+            return failed || waits;
         }
         self.stats.steps += 1;
         let model = forward.model().clone();
@@ -119,10 +136,7 @@ impl Scheduler {
                 return true;
             }
         };
-        if self.batch.iter().all(|token| token.wants_logits) {
-            let seconds = start.elapsed().as_secs_f64();
-            self.costs.measured(self.batch.len(), seconds);
-        }
+        self.measured(start.elapsed().as_secs_f64());
         let mut logits = logits.chunks_exact_mut(model.config.vocab_size);
         let batch = std::mem::take(&mut self.batch);
         // Each sequence's tokens lie side by side.
@@ -135,7 +149,25 @@ impl Scheduler {
             self.pool(token, || forward.final_state(row), kv, deliver);
         }
         self.batch = batch;
+        for number in 0..self.running.len() {
+            self.keep_written(number, kv);
+        }
         true
+    }
+
+    /// The batch took so long.
+    fn measured(&mut self, seconds: f64) {
+        let Planned {
+            streams,
+            prompt,
+            drafted,
+        } = self.planned;
+        if prompt == 0 {
+            self.costs.measured(streams + drafted, seconds);
+        }
+        if drafted == 0 {
+            self.pace.measured(streams, prompt, seconds);
+        }
     }
 
     /// Take in the final state of one of the batch's tokens, if its sequence is embedded.
@@ -160,6 +192,9 @@ impl Scheduler {
         kv: &mut KvCache,
         deliver: &mut dyn FnMut(Delivery),
     ) {
+        if result.is_ok() {
+            self.keep_written(number, kv);
+        }
         let Some(sequence) = self.running[number].take() else {
             return;
         };
@@ -271,101 +306,6 @@ impl Scheduler {
     pub fn reserved_blocks(&self) -> usize {
         let running = self.running.iter().flatten();
         running.map(|sequence| sequence.kv_blocks).sum()
-    }
-
-    /// Let waiting requests begin, first come first served, while the cache may hold all they
-    /// may need.
-    fn begin_waiting(&mut self) {
-        let mut reserved = self.reserved_blocks();
-        for place in self.running.iter_mut().filter(|place| place.is_none()) {
-            let Some(next) = self.queue.front() else {
-                return;
-            };
-            if reserved + next.kv_blocks > self.limits.kv_blocks {
-                return;
-            }
-            reserved += next.kv_blocks;
-            *place = self.queue.pop_front();
-            if let Some(sequence) = place {
-                sequence.started = Instant::now();
-            }
-        }
-    }
-
-    /// Put the next batch together.
-    fn plan(&mut self) {
-        self.batch.clear();
-        let mut waiting: Vec<usize> = self
-            .running
-            .iter()
-            .map(|place| place.as_ref().map_or(0, Sequence::prompt_left))
-            .collect();
-        // Another sequence goes first each time, so that a budget below the number of prompts
-        // reaches all.
-        let first = usize::try_from(self.stats.steps % waiting.len() as u64).unwrap_or(0);
-        self.limit_scored(first, &mut waiting);
-        share(self.limits.prefill_chunk, first, &mut waiting);
-        let drafted = self.drafted(waiting.iter().sum());
-        let places = self.running.iter_mut();
-        let places = places.zip(waiting.into_iter().zip(drafted));
-        for (number, (sequence, (prefill, drafted))) in places.enumerate() {
-            let Some(sequence) = sequence else { continue };
-            if sequence.prompt_left() > 0 {
-                self.stats.prompt_tokens += prefill as u64;
-            }
-            sequence.feed(prefill, drafted, |position, token, wants_logits| {
-                self.batch.push(BatchToken {
-                    sequence: number,
-                    position,
-                    token,
-                    wants_logits,
-                });
-            });
-        }
-    }
-
-    /// Let no more prompt tokens wait for this step than may have their logits, those of the
-    /// sequence `first` before others.
-    fn limit_scored(&self, first: usize, waiting: &mut [usize]) {
-        let mut left = MAX_SCORED;
-        let (before, from) = self.running.split_at(first);
-        let places = (first..).zip(from).chain((0..).zip(before));
-        for (number, sequence) in places {
-            if sequence.as_ref().is_some_and(Sequence::scores_prompt) {
-                waiting[number] = waiting[number].min(left);
-                left -= waiting[number];
-            }
-        }
-    }
-
-    /// The number of drafted tokens each sequence takes in. None beside prompt tokens: such a step
-    /// computes enough.
-    fn drafted(&mut self, prompt_tokens: usize) -> Vec<usize> {
-        let mut taken = vec![0; self.running.len()];
-        if self.limits.speculation == Speculation::Off || prompt_tokens > 0 {
-            return taken;
-        }
-        let running = self.running.iter_mut().enumerate();
-        let running = running.filter_map(|(number, place)| Some((number, place.as_mut()?)));
-        let (numbers, drafts): (Vec<_>, Vec<_>) = running
-            .map(|(number, sequence)| (number, (sequence.look_up(), sequence.trust)))
-            .unzip();
-        let mut budget = self.limits.prefill_chunk;
-        let chosen = match self.limits.speculation {
-            Speculation::Always(most) => drafts
-                .iter()
-                .map(|(length, _)| {
-                    let take = (*length).min(most).min(MAX_DRAFT).min(budget);
-                    budget -= take;
-                    take
-                })
-                .collect(),
-            _ => self.costs.choose(numbers.len(), &drafts, budget),
-        };
-        for (number, chosen) in numbers.into_iter().zip(chosen) {
-            taken[number] = chosen;
-        }
-        taken
     }
 
     /// The pass itself failed: nobody in it can go on.

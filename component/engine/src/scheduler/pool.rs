@@ -20,6 +20,16 @@ impl Pool {
         }
     }
 
+    /// True if no state counts but the last token's.
+    pub(super) fn wants_the_last_only(&self) -> bool {
+        self.pooling == Pooling::Last
+    }
+
+    /// Forget the states: they come again.
+    pub(super) fn begin_again(&mut self) {
+        self.sum.clear();
+    }
+
     /// True if the state of the token at `position` counts.
     pub(super) fn wants(&self, position: usize, is_last: bool) -> bool {
         match self.pooling {

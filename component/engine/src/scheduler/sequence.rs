@@ -11,6 +11,7 @@ use super::pool::Pool;
 use super::report::{Report, detail};
 use super::speculation::{MAX_DRAFT, Trust};
 use crate::error::EngineError;
+use crate::kv::BLOCK;
 use crate::model::Model;
 use crate::request::{Event, Finish, FinishReason, GenerationId, TokenDetail, Usage, clamp_u32};
 use crate::sampler::{Likelihood, NotFinite, Sampler, TokenRules};
@@ -23,11 +24,22 @@ pub(super) struct Sequence {
     pub(super) kv_blocks: usize,
     /// When it left the queue.
     pub(super) started: Instant,
+    /// Cached blocks are shared with those only that have the same.
+    pub(super) salt: Vec<u32>,
+    /// Those with lower numbers come first.
+    priority: i32,
     /// The prompt and what was generated.
     tokens: Vec<u32>,
     prompt_len: usize,
-    /// Tokens that were given to the model.
+    /// Tokens to be taken in before the next one is chosen: the prompt, and after a pre-emption
+    /// what was generated before it.
+    prefill_len: usize,
+    /// Tokens that were given to the model, or whose keys and values were cached.
     fed: usize,
+    /// Prompt tokens that were cached.
+    cached: usize,
+    /// It has given its blocks away, at least once.
+    was_preempted: bool,
     max_new: usize,
     sampler: Sampler,
     rules: TokenRules,
@@ -52,8 +64,13 @@ impl Sequence {
             id,
             kv_blocks: admitted.kv_blocks(),
             started: Instant::now(),
+            salt: admitted.salt,
+            priority: admitted.priority,
             fed: 0,
+            cached: 0,
+            was_preempted: false,
             prompt_len: admitted.tokens.len(),
+            prefill_len: admitted.tokens.len(),
             max_new: admitted.max_new,
             sampler: Sampler::new(admitted.sampling, &admitted.tokens),
             rules: admitted.rules,
@@ -71,9 +88,84 @@ impl Sequence {
         }
     }
 
-    /// Prompt tokens the model has not seen.
-    pub(super) fn prompt_left(&self) -> usize {
-        self.prompt_len.saturating_sub(self.fed)
+    /// Its place among all: lower ones come first.
+    pub(super) fn rank(&self) -> (i32, GenerationId) {
+        (self.priority, self.id)
+    }
+
+    /// Tokens to be taken in before the next one can be chosen.
+    pub(super) fn prefill_left(&self) -> usize {
+        self.prefill_len.saturating_sub(self.fed)
+    }
+
+    /// Tokens of the prompt and of what was generated.
+    pub(super) fn n_tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Tokens that were given to the model or were cached.
+    pub(super) fn fed(&self) -> usize {
+        self.fed
+    }
+
+    /// The tokens whose keys and values are written and stay.
+    pub(super) fn written(&self) -> &[u32] {
+        &self.tokens[..self.fed]
+    }
+
+    /// True if cached keys and values of its first tokens can stand for these: nothing else of them
+    /// is wanted.
+    pub(super) fn may_begin_cached(&self) -> bool {
+        let pool = self.pool.as_ref();
+        !self.scores_prompt() && pool.is_none_or(Pool::wants_the_last_only)
+    }
+
+    /// The tokens that may be cached; the last one's logits or state are wanted, so that it is
+    /// always given to the model.
+    pub(super) fn to_attach(&self) -> &[u32] {
+        &self.tokens[..self.prefill_len.saturating_sub(1)]
+    }
+
+    /// True if all it has written are full blocks.
+    pub(super) fn is_at_block(&self) -> bool {
+        self.fed.is_multiple_of(BLOCK)
+    }
+
+    /// So many positions are cached. Returns how many of them are prompt tokens it is spared.
+    pub(super) fn was_cached(&mut self, positions: usize) -> u64 {
+        let spared = positions.saturating_sub(self.fed);
+        self.fed += spared;
+        if self.was_preempted {
+            return 0;
+        }
+        self.cached += spared;
+        spared as u64
+    }
+
+    /// The block it is to take in next, if it is about to begin with a full one that may be cached.
+    pub(super) fn next_block(&self) -> Option<&[u32]> {
+        if !self.is_at_block() || !self.may_begin_cached() {
+            return None;
+        }
+        self.to_attach().get(self.fed..self.fed + BLOCK)
+    }
+
+    /// True if it is about to write this block of tokens at `position`, or is at it.
+    pub(super) fn will_write(&self, position: usize, block: &[u32]) -> bool {
+        let tokens = &self.tokens[..self.prefill_len];
+        (position..position + BLOCK).contains(&self.fed)
+            && tokens.get(position..position + BLOCK) == Some(block)
+    }
+
+    /// It gives its blocks away, and takes in anew what it had.
+    pub(super) fn preempt(&mut self) {
+        self.fed = 0;
+        self.prefill_len = self.tokens.len();
+        self.was_preempted = true;
+        self.draft.clear();
+        if let Some(pool) = &mut self.pool {
+            pool.begin_again();
+        }
     }
 
     fn generated(&self) -> usize {
@@ -89,7 +181,7 @@ impl Sequence {
         self.draft.len()
     }
 
-    /// Give the model `prefill` further prompt tokens, or, where the prompt is in, the newest token
+    /// Give the model `prefill` further tokens, or, where all before it are in, the newest token
     /// and the first `drafted` of the draft. `push` gets position, token, and whether the token
     /// after it is to be chosen.
     pub(super) fn feed(
@@ -98,12 +190,18 @@ impl Sequence {
         drafted: usize,
         mut push: impl FnMut(usize, u32, bool),
     ) {
-        if self.prompt_left() > 0 {
+        if self.prefill_left() > 0 {
             for &token in self.tokens[self.fed..].iter().take(prefill) {
                 self.fed += 1;
-                let is_last = self.fed == self.prompt_len;
-                let wants_logits = is_last || self.report.prompt_top.is_some();
-                push(self.fed - 1, token, wants_logits && self.pool.is_none());
+                let is_last = self.fed == self.prefill_len;
+                // Of the next token's place, if that one is to be told and was not yet.
+                let is_scored = self.report.prompt_top.is_some()
+                    && (self.told.max(1)..self.prompt_len).contains(&self.fed);
+                push(
+                    self.fed - 1,
+                    token,
+                    (is_last || is_scored) && self.pool.is_none(),
+                );
             }
             return;
         }
@@ -164,9 +262,9 @@ impl Sequence {
         })
     }
 
-    /// True if the logits of all of its prompt's tokens are wanted, which are not all there yet.
+    /// True if the logits of all of its prompt's tokens are wanted, which were not all there yet.
     pub(super) fn scores_prompt(&self) -> bool {
-        self.report.prompt_top.is_some() && self.prompt_left() > 0
+        self.report.prompt_top.is_some() && self.told < self.prompt_len
     }
 
     /// How many of these rows of logits are places of the prompt.
@@ -332,7 +430,7 @@ impl Sequence {
         Usage {
             prompt_tokens: clamp_u32(self.prompt_len),
             completion_tokens: clamp_u32(self.generated()),
-            cached_tokens: 0,
+            cached_tokens: clamp_u32(self.cached),
         }
     }
 }

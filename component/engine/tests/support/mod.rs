@@ -160,6 +160,18 @@ impl Completion {
     }
 }
 
+/// The same without what may differ from run to run: how much of the prompt was cached.
+pub fn but_for_cache(mut completion: Completion) -> Completion {
+    if let Some(finish) = completion
+        .last
+        .as_mut()
+        .and_then(|last| last.finish.as_mut())
+    {
+        finish.usage.cached_tokens = 0;
+    }
+    completion
+}
+
 /// Embed one prompt: its vector, and its length in tokens.
 pub fn embed(engine: &mut Engine, prompt: Prompt) -> Result<(Vec<f32>, u32), EngineError> {
     let completion = complete(engine, Request::to_embed(prompt))?;

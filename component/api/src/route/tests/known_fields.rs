@@ -210,6 +210,8 @@ fn every_honoured_field_has_an_effect() {
             "continue_final_message",
             chat("continue_final_message", json!(true)),
         ),
+        (Place::Body, "priority", body("priority", json!(1))),
+        (Place::Body, "cache_salt", body("cache_salt", json!("me"))),
         (Place::Body, "stream", body("stream", json!(true))),
         (
             Place::Body,
@@ -304,6 +306,12 @@ fn every_honoured_field_has_an_effect() {
             Place::Message,
             "role",
             (user(&json!({})), user(&json!({"role": "system"}))),
+        ),
+        (Place::Embeddings, "priority", embed("priority", json!(1))),
+        (
+            Place::Embeddings,
+            "cache_salt",
+            embed("cache_salt", json!("me")),
         ),
         (Place::Embeddings, "model", embed("model", json!("other"))),
         (Place::Embeddings, "input", embed("input", json!("more"))),
