@@ -1,5 +1,5 @@
-//! Rules for a request's `Host`, `Origin` and path, as functions of text: the native
-//! host and the HTTP component apply the same rules.
+//! Rules for a request's `Host`, `Origin`, path and key, as functions of text: the native host and
+//! the HTTP component apply the same rules.
 //!
 //! They keep foreign web pages out. A page of any site can make its reader's browser send requests
 //! to a server on the reader's own machine, where no firewall stands between. Two things give it
@@ -11,6 +11,7 @@
 //!   ([`origin`]).
 
 pub mod authority;
+pub mod keys;
 pub mod origin;
 pub mod path;
 pub mod request_id;

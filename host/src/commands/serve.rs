@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use crate::logging::{self, LogFormat};
 use crate::memory::budget::MemoryState;
 use crate::metrics::Metrics;
 use crate::model_source::{Granted, ModelArgs, Needs, Serving};
-use crate::server::{Limits, Server};
+use crate::server::{Limits, PerKey, Server};
 use crate::settings::SettingsArgs;
 use crate::{resource_limits, wasm_config};
 
@@ -94,6 +94,16 @@ pub struct Args {
           value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
     write_timeout: u64,
 
+    /// Requests that each API key may have at a time; further ones get 429
+    #[arg(long, env = "STERNA_MAX_REQUESTS_PER_KEY", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    max_requests_per_key: Option<u32>,
+
+    /// Requests that each API key may begin in a minute; further ones get 429
+    #[arg(long, env = "STERNA_REQUESTS_PER_MINUTE", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    requests_per_minute: Option<u32>,
+
     /// Seconds running requests get to finish after SIGTERM
     #[arg(
         long,
@@ -111,6 +121,25 @@ pub struct Args {
     log_format: LogFormat,
 }
 
+impl Args {
+    /// The limits of each API key.
+    ///
+    /// # Errors
+    /// There are none without keys.
+    fn per_key(&self, settings: &sterna_config::Settings) -> anyhow::Result<PerKey> {
+        let limits = PerKey {
+            running: self.max_requests_per_key,
+            per_minute: self.requests_per_minute,
+        };
+        ensure!(
+            limits == PerKey::default() || !settings.api_keys.is_empty(),
+            "--max-requests-per-key and --requests-per-minute are for each API key, and there is none: set --api-key \
+             (or STERNA_API_KEY) too"
+        );
+        Ok(limits)
+    }
+}
+
 /// A year: the longest any limit may be.
 const LONGEST_S: u64 = 365 * 86_400;
 
@@ -125,7 +154,8 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let cgroup = Cgroup::of_this_process();
     let metrics = Arc::new(Metrics::new(cgroup.clone()));
     let settings = args.settings.read()?;
-    let allowed_hosts = settings.allowed_hosts.clone();
+    let per_key = args.per_key(&settings)?;
+    let of_server = settings.clone();
     let runtime = resource_limits::server_runtime()?;
     let max_connections = resource_limits::connections(
         args.max_connections.into(),
@@ -161,10 +191,11 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
         body_timeout: Duration::from_secs(args.body_timeout),
         body_idle_timeout: Duration::from_secs(args.body_idle_timeout),
         write_timeout: Duration::from_secs(args.write_timeout),
+        per_key,
     };
     let drain_timeout = Duration::from_secs(args.drain_timeout);
     runtime.block_on(async {
-        let server = Server::bind(&args.listen, metrics, limits, &allowed_hosts).await?;
+        let server = Server::bind(&args.listen, metrics, limits, &of_server).await?;
         let stop = stop_signal()?;
         let (loading, address) = (server.loading(), server.address()?);
         // No URL: people and scripts take the one on stdout, which says that the model is there.

@@ -56,12 +56,13 @@ pub enum Reject {
     Loading,
     Unavailable,
     Unauthorized,
+    KeyLimit,
     TooLarge,
     Invalid,
 }
 
 impl Reject {
-    const ALL: [Reject; 9] = [
+    const ALL: [Reject; 10] = [
         Reject::QueueFull,
         Reject::Memory,
         Reject::Connections,
@@ -69,6 +70,7 @@ impl Reject {
         Reject::Loading,
         Reject::Unavailable,
         Reject::Unauthorized,
+        Reject::KeyLimit,
         Reject::TooLarge,
         Reject::Invalid,
     ];
@@ -84,6 +86,7 @@ impl Reject {
             Reject::Loading => "loading",
             Reject::Unavailable => "unavailable",
             Reject::Unauthorized => "unauthorized",
+            Reject::KeyLimit => "key_limit",
             Reject::TooLarge => "too_large",
             Reject::Invalid => "invalid",
         }

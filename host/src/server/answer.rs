@@ -12,6 +12,7 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::client::Client;
+use super::key_limits::Running;
 use super::lifecycle::InFlight;
 use super::request_log::RequestLog;
 use super::request_memory::Promise;
@@ -52,6 +53,7 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<H
 pub(super) struct Held {
     pub(super) guest: Option<GuestTask>,
     pub(super) memory: Option<Promise>,
+    pub(super) of_key: Option<Running>,
     pub(super) in_flight: Option<InFlight>,
 }
 

@@ -136,6 +136,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PerKey;
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -145,6 +146,10 @@ mod tests {
         body_timeout: Duration::from_secs(60),
         body_idle_timeout: Duration::from_secs(10),
         write_timeout: Duration::from_secs(60),
+        per_key: PerKey {
+            running: None,
+            per_minute: None,
+        },
     };
 
     /// Seconds from when it is awaited to the deadline.

@@ -5,6 +5,7 @@ mod body;
 mod client;
 mod client_stream;
 mod connection;
+mod key_limits;
 mod lifecycle;
 mod memory_ledger;
 mod places;
@@ -20,9 +21,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use sterna_config::Settings;
 use sterna_http_rules::{Addresses, AllowedHosts};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,6 +32,8 @@ use tokio::task::JoinSet;
 
 use crate::api_component::ApiComponent;
 use crate::metrics::Metrics;
+use key_limits::KeyLimits;
+pub use key_limits::PerKey;
 use lifecycle::{Lifecycle, Phase};
 use places::Places;
 pub use request_memory::INSTANCE_BASE_BYTES;
@@ -53,6 +57,8 @@ pub struct Limits {
     pub body_idle_timeout: Duration,
     /// Without taking a byte of the answer.
     pub write_timeout: Duration,
+    /// For each API key.
+    pub per_key: PerKey,
 }
 
 /// A bound listener that is not yet accepting.
@@ -78,8 +84,8 @@ impl Loading {
 
 impl Server {
     /// Take the address. Requests are refused, and probes answered, until [`Loading::done`].
-    /// `allowed_hosts` is the setting of that name; where it is empty, a listener on a loopback
-    /// address answers by local names only.
+    /// Of the settings, `allowed_hosts` and `api_keys` count here; where the former is empty, a
+    /// listener on a loopback address answers by local names only.
     ///
     /// # Errors
     /// It is in use, not this machine's, or not allowed; the message says which and what to do.
@@ -87,12 +93,13 @@ impl Server {
         address: &str,
         metrics: Arc<Metrics>,
         limits: Limits,
-        allowed_hosts: &[String],
+        settings: &Settings,
     ) -> anyhow::Result<Server> {
         let listener = listen(address)
             .await
             .with_context(|| cannot_listen(address))?;
-        let hosts = answered_hosts(allowed_hosts, listener.local_addr()?);
+        let hosts = answered_hosts(&settings.allowed_hosts, listener.local_addr()?);
+        let keys = settings.api_keys.clone();
         let shared = Arc::new(Shared {
             app: OnceLock::new(),
             metrics,
@@ -100,6 +107,7 @@ impl Server {
             places: Places::new(limits.max_connections),
             limits,
             hosts,
+            keys: KeyLimits::new(limits.per_key, keys, Instant::now()),
         });
         Ok(Server { listener, shared })
     }

@@ -4,6 +4,7 @@ use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::key_limits::Exceeded;
 use super::lifecycle::Phase;
 use super::{Limits, answer};
 use crate::metrics::Reject;
@@ -46,6 +47,28 @@ pub(super) fn refuse(reason: Reject) -> Response<HyperOutgoingBody> {
     if matches!(reason, Reject::Draining | Reject::Connections) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+/// The request's key has no more.
+pub(super) fn of_key(exceeded: Exceeded) -> Response<HyperOutgoingBody> {
+    let (message, seconds) = match exceeded {
+        Exceeded::Running(most) => (
+            format!("{most} requests with this API key are being answered, as many as may be"),
+            1,
+        ),
+        Exceeded::PerMinute { wait, .. } => (
+            "as many requests with this API key began within a minute as may".to_owned(),
+            wait.as_secs() + 1,
+        ),
+    };
+    let message = format!("{message}; try again after {seconds} s");
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut response = answer::error(status, "rate_limit_exceeded", &message);
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    if let Exceeded::PerMinute { allowance, .. } = exceeded {
+        allowance.tell(&mut response);
     }
     response
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT, CONNECTION, HeaderValue};
@@ -13,6 +14,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use super::answer::{self, Answer, Held};
 use super::body::{ClientBody, Cut};
 use super::client::Client;
+use super::key_limits::KeyLimits;
 use super::lifecycle::Lifecycle;
 use super::places::Places;
 use super::probes::{self, State};
@@ -36,6 +38,7 @@ pub(super) struct Shared {
     pub(super) places: Arc<Places>,
     pub(super) limits: Limits,
     pub(super) hosts: AllowedHosts,
+    pub(super) keys: KeyLimits,
 }
 
 /// One per connection.
@@ -57,13 +60,27 @@ impl Service {
         if let Some(response) = self.host_route(&request) {
             return (response, Held::default());
         }
-        match self.admit().await {
-            Ok((app, promise, held)) => self.component(app, promise, request, log, held).await,
+        let (of_key, allowance) = match self.shared.keys.enter(&request, Instant::now()) {
+            Ok(entered) => entered,
+            Err(exceeded) => {
+                log.refused(Reject::KeyLimit);
+                return (refusal::of_key(exceeded), Held::default());
+            }
+        };
+        let (mut response, held) = match self.admit().await {
+            Ok((app, promise, held)) => {
+                let held = Held { of_key, ..held };
+                self.component(app, promise, request, log, held).await
+            }
             Err(reason) => {
                 log.refused(reason);
                 (refusal::refuse(reason), Held::default())
             }
+        };
+        if let Some(allowance) = allowance {
+            allowance.tell(&mut response);
         }
+        (response, held)
     }
 
     /// Admits a request to the component, with the resources it holds meanwhile.
@@ -83,6 +100,7 @@ impl Service {
             in_flight: Some(in_flight),
             memory: Some(promise.clone()),
             guest: None,
+            of_key: None,
         };
         Ok((app, promise, held))
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::plain_host::PlainHost;
 use crate::support::server::{Server, run, sterna};
-use crate::support::{LILY, LILY_GREEDY, greedy};
+use crate::support::{LILY, LILY_GREEDY, greedy, wait_until};
 
 #[test]
 fn the_native_server_obeys_options_and_variables() {
@@ -81,6 +81,81 @@ fn a_setting_that_cannot_be_used_stops_the_native_server() {
         help.contains("STERNA_API_KEY") && !help.contains("hidden"),
         "{help}"
     );
+}
+
+#[test]
+fn each_key_has_its_share() {
+    let per_minute = "--requests-per-minute=3";
+    let options = [
+        "--isa=scalar",
+        "--threads=1",
+        "--max-requests-per-key=1",
+        per_minute,
+    ];
+    let server = Server::start_with(&options, &[("STERNA_API_KEY", "one,two")]);
+    let headers = |key: &str| {
+        let key = format!("Authorization: Bearer {key}");
+        ["Content-Type: application/json".to_owned(), key]
+    };
+    let ask = |method: &str, path: &str, key: &str| {
+        let headers = headers(key);
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let body = greedy(LILY, 2, false).to_string();
+        server
+            .connect()
+            .request(method, path, &headers, body.as_bytes())
+    };
+    let post = |key: &str| ask("POST", "/v1/completions", key);
+    // A stream that nobody reads is a running request.
+    let held = headers("one");
+    let held: Vec<&str> = held.iter().map(String::as_str).collect();
+    let body = greedy(LILY, 200, true);
+    let mut stream = server
+        .connect()
+        .post_stream_with("/v1/completions", &held, &body);
+    stream.next().unwrap();
+    let refused = post("one");
+    assert!(
+        refused.error(429).contains("1 requests with this API key"),
+        "{}",
+        refused.head
+    );
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    assert_eq!(ask("GET", "/v1/models", "one").status, 200);
+    assert_eq!(post("two").status, 200, "another key's share is its own");
+    stream.kill();
+    server.wait_metric("sterna_sequences_running", 0.0);
+    // Three a minute: the stream was the first.
+    for left in ["1", "0"] {
+        let mut head = String::new();
+        wait_until("the key's place is free", || {
+            let answer = post("one");
+            head = answer.head;
+            answer.status == 200
+        });
+        let told = format!("x-ratelimit-remaining-requests: {left}");
+        assert!(head.contains(&told), "{head}");
+    }
+    let refused = post("one");
+    assert!(
+        refused.error(429).contains("within a minute"),
+        "{}",
+        refused.head
+    );
+    assert!(
+        refused.head.contains("x-ratelimit-limit-requests: 3"),
+        "{}",
+        refused.head
+    );
+    assert!(server.metric("sterna_requests_rejected_total{reason=\"key_limit\"}") >= 2.0);
+    // Nobody's key is the component's to refuse.
+    post("three").error(401);
+
+    let mut command = sterna();
+    command.args(["serve", "--listen", "127.0.0.1:0", per_minute]);
+    let (status, _, stderr) = run(&mut command);
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("set --api-key"), "{stderr}");
 }
 
 #[test]

@@ -101,13 +101,13 @@ impl Client {
     }
 
     /// Send a streaming request; the answer's head is read with the first event.
-    pub(crate) fn post_stream(mut self, path: &str, body: &Value) -> Events {
-        self.send_request(
-            "POST",
-            path,
-            &["Content-Type: application/json"],
-            body.to_string().as_bytes(),
-        );
+    pub(crate) fn post_stream(self, path: &str, body: &Value) -> Events {
+        self.post_stream_with(path, &["Content-Type: application/json"], body)
+    }
+
+    /// The same with other headers.
+    pub(crate) fn post_stream_with(mut self, path: &str, headers: &[&str], body: &Value) -> Events {
+        self.send_request("POST", path, headers, body.to_string().as_bytes());
         Events {
             client: self,
             head: None,
