@@ -264,7 +264,7 @@ fn the_log_holds_no_query_no_key_and_no_prompt() {
             ask("GET", &format!("/nowhere{query}"), "secret-key", ""),
             404
         );
-        crate::support::wait_until("the last line", || server.log().contains("/nowhere"));
+        wait_until("the last line", || server.log().contains("/nowhere"));
         assert!(!server.log().contains("secret"), "{}", server.log());
     }
 }
