@@ -22,9 +22,9 @@ pub struct EngineOptions {
     pub max_step: MaxStep,
     /// Positions of a sequence at most, where the model's own context is too long for this machine.
     pub max_context: Option<usize>,
-    /// Bytes all keys and values may take together, kept ones included. A request waits until there
-    /// is room for its prompt, and where what is generated needs more, the last one that began waits
-    /// again; `None` sets no limit (`max_sequences` times the context sets one).
+    /// Bytes all keys and values may take together, kept ones included. A request waits until
+    /// there is room for its prompt, and where what is generated needs more, the last one that
+    /// began waits again; `None` sets no limit (`max_sequences` times the context sets one).
     pub max_kv_bytes: Option<u64>,
     /// Keep keys and values, within `max_kv_bytes`, for prompts that begin alike. The tokens
     /// generated are the same. Default: yes.

@@ -110,8 +110,8 @@ pub struct Sampling {
 pub struct Request {
     /// The prompt to continue.
     pub prompt: Prompt,
-    /// Embed the prompt and generate nothing; the fields below are not looked at, save `cache_salt` and
-    /// `priority`.
+    /// Embed the prompt and generate nothing; the fields below are not looked at, save
+    /// `cache_salt` and `priority`.
     pub embed: bool,
     /// Tokens to generate at most; `None` fills the context. 0 only where the prompt is reported.
     pub max_tokens: Option<u32>,
