@@ -112,7 +112,8 @@ fn between_tokens(model: &Arc<Model>, options: &EngineOptions) {
     }
 }
 
-/// Times between tokens of four streams, alone and beside a prompt, and its time to its first token.
+/// Times between tokens of four streams, alone and beside a prompt, and its time to its first
+/// token.
 fn arrival(engine: &mut Engine) -> (Vec<f64>, Vec<f64>, f64) {
     let mut last: HashMap<GenerationId, Instant> = HashMap::new();
     for kind in 0..4 {

@@ -103,7 +103,8 @@ impl Engine {
     }
 
     /// One batch through the model: a token of every decoding sequence and at most `prefill_chunk`
-    /// prompt tokens, beside streams within `max_step`. Every event goes to `deliver`. False when there was nothing to do.
+    /// prompt tokens, beside streams within `max_step`. Every event goes to `deliver`. False when
+    /// there was nothing to do.
     pub fn step(&mut self, deliver: &mut dyn FnMut(Delivery)) -> bool {
         self.scheduler
             .step(&mut self.forward, &mut self.kv, self.options.isa, deliver)
