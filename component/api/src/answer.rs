@@ -299,9 +299,8 @@ impl Answer {
             ..Delta::default()
         };
         let choice = Choice {
-            index,
             delta: Some(delta),
-            ..Choice::default()
+            ..self.choice_of(index, &mut Told::default())
         };
         (self.kind == Kind::Chat).then(|| self.chunk(choice, usage))
     }

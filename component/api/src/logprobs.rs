@@ -135,11 +135,16 @@ impl Offset {
 }
 
 impl Shown {
-    /// The log probabilities of these tokens, if they are told.
+    /// The log probabilities of these tokens, if they are told; in a chat's chunk maybe of none.
     pub fn logprobs(self, kind: Kind, tokens: &Tokens, offset: &mut Offset) -> Option<Logprobs> {
+        if !self.logprobs {
+            return None;
+        }
+        // A chat's are those of its text, as OpenAI's are.
+        let is_told = |token: &&TokenDetail| kind == Kind::Text || self.special || !token.special;
         let prompt = tokens.prompt.iter().filter(|_| self.echo);
-        let told: Vec<&TokenDetail> = prompt.chain(&tokens.details).collect();
-        if !self.logprobs || told.is_empty() {
+        let told: Vec<&TokenDetail> = prompt.chain(&tokens.details).filter(is_told).collect();
+        if told.is_empty() && kind == Kind::Text {
             return None;
         }
         Some(match kind {
@@ -219,4 +224,52 @@ fn place(token: &TokenDetail) -> Option<Place> {
         place.push((token.token, ranked(logprob, token.rank, &token.bytes)));
     }
     Some(Place(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::detail;
+
+    #[test]
+    fn special_tokens_are_told_where_they_are_part_of_the_text_and_of_completions() {
+        let end = TokenDetail {
+            special: true,
+            ..detail(2, b"</s>", Some(0))
+        };
+        let tokens = Tokens {
+            details: vec![detail(1, b"Hi", Some(0)), end],
+            ..Tokens::default()
+        };
+        for (kind, special, told) in [
+            (Kind::Chat, false, 1),
+            (Kind::Chat, true, 2),
+            (Kind::Text, false, 2),
+        ] {
+            let shown = Shown {
+                logprobs: true,
+                special,
+                ..Shown::default()
+            };
+            let logprobs = shown.logprobs(kind, &tokens, &mut Offset::default());
+            let length = match logprobs.unwrap() {
+                Logprobs::Chat { content, .. } => content.len(),
+                Logprobs::Text { tokens, .. } => tokens.len(),
+            };
+            assert_eq!(length, told, "{kind:?} {special}");
+        }
+    }
+
+    #[test]
+    fn a_chats_chunk_without_tokens_has_an_empty_list() {
+        let shown = Shown {
+            logprobs: true,
+            ..Shown::default()
+        };
+        let none = |kind| shown.logprobs(kind, &Tokens::default(), &mut Offset::default());
+        assert!(
+            matches!(none(Kind::Chat), Some(Logprobs::Chat { content, .. }) if content.is_empty())
+        );
+        assert!(none(Kind::Text).is_none());
+    }
 }

@@ -36,7 +36,8 @@ const STATES: &str = "the model's inner numbers are not returned; leave it out";
 pub(super) const IDS: &str = "send 'return_token_ids'";
 pub(super) const TEMPLATE: &str =
     "the model's own chat template is used; with another, send /v1/completions a text";
-pub(super) const WHOLE_PROMPT: &str = "send 'truncate_prompt_tokens'";
+pub(super) const WHOLE_PROMPT: &str = "prompts are never cut; send a shorter one";
+const CUT: &str = "send 'truncate_prompt_tokens'";
 pub(super) const THOUGHT_BUDGET: &str =
     "reasoning has no limit of its own; send 'max_tokens', or 'enable_thinking': false";
 pub(super) const START: &str = "it is decided when the server starts; leave it out";
@@ -221,14 +222,14 @@ const TABLE: &[Group] = &[
         refuse("format", EMPTY, FORM),
         refuse("prefix", EMPTY, "write the beginning into the prompt of /v1/completions"),
         refuse("truncation_side", &["\"left\""], "the prompt's end is kept; leave it out"),
-        refuse("truncation", &["\"disabled\"", "false"], WHOLE_PROMPT),
-        refuse("truncation_length", NEVER, WHOLE_PROMPT),
-        refuse("truncate", NO, WHOLE_PROMPT),
-        refuse("shift", NO, WHOLE_PROMPT),
-        refuse("prompt_truncate_len", NEVER, WHOLE_PROMPT),
-        refuse("prompt_truncate_length", NEVER, WHOLE_PROMPT),
-        refuse("context_length_exceeded_behavior", &["\"error\""], WHOLE_PROMPT),
-        refuse("transforms", EMPTY, WHOLE_PROMPT),
+        refuse("truncation", &["\"disabled\"", "false"], CUT),
+        refuse("truncation_length", NEVER, CUT),
+        refuse("truncate", NO, CUT),
+        refuse("shift", NO, CUT),
+        refuse("prompt_truncate_len", NEVER, CUT),
+        refuse("prompt_truncate_length", NEVER, CUT),
+        refuse("context_length_exceeded_behavior", &["\"error\""], CUT),
+        refuse("transforms", EMPTY, CUT),
         harmless("n_keep", OF_ONE_REFUSED),
         harmless("num_keep", OF_ONE_REFUSED),
         harmless("n_discard", OF_ONE_REFUSED),
