@@ -36,16 +36,16 @@ impl KvShape {
         }
     }
 
-    /// Numbers of a block.
+    /// Words of 32 bits of a block.
     #[must_use]
-    pub fn block_len(&self) -> usize {
+    pub fn block_words(&self) -> usize {
         self.n_layers * 2 * self.n_kv_heads * BLOCK * self.head_dim
     }
 
     /// Bytes of a block.
     #[must_use]
     pub fn block_bytes(&self) -> u64 {
-        (self.block_len() * size_of::<f32>()) as u64
+        (self.block_words() * size_of::<u32>()) as u64
     }
 
     /// The start of `[BLOCK, head_dim]` of a layer and kv head; keys, then values half a layer on.
@@ -67,8 +67,8 @@ pub trait Cached: Sync {
     /// Positions of a sequence that its blocks have room for; 0 where there is no such sequence.
     fn positions(&self, sequence: usize) -> usize;
 
-    /// One block of a sequence, `shape().block_len()` numbers.
-    fn block(&self, sequence: usize, index: usize) -> &[f32];
+    /// One block of a sequence, `shape().block_words()` words.
+    fn block(&self, sequence: usize, index: usize) -> &[u32];
 
     /// The first `n` positions of a sequence, layer and kv head: per block `(keys, values)`, each
     /// `[up to BLOCK, head_dim]`.
@@ -83,7 +83,7 @@ pub trait Cached: Sync {
         let keys_at = shape.offset(layer, kv_head);
         let values_at = keys_at + shape.to_values();
         (0..n.div_ceil(BLOCK)).map(move |index| {
-            let block = self.block(sequence, index);
+            let block: &[f32] = bytemuck::cast_slice(self.block(sequence, index));
             let len = (n - index * BLOCK).min(BLOCK) * shape.head_dim;
             (
                 &block[keys_at..keys_at + len],
@@ -93,7 +93,8 @@ pub trait Cached: Sync {
     }
 }
 
-type Block = Box<[f32]>;
+/// Words, whatever the numbers are stored as: lists of integers cross to a host.
+type Block = Box<[u32]>;
 
 /// The blocks of a sequence, first to last.
 #[derive(Default)]
@@ -254,6 +255,7 @@ impl KvCache {
         let Sequence { blocks, kept } = &self.sequences[sequence];
         debug_assert!(position / BLOCK >= *kept, "{position} is kept for others");
         let block = &mut self.blocks[blocks[position / BLOCK]];
+        let block: &mut [f32] = bytemuck::cast_slice_mut(block);
         let heads = keys
             .chunks_exact(head_dim)
             .zip(values.chunks_exact(head_dim));
@@ -266,7 +268,7 @@ impl KvCache {
     }
 
     /// The blocks of a sequence, first to last.
-    pub fn blocks(&self, sequence: usize) -> impl Iterator<Item = &[f32]> {
+    pub fn blocks(&self, sequence: usize) -> impl Iterator<Item = &[u32]> {
         let blocks = self.sequences[sequence].blocks.iter();
         blocks.map(|&block| &*self.blocks[block])
     }
@@ -313,13 +315,13 @@ fn key(parent: Option<BlockId>, salt: &[u32], tokens: &[u32]) -> Vec<u32> {
 
 fn fresh_block(shape: KvShape) -> Result<Block, EngineError> {
     let mut block = Vec::new();
-    block.try_reserve_exact(shape.block_len()).map_err(|_| {
+    block.try_reserve_exact(shape.block_words()).map_err(|_| {
         let bytes = shape.block_bytes();
         EngineError::Unavailable(format!(
             "no memory for {BLOCK} more positions of a sequence ({bytes} bytes)"
         ))
     })?;
-    block.resize(shape.block_len(), 0.0);
+    block.resize(shape.block_words(), 0);
     Ok(block.into_boxed_slice())
 }
 
@@ -334,7 +336,7 @@ impl Cached for KvCache {
             .map_or(0, |sequence| sequence.blocks.len() * BLOCK)
     }
 
-    fn block(&self, sequence: usize, index: usize) -> &[f32] {
+    fn block(&self, sequence: usize, index: usize) -> &[u32] {
         &self.blocks[self.sequences[sequence].blocks[index]]
     }
 }
@@ -419,8 +421,8 @@ mod tests {
         kv.keep(sequence, salt, tokens);
     }
 
-    fn contents(kv: &KvCache, sequence: usize) -> Vec<Vec<f32>> {
-        kv.blocks(sequence).map(<[f32]>::to_vec).collect()
+    fn contents(kv: &KvCache, sequence: usize) -> Vec<Vec<u32>> {
+        kv.blocks(sequence).map(<[u32]>::to_vec).collect()
     }
 
     #[test]

@@ -302,16 +302,16 @@ fn lift_cache(
 /// Keys and values where they lie in the guest's memory.
 struct LentCache<'a> {
     shape: KvShape,
-    sequences: Vec<Vec<&'a [f32]>>,
+    sequences: Vec<Vec<&'a [u32]>>,
 }
 
 impl<'a> LentCache<'a> {
     fn new(shape: KvShape, blocks: &Blocks, ctx: &'a Ctx<'_>) -> Result<Self> {
-        let sequences: Vec<Vec<&[f32]>> = blocks
+        let sequences: Vec<Vec<&[u32]>> = blocks
             .iter()
-            .map(|blocks| blocks.iter().map(|block| floats(ctx, block)).collect())
+            .map(|blocks| blocks.iter().map(|block| block.as_le_slice(ctx)).collect())
             .collect();
-        let expected = shape.block_len();
+        let expected = shape.block_words();
         match sequences
             .iter()
             .flatten()
@@ -319,7 +319,7 @@ impl<'a> LentCache<'a> {
         {
             None => Ok(LentCache { shape, sequences }),
             Some(block) => bail!(
-                "a cache block has {} values; the shape needs {expected}",
+                "a cache block has {} words; the shape needs {expected}",
                 block.len()
             ),
         }
@@ -337,7 +337,7 @@ impl Cached for LentCache<'_> {
             .map_or(0, |blocks| blocks.len() * BLOCK)
     }
 
-    fn block(&self, sequence: usize, index: usize) -> &[f32] {
+    fn block(&self, sequence: usize, index: usize) -> &[u32] {
         self.sequences[sequence][index]
     }
 }

@@ -115,7 +115,7 @@ impl LentPass {
             );
             remember(kv, index, batch, floats(&keys), floats(&values));
             let blocks: Vec<Vec<&[u32]>> = (0..kv.n_sequences())
-                .map(|sequence| kv.blocks(sequence).map(bits).collect())
+                .map(|sequence| kv.blocks(sequence).collect())
                 .collect();
             let cache: Vec<&[&[u32]]> = blocks.iter().map(Vec::as_slice).collect();
             let sub_norm = layer.attn_sub_norm.as_deref().map(bits);
