@@ -35,6 +35,7 @@ fn main() {
         max_step_ms: None,
         max_context: None,
         max_kv_bytes: None,
+        kv_type: Default::default(),
         max_memory: None,
         step_limit: StepLimit::default(),
         optimisations: Optimisations::ALL,

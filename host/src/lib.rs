@@ -22,6 +22,7 @@ mod epoch_clock;
 mod guest_wasi;
 pub mod head_type;
 pub mod image;
+pub mod kv_type;
 mod large_requests;
 pub mod late_data;
 pub mod layout_type;

@@ -18,6 +18,7 @@ use sterna_kernels::{Isa, TernaryLayout};
 use crate::assets::Assets;
 use crate::engine::driven::{EngineSource, LinkedEngines};
 use crate::engine::step_limit::StepLimit;
+use crate::kv_type::KvTypeArgs;
 use crate::memory::{lost_pages, private_copies, weight_pages};
 use crate::reading::ReadArgs;
 use crate::registry_tools::find_model;
@@ -82,6 +83,10 @@ pub struct ModelArgs {
     /// Threads that compute [default: the CPUs this process may use]
     #[arg(short, long, env = "STERNA_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+
+    /// How keys and values are cached.
+    #[command(flatten)]
+    pub kv_type: KvTypeArgs,
 
     /// Positions a prompt and its completion may fill [default: as the model says]
     #[arg(short, long, env = "STERNA_CONTEXT", value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
@@ -200,6 +205,7 @@ impl ModelArgs {
             max_step: MaxStep::of_ms(serving.max_step_ms),
             max_context: self.context.map(|positions| positions as usize),
             max_kv_bytes: least(granted.kv_bytes, self.max_instance_memory),
+            kv_type: self.kv_type.get(),
             threads: self.threads(),
             speculation: optimisations.speculation(),
             prefix_cache: optimisations.prefix_cache,
@@ -269,6 +275,7 @@ impl ModelArgs {
             max_step_ms: serving.max_step_ms,
             max_context: self.context,
             max_kv_bytes,
+            kv_type: self.kv_type.get(),
             max_memory: self
                 .max_instance_memory
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),

@@ -9,8 +9,9 @@ use std::hint::black_box;
 use common::isas;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sterna_kernels::{
-    QuantizedActivations, add_assign, attention_mix, attention_scores, relu2_mul, rms_norm,
-    rope_angles, rope_frequencies, rope_rotate_half, silu_mul, softmax,
+    KvBuffer, KvType, QuantizedActivations, QuantizedQueries, Queries, add_assign, attention_mix,
+    attention_scores, relu2_mul, rms_norm, rope_angles, rope_frequencies, rope_rotate_half,
+    silu_mul, softmax,
 };
 
 fn numbers(n: usize) -> Vec<f32> {
@@ -51,7 +52,7 @@ fn rows(c: &mut Criterion) {
     }
 }
 
-/// One query head over a long context.
+/// The query heads of a kv head over a long context.
 fn attention(c: &mut Criterion) {
     const HEAD: usize = 128;
     /// Query heads that share a kv head.
@@ -59,40 +60,50 @@ fn attention(c: &mut Criterion) {
     for isa in isas() {
         let mut group = c.benchmark_group(format!("{}/attention", isa.name()));
         for positions in [128, 1024, 4096] {
-            let cache = numbers(positions * HEAD);
             let queries = numbers(QUERIES * HEAD);
+            let mut quantized = QuantizedQueries::default();
+            quantized.quantize(isa, &queries, HEAD);
             let mut scores = vec![0.0; QUERIES * positions];
             let mut mixed = vec![0.0; QUERIES * HEAD];
             group.throughput(Throughput::Elements((QUERIES * positions * HEAD) as u64));
-            group.bench_function(format!("scores{positions}"), |b| {
-                b.iter(|| {
-                    attention_scores(
-                        isa,
-                        HEAD,
-                        black_box(&queries),
-                        &cache,
-                        Some(&[]),
-                        0.088,
-                        positions,
-                        &mut scores,
-                    )
+            for ty in KvType::ALL {
+                let cache = KvBuffer::store(isa, ty, &numbers(positions * HEAD), HEAD);
+                let cache = cache.rows();
+                let next = Some(cache.first(0, HEAD));
+                let queries = match ty {
+                    KvType::F32 | KvType::F16 => Queries::Floats(&queries),
+                    KvType::Int8 => quantized.heads(0..QUERIES),
+                };
+                group.bench_function(format!("scores{positions}/{}", ty.name()), |b| {
+                    b.iter(|| {
+                        attention_scores(
+                            isa,
+                            HEAD,
+                            black_box(queries),
+                            cache,
+                            next,
+                            0.088,
+                            positions,
+                            &mut scores,
+                        )
+                    });
                 });
-            });
+                group.bench_function(format!("mix{positions}/{}", ty.name()), |b| {
+                    b.iter(|| {
+                        attention_mix(
+                            isa,
+                            HEAD,
+                            black_box(&scores),
+                            positions,
+                            cache,
+                            next,
+                            &mut mixed,
+                        )
+                    });
+                });
+            }
             group.bench_function(format!("softmax{positions}"), |b| {
                 b.iter(|| softmax(isa, black_box(&mut scores)));
-            });
-            group.bench_function(format!("mix{positions}"), |b| {
-                b.iter(|| {
-                    attention_mix(
-                        isa,
-                        HEAD,
-                        black_box(&scores),
-                        positions,
-                        &cache,
-                        Some(&[]),
-                        &mut mixed,
-                    )
-                });
             });
         }
     }

@@ -9,8 +9,9 @@
 use std::time::Instant;
 
 use sterna_kernels::{
-    Dense, DenseInput, DenseType, Isa, OutputRows, QuantizedActivations, Ternary, attention_mix,
-    attention_scores, dense_matmul, self_test, softmax, ternary_matmul,
+    Dense, DenseInput, DenseType, Isa, KvBuffer, KvType, OutputRows, QuantizedActivations,
+    QuantizedQueries, Queries, Ternary, attention_mix, attention_scores, dense_matmul, self_test,
+    softmax, ternary_matmul,
 };
 
 fn main() {
@@ -183,42 +184,36 @@ fn heads(isa: Isa, bytes: &[u8]) {
 
 fn attention(isa: Isa) {
     let (n, d, n_queries) = (1024, 128, 4);
-    let cache: Vec<f32> = (0..n * d).map(|i| (i % 97) as f32 * 0.01).collect();
+    let numbers: Vec<f32> = (0..n * d).map(|i| (i % 97) as f32 * 0.01).collect();
+    let q = &numbers[..n_queries * d];
     let (mut scores, mut mixed) = (vec![0.0; n_queries * n], vec![0.0; n_queries * d]);
     let passes = 201;
-    let times = [
-        (
-            "scores",
-            undisturbed(passes, |_| {
-                attention_scores(
-                    isa,
-                    d,
-                    &cache[..n_queries * d],
-                    &cache,
-                    None,
-                    0.088,
-                    n,
-                    &mut scores,
-                )
-            }),
-        ),
-        (
-            "softmax",
-            undisturbed(passes, |_| softmax(isa, &mut scores)),
-        ),
-        (
-            "mix",
-            undisturbed(passes, |_| {
-                attention_mix(isa, d, &scores, n, &cache, None, &mut mixed)
-            }),
-        ),
-    ];
-    for (what, seconds) in times {
+    let say = |what: &str, seconds: f64| {
         let us = seconds / passes as f64 * 1e6;
         println!(
-            "{:<11} attention {what:<8} {us:7.2} us for {n_queries} heads, {n} positions of {d}",
+            "{:<11} attention {what:<11} {us:7.2} us for {n_queries} heads, {n} positions of {d}",
             isa.name()
         );
+    };
+    for ty in KvType::ALL {
+        let cache = KvBuffer::store(isa, ty, &numbers, d);
+        let cache = cache.rows();
+        let mut quantized = QuantizedQueries::default();
+        quantized.quantize(isa, q, d);
+        let queries = match ty {
+            KvType::F32 | KvType::F16 => Queries::Floats(q),
+            KvType::Int8 => quantized.heads(0..n_queries),
+        };
+        let seconds = undisturbed(passes, |_| {
+            attention_scores(isa, d, queries, cache, None, 0.088, n, &mut scores)
+        });
+        say(&format!("scores {}", ty.name()), seconds);
+        let seconds = undisturbed(passes, |_| softmax(isa, &mut scores));
+        say("softmax", seconds);
+        let seconds = undisturbed(passes, |_| {
+            attention_mix(isa, d, &scores, n, cache, None, &mut mixed)
+        });
+        say(&format!("mix {}", ty.name()), seconds);
     }
 }
 

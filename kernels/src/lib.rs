@@ -19,6 +19,7 @@ mod entry;
 mod error;
 mod grouped;
 mod isa;
+mod kv;
 mod ops;
 mod output;
 pub mod pack;
@@ -36,7 +37,8 @@ pub use dispatch::Isa;
 pub use entry::{
     add_assign, attention_mix, attention_scores, dense_matmul, exp_f32, gelu_mul, grouped_matmul,
     pack_columns, pack_trits5, pack_trits5_into, relu2_mul, rms_norm, rope_rotate_half, silu_mul,
-    softmax, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows, unpack_trits5,
+    softmax, store_kv_row, ternary_columns_matmul, ternary_matmul, ternary_matmul_rows,
+    unpack_trits5,
 };
 pub use error::{IsaError, SelfTestError, ShapeError};
 pub use grouped::{
@@ -45,6 +47,7 @@ pub use grouped::{
 };
 pub use isa::preferences::ListingLimits;
 pub use isa::probe::PeakRun;
+pub use kv::{KvBuffer, KvRowMut, KvRows, KvType, QuantizedQueries, Queries};
 pub use ops::exp::ln_f32;
 pub use ops::rope::{rope_angles, rope_frequencies};
 pub use output::OutputRows;

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use sterna_kernels::KvType;
+
 use crate::config::{ModelConfig, SamplingDefaults};
 use crate::convert;
 use crate::error::LoadError;
@@ -78,9 +80,10 @@ impl Memory {
 }
 
 impl Loadable {
-    /// The memory for one sequence of `positions`, in passes of up to `max_tokens` tokens.
+    /// The memory for one sequence of `positions` with keys and values in `kv_type`, in passes of
+    /// up to `max_tokens` tokens.
     #[must_use]
-    pub fn memory(&self, positions: usize, max_tokens: usize) -> Memory {
+    pub fn memory(&self, positions: usize, kv_type: KvType, max_tokens: usize) -> Memory {
         let [mapped_bytes, owned_bytes] = self.plan.bytes();
         let blocks = positions.div_ceil(BLOCK) as u64;
         let buffers = PassShape::of(&self.config).buffer_bytes(max_tokens);
@@ -88,7 +91,7 @@ impl Loadable {
         Memory {
             mapped_bytes,
             owned_bytes,
-            kv_bytes: blocks.saturating_mul(KvShape::of(&self.config).block_bytes()),
+            kv_bytes: blocks.saturating_mul(KvShape::of(&self.config, kv_type).block_bytes()),
             buffer_bytes: buffers.saturating_add(logits) as u64,
         }
     }

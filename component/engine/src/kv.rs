@@ -6,8 +6,11 @@
 //! filled them still runs or not. Those that no sequence uses make room when blocks run out.
 //!
 //! A block holds all layers, so that growing is one step:
-//! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` f32. Within a layer and a kv head
-//! the positions of a block lie side by side, as attention reads them.
+//! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` numbers of a [`KvType`]. Within a
+//! layer and a kv head the positions of a block lie side by side, as attention reads them; of int8
+//! their scales follow, `[BLOCK]`.
+
+use sterna_kernels::{Isa, KvRowMut, KvRows, KvType, store_kv_row};
 
 use crate::config::ModelConfig;
 use crate::error::EngineError;
@@ -23,13 +26,16 @@ pub struct KvShape {
     pub n_layers: usize,
     pub n_kv_heads: usize,
     pub head_dim: usize,
+    /// The type that is cached.
+    pub ty: KvType,
 }
 
 impl KvShape {
-    /// The shape a model asks for.
+    /// The shape a model asks for, in this type.
     #[must_use]
-    pub fn of(config: &ModelConfig) -> Self {
+    pub fn of(config: &ModelConfig, ty: KvType) -> Self {
         KvShape {
+            ty,
             n_layers: config.n_layers,
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
@@ -39,7 +45,7 @@ impl KvShape {
     /// Words of 32 bits of a block.
     #[must_use]
     pub fn block_words(&self) -> usize {
-        self.n_layers * 2 * self.n_kv_heads * BLOCK * self.head_dim
+        self.n_layers * 2 * self.n_kv_heads * self.head_words()
     }
 
     /// Bytes of a block.
@@ -48,14 +54,57 @@ impl KvShape {
         (self.block_words() * size_of::<u32>()) as u64
     }
 
-    /// The start of `[BLOCK, head_dim]` of a layer and kv head; keys, then values half a layer on.
+    /// Words of a block's keys, or values, of a layer and kv head.
+    fn head_words(&self) -> usize {
+        BLOCK * self.ty.row_bytes(self.head_dim) / size_of::<u32>()
+    }
+
+    /// The start of the keys of a layer and kv head; the values are half a layer on.
     fn offset(&self, layer: usize, kv_head: usize) -> usize {
-        (layer * 2 * self.n_kv_heads + kv_head) * BLOCK * self.head_dim
+        (layer * 2 * self.n_kv_heads + kv_head) * self.head_words()
     }
 
     /// From a kv head's keys to its values.
     fn to_values(self) -> usize {
-        self.n_kv_heads * BLOCK * self.head_dim
+        self.n_kv_heads * self.head_words()
+    }
+
+    /// The words that the codes of a kv head take.
+    fn code_words(self) -> usize {
+        BLOCK * self.head_dim / size_of::<u32>()
+    }
+
+    /// A block's keys, or values, of a kv head, which begin in `words`.
+    fn rows(self, words: &[u32]) -> KvRows<'_> {
+        let words = &words[..self.head_words()];
+        match self.ty {
+            KvType::F32 => KvRows::F32(bytemuck::cast_slice(words)),
+            KvType::F16 => KvRows::F16(bytemuck::cast_slice(words)),
+            KvType::Int8 => {
+                let (codes, scales) = words.split_at(self.code_words());
+                KvRows::Int8 {
+                    codes: bytemuck::cast_slice(codes),
+                    scales: bytemuck::cast_slice(scales),
+                }
+            }
+        }
+    }
+
+    /// The place of one position of them.
+    fn row_mut(self, words: &mut [u32], position: usize) -> KvRowMut<'_> {
+        let words = &mut words[..self.head_words()];
+        let at = position * self.head_dim..(position + 1) * self.head_dim;
+        match self.ty {
+            KvType::F32 => KvRowMut::F32(&mut bytemuck::cast_slice_mut(words)[at]),
+            KvType::F16 => KvRowMut::F16(&mut bytemuck::cast_slice_mut(words)[at]),
+            KvType::Int8 => {
+                let (codes, scales) = words.split_at_mut(self.code_words());
+                KvRowMut::Int8 {
+                    codes: &mut bytemuck::cast_slice_mut(codes)[at],
+                    scale: &mut bytemuck::cast_slice_mut(scales)[position],
+                }
+            }
+        }
     }
 }
 
@@ -78,17 +127,15 @@ pub trait Cached: Sync {
         layer: usize,
         kv_head: usize,
         n: usize,
-    ) -> impl Iterator<Item = (&[f32], &[f32])> + Clone {
+    ) -> impl Iterator<Item = (KvRows<'_>, KvRows<'_>)> + Clone {
         let shape = self.shape();
         let keys_at = shape.offset(layer, kv_head);
         let values_at = keys_at + shape.to_values();
         (0..n.div_ceil(BLOCK)).map(move |index| {
-            let block: &[f32] = bytemuck::cast_slice(self.block(sequence, index));
-            let len = (n - index * BLOCK).min(BLOCK) * shape.head_dim;
-            (
-                &block[keys_at..keys_at + len],
-                &block[values_at..values_at + len],
-            )
+            let block = self.block(sequence, index);
+            let len = (n - index * BLOCK).min(BLOCK);
+            let rows = |at: usize| shape.rows(&block[at..]).first(len, shape.head_dim);
+            (rows(keys_at), rows(values_at))
         })
     }
 }
@@ -245,6 +292,7 @@ impl KvCache {
     /// reserved, and not kept.
     pub fn write(
         &mut self,
+        isa: Isa,
         sequence: usize,
         layer: usize,
         position: usize,
@@ -255,15 +303,15 @@ impl KvCache {
         let Sequence { blocks, kept } = &self.sequences[sequence];
         debug_assert!(position / BLOCK >= *kept, "{position} is kept for others");
         let block = &mut self.blocks[blocks[position / BLOCK]];
-        let block: &mut [f32] = bytemuck::cast_slice_mut(block);
         let heads = keys
             .chunks_exact(head_dim)
             .zip(values.chunks_exact(head_dim));
         for (kv_head, (key, value)) in heads.enumerate() {
-            let at = self.shape.offset(layer, kv_head) + position % BLOCK * head_dim;
-            block[at..at + head_dim].copy_from_slice(key);
-            let at = at + self.shape.to_values();
-            block[at..at + head_dim].copy_from_slice(value);
+            let at = self.shape.offset(layer, kv_head);
+            for (at, row) in [(at, key), (at + self.shape.to_values(), value)] {
+                let out = self.shape.row_mut(&mut block[at..], position % BLOCK);
+                store_kv_row(isa, row, out);
+            }
         }
     }
 
@@ -343,12 +391,15 @@ impl Cached for KvCache {
 
 #[cfg(test)]
 mod tests {
+    use sterna_kernels::KvBuffer;
+
     use super::*;
 
     const SHAPE: KvShape = KvShape {
         n_layers: 2,
         n_kv_heads: 3,
         head_dim: 5,
+        ty: KvType::F32,
     };
 
     fn row(position: usize, layer: usize) -> (Vec<f32>, Vec<f32>) {
@@ -361,32 +412,53 @@ mod tests {
 
     #[test]
     fn reads_back_what_was_written_across_blocks() {
-        let mut kv = KvCache::new(SHAPE, 2);
+        for ty in KvType::ALL {
+            reads_back(KvShape { ty, ..SHAPE });
+        }
+    }
+
+    fn reads_back(shape: KvShape) {
+        let mut kv = KvCache::new(shape, 2);
         for position in 0..150 {
             kv.reserve(1, position + 1).unwrap();
             for layer in 0..2 {
                 let (keys, values) = row(position, layer);
-                kv.write(1, layer, position, &keys, &values);
+                kv.write(Isa::SCALAR, 1, layer, position, &keys, &values);
             }
         }
         for layer in 0..2 {
             for kv_head in 0..3 {
-                let keys: Vec<f32> = kv
-                    .read(1, layer, kv_head, 131)
-                    .flat_map(|(k, _)| k.to_vec())
-                    .collect();
-                let values: Vec<f32> = kv
-                    .read(1, layer, kv_head, 131)
-                    .flat_map(|(_, v)| v.to_vec())
-                    .collect();
+                let rows = |which: fn((KvRows<'_>, KvRows<'_>)) -> Vec<f32>| -> Vec<f32> {
+                    kv.read(1, layer, kv_head, 131).flat_map(which).collect()
+                };
+                let keys = rows(|(keys, _)| keys.to_f32(5));
+                let values = rows(|(_, values)| values.to_f32(5));
                 assert_eq!(keys.len(), 131 * 5);
                 for position in 0..131 {
                     let (want_keys, want_values) = row(position, layer);
-                    assert_eq!(keys[position * 5..][..5], want_keys[kv_head * 5..][..5]);
-                    assert_eq!(values[position * 5..][..5], want_values[kv_head * 5..][..5]);
+                    for (is, want) in [(&keys, want_keys), (&values, want_values)] {
+                        let (is, want) = (&is[position * 5..][..5], &want[kv_head * 5..][..5]);
+                        let stored = KvBuffer::store(Isa::SCALAR, shape.ty, want, 5).to_f32();
+                        assert_eq!(is, stored, "{shape:?}");
+                    }
                 }
             }
         }
+    }
+
+    #[test]
+    fn int8_and_f16_take_a_quarter_and_a_half() {
+        // BitNet b1.58 2B-4T.
+        let mib = |ty| {
+            let shape = KvShape {
+                n_layers: 30,
+                n_kv_heads: 5,
+                head_dim: 128,
+                ty,
+            };
+            shape.block_bytes() as f64 * 64.0 / f64::from(1 << 20)
+        };
+        assert_eq!(KvType::ALL.map(mib), [600.0, 300.0, 152.34375]);
     }
 
     #[test]
@@ -416,7 +488,7 @@ mod tests {
         kv.reserve(sequence, tokens.len()).unwrap();
         for (position, &token) in tokens.iter().enumerate().skip(from) {
             let (keys, values) = row(position * 7 + token as usize, 1);
-            kv.write(sequence, 1, position, &keys, &values);
+            kv.write(Isa::SCALAR, sequence, 1, position, &keys, &values);
         }
         kv.keep(sequence, salt, tokens);
     }
@@ -460,7 +532,7 @@ mod tests {
             kv.reserve(sequence, 70).unwrap();
             for position in 0..70 {
                 let (keys, values) = row(position, 0);
-                kv.write(sequence, 0, position, &keys, &values);
+                kv.write(Isa::SCALAR, sequence, 0, position, &keys, &values);
             }
         }
         assert_eq!(kv.used_bytes(), 4 * SHAPE.block_bytes());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 use crate::optimisations::Optimisations;
 use crate::team;
@@ -29,6 +29,8 @@ pub struct EngineOptions {
     /// Keep keys and values, within `max_kv_bytes`, for prompts that begin alike. The tokens
     /// generated are the same. Default: yes.
     pub prefix_cache: bool,
+    /// The type that keys and values are cached in. Default `f32`.
+    pub kv_type: KvType,
     /// The drafting of tokens. Default: as many as pay; the tokens generated are the same.
     pub speculation: Speculation,
     /// Threads that compute; ignored without the feature `native`. Default:
@@ -55,6 +57,7 @@ impl EngineOptions {
             max_context: None,
             max_kv_bytes: None,
             prefix_cache: true,
+            kv_type: KvType::default(),
             speculation: Speculation::Adaptive,
             threads: team::default_threads(),
             isa,

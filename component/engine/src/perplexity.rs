@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
@@ -38,6 +38,8 @@ pub struct PerplexityOptions {
     pub context: usize,
     /// How the text is cut.
     pub cut: Cut,
+    /// The type that keys and values are cached in.
+    pub kv_type: KvType,
     /// The instruction set.
     pub isa: Isa,
     /// Threads.
@@ -142,7 +144,7 @@ pub fn perplexity(
             chunk,
             Optimisations::ALL,
         ),
-        kv: KvCache::new(KvShape::of(&model.config), 1),
+        kv: KvCache::new(KvShape::of(&model.config, options.kv_type), 1),
         team,
         chunk,
         vocab_size: model.config.vocab_size,

@@ -295,6 +295,7 @@ pub struct ModelInfo {
     pub vocab_size: u32,
     pub parameters: u64,
     pub head_type: String,
+    pub kv_type: String,
     pub isa: String,
     pub max_sequences: u32,
     pub embedding_size: u32,

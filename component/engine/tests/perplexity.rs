@@ -11,13 +11,14 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use sterna_engine::model::Model;
 use sterna_engine::perplexity::{Cut, Perplexity, PerplexityOptions, perplexity};
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 use support::{ids, json, load};
 
 fn measure(model: &Arc<Model>, text: &[u32], context: usize, cut: Cut, isa: Isa) -> Perplexity {
     let options = PerplexityOptions {
         context,
         cut,
+        kv_type: KvType::F32,
         isa,
         threads: 2,
     };
@@ -101,6 +102,7 @@ fn what_cannot_be_measured_is_refused_by_name() {
         let options = PerplexityOptions {
             context,
             cut,
+            kv_type: KvType::F32,
             isa: Isa::SCALAR,
             threads: 1,
         };

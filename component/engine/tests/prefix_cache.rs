@@ -189,7 +189,7 @@ fn switched_off_nothing_is_kept() {
 
 /// Room for so many blocks.
 fn blocks(options: &mut EngineOptions, blocks: u64) {
-    options.max_kv_bytes = Some(blocks * KvShape::of(&TINY.config).block_bytes());
+    options.max_kv_bytes = Some(blocks * KvShape::of(&TINY.config, options.kv_type).block_bytes());
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn an_embedding_that_makes_room_begins_again() {
         .collect();
     let mut engine = engine(&model, |options| {
         options.prefill_chunk = 8;
-        options.max_kv_bytes = Some(3 * KvShape::of(&model.config).block_bytes());
+        options.max_kv_bytes = Some(3 * KvShape::of(&model.config, options.kv_type).block_bytes());
     });
     assert_eq!(together(&mut engine, &inputs), expected);
     assert_eq!(engine.stats().failed, 0);

@@ -98,7 +98,7 @@ proptest! {
         kv_blocks in prop::option::of(2u64..6),
         prefix_cache in any::<bool>(),
     ) {
-        let block_bytes = sterna_engine::kv::KvShape::of(&TINY.config).block_bytes();
+        let block_bytes = sterna_engine::kv::KvShape::of(&TINY.config, Default::default()).block_bytes();
         let mut engine = engine(&TINY, |options| {
             options.max_sequences = max_sequences;
             options.prefill_chunk = prefill_chunk;

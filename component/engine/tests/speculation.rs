@@ -161,7 +161,7 @@ proptest! {
             sampling: Sampling { temperature: Some(temperature), seed: Some(seed), ..Sampling::default() },
             ..Request::new(Prompt::Tokens(prompt))
         }).collect();
-        let block_bytes = sterna_engine::kv::KvShape::of(&TINY.config).block_bytes();
+        let block_bytes = sterna_engine::kv::KvShape::of(&TINY.config, Default::default()).block_bytes();
         let change = |options: &mut EngineOptions| {
             options.max_sequences = max_sequences;
             options.prefill_chunk = prefill_chunk;

@@ -54,6 +54,7 @@ impl wit::GuestPass for Stub {
         &self,
         _layer: u32,
         _cache: Vec<Vec<Vec<u32>>>,
+        _kv_type: wit::KvType,
         _window: Option<u32>,
         _sub_norm: Option<Vec<u32>>,
         _o: wit::Linear,

@@ -17,6 +17,7 @@ use sterna_engine::placement::Bytes;
 use sterna_kernels::Isa;
 
 use crate::assets::Assets;
+use crate::kv_type::KvTypeArgs;
 use crate::machine::Machine;
 use crate::memory::lost_pages;
 use crate::model_source::{DEMO, load};
@@ -49,6 +50,10 @@ pub struct Args {
     /// Tokens of a window [default: 512, or the model's context if that is shorter]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     context: Option<u32>,
+
+    /// How keys and values are cached.
+    #[command(flatten)]
+    kv_type: KvTypeArgs,
 
     /// How a text longer than the context is cut
     #[arg(long, value_enum, default_value_t = How::Windows)]
@@ -132,6 +137,7 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
     let options = PerplexityOptions {
         context,
         cut: stride.map_or(Cut::Halves, |stride| Cut::Windows { stride }),
+        kv_type: args.kv_type.get(),
         isa,
         threads,
     };

@@ -38,6 +38,7 @@ impl Platform {
                 ("id", model.id.clone()),
                 ("architecture", model.architecture.clone()),
                 ("head_type", model.head_type.clone()),
+                ("kv_type", model.kv_type.clone()),
                 ("isa", model.isa.clone()),
                 ("parameters", model.parameters.to_string()),
                 ("context_length", model.context_length.to_string()),

@@ -31,6 +31,7 @@ pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
         ("id", &info.id),
         ("architecture", &info.architecture),
         ("head type", &info.head_type),
+        ("type of keys and values", &info.kv_type),
         ("instruction set", &info.isa),
     ];
     let tags = [&info.reasoning_tags, &info.tool_call_tags];
@@ -403,6 +404,7 @@ mod tests {
                 vocab_size: 1,
                 parameters: 1,
                 head_type: "f16".into(),
+                kv_type: "f32".into(),
                 isa: "simd128".into(),
                 max_sequences: 1,
                 embedding_size: 4,

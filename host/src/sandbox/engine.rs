@@ -17,7 +17,7 @@ use sterna_engine::request::{
 };
 use sterna_engine::scheduler::PromptSize;
 use sterna_engine::team::Team;
-use sterna_kernels::{Isa, self_test};
+use sterna_kernels::{Isa, KvType, self_test};
 use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, Trap};
 
@@ -29,7 +29,9 @@ use super::limits::{Limiter, MOST_RESOURCES, default_memory, fuel};
 use super::state::State;
 use super::{kernels_import, wasi};
 use crate::bindings::baked::exports::sterna::inference::engine::{self as wit, Guest};
-use crate::bindings::baked::exports::sterna::inference::scheduler::{Guest as Scheduler, Options};
+use crate::bindings::baked::exports::sterna::inference::scheduler::{
+    Guest as Scheduler, KvType as WitKvType, Options,
+};
 use crate::bindings::baked::{SchedulerProvider, SchedulerProviderPre};
 use crate::engine::changed_files;
 use crate::engine::driven::{Answered, DrivenEngine, EngineSource, Texts};
@@ -54,6 +56,8 @@ pub struct SandboxOptions {
     pub max_context: Option<u32>,
     /// Bytes all keys and values may take together.
     pub max_kv_bytes: Option<u64>,
+    /// The type that keys and values are cached in.
+    pub kv_type: KvType,
     /// Bytes the engine's memory may grow to, model included; what does not fit waits or is
     /// refused. Absent: the file's, those of keys and values, and 512 MiB.
     pub max_memory: Option<usize>,
@@ -266,6 +270,11 @@ impl SandboxedEngine {
             max_kv_bytes: options.max_kv_bytes,
             max_step_ms: options.max_step_ms,
             prefix_cache: Some(options.optimisations.prefix_cache),
+            kv_type: Some(match options.kv_type {
+                KvType::F32 => WitKvType::Float32,
+                KvType::F16 => WitKvType::Float16,
+                KvType::Int8 => WitKvType::Int8,
+            }),
         };
         let started = self.scheduler(|scheduler, store| scheduler.call_start(store, options))?;
         let info = started.map_err(|error| anyhow!(short(error.into())))?;

@@ -9,11 +9,14 @@
 use sterna_engine::error::EngineError;
 use sterna_engine::forward::{AttentionOutput, FeedForward, Place, Projection, Rotation};
 use sterna_engine::kv::{BLOCK, Cached, KvShape};
+use sterna_kernels::KvType;
 use wasmtime::component::{Linker, Resource, ResourceType, WasmList};
 use wasmtime::{Result, bail, ensure, format_err};
 
 use super::lender::Lent;
-use super::lifted::{Ctx, Floats, Head, Shape, WitLinear, WitPlace, WitRotation, bits, floats};
+use super::lifted::{
+    Ctx, Floats, Head, Shape, WitKvType, WitLinear, WitPlace, WitRotation, bits, floats,
+};
 use super::state::State;
 
 /// The interface's name to the linker.
@@ -34,11 +37,13 @@ type ProjectArguments = (
     bool,
 );
 
-/// What `pass.attend` is called with: this, layer, cache, window, sub-norm, o, post-norm.
+/// What `pass.attend` is called with: this, layer, cache, kv-type, window, sub-norm, o,
+/// post-norm.
 type AttendArguments = (
     Resource<HostPass>,
     u32,
     WasmList<WasmList<Floats>>,
+    WitKvType,
     Option<u32>,
     Option<Floats>,
     WitLinear,
@@ -154,14 +159,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     kernels.func_wrap(
         "[method]pass.attend",
         |mut ctx: Ctx<'_>,
-         (this, layer, cache, window, sub_norm, o, post_norm): AttendArguments| {
+         (this, layer, cache, kv_type, window, sub_norm, o, post_norm): AttendArguments| {
             with_batch(&mut ctx, &this, |lent, ctx| {
                 lent.check_attention()?;
-                let cache = lift_cache(ctx, lent, &cache)?;
+                let kv_type = kv_type.into();
+                let cache = lift_cache(ctx, lent, kv_type, &cache)?;
                 let shape = lent.pass.shape();
                 let o_shape = [shape.hidden_size, shape.q_size()];
                 lent.check_matrix("o", o.weights.shape(), o_shape)?;
-                let cache = LentCache::new(shape.kv(), &cache, ctx)?;
+                let cache = LentCache::new(shape.kv(kv_type), &cache, ctx)?;
                 let [w_o] = lent.copies.matrices([o.weights.view(ctx)?]);
                 let weights = AttentionOutput {
                     window: window.map(|positions| positions as usize),
@@ -279,10 +285,11 @@ type Blocks = Vec<Vec<Floats>>;
 fn lift_cache(
     ctx: &mut Ctx<'_>,
     lent: &Lent,
+    kv_type: KvType,
     cache: &WasmList<WasmList<Floats>>,
 ) -> Result<Blocks> {
     let memory_bytes = ctx.data().limiter.bytes();
-    lent.check_cache(cache.len(), 0, memory_bytes)?;
+    lent.check_cache(cache.len(), 0, kv_type, memory_bytes)?;
     // What it would bound are bytes that are read in place; here are a few words for each block
     // that was counted.
     let fuel = ctx.hostcall_fuel();
@@ -290,7 +297,7 @@ fn lift_cache(
     let sequences: Vec<_> = cache.iter(&mut *ctx)?.collect::<Result<_>>()?;
     let blocks = sequences.iter().map(WasmList::len);
     let blocks = blocks.fold(0, usize::saturating_add);
-    lent.check_cache(cache.len(), blocks, memory_bytes)?;
+    lent.check_cache(cache.len(), blocks, kv_type, memory_bytes)?;
     let blocks = sequences
         .iter()
         .map(|blocks| blocks.iter(&mut *ctx)?.collect())

@@ -10,7 +10,7 @@ use sterna_engine::forward::{Pass, PassShape, Rotation};
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::placement::{BorrowedCopies, Settling};
 use sterna_engine::team::Team;
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 use wasmtime::{Result, bail, ensure, format_err};
 
 use crate::memory::weight_pages;
@@ -244,9 +244,10 @@ impl Lent {
         &self,
         sequences: usize,
         blocks: usize,
+        kv_type: KvType,
         memory_bytes: usize,
     ) -> Result<()> {
-        let block_bytes = self.pass.shape().kv().block_bytes();
+        let block_bytes = self.pass.shape().kv(kv_type).block_bytes();
         let room = memory_bytes as u64 / block_bytes.max(1);
         ensure!(
             sequences <= MOST_SEQUENCES && blocks <= MOST_BLOCKS && blocks as u64 <= room,

@@ -4,7 +4,9 @@
 use sterna_engine::config::{Activation, RopePairs};
 use sterna_engine::forward::{LinearView, PassShape};
 use sterna_engine::matrix::{MatrixView, TableView};
-use sterna_kernels::{Dense, DenseType, GroupCodes, GroupShape, Grouped, Ternary, TernaryLayout};
+use sterna_kernels::{
+    Dense, DenseType, GroupCodes, GroupShape, Grouped, KvType, Ternary, TernaryLayout,
+};
 use wasmtime::component::{ComponentType, Lift, WasmList};
 use wasmtime::{Result, StoreContextMut};
 
@@ -78,6 +80,29 @@ impl Shape {
             },
             attention_scale: self.attention_scale,
             input_norm_eps: self.input_norm_eps,
+        }
+    }
+}
+
+#[derive(ComponentType, Lift, Clone, Copy)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "lifted from the guest, by number")]
+pub(super) enum WitKvType {
+    #[component(name = "float32")]
+    Float32,
+    #[component(name = "float16")]
+    Float16,
+    #[component(name = "int8")]
+    Int8,
+}
+
+impl From<WitKvType> for KvType {
+    fn from(ty: WitKvType) -> Self {
+        match ty {
+            WitKvType::Float32 => KvType::F32,
+            WitKvType::Float16 => KvType::F16,
+            WitKvType::Int8 => KvType::Int8,
         }
     }
 }

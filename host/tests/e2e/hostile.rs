@@ -89,6 +89,10 @@ fn attacks_fail_and_the_server_goes_on() {
             "frequencies that the pass does not have",
         ),
         ("short post-norm", "post-norm has shape [5]"),
+        (
+            "cache of another type",
+            "a cache block has 8192 words; the shape needs 2112",
+        ),
         ("no window", "a window of no positions"),
         ("logits", "logits of 10000 x 100000"),
         ("logits of one token", "logits of 10000000 tokens"),

@@ -66,3 +66,24 @@ fn with_weights_in_layout_trits5() {
     let text = server.post("/v1/completions", &request).completion();
     assert_eq!(text, expected);
 }
+
+/// Natively, by kernels lent to a component, and by its own.
+#[test]
+fn with_each_type_of_keys_and_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = bake(folder.path(), &[]);
+    let app = app.to_str().unwrap();
+    // More than two blocks.
+    let request = sampled(LILY, 1, 150, false);
+    for ty in ["f32", "f16", "int8"] {
+        let text = |options: &[&str]| {
+            let server = Server::start(&[options, &["--kv-type", ty]].concat());
+            server.post("/v1/completions", &request).completion()
+        };
+        let expected = text(&["--isa", "scalar", "--threads", "1"]);
+        assert_eq!(text(&["--threads", "2"]), expected, "{ty}");
+        assert_eq!(text(&["--model", app]), expected, "{ty}, lent");
+        let own = text(&["--model", app, "--isa", "simd128"]);
+        assert_eq!(own, expected, "{ty} in WebAssembly");
+    }
+}

@@ -5,11 +5,11 @@ use crate::pack::pack_ternary;
 use crate::rng::Rng;
 use crate::self_test::{Fill, grouped_bytes};
 use crate::{
-    BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, Line,
-    OutputRows, QuantizedActivations, SelfTestError, Ternary, attention_mix, attention_scores,
-    dense_matmul, encode_dense_row, exp_f32, grouped_matmul, ln_f32, pack_columns, pack_group_tile,
-    pack_trits5, relu2_mul, rms_norm, rope_angles, rope_frequencies, rope_rotate_half, silu_mul,
-    softmax, ternary_matmul,
+    BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, KvRows,
+    Line, OutputRows, QuantizedActivations, Queries, SelfTestError, Ternary, attention_mix,
+    attention_scores, dense_matmul, encode_dense_row, exp_f32, grouped_matmul, ln_f32,
+    pack_columns, pack_group_tile, pack_trits5, relu2_mul, rms_norm, rope_angles, rope_frequencies,
+    rope_rotate_half, silu_mul, softmax, ternary_matmul,
 };
 
 /// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a
@@ -200,10 +200,12 @@ fn floats(isa: Isa, rng: &mut Rng, fill: Fill, digest: &mut Digest) {
     silu_mul(isa, &x, &y, &mut out);
     digest.floats(&out);
     let mut scores = vec![0.0; 5];
-    attention_scores(isa, 30, &y[..30], &x, None, 0.18, 0, &mut scores);
+    let cache = KvRows::F32(&x);
+    let queries = Queries::Floats(&y[..30]);
+    attention_scores(isa, 30, queries, cache, None, 0.18, 0, &mut scores);
     softmax(isa, &mut scores);
     digest.floats(&scores);
-    attention_mix(isa, 30, &scores, 0, &x, None, &mut out[..30]);
+    attention_mix(isa, 30, &scores, 0, cache, None, &mut out[..30]);
     digest.floats(&out);
     digest.floats(&y.iter().map(|v| exp_f32(v * 80.0)).collect::<Vec<_>>());
     digest.floats(&y.iter().map(|v| ln_f32(v.abs())).collect::<Vec<_>>());

@@ -2,6 +2,7 @@
 
 mod dense;
 mod grouped;
+mod kv;
 mod ops;
 mod quantize;
 mod sparse;
@@ -10,6 +11,7 @@ mod trits5;
 
 pub use dense::dense_matmul;
 pub use grouped::grouped_matmul;
+pub use kv::store_kv_row;
 pub use ops::{
     add_assign, attention_mix, attention_scores, exp_f32, gelu_mul, relu2_mul, rms_norm,
     rope_rotate_half, silu_mul, softmax,

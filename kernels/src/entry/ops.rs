@@ -1,9 +1,9 @@
 //! The float steps.
 
-use crate::Isa;
 use crate::isa::Scalar;
 use crate::ops::exp::exp;
 use crate::simd::Simd;
+use crate::{Isa, KvRows, Queries};
 
 /// `out[i] = max(gate[i], 0)^2 * up[i]` (squared ReLU, BitNet b1.58 2B-4T). Exact zeros stay exact.
 pub fn relu2_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
@@ -35,7 +35,8 @@ pub fn add_assign(isa: Isa, x: &mut [f32], y: &[f32]) {
 /// for meanwhile. It changes no result.
 ///
 /// # Panics
-/// If `out` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
+/// If `out` is shorter than `(n_queries - 1) * stride + n`, or queries are not of the type of the
+/// keys: a caller's mistake.
 #[allow(
     clippy::too_many_arguments,
     reason = "sizes, what is read and what is written"
@@ -43,9 +44,9 @@ pub fn add_assign(isa: Isa, x: &mut [f32], y: &[f32]) {
 pub fn attention_scores(
     isa: Isa,
     head_dim: usize,
-    queries: &[f32],
-    keys: &[f32],
-    next: Option<&[f32]>,
+    queries: Queries<'_>,
+    keys: KvRows<'_>,
+    next: Option<KvRows<'_>>,
     scale: f32,
     stride: usize,
     out: &mut [f32],
@@ -66,8 +67,8 @@ pub fn attention_mix(
     head_dim: usize,
     p: &[f32],
     stride: usize,
-    values: &[f32],
-    next: Option<&[f32]>,
+    values: KvRows<'_>,
+    next: Option<KvRows<'_>>,
     acc: &mut [f32],
 ) {
     isa.attention_mix(head_dim, p, stride, values, next, acc);

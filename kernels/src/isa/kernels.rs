@@ -44,9 +44,9 @@ macro_rules! kernel_list {
                     = $crate::ops::activation::add_assign_lanes;
                 pub(crate) fn attention_scores(
                     head_dim: usize,
-                    queries: &[f32],
-                    keys: &[f32],
-                    next: Option<&[f32]>,
+                    queries: $crate::Queries<'_>,
+                    keys: $crate::KvRows<'_>,
+                    next: Option<$crate::KvRows<'_>>,
                     scale: f32,
                     stride: usize,
                     out: &mut [f32],
@@ -55,10 +55,12 @@ macro_rules! kernel_list {
                     head_dim: usize,
                     p: &[f32],
                     stride: usize,
-                    values: &[f32],
-                    next: Option<&[f32]>,
+                    values: $crate::KvRows<'_>,
+                    next: Option<$crate::KvRows<'_>>,
                     acc: &mut [f32],
                 ) -> () = $crate::ops::attention::attention_mix_lanes;
+                pub(crate) fn store_kv_row(x: &[f32], out: $crate::KvRowMut<'_>) -> ()
+                    = $crate::ops::kv::store_row;
                 pub(crate) fn dense_matmul(
                     w: $crate::Dense<'_>,
                     x: &$crate::DenseInput,

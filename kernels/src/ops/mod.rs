@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod exp;
+pub(crate) mod kv;
 pub(crate) mod norm;
 pub(crate) mod quantize;
 pub(crate) mod rope;

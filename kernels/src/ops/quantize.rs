@@ -5,9 +5,9 @@ use crate::grouped::ActivationBlock;
 use crate::simd::Simd;
 use crate::simd::lanes::{self, LANES};
 
-/// `limit / max(max |x|, 1e-5)`, or NaN where a value is not finite.
+/// `max |x|`, or NaN where a value is not finite.
 #[inline(always)]
-fn absmax_scale<S: Simd>(s: S, x: &[f32], limit: f32) -> f32 {
+fn absmax<S: Simd>(s: S, x: &[f32]) -> f32 {
     let mut absmax = s.splat(0.0);
     let mut poison = s.splat(0.0);
     let zero = s.splat(0.0);
@@ -23,11 +23,16 @@ fn absmax_scale<S: Simd>(s: S, x: &[f32], limit: f32) -> f32 {
     if s.sum(poison) != 0.0 {
         return f32::NAN;
     }
-    let absmax = s
-        .to_array(absmax)
+    s.to_array(absmax)
         .into_iter()
-        .fold(0.0, |a, b| if b > a { b } else { a });
-    limit / if absmax > 1e-5 { absmax } else { 1e-5 }
+        .fold(0.0, |a, b| if b > a { b } else { a })
+}
+
+/// `limit / max(max |x|, 1e-5)`, or NaN where a value is not finite.
+#[inline(always)]
+fn absmax_scale<S: Simd>(s: S, x: &[f32], limit: f32) -> f32 {
+    let absmax = absmax(s, x);
+    limit / if absmax <= 1e-5 { 1e-5 } else { absmax }
 }
 
 /// x * scale rounded half to even and clamped to +-limit; limit <= 2^22.
@@ -112,4 +117,22 @@ pub(crate) fn quantize_blocks<S: Simd>(s: S, x: &[f32], out: &mut [ActivationBlo
             block
         };
     }
+}
+
+/// One row to int8 by the scale that is returned, an f16: a value is its code times that. With a
+/// NaN or an infinity the scale is NaN.
+#[inline(always)]
+pub(crate) fn quantize_row_f16<S: Simd>(s: S, x: &[f32], q: &mut [i8]) -> half::f16 {
+    let stored = half::f16::from_f32_const(absmax(s, x) / 127.0);
+    let scale = stored.to_f32_const();
+    // Of so small a row nothing is left; 1 / 0 would make NaN of its zeros.
+    let by = s.splat(if scale == 0.0 { 0.0 } else { 1.0 / scale });
+    lanes::for_each_out(
+        s,
+        x,
+        q,
+        #[inline(always)]
+        |v| scaled_round(s, v, by, 127.0).map(|value| value as i8),
+    );
+    stored
 }

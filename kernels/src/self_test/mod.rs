@@ -4,17 +4,19 @@
 //! The comparisons are functions of a shape, so that the load-time test (few shapes) and
 //! [`crate::checks`] (many) are the same code.
 
+mod attention;
 mod grouped;
 
 use crate::rng::Rng;
 use crate::{
     Dense, DenseInput, DenseType, GroupCodes, Isa, Line, NonZero, OutputRows, QuantizedActivations,
-    SelfTestError, ShapeError, Ternary, TernaryColumns, TernaryLayout, add_assign, attention_mix,
-    attention_scores, dense_matmul, encode_dense_row, gelu_mul, pack_columns, pack_trits5,
-    relu2_mul, rms_norm, rope_angles, rope_frequencies, rope_rotate_half, silu_mul, softmax,
-    ternary_columns_matmul, ternary_matmul, ternary_matmul_rows,
+    SelfTestError, ShapeError, Ternary, TernaryColumns, TernaryLayout, add_assign, dense_matmul,
+    encode_dense_row, gelu_mul, pack_columns, pack_trits5, relu2_mul, rms_norm, rope_angles,
+    rope_frequencies, rope_rotate_half, silu_mul, softmax, ternary_columns_matmul, ternary_matmul,
+    ternary_matmul_rows,
 };
 
+pub(crate) use attention::attention;
 pub(crate) use grouped::grouped;
 #[cfg(any(test, feature = "checks"))]
 pub(crate) use grouped::{group_layouts, grouped_bytes};
@@ -420,40 +422,6 @@ pub(crate) fn floats(isa: Isa, rng: &mut Rng, n: usize, fill: Fill) -> Result<()
         same(isa, kernel, &shape, &expected, &actual)?;
     }
     Ok(())
-}
-
-/// Scores and mix of a few heads over `n` positions.
-pub(crate) fn attention(
-    isa: Isa,
-    rng: &mut Rng,
-    head_dim: usize,
-    n: usize,
-    fill: Fill,
-) -> Result<(), SelfTestError> {
-    let (n_queries, stride) = (1 + rng.below(7), n + rng.below(3));
-    let shape = || format!("{n_queries} heads, head_dim {head_dim}, {n} positions, {fill:?}");
-    let q = Fill::Uniform.values(rng, n_queries * head_dim);
-    let cache = fill.values(rng, n * head_dim);
-    let run = |isa| {
-        // What lies between the rows must stay as it is.
-        let mut scores = vec![-7.0; n_queries * stride];
-        attention_scores(
-            isa,
-            head_dim,
-            &q,
-            &cache,
-            Some(&q),
-            0.088,
-            stride,
-            &mut scores,
-        );
-        let mut mixed = q.clone();
-        attention_mix(isa, head_dim, &scores, stride, &cache, Some(&q), &mut mixed);
-        (scores, mixed)
-    };
-    let (expected, actual) = (run(Isa::SCALAR), run(isa));
-    same(isa, "attention_scores", &shape, &expected.0, &actual.0)?;
-    same(isa, "attention_mix", &shape, &expected.1, &actual.1)
 }
 
 /// Equal bits, or NaN in both.

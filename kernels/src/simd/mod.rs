@@ -1,5 +1,6 @@
 //! Sixteen float lanes: the trait that the float kernels are written over, and walks over slices.
 
+mod int8;
 pub(crate) mod lanes;
 mod vector;
 

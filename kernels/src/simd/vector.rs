@@ -5,6 +5,7 @@
 //! each; none is fused. `max` and `min` are a comparison and a choice, whose NaN and -0 behaviour
 //! x86 (`maxps`), wasm (`pmax`) and scalar code share.
 
+use super::int8;
 use crate::simd::LANES;
 
 /// Sixteen lanes of f32 on some instruction set.
@@ -23,7 +24,31 @@ pub(crate) trait Simd: Copy {
     fn load_bf16(self, x: &[u8; 2 * LANES]) -> Self::F;
     /// Sixteen f32 (little-endian) at any address.
     fn load_f32(self, x: &[u8; 4 * LANES]) -> Self::F;
+    /// Sixteen int8, exact.
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::F {
+        let mut floats = [0.0; LANES];
+        for (x, float) in x.iter().zip(&mut floats) {
+            *float = f32::from(*x);
+        }
+        self.load(&floats)
+    }
+    /// Sixteen i32, rounded half to even.
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; LANES]) -> Self::F {
+        let mut floats = [0.0; LANES];
+        for (x, float) in x.iter().zip(&mut floats) {
+            *float = *x as f32;
+        }
+        self.load(&floats)
+    }
     fn to_array(self, v: Self::F) -> [f32; LANES];
+
+    /// The products of each query with each of four keys, all as long, exact in i32.
+    #[inline(always)]
+    fn int8_dots<const Q: usize>(self, queries: [&[i8]; Q], keys: [&[i8]; 4]) -> [[i32; 4]; Q] {
+        int8::dots(queries, keys)
+    }
 
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;

@@ -38,6 +38,7 @@ impl Engine for Echo {
             vocab_size: 512,
             parameters: 1,
             head_type: "F16".into(),
+            kv_type: "f32".into(),
             isa: "scalar".into(),
             max_sequences: 1,
             embedding_size: 4,

@@ -9,7 +9,7 @@ mod bindings {
 }
 
 use bindings::sterna::inference::kernels::{
-    Activation, GroupCodes, GroupedParam, HeadParam, LinearParam, MatrixParam, Pass, Place,
+    Activation, GroupCodes, GroupedParam, HeadParam, KvType, LinearParam, MatrixParam, Pass, Place,
     RopePairs, RotationParam, Shape, TableParam, TableType, TernaryLayout, TernaryParam,
 };
 
@@ -43,6 +43,9 @@ fn pass(shape: Shape, frequency: f64, max_tokens: u32) -> Pass {
 
 /// Numbers of a block of that shape's cache.
 const BLOCK: usize = 2 * 64 * 64;
+
+/// Their type.
+const FLOATS: KvType = KvType::Float32;
 
 fn matrix(rows: u32, cols: u32, scale: f32, packed: &[u8]) -> LinearParam<'_> {
     plain(MatrixParam::Ternary(TernaryParam {
@@ -243,12 +246,17 @@ pub(crate) fn attack(name: &str) {
         "short post-norm" => {
             let block = vec![0; BLOCK];
             let o = matrix(128, 128, 1.0, &packed);
-            begun(4, 0).attend(0, &[&[&block]], None, None, o, Some(&norm[..5]));
+            begun(4, 0).attend(0, &[&[&block]], FLOATS, None, None, o, Some(&norm[..5]));
+        }
+        "cache of another type" => {
+            let block = vec![0; BLOCK];
+            let o = matrix(128, 128, 1.0, &packed);
+            begun(4, 0).attend(0, &[&[&block]], KvType::Int8, None, None, o, None);
         }
         "no window" => {
             let block = vec![0; BLOCK];
             let o = matrix(128, 128, 1.0, &packed);
-            begun(4, 0).attend(0, &[&[&block]], Some(0), None, o, None);
+            begun(4, 0).attend(0, &[&[&block]], FLOATS, Some(0), None, o, None);
         }
         "lists in lists" => aliased(&packed),
         "not a number" => not_a_number(&packed),
@@ -304,6 +312,7 @@ fn layer_of_nothing<'a>(pass: &Pass, matrix: impl Fn(u32) -> LinearParam<'a>) {
     pass.attend(
         0,
         &[&[&block]],
+        FLOATS,
         Some(1),
         Some(&nan),
         matrix(128),
@@ -321,6 +330,7 @@ struct AttendArguments {
     layer: u32,
     cache: *const [u32; 2],
     sequences: u32,
+    kv_type: u32,
     window: [u32; 2],
     sub_norm: [u32; 3],
     /// Case, rows, columns, scale, layout.
@@ -353,6 +363,7 @@ fn aliased(packed: &[u8]) {
         layer: 0,
         cache: cache.as_ptr(),
         sequences: cache.len() as u32,
+        kv_type: FLOATS as u32,
         window: [0; 2],
         sub_norm: [0; 3],
         o: [0, 128, 128, 1.0_f32.to_bits(), 0],

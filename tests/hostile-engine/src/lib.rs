@@ -127,6 +127,7 @@ impl scheduler::Guest for Component {
             vocab_size: 1,
             parameters: 0,
             head_type: "none".into(),
+            kv_type: "none".into(),
             isa: "none".into(),
             max_sequences: 8,
             embedding_size: 4,

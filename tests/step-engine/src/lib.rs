@@ -87,6 +87,7 @@ impl wit::Guest for Component {
             vocab_size: 1,
             parameters: 0,
             head_type: "none".into(),
+            kv_type: "none".into(),
             isa: "none".into(),
             max_sequences: 1024,
             embedding_size: 4,

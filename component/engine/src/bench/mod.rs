@@ -12,8 +12,9 @@ mod speculation;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sterna_kernels::{GroupCodes, Isa, TernaryLayout};
+use sterna_kernels::{GroupCodes, Isa, KvType, TernaryLayout};
 
+use crate::config::ModelConfig;
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::group_scaled::codes_name;
@@ -47,6 +48,8 @@ pub struct BenchOptions {
     pub isa: Isa,
     /// The optimisations that are on.
     pub optimisations: Optimisations,
+    /// The type that keys and values are cached in.
+    pub kv_type: KvType,
     /// True if completions with and without drafts are compared too.
     pub speculation: bool,
 }
@@ -65,6 +68,7 @@ impl BenchOptions {
             threads: 1,
             isa,
             optimisations: Optimisations::ALL,
+            kv_type: KvType::default(),
             speculation: false,
         }
     }
@@ -103,8 +107,9 @@ pub fn run(model: &Arc<Model>, options: &BenchOptions) -> Result<BenchReport, En
         options.optimisations,
     );
     // One for all repetitions: a server's blocks are used again too.
-    let mut kv = KvCache::new(KvShape::of(&model.config), options.batch);
-    (0..options.batch).try_for_each(|sequence| fill(model, &mut kv, sequence, options.depth))?;
+    let mut kv = KvCache::new(KvShape::of(&model.config, options.kv_type), options.batch);
+    (0..options.batch)
+        .try_for_each(|sequence| fill(model, options.isa, &mut kv, sequence, options.depth))?;
     let mut rates = Rates::default();
     for rep in 0..=options.reps {
         // Before, between and after them: one more round than repetitions.
@@ -209,12 +214,19 @@ fn pages(_model: &Model, _options: &BenchOptions) -> Option<[u64; 2]> {
 
 /// Cache `depth` positions of `sequence`: keys and values of the size that normed states give, no
 /// two rows alike.
-fn fill(model: &Model, kv: &mut KvCache, sequence: usize, depth: usize) -> Result<(), EngineError> {
-    let KvShape {
+fn fill(
+    model: &Model,
+    isa: Isa,
+    kv: &mut KvCache,
+    sequence: usize,
+    depth: usize,
+) -> Result<(), EngineError> {
+    let ModelConfig {
         n_layers,
         n_kv_heads,
         head_dim,
-    } = KvShape::of(&model.config);
+        ..
+    } = model.config;
     let width = n_kv_heads * head_dim;
     // A row starts anywhere in it.
     let numbers: Vec<f32> = (0..width + 4099)
@@ -225,7 +237,7 @@ fn fill(model: &Model, kv: &mut KvCache, sequence: usize, depth: usize) -> Resul
         for layer in 0..n_layers {
             let row =
                 |seed: usize| &numbers[(position * 131 + layer * 31 + seed) % 4099..][..width];
-            kv.write(sequence, layer, position, row(0), row(1777));
+            kv.write(isa, sequence, layer, position, row(0), row(1777));
         }
     }
     Ok(())

@@ -13,10 +13,10 @@ use sterna_engine::files::LoadOptions;
 use sterna_engine::model::Model;
 use sterna_engine::optimisations::Optimisations;
 use sterna_engine::synthetic::{self, Stored};
-use sterna_kernels::{DenseType, GroupCodes, Isa, TernaryLayout};
+use sterna_kernels::{DenseType, GroupCodes, Isa, KvType, TernaryLayout};
 
 const USAGE: &str = "usage: sterna_bench [--shape NAME [--zeros SHARE] [--weights q1_0|q2_0]] [--head f16|q8_0|q6_k|...] [--layout i2_s|trits5] [--depth N] [--prompt N] [--generate N] \
-                     [--batch N] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
+                     [--batch N] [--kv-type f32|f16|int8] [--chunk N] [--reps N] [--threads N] [--isa NAME] [--without NAME,...] [--speculation]\n\
                      --shape - takes a GGUF from standard input, --shape PATH a model's file or directory";
 
 fn main() -> ExitCode {
@@ -116,6 +116,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--prompt" => options.prompt = positive()?,
             "--batch" => options.batch = positive()?,
             "--chunk" => options.prefill_chunk = positive()?,
+            "--kv-type" => {
+                options.kv_type = KvType::from_name(&value)
+                    .ok_or_else(|| format!("--kv-type {value}: f32, f16 or int8"))?;
+            }
             "--reps" => options.reps = positive()?,
             "--threads" => options.threads = positive()?,
             "--without" => options.optimisations = Optimisations::without(&value)?,
@@ -178,6 +182,7 @@ mod tests {
             (&["--head", "q2"], "q6_k"),
             (&["--weights", "q4"], "q2_0"),
             (&["--layout", "t6"], "--layout t6: i2_s or trits5"),
+            (&["--kv-type", "q4"], "--kv-type q4: f32, f16 or int8"),
             (&["--isa", "sse9"], "scalar"),
             (&["--without", "warp"], "huge-pages"),
         ] {

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 use super::exports::sterna::inference::scheduler;
 use super::{
@@ -108,6 +108,11 @@ fn start(options: &scheduler::Options) -> Result<Instance, String> {
         max_kv_bytes: options.max_kv_bytes,
         max_step: MaxStep::of_ms(options.max_step_ms),
         prefix_cache: options.prefix_cache.unwrap_or(defaults.prefix_cache),
+        kv_type: options.kv_type.map_or(defaults.kv_type, |ty| match ty {
+            scheduler::KvType::Float32 => KvType::F32,
+            scheduler::KvType::Float16 => KvType::F16,
+            scheduler::KvType::Int8 => KvType::Int8,
+        }),
         ..defaults
     };
     let model = model()?;

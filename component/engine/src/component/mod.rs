@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 use crate::engine::Engine;
 
@@ -93,10 +93,12 @@ fn load() -> Result<Instance, String> {
     let isa = Isa::from_env().map_err(|error| error.to_string())?;
     let optimisations =
         Optimisations::without(&std::env::var("STERNA_WITHOUT").unwrap_or_default())?;
+    let kv_type = kv_type()?;
     let options = EngineOptions {
         optimisations,
         speculation: optimisations.speculation(),
         prefix_cache: optimisations.prefix_cache,
+        kv_type,
         ..EngineOptions::new(isa)
     };
     // Its buffers are of use only to an engine that computes by itself.
@@ -105,12 +107,24 @@ fn load() -> Result<Instance, String> {
         Some(baked)
             if !lent
                 && baked.engine.isa().name() == isa.name()
-                && optimisations == Optimisations::ALL =>
+                && optimisations == Optimisations::ALL
+                && kv_type == KvType::default() =>
         {
             Ok(baked)
         }
         Some(baked) => Instance::new(baked.engine.model().clone(), options),
         None => Instance::new(model()?, options),
+    }
+}
+
+/// The type of keys and values that the environment asks for.
+fn kv_type() -> Result<KvType, String> {
+    match std::env::var("STERNA_KV_TYPE") {
+        Err(_) => Ok(KvType::default()),
+        Ok(name) => KvType::from_name(&name).ok_or_else(|| {
+            let names = KvType::ALL.map(KvType::name).join(", ");
+            format!("STERNA_KV_TYPE is {name:?}: it must be one of {names}")
+        }),
     }
 }
 

@@ -43,8 +43,11 @@ impl Engine {
         let max_tokens = options.max_sequences + options.prefill_chunk;
         Ok(Engine {
             forward: forward(&model, &options, max_tokens)?,
-            kv: KvCache::new(KvShape::of(&model.config), options.max_sequences)
-                .with_limit(limits.most_kv_blocks()),
+            kv: KvCache::new(
+                KvShape::of(&model.config, options.kv_type),
+                options.max_sequences,
+            )
+            .with_limit(limits.most_kv_blocks()),
             scheduler: Scheduler::new(limits),
             gate: Gate::new(Arc::clone(&model), limits.context),
             created: SystemTime::UNIX_EPOCH
@@ -78,6 +81,7 @@ impl Engine {
             context_length: clamp_u32(self.limits.context),
             vocab_size: clamp_u32(self.model.config.vocab_size),
             parameters: self.model.parameters(),
+            kv_type: self.options.kv_type.name().to_string(),
             head_type: self.model.weights.head().type_name().to_string(),
             isa: self.forward.isa_name().to_string(),
             max_sequences: clamp_u32(self.options.max_sequences),
@@ -131,7 +135,7 @@ impl Engine {
     }
 
     fn block_bytes(&self) -> u64 {
-        KvShape::of(&self.model.config).block_bytes()
+        KvShape::of(&self.model.config, self.options.kv_type).block_bytes()
     }
 }
 
@@ -143,7 +147,7 @@ fn forward(
 ) -> Result<Forward, EngineError> {
     #[cfg(target_arch = "wasm32")]
     if options.borrow_kernels
-        && let Some(forward) = Forward::lent(model.clone(), max_tokens)
+        && let Some(forward) = Forward::lent(model.clone(), options.isa, max_tokens)
     {
         return Ok(forward);
     }

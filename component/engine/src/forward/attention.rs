@@ -6,7 +6,10 @@
 
 use std::cell::RefCell;
 
-use sterna_kernels::{Isa, OutputRows, attention_mix, attention_scores, softmax};
+use sterna_kernels::{
+    Isa, KvRows, KvType, OutputRows, QuantizedQueries, Queries, attention_mix, attention_scores,
+    softmax,
+};
 
 use super::buffers::Machine;
 use super::fit::internal;
@@ -21,8 +24,19 @@ const MAX_TOKENS: usize = 8;
 const MAX_SCORES: usize = 1 << 17;
 
 thread_local! {
-    /// Attention scores of a task, kept for the next: `[n_tokens, heads_per_kv, positions]`.
-    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Kept for the next task.
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+/// The buffers of a task.
+#[derive(Default)]
+struct Buffers {
+    /// Attention scores: `[n_tokens, heads_per_kv, positions]`.
+    scores: Vec<f32>,
+    /// Queries as they meet int8 keys: `[n_tokens, heads_per_kv]`.
+    queries: QuantizedQueries,
+    /// The same in floats: `[n_tokens, heads_per_kv, head_dim]`.
+    gathered: Vec<f32>,
 }
 
 /// A layer of the cache, and the positions of it that a token sees, its own among them: the nearest
@@ -79,7 +93,7 @@ pub(super) fn attention(
                 kv_head: out.range().start / group,
                 q: queries,
                 out,
-                next: &[],
+                next: None,
             }));
         }
     }
@@ -91,15 +105,18 @@ pub(super) fn attention(
             .flatten()
     };
     for i in 1..tasks.len() {
-        tasks[i - 1].next = blocks(&tasks[i]).next().map_or(&[], |(keys, _)| keys);
+        tasks[i - 1].next = blocks(&tasks[i]).next().map(|(keys, _)| keys);
     }
+    let ty = cache.shape().ty;
     let work = places
         .iter()
         .map(|place| (place.position + 1) * n_heads * head_dim * 2)
         .sum();
     machine.team.for_each(tasks, work, |task| {
         let blocks = blocks(&task);
-        SCORES.with_borrow_mut(|scores| attend(machine.isa, shape, sees, task, blocks, scores));
+        BUFFERS.with_borrow_mut(|buffers| {
+            attend(machine.isa, shape, sees, task, ty, blocks, buffers);
+        });
     });
     Ok(())
 }
@@ -112,7 +129,7 @@ struct Task<'a> {
     q: &'a [f32],
     out: OutputRows<'a>,
     /// The data the next task reads first, which is this thread's too, most likely.
-    next: &'a [f32],
+    next: Option<KvRows<'a>>,
 }
 
 fn attend<'a>(
@@ -120,8 +137,9 @@ fn attend<'a>(
     shape: &PassShape,
     sees: Sees,
     task: Task<'a>,
-    blocks: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
-    scores: &mut Vec<f32>,
+    ty: KvType,
+    blocks: impl Iterator<Item = (KvRows<'a>, KvRows<'a>)> + Clone,
+    buffers: &mut Buffers,
 ) {
     let Task {
         places,
@@ -133,6 +151,22 @@ fn attend<'a>(
     let scale = shape.attention_scale;
     let (d, columns) = (shape.head_dim, out.range());
     let heads = columns.len() / d;
+    let Buffers {
+        scores,
+        queries,
+        gathered,
+    } = buffers;
+    if ty == KvType::Int8 {
+        gathered.clear();
+        for q in q.chunks_exact(shape.q_size()) {
+            gathered.extend_from_slice(&q[columns.clone()]);
+        }
+        queries.quantize(isa, gathered, d);
+    }
+    let queries = |token: usize| match ty {
+        KvType::F32 | KvType::F16 => Queries::Floats(&q[token * shape.q_size()..][columns.clone()]),
+        KvType::Int8 => queries.heads(token * heads..(token + 1) * heads),
+    };
     // [n_tokens, heads, positions]
     let stride = places.last().map_or(0, |last| last.position + 1);
     scores.resize(places.len() * heads * stride, 0.0);
@@ -146,19 +180,18 @@ fn attend<'a>(
     };
     // Blocks before the first position that a token sees are passed over.
     let is_past = |block: usize, first: usize| (block + 1) * BLOCK <= first;
-    let first_values = blocks.clone().next().map_or(&[][..], |(_, values)| values);
+    let first_values = blocks.clone().next().map(|(_, values)| values);
     let mut rest = blocks.clone().enumerate().peekable();
     while let Some((block, (keys, _))) = rest.next() {
-        let next = rest.peek().map_or(first_values, |(_, (keys, _))| keys);
+        let next = rest.peek().map(|(_, (keys, _))| *keys).or(first_values);
         for (token, (first, n)) in tokens() {
             if is_past(block, first) {
                 continue;
             }
-            let keys = &keys[..seen(n, block) * d];
-            let q = &q[token * shape.q_size()..][columns.clone()];
+            let keys = keys.first(seen(n, block), d);
             let scores = &mut scores[token * heads * stride + block * BLOCK..];
-            let next = (token + 1 == places.len()).then_some(next);
-            attention_scores(isa, d, q, keys, next, scale, stride, scores);
+            let next = next.filter(|_| token + 1 == places.len());
+            attention_scores(isa, d, queries(token), keys, next, scale, stride, scores);
         }
     }
     for (token, (first, n)) in tokens() {
@@ -171,14 +204,14 @@ fn attend<'a>(
     }
     let mut rest = blocks.enumerate().peekable();
     while let Some((block, (_, values))) = rest.next() {
-        let next = rest.peek().map_or(next_keys, |(_, (_, values))| values);
+        let next = rest.peek().map(|(_, (_, values))| *values).or(next_keys);
         for (token, (first, n)) in tokens() {
             if is_past(block, first) {
                 continue;
             }
-            let values = &values[..seen(n, block) * d];
+            let values = values.first(seen(n, block), d);
             let p = &scores[token * heads * stride + block * BLOCK..];
-            let next = (token + 1 == places.len()).then_some(next);
+            let next = next.filter(|_| token + 1 == places.len());
             attention_mix(isa, d, p, stride, values, next, out.token(token));
         }
     }

@@ -1,5 +1,7 @@
 //! A batch of tokens: where they stand, their embeddings, and what the cache keeps of them.
 
+use sterna_kernels::Isa;
+
 use super::shape::Place;
 use crate::kv::KvCache;
 use crate::model::Model;
@@ -42,6 +44,7 @@ pub(super) fn embed(model: &Model, batch: &[BatchToken], states: &mut [f32]) {
 /// Cache a layer's new keys and values, each `[n_tokens, n_kv_heads, head_dim]`.
 pub(super) fn remember(
     kv: &mut KvCache,
+    isa: Isa,
     layer: usize,
     batch: &[BatchToken],
     keys: &[f32],
@@ -50,6 +53,6 @@ pub(super) fn remember(
     let width = keys.len() / batch.len();
     let rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
     for (token, (keys, values)) in batch.iter().zip(rows) {
-        kv.write(token.sequence, layer, token.position, keys, values);
+        kv.write(isa, token.sequence, layer, token.position, keys, values);
     }
 }

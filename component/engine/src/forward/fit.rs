@@ -58,11 +58,11 @@ pub(super) fn check_cache(
     cache: &impl Cached,
     places: &[Place],
 ) -> Result<(), EngineError> {
-    if cache.shape() != shape.kv() || layer >= shape.n_layers {
+    if cache.shape() != shape.kv(cache.shape().ty) || layer >= shape.n_layers {
         return Err(EngineError::Internal(format!(
             "layer {layer} of a cache of {:?}; the model is {:?}",
             cache.shape(),
-            shape.kv()
+            shape.kv(cache.shape().ty)
         )));
     }
     let is_absent = |place: &&Place| place.position >= cache.positions(place.sequence);

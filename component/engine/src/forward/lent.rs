@@ -1,13 +1,13 @@
 //! The arithmetic of one pass, done by the host (`wit/kernels.wit`): weights and cache are lent
 //! where they lie.
 
-use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
+use sterna_kernels::{DenseType, GroupCodes, Isa, KvType, TernaryLayout};
 
 use super::batch::{BatchToken, embed, places, remember};
 use super::shape::Rotation;
 use crate::config::{Activation, ModelConfig, RopePairs};
 use crate::group_scaled::GroupedWeights;
-use crate::kv::KvCache;
+use crate::kv::{Cached as _, KvCache};
 use crate::matrix::{Matrix, Table};
 use crate::model::Model;
 use crate::request::clamp_u32;
@@ -33,6 +33,8 @@ pub fn available() -> bool {
 pub(super) struct LentPass {
     pass: host::Pass,
     isa_name: String,
+    /// For what is not lent.
+    isa: Isa,
     hidden_size: usize,
     /// The logits that came back last, `[n_wanted, vocab_size]`.
     logits: Vec<u32>,
@@ -42,7 +44,7 @@ pub(super) struct LentPass {
 
 impl LentPass {
     /// Buffers in the host for batches of up to `max_tokens` tokens; `None` where it lends nothing.
-    pub(super) fn new(config: &ModelConfig, max_tokens: usize) -> Option<Self> {
+    pub(super) fn new(config: &ModelConfig, isa: Isa, max_tokens: usize) -> Option<Self> {
         if !available() {
             return None;
         }
@@ -80,6 +82,7 @@ impl LentPass {
         Some(LentPass {
             pass: host::Pass::new(shape, rotation, clamp_u32(max_tokens)),
             isa_name: host::isa(),
+            isa,
             hidden_size: config.hidden_size,
             logits: Vec::new(),
             states: Vec::new(),
@@ -101,6 +104,11 @@ impl LentPass {
                 position: clamp_u32(place.position),
             })
             .collect();
+        let kv_type = match kv.shape().ty {
+            KvType::F32 => host::KvType::Float32,
+            KvType::F16 => host::KvType::Float16,
+            KvType::Int8 => host::KvType::Int8,
+        };
         self.pass.begin(&places, bits(&self.states));
         for (index, layer) in model.weights.layers.iter().enumerate() {
             let norms = layer.input_norms.as_deref();
@@ -113,7 +121,7 @@ impl LentPass {
                 layer.k_norm.as_deref().map(bits),
                 layer.window.is_some(),
             );
-            remember(kv, index, batch, floats(&keys), floats(&values));
+            remember(kv, self.isa, index, batch, floats(&keys), floats(&values));
             let blocks: Vec<Vec<&[u32]>> = (0..kv.n_sequences())
                 .map(|sequence| kv.blocks(sequence).collect())
                 .collect();
@@ -122,6 +130,7 @@ impl LentPass {
             self.pass.attend(
                 clamp_u32(index),
                 &cache,
+                kv_type,
                 layer.window.map(clamp_u32),
                 sub_norm,
                 linear(&layer.o, norms.map(|norms| &norms.o)),

@@ -85,11 +85,12 @@ impl Forward {
         }
     }
 
-    /// Compute with the kernels the host lends; `None` where it lends none (`wit/kernels.wit`).
+    /// Compute with the kernels the host lends, and with `isa` what it does not; `None` where it
+    /// lends none (`wit/kernels.wit`).
     #[cfg(target_arch = "wasm32")]
     #[must_use]
-    pub fn lent(model: Arc<Model>, max_tokens: usize) -> Option<Self> {
-        let pass = lent::LentPass::new(&model.config, max_tokens)?;
+    pub fn lent(model: Arc<Model>, isa: Isa, max_tokens: usize) -> Option<Self> {
+        let pass = lent::LentPass::new(&model.config, isa, max_tokens)?;
         Some(Forward {
             model,
             max_tokens,
@@ -269,8 +270,9 @@ fn run_layer(
     kv: &mut KvCache,
 ) -> Result<(), EngineError> {
     let weights = &model.weights.layers[layer];
+    let isa = pass.isa();
     let (keys, values) = pass.project(weights.projection())?;
-    remember(kv, layer, batch, keys, values);
+    remember(kv, isa, layer, batch, keys, values);
     pass.attend(layer, kv, weights.attention_output())?;
     pass.feed_forward(weights.feed_forward())
 }

@@ -1,6 +1,8 @@
 //! The shape of a pass: what of a model its arithmetic depends on, and where a batch's tokens
 //! stand and how they turn.
 
+use sterna_kernels::KvType;
+
 use super::sub_layers::LinearView;
 use crate::config::{Activation, ModelConfig, RopePairs, RopeScaling};
 use crate::error::EngineError;
@@ -83,10 +85,11 @@ impl PassShape {
         self.n_kv_heads * self.head_dim
     }
 
-    /// The shape of a position's keys and values.
+    /// The shape of a position's keys and values in this type.
     #[must_use]
-    pub fn kv(&self) -> KvShape {
+    pub fn kv(&self, ty: KvType) -> KvShape {
         KvShape {
+            ty,
             n_layers: self.n_layers,
             n_kv_heads: self.n_kv_heads,
             head_dim: self.head_dim,

@@ -57,7 +57,7 @@ impl Limits {
     /// # Errors
     /// `Unavailable` where the cache's budget does not hold one block.
     pub fn new(model: &Model, options: &EngineOptions) -> Result<Self, EngineError> {
-        let shape = KvShape::of(&model.config);
+        let shape = KvShape::of(&model.config, options.kv_type);
         let context = options
             .max_context
             .unwrap_or(usize::MAX)

@@ -23,7 +23,7 @@ use sterna_engine::optimisations::Optimisations;
 use sterna_engine::options::EngineOptions;
 use sterna_engine::request::{Event, GenerationId, Prompt, Request, Sampling};
 use sterna_engine::team::Team;
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 /// `tests/fixtures` of the repository.
 pub fn fixture(name: &str) -> PathBuf {
@@ -101,10 +101,12 @@ pub fn forward_with(
 ) -> (Forward, KvCache) {
     let team = Team::new(threads).unwrap();
     let forward = Forward::with(model.clone(), isa, team, max_tokens, optimisations);
-    (
-        forward,
-        KvCache::new(KvShape::of(&model.config), n_sequences),
-    )
+    (forward, cache(model, KvType::F32, n_sequences))
+}
+
+/// An empty cache of a type.
+pub fn cache(model: &Model, ty: KvType, n_sequences: usize) -> KvCache {
+    KvCache::new(KvShape::of(&model.config, ty), n_sequences)
 }
 
 /// A batch of one sequence's tokens from position 0, every one with its logits.

@@ -23,6 +23,7 @@ use sterna_kernels::{DenseType, GroupCodes, Isa, TernaryLayout};
 use crate::assets::Assets;
 use crate::commands::compose::{KERNELS_STUB, compose};
 use crate::head_type::HeadType;
+use crate::kv_type::KvTypeArgs;
 use crate::layout_type::one_scale_layout;
 use crate::model_source::{DEMO, load};
 use crate::reading::ReadArgs;
@@ -111,6 +112,10 @@ pub struct Args {
     /// Sequences generated at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
+
+    /// How keys and values are cached.
+    #[command(flatten)]
+    kv_type: KvTypeArgs,
 
     /// Prompt tokens a pass [default: 256 with AMX, else 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -221,6 +226,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
         reps: args.reps as usize,
         threads,
         optimisations,
+        kv_type: args.kv_type.get(),
         speculation: args.speculation,
         ..BenchOptions::new(isa)
     };
@@ -256,7 +262,7 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
     let mut command = vec![
         "sterna_bench", "--shape", shape, "--head", &head, "--isa", isa, "--prompt", &prompt, "--depth", &depth,
         "--generate", &generate, "--batch", &batch, "--reps", &reps, "--without", &args.without,
-        "--zeros", &zeros,
+        "--zeros", &zeros, "--kv-type", args.kv_type.get().name(),
     ];
     let weights = args.weights.and_then(|weights| weights.to_possible_value());
     if let Some(weights) = &weights {

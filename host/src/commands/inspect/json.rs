@@ -157,6 +157,7 @@ fn of_use(use_: &Use) -> Json {
     json!({
         "memory": {
             "positions": use_.positions,
+            "kv_type": use_.kv_type.name(),
             "mapped_bytes": memory.mapped_bytes,
             "owned_bytes": memory.owned_bytes,
             "kv_bytes": memory.kv_bytes,

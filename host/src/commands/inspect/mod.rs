@@ -10,9 +10,10 @@ use sterna_engine::files::plan::{Form, Plan, Planned};
 use sterna_engine::files::{self, LoadOptions};
 use sterna_engine::inspect::{Inspection, Loadable, Memory, inspect};
 use sterna_engine::optimisations::Optimisations;
-use sterna_kernels::{Isa, TernaryLayout};
+use sterna_kernels::{Isa, KvType, TernaryLayout};
 
 use crate::baked_size::{self, ENGINE_BYTES, MODULE_BYTES};
+use crate::kv_type::KvTypeArgs;
 use crate::machine::Machine;
 use crate::memory::{lost_pages, private_copies};
 use crate::reading::ReadArgs;
@@ -38,6 +39,10 @@ pub struct Args {
     /// Positions that memory is counted for [default: the model's context]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
+
+    /// How keys and values would be cached.
+    #[command(flatten)]
+    kv_type: KvTypeArgs,
 
     /// Also print the chat template
     #[arg(long)]
@@ -75,6 +80,7 @@ struct Report<'a> {
 /// What a model would take here.
 struct Use {
     positions: usize,
+    kv_type: KvType,
     memory: Memory,
     baking: Baking,
     isa: Isa,
@@ -156,7 +162,7 @@ fn use_of(
     let positions = args
         .context
         .map_or(model.config.context_length, |n| n as usize);
-    let memory = model.memory(positions, isa.prefill_chunk());
+    let memory = model.memory(positions, args.kv_type.get(), isa.prefill_chunk());
     let trits5 = optimisations.wants_trits5(isa, threads);
     let token_bytes = model
         .plan
@@ -170,6 +176,7 @@ fn use_of(
     };
     Ok(Use {
         positions,
+        kv_type: args.kv_type.get(),
         memory,
         baking: baking(model, inspection.survey.header_bytes),
         isa,

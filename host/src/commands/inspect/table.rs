@@ -262,10 +262,11 @@ fn uses(f: &mut Formatter<'_>, use_: &Use) -> fmt::Result {
         f,
         "memory",
         format_args!(
-            "weights {} in the mapped file and {} in memory, keys and values {} for {} positions, \
+            "weights {} in the mapped file and {} in memory, {} keys and values {} for {} positions, \
              buffers {}: {} at most",
             size(memory.mapped_bytes),
             size(memory.owned_bytes),
+            use_.kv_type.name(),
             size(memory.kv_bytes),
             use_.positions,
             size(memory.buffer_bytes),

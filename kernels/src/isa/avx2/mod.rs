@@ -105,6 +105,25 @@ impl Simd for Avx2 {
         with_token!(F32x16(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))))
     }
     #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> F32x16 {
+        with_token!({
+            let x = _mm_loadu_si128(x.as_ptr().cast());
+            let (low, high) = (x, _mm_unpackhi_epi64(x, x));
+            F32x16(
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)),
+            )
+        })
+    }
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; LANES]) -> F32x16 {
+        let p = x.as_ptr().cast::<__m256i>();
+        with_token!(F32x16(
+            _mm256_cvtepi32_ps(_mm256_loadu_si256(p)),
+            _mm256_cvtepi32_ps(_mm256_loadu_si256(p.add(1)))
+        ))
+    }
+    #[inline(always)]
     fn to_array(self, v: F32x16) -> [f32; LANES] {
         let mut out = [0.0f32; LANES];
         with_token!({

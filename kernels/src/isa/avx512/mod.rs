@@ -8,6 +8,7 @@ mod grouped_many;
 mod i2s_few;
 mod i2s_many;
 mod i2s_one;
+mod int8;
 mod panel;
 mod probe;
 mod q6_k_few;
@@ -124,6 +125,23 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn load_f32(self, x: &[u8; 4 * LANES]) -> F32x16 {
         with_token!(F32x16(_mm512_loadu_ps(x.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> F32x16 {
+        with_token!({
+            let wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            F32x16(_mm512_cvtepi32_ps(wide))
+        })
+    }
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; LANES]) -> F32x16 {
+        with_token!(F32x16(_mm512_cvtepi32_ps(_mm512_loadu_si512(
+            x.as_ptr().cast()
+        ))))
+    }
+    #[inline(always)]
+    fn int8_dots<const Q: usize>(self, queries: [&[i8]; Q], keys: [&[i8]; 4]) -> [[i32; 4]; Q] {
+        with_token!(int8::dots(queries, keys))
     }
     #[inline(always)]
     fn to_array(self, v: F32x16) -> [f32; LANES] {

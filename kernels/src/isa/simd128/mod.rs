@@ -256,6 +256,24 @@ impl Simd for Simd128 {
         ))
     }
     #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> F32x16 {
+        let x = load(x);
+        let (low, high) = (i16x8_extend_low_i8x16(x), i16x8_extend_high_i8x16(x));
+        F32x16([
+            f32x4_convert_i32x4(i32x4_extend_low_i16x8(low)),
+            f32x4_convert_i32x4(i32x4_extend_high_i16x8(low)),
+            f32x4_convert_i32x4(i32x4_extend_low_i16x8(high)),
+            f32x4_convert_i32x4(i32x4_extend_high_i16x8(high)),
+        ])
+    }
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; LANES]) -> F32x16 {
+        F32x16(std::array::from_fn(
+            #[inline(always)]
+            |i| f32x4_convert_i32x4(load(&x[4 * i..4 * i + 4])),
+        ))
+    }
+    #[inline(always)]
     fn to_array(self, v: F32x16) -> [f32; LANES] {
         let mut out = [0.0; LANES];
         for (v, out) in v.0.into_iter().zip(out.as_chunks_mut::<4>().0) {

@@ -1,0 +1,109 @@
+//! Products of int8 queries and int8 keys: exact in i32, then scaled.
+
+use super::element::{ahead, load_scales};
+use crate::simd::{LANES, Simd};
+
+/// Keys that [`Simd::int8_dots`] takes.
+const KEYS: usize = 4;
+
+/// `out[q * stride + p] = (queries[q] . keys[p]) * key_scales[p] * (query_scales[q] * scale)`, from
+/// left to right.
+#[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "sizes, what is read and what is written"
+)]
+pub(super) fn scores<S: Simd>(
+    s: S,
+    d: usize,
+    (queries, query_scales): (&[i8], &[f32]),
+    (keys, key_scales): (&[i8], &[[u8; 2]]),
+    next: Option<&[i8]>,
+    scale: f32,
+    stride: usize,
+    out: &mut [f32],
+) {
+    let n = keys.len() / d;
+    // A vector of positions at a time, so that they are scaled together.
+    for at in (0..n).step_by(LANES) {
+        let len = LANES.min(n - at);
+        let mut ahead = ahead(keys, next, at * d, len * d);
+        let keys = &keys[at * d..][..len * d];
+        let key_scales = load_scales(s, &key_scales[at..]);
+        let mut q = 0;
+        while q < query_scales.len() {
+            let queries = &queries[q * d..];
+            let ahead = std::mem::take(&mut ahead);
+            let out = &mut out[q * stride + at..];
+            let finish = (key_scales, &query_scales[q..], scale);
+            q += match query_scales.len() - q {
+                4.. if S::MANY_REGISTERS => {
+                    few::<S, 4>(s, d, queries, keys, ahead, finish, stride, out)
+                }
+                _ => few::<S, 1>(s, d, queries, keys, ahead, finish, stride, out),
+            };
+        }
+    }
+}
+
+/// The first Q queries and up to sixteen keys; returns Q.
+#[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "sizes, what is read and what is written"
+)]
+fn few<S: Simd, const Q: usize>(
+    s: S,
+    d: usize,
+    queries: &[i8],
+    keys: &[i8],
+    ahead: &[i8],
+    (key_scales, query_scales, scale): (S::F, &[f32], f32),
+    stride: usize,
+    out: &mut [f32],
+) -> usize {
+    let len = keys.len() / d;
+    let dots = dots::<S, Q>(s, d, queries, keys, ahead);
+    for (q, dots) in dots.iter().enumerate() {
+        let scaled = s.mul(s.load_i32(dots), key_scales);
+        let scaled = s.mul(scaled, s.splat(query_scales[q] * scale));
+        out[q * stride..][..len].copy_from_slice(&s.to_array(scaled)[..len]);
+    }
+    Q
+}
+
+/// The first Q queries times up to sixteen keys. Asks for `ahead`, as many codes as `keys`, or
+/// none.
+#[inline(always)]
+fn dots<S: Simd, const Q: usize>(
+    s: S,
+    d: usize,
+    queries: &[i8],
+    keys: &[i8],
+    ahead: &[i8],
+) -> [[i32; LANES]; Q] {
+    let mut queries_of = [&[][..]; Q];
+    for (row, query) in queries_of.iter_mut().zip(queries.chunks_exact(d)) {
+        *row = query;
+    }
+    let n = keys.len() / d;
+    let mut dots = [[0; LANES]; Q];
+    for at in (0..n).step_by(KEYS) {
+        for line in ahead
+            .chunks(64)
+            .skip(at * d / 64)
+            .take((KEYS * d).div_ceil(64))
+        {
+            s.ask(&line[0]);
+        }
+        // A last key once more where there are no four: its products are not read.
+        let mut rows = [&[][..]; KEYS];
+        for (k, row) in rows.iter_mut().enumerate() {
+            *row = &keys[(at + k).min(n - 1) * d..][..d];
+        }
+        for (dots, four) in dots.iter_mut().zip(s.int8_dots(queries_of, rows)) {
+            dots[at..at + KEYS].copy_from_slice(&four);
+        }
+    }
+    dots
+}
