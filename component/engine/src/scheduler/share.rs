@@ -20,7 +20,7 @@ pub(super) fn share(budget: usize, turn: u64, wanted: &[usize]) -> Vec<usize> {
         let half = if shortest == first {
             left
         } else {
-            (left + usize::from(turn % 2 == 0)) / 2
+            (left + usize::from(turn.is_multiple_of(2))) / 2
         };
         let for_first = half.min(want(first));
         let for_shortest = match shortest == first {
