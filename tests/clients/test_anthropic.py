@@ -92,6 +92,8 @@ def test_choices_of_tools(caller):
     assert calls(one) == CALLS[:1]
     none = caller.messages.create(messages=[USER], tool_choice={"type": "none"}, **ASK)
     assert calls(none) == []
+    allowed = caller.messages.create(messages=[USER], thinking={"type": "enabled", "budget_tokens": 1024}, **ASK)
+    assert [block.type for block in allowed.content][0] == "thinking"
     quiet = caller.messages.create(messages=[USER], thinking={"type": "disabled"}, **ASK)
     assert quiet.content[0].text == "Without a thought"
 
@@ -100,7 +102,6 @@ def test_choices_of_tools(caller):
     ("extra", "named"),
     [
         ({"max_tokens": 0}, "'max_tokens'"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "'thinking.budget_tokens'"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "'tools[0].type'"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "'messages[0].content[0].type'"),
     ],

@@ -25,13 +25,18 @@ pub enum Form {
 }
 
 impl Form {
+    /// An error as Anthropic's documents and events have it.
+    pub fn anthropic(error: &ApiError) -> Value {
+        serde_json::json!({"type": anthropic_type(error.status), "message": error.message})
+    }
+
     /// An error in this form, of the request of this name.
     pub fn document(self, error: &ApiError, request_id: &str) -> Vec<u8> {
         match self {
             Form::OpenAi => error.to_json(),
             Form::Anthropic => crate::json::to_json(&serde_json::json!({
                 "type": "error",
-                "error": {"type": anthropic_type(error.status), "message": error.message},
+                "error": Form::anthropic(error),
                 "request_id": request_id,
             })),
             Form::Ollama => crate::json::to_json(&serde_json::json!({ "error": error.message })),

@@ -69,6 +69,21 @@ impl Written {
     }
 }
 
+/// The text of JSON on one line: without the blanks between its tokens.
+pub fn on_one_line(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keeps = |&c: &char| {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            return true;
+        }
+        in_string = c == '"';
+        !matches!(c, ' ' | '\n' | '\r' | '\t')
+    };
+    json.chars().filter(keeps).collect()
+}
+
 /// A JSON array of texts of JSON.
 pub fn array(items: &[String]) -> String {
     format!("[{}]", items.join(","))
@@ -77,6 +92,22 @@ pub fn array(items: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_on_one_line_is_the_same() {
+        for (json, line) in [
+            (
+                "{\r\n\t\"a b\" : [ 1 , \"c\\\" \\\\\" ] }",
+                r#"{"a b":[1,"c\" \\"]}"#,
+            ),
+            (" \"\\\\\" ", r#""\\""#),
+            ("", ""),
+        ] {
+            assert_eq!(on_one_line(json), line);
+            let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+            assert_eq!(parse(json), parse(line));
+        }
+    }
 
     #[test]
     fn an_object_is_written_in_its_order() {

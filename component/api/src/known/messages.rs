@@ -16,6 +16,8 @@ pub(super) const TABLE: &[Group] = &[
         honour("top_k", "the k most likely tokens; 0 and -1 are all"),
         honour("stop_sequences", "up to 16 texts before which the answer ends"),
         honour("stream", "send events"),
+        honour("cache_salt", "as in /v1/chat/completions"),
+        honour("priority", "as in /v1/chat/completions"),
         honour("thinking", "with the type enabled or disabled a variable of the chat template"),
         honour("tools", "up to 256 tools that the client runs"),
         honour("tool_choice", "auto, any, tool or none, as in /v1/chat/completions"),
@@ -36,7 +38,7 @@ pub(super) const TABLE: &[Group] = &[
     ] },
     Group { place: Place::MessagesThinking, fields: &[
         honour("type", "enabled, disabled, or adaptive, which leaves it to the model"),
-        refuse("budget_tokens", NEVER, THOUGHT_BUDGET),
+        harmless("budget_tokens", "a bound on what the model may think; it ends by itself, or with max_tokens"),
         harmless("display", "the reasoning is always in the answer"),
     ] },
     Group { place: Place::MessagesOutput, fields: &[

@@ -228,9 +228,12 @@ impl Teller for Events {
         Self::event("message_stop", Written::new(), bytes);
     }
 
-    fn fault(&mut self, error: &ApiError, _resume: &Resume, bytes: &mut Vec<u8>) {
-        let id = sterna_http_rules::request_id::drawn(self.stamp.id);
-        push_event(bytes, "error", &Form::Anthropic.document(error, &id));
+    fn fault(&mut self, error: &ApiError, resume: &Resume, bytes: &mut Vec<u8>) {
+        let event = Written::new()
+            .with("type", &"error")
+            .with("error", &Form::anthropic(error))
+            .with("resume", resume);
+        push_event(bytes, "error", event.text().as_bytes());
     }
 
     fn keep_alive(&self) -> &'static [u8] {

@@ -61,7 +61,8 @@ pub async fn count<E: Engine>(
         let value = body::parse(&said)?;
         let body = Object::top(&value)?;
         let (conversation, _) = completion::chat(&body, settings, &said)?;
-        let asked = body.string("model")?.map(str::to_owned);
+        let asked = body.string("model")?.filter(|id| !id.is_empty());
+        let asked = asked.map(str::to_owned);
         let model = settings.choose(asked, engine.models())?.id;
         let text = tokens::render(engine, &model, &conversation)?;
         let named = |error| ApiError::from_engine(error, "messages");
@@ -88,6 +89,8 @@ fn translate(body: &Object<'_>, raw: Raw<'_>) -> Result<Said, ApiError> {
         "top_k",
         "stream",
         "chat_template_kwargs",
+        "cache_salt",
+        "priority",
     ] {
         said = copy(said, &mut names, (body, raw), name, name);
     }

@@ -166,6 +166,11 @@ fn logit_bias(body: &Object<'_>) -> Result<Vec<(Biased, f32)>, ApiError> {
                 let path = format!("{path}.{key}");
                 let biased = match key.parse() {
                     Ok(id) => Biased::Token(id),
+                    Err(_) if key.parse::<f64>().is_ok() => {
+                        let why =
+                            "it is a number and no token id, which are whole and not negative";
+                        return Err(ApiError::invalid_value(path, why));
+                    }
                     Err(_) => text(key, &path)?,
                 };
                 Ok((biased, bias(value, path)?))

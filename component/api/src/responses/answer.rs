@@ -6,9 +6,9 @@ use crate::{
     answer::{Stamp, call_id},
     choices::End,
     engine::Usage,
-    error::ApiError,
+    error::{ApiError, Resume},
     fields::Object,
-    json::{Written, array},
+    json::{Written, array, on_one_line},
     parts::Call,
     raw::Raw,
 };
@@ -23,10 +23,12 @@ pub(super) struct Document {
 }
 
 /// The fields of a response that repeat the request's, and their values where it has none.
-const REPEATED: [(&str, &str); 16] = [
+const REPEATED: [(&str, &str); 18] = [
     ("instructions", "null"),
     ("max_output_tokens", "null"),
     ("max_tool_calls", "null"),
+    ("presence_penalty", "null"),
+    ("frequency_penalty", "null"),
     ("metadata", "{}"),
     ("parallel_tool_calls", "true"),
     ("prompt_cache_key", "null"),
@@ -42,31 +44,73 @@ const REPEATED: [(&str, &str); 16] = [
     ("user", "null"),
 ];
 
+/// Of what only labels a request, and is repeated in its answer. OpenAI's limits, in bytes.
+const MAX_PAIRS: usize = 16;
+const MAX_NAME_BYTES: usize = 64;
+const MAX_LABEL_BYTES: usize = 512;
+
+fn too_long(path: String, most: usize) -> ApiError {
+    ApiError::invalid_value(path, &format!("it may have {most} bytes at most"))
+}
+
+fn metadata(body: &Object<'_>) -> Result<(), ApiError> {
+    let metadata = body.object("metadata")?;
+    for (at, (name, value)) in metadata.iter().flat_map(Object::present).enumerate() {
+        let path = format!("metadata.{}", crate::error::shorten(name));
+        if at == MAX_PAIRS {
+            let why = format!("it may have {MAX_PAIRS} fields at most");
+            return Err(ApiError::invalid_value("metadata".into(), &why));
+        }
+        if name.len() > MAX_NAME_BYTES {
+            let why = format!("a name may have {MAX_NAME_BYTES} bytes at most");
+            return Err(ApiError::invalid_value(path, &why));
+        }
+        match value.as_str() {
+            None => return Err(ApiError::invalid_type(path, "a string", value)),
+            Some(text) if text.len() > MAX_LABEL_BYTES => {
+                return Err(too_long(path, MAX_LABEL_BYTES));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
 impl Document {
     /// The response to a request. The fields that only label it are checked for what they are in
-    /// responses.
-    pub(super) fn new(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Self, ApiError> {
-        let metadata = body.object("metadata")?;
-        for (name, value) in metadata.iter().flat_map(Object::present) {
-            if !value.is_string() {
-                let path = format!("metadata.{}", crate::error::shorten(name));
-                return Err(ApiError::invalid_type(path, "a string", value));
-            }
-        }
+    /// responses, and how long. `tools` are those that the model is told of.
+    pub(super) fn new(
+        body: &Object<'_>,
+        raw: Raw<'_>,
+        tools: Option<&str>,
+        stamp: Stamp,
+    ) -> Result<Self, ApiError> {
+        metadata(body)?;
         for name in [
             "user",
             "prompt_cache_key",
             "safety_identifier",
             "service_tier",
         ] {
-            body.string(name)?;
+            let long = body
+                .string(name)?
+                .filter(|text| text.len() > MAX_LABEL_BYTES);
+            if long.is_some() {
+                return Err(too_long(body.path(name), MAX_LABEL_BYTES));
+            }
         }
         let mut repeated = Written::new();
         for (name, default) in REPEATED {
             let sent = body.get(name).and_then(|_| raw.field(name));
             // "auto" is what a client lets the server decide.
             let sent = sent.filter(|raw| name != "service_tier" || raw.text() != "\"auto\"");
-            repeated = repeated.with_raw(name, sent.map_or(default, Raw::text));
+            // An event is a line.
+            let sent = sent.map(|raw| on_one_line(raw.text()));
+            let sent = match (name, tools) {
+                ("tools", Some(told)) => Some(told.to_owned()),
+                _ => sent,
+            };
+            repeated = repeated.with_raw(name, sent.as_deref().unwrap_or(default));
         }
         Ok(Document {
             stamp,
@@ -78,6 +122,12 @@ impl Document {
     /// The same by the model of this name.
     pub(super) fn by(self, model: String) -> Self {
         Document { model, ..self }
+    }
+
+    /// Add what a resume needs, as an event of chats has it.
+    pub(super) fn resume(&mut self, resume: &Resume) {
+        let repeated = std::mem::take(&mut self.repeated);
+        self.repeated = repeated.with("resume", resume);
     }
 
     /// The name of the item at this place of the answer.
@@ -100,7 +150,7 @@ impl Document {
             }
             State::Ended(_, usage) => ("completed", Value::Null, Value::Null, Some(usage)),
             State::Failed(error) => {
-                let error = json!({"code": error.code, "message": error.message});
+                let error = json!({"code": code(error), "message": error.message});
                 ("failed", Value::Null, error, None)
             }
         };
@@ -120,6 +170,16 @@ impl Document {
             .with_all(&self.repeated)
             .with("usage", &usage.map(Cost::document))
             .text()
+    }
+}
+
+/// The codes that a failed response may have.
+fn code(error: &ApiError) -> &'static str {
+    match error.status {
+        _ if error.code == Some("context_length_exceeded") => "context_length_exceeded",
+        429 => "rate_limit_exceeded",
+        500.. => "server_error",
+        _ => "invalid_prompt",
     }
 }
 
@@ -145,7 +205,7 @@ impl Cost {
         let total = u64::from(usage.prompt_tokens) + u64::from(usage.completion_tokens);
         json!({
             "input_tokens": usage.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+            "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
             "output_tokens": usage.completion_tokens,
             "output_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
             "total_tokens": total,

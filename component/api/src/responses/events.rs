@@ -254,7 +254,9 @@ impl Teller for Events {
         self.state(name, &State::Ended(end, cost), bytes);
     }
 
-    fn fault(&mut self, error: &ApiError, _resume: &Resume, bytes: &mut Vec<u8>) {
+    fn fault(&mut self, error: &ApiError, resume: &Resume, bytes: &mut Vec<u8>) {
+        self.close("incomplete", bytes);
+        self.document.resume(resume);
         self.state("response.failed", &State::Failed(error.clone()), bytes);
     }
 }

@@ -14,12 +14,10 @@ use crate::{
 /// The messages as a chat has them, and what their fields were called.
 pub(super) fn messages(body: &Object<'_>, raw: Raw<'_>) -> Result<(String, Names), ApiError> {
     let mut turns = Turns::default();
-    if let Some(text) = body.string("instructions")? {
-        let content = Written::new().with("content", &text);
-        turns.message("system", content, "instructions");
-    }
     let path = body.path("input");
-    match body.require("input")? {
+    let input = body.require("input")?;
+    let leading = lead(&mut turns, body, input)?;
+    match input {
         Value::String(text) => {
             turns.message("user", Written::new().with("content", text), "input");
         }
@@ -29,7 +27,7 @@ pub(super) fn messages(body: &Object<'_>, raw: Raw<'_>) -> Result<(String, Names
         }
         Value::Array(items) => {
             let raws = raw.field("input").into_iter().flat_map(Raw::items);
-            for (i, (value, raw)) in items.iter().zip(raws).enumerate() {
+            for (i, (value, raw)) in items.iter().zip(raws).enumerate().skip(leading) {
                 let own = format!("{path}[{i}]");
                 item(&mut turns, &Object::at(own.clone(), value)?, raw, &own)?;
             }
@@ -42,6 +40,63 @@ pub(super) fn messages(body: &Object<'_>, raw: Raw<'_>) -> Result<(String, Names
     let (messages, mut names) = turns.finish();
     names.add("messages", path);
     Ok((messages, names))
+}
+
+/// The system message with which the conversation begins, if several texts are to be one:
+/// `instructions`, and the first items if they are the system's or the developer's. Many templates
+/// take one system message, at the beginning. Returns how many items it has taken.
+fn lead(turns: &mut Turns, body: &Object<'_>, input: &Value) -> Result<usize, ApiError> {
+    let instructions = body.string("instructions")?;
+    let items = input.as_array().map(Vec::as_slice).unwrap_or_default();
+    let leading = items.iter().map_while(system_text);
+    let leading: Vec<String> = leading.collect();
+    match (instructions, leading.len()) {
+        (None, 0 | 1) => return Ok(0),
+        (Some(text), 0) => {
+            let content = Written::new().with("content", &text);
+            turns.message("system", content, "instructions");
+            return Ok(0);
+        }
+        _ => {}
+    }
+    for (i, item) in items.iter().take(leading.len()).enumerate() {
+        let item = Object::at(format!("{}[{i}]", body.path("input")), item)?;
+        known::check(&item, Place::ResponsesMessage)?;
+    }
+    let own = if instructions.is_some() {
+        "instructions"
+    } else {
+        "input[0]"
+    };
+    let texts = instructions
+        .into_iter()
+        .chain(leading.iter().map(String::as_str));
+    let text = texts.collect::<Vec<_>>().join("\n\n");
+    turns.message("system", Written::new().with("content", &text), own);
+    Ok(leading.len())
+}
+
+/// The text of a message of the system or the developer that holds nothing else.
+fn system_text(item: &Value) -> Option<String> {
+    let field = |name: &str| item.get(name).filter(|value| !value.is_null());
+    let is_message = field("type").is_none_or(|kind| kind == "message");
+    let role = field("role")?.as_str()?;
+    if !is_message || !matches!(role, "system" | "developer") {
+        return None;
+    }
+    match field("content")? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let text = |part: &Value| {
+                let is_text = matches!(part.get("type")?.as_str()?, "input_text" | "text");
+                let text = part.get("text")?.as_str()?;
+                is_text.then(|| text.to_owned())
+            };
+            let texts = parts.iter().map(text).collect::<Option<Vec<_>>>()?;
+            Some(texts.concat())
+        }
+        _ => None,
+    }
 }
 
 fn item(turns: &mut Turns, item: &Object<'_>, raw: Raw<'_>, own: &str) -> Result<(), ApiError> {
@@ -69,6 +124,7 @@ fn item(turns: &mut Turns, item: &Object<'_>, raw: Raw<'_>, own: &str) -> Result
                 .with("tool_call_id", &id)
                 .with_raw("content", output);
             turns.message("tool", fields, own);
+            turns.content(&item.path("output"));
             Ok(())
         }
         Some("reasoning") => {

@@ -14,7 +14,7 @@ use crate::{
     error::ApiError,
     fields::Object,
     http::Head,
-    json::{Written, array},
+    json::{Written, array, on_one_line},
     kind::Kind,
     known::{self, Place},
     raw::Raw,
@@ -38,7 +38,7 @@ pub async fn respond<E: Engine>(
 }
 
 /// Fields that a chat has by the same name.
-const SAME: [&str; 12] = [
+const SAME: [&str; 14] = [
     "model",
     "temperature",
     "top_p",
@@ -51,6 +51,8 @@ const SAME: [&str; 12] = [
     "presence_penalty",
     "frequency_penalty",
     "repetition_penalty",
+    "cache_salt",
+    "priority",
 ];
 
 fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated, ApiError> {
@@ -76,8 +78,9 @@ fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated
         "chat_template_kwargs",
         "chat_template_kwargs",
     );
-    if let Some(tools) = tools(body, raw, &mut names)? {
-        said = said.with_raw("tools", &tools);
+    let tools = tools(body, raw, &mut names)?;
+    if let Some(tools) = &tools {
+        said = said.with_raw("tools", &tools.said);
     }
     said = choice(said, body, raw, &mut names)?;
     if let (Some(reasoning), Some(raw)) = (body.object("reasoning")?, raw.field("reasoning")) {
@@ -101,7 +104,8 @@ fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated
             return Err(ApiError::unknown_field(format!("stream_options.{name}")));
         }
     }
-    let document = Document::new(body, raw, stamp)?;
+    let told = tools.as_ref().map(|tools| tools.told.as_str());
+    let document = Document::new(body, raw, told, stamp)?;
     Ok(Translated {
         kind: Kind::Chat,
         body: said,
@@ -128,8 +132,28 @@ fn includes(body: &Object<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A chat's functions have their fields in an object of their own.
-fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<String>, ApiError> {
+/// Tools that OpenAI's servers run: a client offers them to any model, and this one, which has none,
+/// does not choose them.
+const HOSTED: [&str; 6] = [
+    "web_search",
+    "web_search_preview",
+    "web_search_2025_08_26",
+    "web_search_preview_2025_03_11",
+    "image_generation",
+    "tool_search",
+];
+
+/// The functions of a request, texts of JSON.
+struct Tools {
+    /// As a chat has them.
+    said: String,
+    /// As they were sent.
+    told: String,
+}
+
+/// A chat's functions have their fields in an object of their own. Hosted tools are left out where
+/// the model may answer without a tool.
+fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<Tools>, ApiError> {
     let path = body.path("tools");
     let tools = match body.get("tools") {
         None => return Ok(None),
@@ -137,20 +161,28 @@ fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<St
         Some(other) => return Err(ApiError::invalid_type(path, "an array of functions", other)),
     };
     let raws = raw.field("tools").into_iter().flat_map(Raw::items);
-    let mut said = Vec::new();
+    let is_free = match body.get("tool_choice") {
+        None => true,
+        Some(choice) => matches!(choice.as_str(), Some("auto" | "none")),
+    };
+    let (mut said, mut told) = (Vec::new(), Vec::new());
     for (i, (value, raw)) in tools.iter().zip(raws).enumerate() {
         let own = format!("{path}[{i}]");
         let tool = Object::at(own.clone(), value)?;
         match tool.string("type")? {
             Some("function") => {}
+            Some(hosted) if is_free && HOSTED.contains(&hosted) => continue,
             Some(_) => {
-                let why = "only tools of the type 'function' are";
+                let why = "only tools of the type 'function' are; web_search, image_generation and tool_search are left \
+                           out where 'tool_choice' is auto or absent";
                 return Err(ApiError::unsupported(tool.path("type"), why));
             }
             None => return Err(ApiError::missing(tool.path("type"))),
         }
         known::check(&tool, Place::ResponsesTool)?;
-        names.add(format!("tools[{i}].function"), own);
+        names.add(format!("tools[{}].function", said.len()), own.clone());
+        names.add(format!("tools[{}]", said.len()), own);
+        told.push(on_one_line(raw.text()));
         let mut function = Written::new();
         for name in ["name", "description", "parameters", "strict"] {
             let value = tool.get(name).and_then(|_| raw.field(name));
@@ -161,7 +193,10 @@ fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<St
         let tool = Written::new().with("type", &"function");
         said.push(tool.with_raw("function", &function.text()).text());
     }
-    Ok(Some(array(&said)))
+    Ok(Some(Tools {
+        said: array(&said),
+        told: array(&told),
+    }))
 }
 
 fn choice(

@@ -108,6 +108,7 @@ impl<E: Engine> EventStream<E> {
 /// One event without a name. JSON as serde writes it is a single line, so one `data:` field holds
 /// it.
 pub fn push_data(bytes: &mut Vec<u8>, data: &[u8]) {
+    debug_assert!(!data.contains(&b'\n') && !data.contains(&b'\r'), "a line");
     bytes.extend_from_slice(b"data: ");
     bytes.extend_from_slice(data);
     bytes.extend_from_slice(b"\n\n");

@@ -32,6 +32,13 @@ impl Turns {
         self.written.push(message.text());
     }
 
+    /// The content of the message that was written last was the field `own`.
+    pub fn content(&mut self, own: &str) {
+        if let Some(at) = self.written.len().checked_sub(1) {
+            self.names.add(format!("messages[{at}].content"), own);
+        }
+    }
+
     /// What the assistant thought.
     pub fn reasoning(&mut self, text: &str, own: &str) {
         if self
@@ -71,6 +78,10 @@ impl Turns {
         let path = format!("{}.tool_calls[{at}]", self.path());
         self.names.add(format!("{path}.function"), own);
         self.names.add(path, own);
+        if self.open.is_none() {
+            let path = self.path();
+            self.names.add(path, own);
+        }
         let call = Written::new()
             .with_some("id", id.as_ref())
             .with_raw("function", &function.text());

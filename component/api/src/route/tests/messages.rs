@@ -58,6 +58,8 @@ pub(super) fn effects() -> Vec<Effect> {
         ("output_config", json!({"format": {"type": "x"}})),
         ("output_format", json!({"type": "x"})),
         ("chat_template_kwargs", json!({"a": 1})),
+        ("cache_salt", json!("me")),
+        ("priority", json!(1)),
     ] {
         add(Place::Messages, name, hello(), of(name, value));
     }
@@ -459,13 +461,6 @@ fn errors_have_anthropics_form_and_the_requests_names() {
         (
             of("tool_choice", json!({"type": "tool"})),
             "tool_choice.name",
-        ),
-        (
-            of(
-                "thinking",
-                json!({"type": "enabled", "budget_tokens": 1024}),
-            ),
-            "thinking.budget_tokens",
         ),
         (
             of("output_config", json!({"effort": "low"})),

@@ -52,6 +52,8 @@ pub(super) fn effects() -> Vec<Effect> {
         ("service_tier", json!("flex")),
         ("include", json!(["message.output_text.logprobs"])),
         ("stream_options", json!({"include_usage": true})),
+        ("cache_salt", json!("me")),
+        ("priority", json!(1)),
     ] {
         of(Place::Responses, name, body(), with(body(), name, value));
     }
@@ -205,9 +207,13 @@ fn a_text_is_answered_by_a_message() {
         "output": [{"id": "msg_00000000000000000000000000000001", "type": "message", "status": "incomplete",
             "role": "assistant",
             "content": [{"type": "output_text", "text": "Once upon", "annotations": [], "logprobs": []}]}],
-        "usage": {"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1}, "output_tokens": 2,
-            "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 5},
+        "usage": {"input_tokens": 3, "input_tokens_details": {"cached_tokens": 1, "cache_write_tokens": 0},
+            "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 5},
     });
+    let mut expected = expected;
+    for name in ["presence_penalty", "frequency_penalty"] {
+        expected[name] = Value::Null;
+    }
     assert_eq!(got.json(), expected);
     let asked = engine.asked.borrow();
     let chat = json!({"messages": [{"role": "system", "content": "Be brief."},
@@ -372,7 +378,109 @@ fn a_fault_midway_fails_the_response() {
     let last = events.last().unwrap();
     assert_eq!(last["type"], "response.failed");
     assert_eq!(last["response"]["status"], "failed");
-    assert_eq!(last["response"]["error"]["code"], "internal_error");
+    assert_eq!(last["response"]["error"]["code"], "server_error");
+    assert!(last["response"]["resume"]["seed"].is_u64(), "{last}");
+    // What came is whole, and in the answer.
+    let output = &last["response"]["output"][0];
+    assert_eq!(
+        (&output["status"], &output["content"][0]["text"]),
+        (&json!("incomplete"), &json!("Once"))
+    );
+    let is_done = |event: &&Value| event["type"] == "response.output_item.done";
+    assert_eq!(events.iter().filter(is_done).count(), 1);
+}
+
+#[test]
+fn each_event_is_a_line_however_the_request_is_written() {
+    let body = json!({"input": "Hello", "stream": true, "metadata": {"a b": "c\n\"d\""}, "tools": [tool()],
+        "text": {"format": {"type": "text"}}});
+    let pretty = serde_json::to_string_pretty(&body).unwrap();
+    let sent = send(&story(), "POST", RESPONSES, pretty.as_bytes());
+    assert_eq!(sent.status, 200);
+    for event in events(&sent) {
+        if let Some(response) = event.get("response") {
+            assert_eq!(response["metadata"], body["metadata"]);
+            assert_eq!(response["tools"], body["tools"]);
+        }
+    }
+}
+
+#[test]
+fn leading_system_texts_are_one_message() {
+    let user = json!({"role": "user", "content": "Hello"});
+    let developer = |content: Value| json!({"role": "developer", "content": content});
+    let parts = json!([{"type": "input_text", "text": "Be kind."}]);
+    for (instructions, items, expected) in [
+        (
+            json!("Be brief."),
+            json!([developer(parts.clone()), user]),
+            json!("Be brief.\n\nBe kind."),
+        ),
+        (
+            Value::Null,
+            json!([developer(json!("A")), developer(json!("B")), user]),
+            json!("A\n\nB"),
+        ),
+    ] {
+        let engine = story();
+        let body = json!({"instructions": instructions, "input": items});
+        assert_eq!(post(&engine, RESPONSES, &body).status, 200);
+        let same = story();
+        let chat = json!({"messages": [{"role": "system", "content": expected}, user]});
+        post(&same, CHAT, &chat);
+        assert_eq!(*engine.asked.borrow(), *same.asked.borrow());
+    }
+    // A later one stays where it is, and so does one alone.
+    for items in [
+        json!([user, developer(json!("A"))]),
+        json!([developer(json!("A")), user]),
+    ] {
+        let (engine, same) = (story(), story());
+        post(&engine, RESPONSES, &ask(items.clone()));
+        post(&same, CHAT, &json!({ "messages": items }));
+        assert_eq!(*engine.asked.borrow(), *same.asked.borrow());
+    }
+}
+
+#[test]
+fn hosted_tools_are_left_out_where_the_model_is_free() {
+    let tools = json!([{"type": "web_search", "external_web_access": false}, tool()]);
+    let body = with(ask(json!("x")), "tools", tools.clone());
+    let (engine, same) = (story(), story());
+    let got = post(&engine, RESPONSES, &body);
+    assert_eq!((got.status, &got.json()["tools"]), (200, &json!([tool()])));
+    post(
+        &same,
+        RESPONSES,
+        &with(ask(json!("x")), "tools", json!([tool()])),
+    );
+    assert_eq!(*engine.asked.borrow(), *same.asked.borrow());
+    let forced = with(body, "tool_choice", json!("required"));
+    let (status, _, named) = post(&story(), RESPONSES, &forced).error();
+    assert_eq!((status, named.as_deref()), (400, Some("tools[0].type")));
+    // The place is the request's, whatever was left out before it.
+    let wrong = json!([{"type": "web_search"}, {"type": "function", "name": "f", "parameters": 1}]);
+    let (_, _, named) = post(&story(), RESPONSES, &with(ask(json!("x")), "tools", wrong)).error();
+    assert_eq!(named.as_deref(), Some("tools[1].parameters"));
+}
+
+#[test]
+fn labels_have_limits() {
+    let of = |name: &str, value: Value| with(ask(json!("x")), name, value);
+    let many: serde_json::Map<String, Value> =
+        (0..17).map(|i| (i.to_string(), json!("x"))).collect();
+    for (body, param) in [
+        (of("metadata", json!({"a": "x".repeat(513)})), "metadata.a"),
+        (of("metadata", Value::Object(many)), "metadata"),
+        (of("user", json!("x".repeat(513))), "user"),
+    ] {
+        let (status, _, named) = post(&story(), RESPONSES, &body).error();
+        assert_eq!((status, named.as_deref()), (400, Some(param)));
+    }
+    assert_eq!(
+        post(&story(), RESPONSES, &of("user", json!("x".repeat(512)))).status,
+        200
+    );
 }
 
 #[test]
@@ -448,7 +556,7 @@ fn what_cannot_be_done_is_named_as_the_request_has_it() {
         (of("max_output_tokens", json!(0)), "max_output_tokens"),
         (of("temperature", json!(3)), "temperature"),
         (
-            of("tools", json!([{"type": "web_search"}])),
+            of("tools", json!([{"type": "file_search"}])),
             "tools[0].type",
         ),
         (of("tools", json!([{"type": "function"}])), "tools[0].name"),
