@@ -5,16 +5,19 @@ use crate::pack::pack_ternary;
 use crate::rng::Rng;
 use crate::self_test::{Fill, grouped_bytes};
 use crate::{
-    BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, KvRows,
-    Line, OutputRows, QuantizedActivations, Queries, SelfTestError, Ternary, attention_mix,
-    attention_scores, dense_matmul, encode_dense_row, exp_f32, grouped_matmul, ln_f32,
-    pack_columns, pack_group_tile, pack_trits5, relu2_mul, rms_norm, rope_angles, rope_frequencies,
-    rope_rotate_half, silu_mul, softmax, ternary_matmul,
+    BlockActivations, Dense, DenseInput, DenseType, GroupCodes, GroupShape, Grouped, Isa, KvBuffer,
+    KvRows, KvType, Line, OutputRows, QuantizedActivations, QuantizedQueries, Queries,
+    SelfTestError, Ternary, attention_mix, attention_scores, dense_matmul, encode_dense_row,
+    exp_f32, grouped_matmul, ln_f32, pack_columns, pack_group_tile, pack_trits5, relu2_mul,
+    rms_norm, rope_angles, rope_frequencies, rope_rotate_half, silu_mul, softmax, ternary_matmul,
 };
 
 /// FNV-1a over the bits of every result below, the same on every target and ISA. It changes when a
 /// kernel's definition changes, and then every model's output does too: say so in the commit.
 const GOLDEN: u64 = 0x08a7_956d_3f03_131c;
+
+/// The same of keys and values in f16 and int8.
+const GOLDEN_CACHED: u64 = 0x90c0_5623_c0d9_658d;
 
 /// FNV-1a over matrices in the layouts that files and memory hold: a file written today is read for
 /// ever.
@@ -66,7 +69,12 @@ pub(super) fn golden(isa: Isa, _cases: usize) -> Result<(), SelfTestError> {
     let mut trits8 = Digest(Digest::START);
     let in_trits8 = [(GroupCodes::Trits8, 64), (GroupCodes::Trits8, 256)];
     grouped_matrices(isa, 1625, &in_trits8, &mut trits8).map_err(|e| fail(e.to_string()))?;
+    let mut cached = Digest(Digest::START);
+    for fill in [Fill::Uniform, Fill::Mixed, Fill::Limits] {
+        few_bits(isa, &mut Rng::new(88), fill, &mut cached);
+    }
     for (what, found, expected) in [
+        ("keys and values in fewer bits", cached.0, GOLDEN_CACHED),
         ("results", digest.0, GOLDEN),
         ("layouts", packed.0, GOLDEN_LAYOUTS),
         ("group-scaled matrices", grouped.0, GOLDEN_GROUPED),
@@ -176,6 +184,28 @@ fn matmuls(
         }
     }
     Ok(())
+}
+
+/// Attention over keys and values in f16 and int8.
+fn few_bits(isa: Isa, rng: &mut Rng, fill: Fill, digest: &mut Digest) {
+    let (d, n, n_queries) = (150, 21, 3);
+    let q = Fill::Uniform.values(rng, n_queries * d);
+    let rows = fill.values(rng, n * d);
+    let mut quantized = QuantizedQueries::default();
+    quantized.quantize(isa, &q, d);
+    for (ty, queries) in [
+        (KvType::F16, Queries::Floats(&q)),
+        (KvType::Int8, quantized.heads(0..n_queries)),
+    ] {
+        let cache = KvBuffer::store(isa, ty, &rows, d);
+        digest.floats(&cache.to_f32());
+        let mut scores = vec![0.0; n_queries * n];
+        attention_scores(isa, d, queries, cache.rows(), None, 0.18, n, &mut scores);
+        digest.floats(&scores);
+        let mut out = vec![0.0; n_queries * d];
+        attention_mix(isa, d, &scores, n, cache.rows(), None, &mut out);
+        digest.floats(&out);
+    }
 }
 
 fn floats(isa: Isa, rng: &mut Rng, fill: Fill, digest: &mut Digest) {
