@@ -52,6 +52,7 @@ pub mod logprobs;
 pub mod messages;
 pub mod messages_api;
 pub mod models;
+pub mod ollama;
 pub mod page;
 pub mod params;
 pub mod parts;

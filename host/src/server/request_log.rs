@@ -12,7 +12,7 @@ use crate::engine_import::TokenCount;
 use crate::metrics::{Metrics, Reject, RequestLabels};
 
 /// Paths that get a label of their own in the metrics.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 22] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
@@ -20,6 +20,14 @@ const ROUTES: [&str; 14] = [
     "/v1/responses",
     "/v1/messages",
     "/v1/messages/count_tokens",
+    "/api/version",
+    "/api/tags",
+    "/api/ps",
+    "/api/show",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/api/embeddings",
     "/tokenize",
     "/detokenize",
     "/apply-template",

@@ -423,6 +423,7 @@ fn request(folder: &Path) -> Result<(), Error> {
         ("text", "POST /v1/completions?x=1", text.to_string()),
         ("responses", "POST /v1/responses", responses().to_string()),
         ("messages", "POST /v1/messages", messages().to_string()),
+        ("ollama", "POST /api/chat", ollama().to_string()),
         (
             "tokenize",
             "POST /tokenize",
@@ -476,5 +477,20 @@ fn messages() -> serde_json::Value {
         ],
         "tools": [{"name": "f", "input_schema": {}}],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
+    })
+}
+
+/// A body of `/api/chat`.
+fn ollama() -> serde_json::Value {
+    let call = json!({"id": "c", "function": {"index": 0, "name": "f", "arguments": {"a": 1}}});
+    json!({
+        "model": "m:latest", "stream": false, "think": false, "format": {"type": "object"}, "keep_alive": "5m",
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [call]},
+            {"role": "tool", "tool_name": "f", "content": "7"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "options": {"num_predict": 5, "temperature": 0.5, "num_ctx": 9, "stop": ["x"], "seed": 1},
     })
 }

@@ -20,11 +20,11 @@ const MAX_WAIT_MS: u64 = 60_000;
 
 /// The vectors of all inputs, in their order, and what they cost.
 #[derive(Debug, Default)]
-pub(super) struct Embedded {
+pub struct Embedded {
     /// Each as the answer has it.
-    pub(super) vectors: Vec<Box<RawValue>>,
+    pub vectors: Vec<Box<RawValue>>,
     /// Tokens of all inputs.
-    pub(super) prompt_tokens: u64,
+    pub prompt_tokens: u64,
 }
 
 /// Embed the inputs by requests like `template`, `at_once` at a time at most.

@@ -18,6 +18,7 @@ use crate::{
     settings::Settings,
 };
 use answer::{Encoding, Form};
+pub use inputs::Embedded;
 
 /// Inputs of one request, as for OpenAI.
 pub const MAX_INPUTS: usize = 2048;
@@ -35,22 +36,50 @@ pub async fn embed<E: Engine>(
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
     let asked = understand(bytes)?;
+    let (model, embedded) = run(engine, settings, asked).await?;
+    Ok(Reply::json(200, answer::document(&model, embedded)))
+}
+
+/// The vectors of a request, and the name of the model that they are of.
+///
+/// # Errors
+/// The inputs are too many, or as [`embed`] has them.
+pub async fn run<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    asked: Asked,
+) -> Result<(String, Embedded), ApiError> {
     let model = settings.choose(asked.model.clone(), engine.models())?;
     let size = model.info.as_ref().map(|info| info.embedding_size);
     let form = form(size, &asked)?;
     let at_once = model.info.map_or(1, |info| info.max_sequences);
     let template = inputs::template(model.id, asked.treatment);
     let embedded = inputs::run(engine, settings, at_once, template, asked.inputs, &form).await?;
-    Ok(Reply::json(200, answer::document(&model.named, embedded)))
+    Ok((model.named, embedded))
 }
 
 /// The request in a body.
-struct Asked {
+#[derive(Debug)]
+pub struct Asked {
     model: Option<String>,
     inputs: Vec<Prompt>,
     encoding: Encoding,
     dimensions: Option<u32>,
     treatment: Treatment,
+}
+
+impl Asked {
+    /// A request for vectors of numbers.
+    #[must_use]
+    pub fn floats(model: Option<String>, inputs: Vec<Prompt>, dimensions: Option<u32>) -> Self {
+        Asked {
+            model,
+            inputs,
+            encoding: Encoding::Float,
+            dimensions,
+            treatment: Treatment::default(),
+        }
+    }
 }
 
 fn understand(bytes: Vec<u8>) -> Result<Asked, ApiError> {

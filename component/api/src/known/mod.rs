@@ -2,6 +2,7 @@
 //! one table before it is read, so that nothing a client asks for is passed over in silence.
 
 mod messages;
+mod ollama;
 mod responses;
 mod table;
 mod tokens;
@@ -67,6 +68,24 @@ pub enum Place {
     MessagesCall,
     /// A block with what a tool gave.
     MessagesResult,
+    /// The body of `/api/chat`.
+    OllamaChat,
+    /// The body of `/api/generate`.
+    OllamaGenerate,
+    /// Their `options`.
+    OllamaOptions,
+    /// One of a chat's `messages`.
+    OllamaMessage,
+    /// One of its `tool_calls`.
+    OllamaCall,
+    /// The `function` of it.
+    OllamaFunction,
+    /// The body of `/api/show`.
+    OllamaShow,
+    /// The body of `/api/embed`.
+    OllamaEmbed,
+    /// The body of `/api/embeddings`.
+    OllamaEmbedOne,
     /// `stream_options`.
     StreamOptions,
     /// One of `messages`.
@@ -90,6 +109,11 @@ impl Place {
             Place::Template,
             Place::Responses,
             Place::Messages,
+            Place::OllamaChat,
+            Place::OllamaGenerate,
+            Place::OllamaShow,
+            Place::OllamaEmbed,
+            Place::OllamaEmbedOne,
         ];
         self.is_completion() || others.contains(&self)
     }
@@ -180,6 +204,12 @@ pub fn check(object: &Object<'_>, place: Place) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// True if a field is read.
+pub fn is_honoured(place: Place, name: &str) -> bool {
+    let found = table::rows(place).find(|field| field.name == name);
+    found.is_some_and(|field| field.rule == Rule::Honour)
 }
 
 /// True if a value equals the one written as JSON: 1.0 is 1.

@@ -11,7 +11,8 @@
 //! WebUI, Mistral, DeepSeek, Groq, Together.
 
 use super::{
-    Field, Group, Place, harmless, honour, messages, refuse, refuse_unless, responses, tokens,
+    Field, Group, Place, harmless, honour, messages, ollama, refuse, refuse_unless, responses,
+    tokens,
 };
 
 // Values that ask for nothing, as JSON. `null` does everywhere.
@@ -555,7 +556,8 @@ const TABLE: &[Group] = &[
 /// All rows, by their places.
 pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
     let others = tokens::TABLE.iter().chain(responses::TABLE);
-    TABLE.iter().chain(others.chain(messages::TABLE))
+    let others = others.chain(messages::TABLE).chain(ollama::TABLE);
+    TABLE.iter().chain(others)
 }
 
 /// The rows that hold for an object at `place`.

@@ -204,7 +204,7 @@ impl Teller for Events {
         let message = self.message(&[], None, usage);
         let fields = Written::new().with_raw("message", &message);
         Self::event("message_start", fields, bytes);
-        bytes.extend_from_slice(self.keep_alive());
+        bytes.extend(self.keep_alive());
     }
 
     fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>) {
@@ -236,7 +236,7 @@ impl Teller for Events {
         push_event(bytes, "error", event.text().as_bytes());
     }
 
-    fn keep_alive(&self) -> &'static [u8] {
-        b"event: ping\ndata: {\"type\":\"ping\"}\n\n"
+    fn keep_alive(&self) -> Vec<u8> {
+        b"event: ping\ndata: {\"type\":\"ping\"}\n\n".to_vec()
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     error::{ApiError, Form},
     http::{Head, Header},
-    messages_api, models, page,
+    messages_api, models, ollama, page,
     reply::{Body, Reply},
     responses,
     settings::Settings,
@@ -30,6 +30,7 @@ POST /v1/responses          the same as OpenAI's Responses API, without its stat
 POST /v1/messages           the same as Anthropic's Messages API; /count_tokens below it
 POST /v1/completions        continue a text or token ids
 POST /v1/embeddings         the meaning of texts as vectors
+POST /api/chat, /generate   the same as Ollama's API; also /embed, /tags, /show, /ps, /version
 GET  /v1/models             what can be asked
 GET  /v1/models/{id}        one model's facts
 POST /tokenize, /detokenize a text's tokens, and back
@@ -114,6 +115,11 @@ async fn respond<E: Engine>(
             messages_api::respond(engine, settings, head, body, stamp).await
         }
         ("POST", Route::CountTokens) => messages_api::count(engine, settings, head, body).await,
+        (method, Route::Ollama(asked))
+            if asked.posts() == (method == "POST") && (asked.posts() || reads(method)) =>
+        {
+            ollama::answer(engine, settings, asked, head, body, stamp).await
+        }
         ("POST", Route::Tokens(asked)) => tokens::answer(engine, settings, asked, head, body).await,
         ("GET" | "HEAD", Route::Index) => {
             let mut reply = if page::wants_html(head) {
@@ -147,6 +153,10 @@ async fn respond<E: Engine>(
         }
         _ => Err(ApiError::method_not_allowed(path, route.allow())),
     }
+}
+
+fn reads(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD")
 }
 
 fn not_here(path: &str) -> ApiError {

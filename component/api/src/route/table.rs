@@ -4,6 +4,7 @@
 use crate::{
     error::Form,
     kind::Kind,
+    ollama,
     page::{self, File},
     tokens,
 };
@@ -24,6 +25,7 @@ pub(crate) enum Route {
     Responses,
     Messages,
     CountTokens,
+    Ollama(ollama::Asked),
     Tokens(tokens::Asked),
 }
 
@@ -45,6 +47,20 @@ pub(crate) const ROUTES: &[(&str, Route)] = &[
     ("/v1/responses", Route::Responses),
     ("/v1/messages", Route::Messages),
     ("/v1/messages/count_tokens", Route::CountTokens),
+    ("/api/version", Route::Ollama(ollama::Asked::Version)),
+    ("/api/tags", Route::Ollama(ollama::Asked::Tags)),
+    ("/api/ps", Route::Ollama(ollama::Asked::Running)),
+    ("/api/show", Route::Ollama(ollama::Asked::Show)),
+    (
+        "/api/chat",
+        Route::Ollama(ollama::Asked::Answer(ollama::Kind::Chat)),
+    ),
+    (
+        "/api/generate",
+        Route::Ollama(ollama::Asked::Answer(ollama::Kind::Prompt)),
+    ),
+    ("/api/embed", Route::Ollama(ollama::Asked::Embed)),
+    ("/api/embeddings", Route::Ollama(ollama::Asked::EmbedOne)),
     ("/tokenize", Route::Tokens(tokens::Asked::Tokenize)),
     ("/detokenize", Route::Tokens(tokens::Asked::Detokenize)),
     (
@@ -88,6 +104,9 @@ impl Route {
 
     /// True if it is asked with a body.
     pub(crate) fn posts(self) -> bool {
+        if let Route::Ollama(asked) = self {
+            return asked.posts();
+        }
         matches!(
             self,
             Route::Complete(_)
@@ -112,6 +131,7 @@ impl Route {
     pub(crate) fn form(self) -> Form {
         match self {
             Route::Messages | Route::CountTokens => Form::Anthropic,
+            Route::Ollama(_) => Form::Ollama,
             _ => Form::OpenAi,
         }
     }

@@ -30,8 +30,8 @@ pub trait Teller {
     /// The last event of an answer that failed after its status had been sent.
     fn fault(&mut self, error: &ApiError, resume: &Resume, bytes: &mut Vec<u8>);
     /// What clients pass over.
-    fn keep_alive(&self) -> &'static [u8] {
-        b":\n\n"
+    fn keep_alive(&self) -> Vec<u8> {
+        b":\n\n".to_vec()
     }
     /// The type of the events.
     fn content_type(&self) -> &'static str {
@@ -88,7 +88,7 @@ impl<E: Engine> EventStream<E> {
                     }
                     silent += 1;
                     if bytes.is_empty() && silent == SILENT_EVENTS {
-                        bytes.extend_from_slice(self.teller.keep_alive());
+                        bytes.extend(self.teller.keep_alive());
                         silent = 0;
                     }
                 }

@@ -45,6 +45,16 @@ pub async fn complete<E: Engine>(
     let translated = read(&bytes, translate)?;
     // It may be megabytes, and its translation takes its place.
     drop(bytes);
+    run(engine, settings, stamp, translated).await
+}
+
+/// Answer a translated request.
+pub async fn run<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    stamp: Stamp,
+    translated: Translated,
+) -> Result<Reply<E>, ApiError> {
     let Translated {
         kind,
         body,

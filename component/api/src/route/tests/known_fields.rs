@@ -42,6 +42,23 @@ fn harmless_fields_change_nothing() {
         ("/apply-template", hello(), Place::Template),
         ("/v1/responses", json!({"input": "x"}), Place::Responses),
         ("/v1/messages", messages::hello(), Place::Messages),
+        ("/api/chat", ollama::hello(), Place::OllamaChat),
+        (
+            "/api/generate",
+            json!({"model": "org/demo", "prompt": "x"}),
+            Place::OllamaGenerate,
+        ),
+        ("/api/show", json!({"model": "org/demo"}), Place::OllamaShow),
+        (
+            "/api/embed",
+            json!({"model": "org/demo", "input": "x"}),
+            Place::OllamaEmbed,
+        ),
+        (
+            "/api/embeddings",
+            json!({"model": "org/demo", "prompt": "x"}),
+            Place::OllamaEmbedOne,
+        ),
     ] {
         let plain = observed(path, &body);
         assert_eq!(plain.0, 200);
@@ -445,6 +462,7 @@ fn every_honoured_field_has_an_effect() {
         .chain(tokens::effects())
         .chain(responses::effects())
         .chain(messages::effects())
+        .chain(ollama::effects())
     {
         assert_ne!(
             observed(path, &without),

@@ -8,6 +8,7 @@ mod calls;
 mod embeddings;
 mod known_fields;
 mod messages;
+mod ollama;
 mod operator;
 mod page;
 mod probabilities;
