@@ -53,6 +53,7 @@ pub mod messages;
 pub mod messages_api;
 pub mod models;
 pub mod ollama;
+pub mod openapi;
 pub mod page;
 pub mod params;
 pub mod parts;

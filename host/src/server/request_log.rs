@@ -12,7 +12,7 @@ use crate::engine_import::TokenCount;
 use crate::metrics::{Metrics, Reject, RequestLabels};
 
 /// Paths that get a label of their own in the metrics.
-const ROUTES: [&str; 22] = [
+const ROUTES: [&str; 23] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
@@ -31,6 +31,7 @@ const ROUTES: [&str; 22] = [
     "/tokenize",
     "/detokenize",
     "/apply-template",
+    "/openapi.json",
     "/health",
     "/livez",
     "/readyz",

@@ -235,6 +235,19 @@ pub(crate) fn honoured_names() -> impl Iterator<Item = (Place, &'static str)> {
     table::groups().flat_map(of)
 }
 
+/// The fields that are honoured at `place`, with their meaning.
+#[cfg(test)]
+pub(crate) fn honoured(place: Place) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let fields = table::rows(place).filter(|field| field.rule == Rule::Honour);
+    fields.map(|field| (field.name, field.note))
+}
+
+/// All places, each once.
+#[cfg(test)]
+pub(crate) fn places() -> impl Iterator<Item = Place> {
+    table::groups().map(|group| group.place)
+}
+
 /// The names of the fields that are harmless at `place`.
 #[cfg(test)]
 pub(crate) fn harmless_names(place: Place) -> impl Iterator<Item = &'static str> {

@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     error::{ApiError, Form},
     http::{Head, Header},
-    messages_api, models, ollama, page,
+    messages_api, models, ollama, openapi, page,
     reply::{Body, Reply},
     responses,
     settings::Settings,
@@ -35,6 +35,7 @@ GET  /v1/models             what can be asked
 GET  /v1/models/{id}        one model's facts
 POST /tokenize, /detokenize a text's tokens, and back
 POST /apply-template        a conversation as the model reads it
+GET  /openapi.json          this API for programs
 GET  /health                whether the API answers
 GET  /livez, /readyz        whether the server lives; whether it has a model and wants requests
 GET  /                      this list, or in a browser a page to chat on
@@ -131,6 +132,9 @@ async fn respond<E: Engine>(
             Ok(reply)
         }
         ("GET" | "HEAD", Route::Page(file)) => Ok(file.reply(head)),
+        ("GET" | "HEAD", Route::OpenApi) => {
+            Ok(Reply::json(200, openapi::DOCUMENT.as_bytes().to_vec()))
+        }
         ("GET" | "HEAD", Route::Health) => Ok(Reply::json(200, br#"{"status":"ok"}"#.to_vec())),
         // Sterna's own host answers the next two itself and says more.
         ("GET" | "HEAD", Route::Live) => Ok(Reply::json(200, br#"{"live":true}"#.to_vec())),

@@ -15,6 +15,7 @@ use sterna_http_rules::path;
 pub(crate) enum Route {
     Index,
     Page(&'static File),
+    OpenApi,
     Health,
     Live,
     Ready,
@@ -36,6 +37,7 @@ pub(crate) const ROUTES: &[(&str, Route)] = &[
     ("/", Route::Index),
     ("/style.css", Route::Page(&page::STYLE)),
     ("/chat.js", Route::Page(&page::SCRIPT)),
+    ("/openapi.json", Route::OpenApi),
     ("/health", Route::Health),
     ("/livez", Route::Live),
     ("/readyz", Route::Ready),
@@ -70,7 +72,13 @@ pub(crate) const ROUTES: &[(&str, Route)] = &[
 ];
 
 /// Routes of other servers that clients look for below their base address, which ends with `/v1`.
-const ALSO_UNDER_V1: [&str; 4] = ["/health", "/tokenize", "/detokenize", "/apply-template"];
+const ALSO_UNDER_V1: [&str; 5] = [
+    "/openapi.json",
+    "/health",
+    "/tokenize",
+    "/detokenize",
+    "/apply-template",
+];
 
 impl Route {
     /// The route of a path, and the `{id}` in it.
@@ -98,7 +106,12 @@ impl Route {
     pub(crate) fn needs_key(self) -> bool {
         !matches!(
             self,
-            Route::Index | Route::Page(_) | Route::Health | Route::Live | Route::Ready
+            Route::Index
+                | Route::Page(_)
+                | Route::OpenApi
+                | Route::Health
+                | Route::Live
+                | Route::Ready
         )
     }
 

@@ -102,6 +102,7 @@ fn paths_are_found_with_and_without_v1() {
         ("/models", "/v1/models"),
         ("/models/org/demo/", "/v1/models/org/demo"),
         ("/v1/health", "/health"),
+        ("/v1/openapi.json", "/openapi.json"),
     ] {
         let (got, plain) = (
             send(&engine, "GET", path, b""),
