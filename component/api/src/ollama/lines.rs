@@ -7,7 +7,7 @@ use crate::{
     answer::{Finished, Stamp, call_id},
     choices::{End, Piece},
     engine::Usage,
-    error::{ApiError, Form, Resume},
+    error::{ApiError, Resume},
     json::{Written, array},
     parts::{Call, Part},
     stream::Teller,
@@ -131,10 +131,11 @@ impl Teller for Lines {
         }
     }
 
-    fn fault(&mut self, error: &ApiError, _resume: &Resume, bytes: &mut Vec<u8>) {
-        let document = Form::Ollama.document(error, "");
-        bytes.extend_from_slice(&document);
-        bytes.push(b'\n');
+    fn fault(&mut self, error: &ApiError, resume: &Resume, bytes: &mut Vec<u8>) {
+        let line = Written::new()
+            .with("error", &error.message)
+            .with("resume", resume);
+        push_line(bytes, &line.text());
     }
 
     fn keep_alive(&self) -> Vec<u8> {

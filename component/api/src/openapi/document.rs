@@ -240,7 +240,7 @@ fn document() -> Value {
 }
 
 #[test]
-fn the_document_is_the_code() {
+fn the_documentation_is_the_code() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&document()).unwrap());
     if std::env::var_os("STERNA_WRITE_DOCS").is_some() {

@@ -132,8 +132,8 @@ fn includes(body: &Object<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Tools that OpenAI's servers run: a client offers them to any model, and this one, which has none,
-/// does not choose them.
+/// Tools that OpenAI's servers run: a client offers them to any model, and this one, which has
+/// none, does not choose them.
 const HOSTED: [&str; 6] = [
     "web_search",
     "web_search_preview",
