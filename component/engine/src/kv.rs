@@ -160,7 +160,11 @@ pub struct KvCache {
     free: Vec<BlockId>,
     sequences: Vec<Sequence>,
     tree: PrefixTree,
+    /// Places in `blocks` whose memory was given back.
+    vacant: Vec<BlockId>,
     max_blocks: usize,
+    /// Blocks there were when the system gave no memory for one more.
+    short_at: usize,
 }
 
 impl KvCache {
@@ -173,7 +177,9 @@ impl KvCache {
             free: Vec::new(),
             sequences: (0..n_sequences).map(|_| Sequence::default()).collect(),
             tree: PrefixTree::default(),
+            vacant: Vec::new(),
             max_blocks: usize::MAX,
+            short_at: usize::MAX,
         }
     }
 
@@ -209,8 +215,9 @@ impl KvCache {
     }
 
     fn another_block(&mut self) -> Result<BlockId, EngineError> {
-        let fresh = if self.blocks.len() < self.max_blocks {
-            fresh_block(self.shape)
+        let allocated = self.n_allocated();
+        let fresh = if allocated < self.max_blocks {
+            fresh_block(self.shape).inspect_err(|_| self.short_at = allocated)
         } else {
             Err(EngineError::Unavailable(format!(
                 "all {} blocks of keys and values are in use",
@@ -219,8 +226,13 @@ impl KvCache {
         };
         match fresh {
             Ok(block) => {
-                self.blocks.push(block);
-                Ok(self.blocks.len() - 1)
+                let place = self.vacant.pop().unwrap_or(self.blocks.len());
+                if place == self.blocks.len() {
+                    self.blocks.push(block);
+                } else {
+                    self.blocks[place] = block;
+                }
+                Ok(place)
             }
             Err(error) => self.tree.evict().ok_or(error),
         }
@@ -231,6 +243,24 @@ impl KvCache {
         let Sequence { mut blocks, kept } = std::mem::take(&mut self.sequences[sequence]);
         self.free.extend(blocks.drain(kept..));
         self.tree.release(&blocks);
+        self.leave_memory();
+    }
+
+    /// Where the system has no more memory, an eighth of what the blocks had is not for kept ones:
+    /// whatever else needs memory cannot make them go.
+    fn leave_memory(&mut self) {
+        while self.n_allocated() > self.short_at - self.short_at.div_ceil(8) {
+            let Some(block) = self.free.pop().or_else(|| self.tree.evict()) else {
+                return;
+            };
+            self.blocks[block] = Block::default();
+            self.vacant.push(block);
+        }
+    }
+
+    /// Blocks that have memory.
+    fn n_allocated(&self) -> usize {
+        self.blocks.len() - self.vacant.len()
     }
 
     /// Give `sequence`, all of whose blocks are kept ones, the kept blocks that go on with
@@ -331,7 +361,8 @@ impl KvCache {
     /// allocated.
     #[must_use]
     pub fn n_available(&self) -> usize {
-        let fresh = self.max_blocks.saturating_sub(self.blocks.len());
+        let fresh = self.max_blocks.min(self.short_at);
+        let fresh = fresh.saturating_sub(self.n_allocated());
         fresh.saturating_add(self.free.len() + self.tree.n_idle())
     }
 
@@ -339,7 +370,7 @@ impl KvCache {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         let unused = self.free.len() + self.tree.n_idle();
-        (self.blocks.len() - unused) as u64 * self.shape.block_bytes()
+        (self.n_allocated() - unused) as u64 * self.shape.block_bytes()
     }
 
     /// Bytes of the blocks that are kept and that no sequence uses.
@@ -351,7 +382,7 @@ impl KvCache {
     /// Bytes of all blocks, the free ones included.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
-        self.blocks.len() as u64 * self.shape.block_bytes()
+        self.n_allocated() as u64 * self.shape.block_bytes()
     }
 }
 
@@ -565,5 +596,25 @@ mod tests {
         assert_eq!(kv.allocated_bytes(), 4 * SHAPE.block_bytes());
         kv.free(1);
         assert_eq!((kv.n_available(), kv.attach(0, &[], &tokens)), (4, 0));
+    }
+
+    #[test]
+    fn where_memory_is_short_kept_blocks_leave_some() {
+        let mut kv = KvCache::new(SHAPE, 2);
+        let tokens: Vec<u32> = (0..1024).collect();
+        fill(&mut kv, 0, &[], &tokens);
+        // As if there had been no memory for a seventeenth.
+        kv.short_at = 16;
+        assert_eq!((kv.n_allocated(), kv.n_available()), (16, 0));
+        kv.free(0);
+        assert_eq!((kv.n_allocated(), kv.n_available()), (14, 16));
+        assert_eq!(kv.allocated_bytes(), 14 * SHAPE.block_bytes());
+        assert_eq!(kv.attach(0, &[], &tokens), 14 * BLOCK);
+        // All of it is there for those that run.
+        kv.reserve(0, 1024).unwrap();
+        assert_eq!(
+            (kv.n_allocated(), kv.used_bytes()),
+            (16, 16 * SHAPE.block_bytes())
+        );
     }
 }

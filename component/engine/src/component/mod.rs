@@ -290,16 +290,18 @@ impl Instance {
     fn new(model: Arc<Model>, options: EngineOptions) -> Result<Self, String> {
         let options = EngineOptions {
             borrow_kernels: true,
-            // The sandbox's own limit stands, whatever the host has.
-            max_kv_bytes: Some(
-                (free_memory() / 10 * 9).min(options.max_kv_bytes.unwrap_or(u64::MAX)),
-            ),
             ..options
         };
         Instance::own(model, options)
     }
 
     fn own(model: Arc<Model>, options: EngineOptions) -> Result<Self, String> {
+        // The sandbox's own limit stands, whatever the host has.
+        let most = free_memory() / 10 * 9;
+        let options = EngineOptions {
+            max_kv_bytes: Some(most.min(options.max_kv_bytes.unwrap_or(u64::MAX))),
+            ..options
+        };
         let engine = Engine::new(model, options).map_err(|error| error.to_string())?;
         Ok(Instance {
             engine,
