@@ -1,10 +1,11 @@
 //! What clients wait for when they come together, with an engine of synthetic weights:
-//! `cargo run --release -p sterna-engine --features native --example turns -- [SHAPE] [THREADS]`
+//! `cargo run --release -p sterna-engine --features native --example turns -- [SHAPE [THREADS
+//! [ROUNDS]]]`
 //!
-//! Prints the time to the first token of a prompt of 1088 tokens, of which 1024 came before or not,
-//! in turn; then the time between two tokens of four streams, alone and while a prompt of 1500
-//! tokens arrives, with the default bound of a step and without one, in turn. Percentiles are over
-//! all tokens of all streams and rounds.
+//! Prints the time to the first token of a prompt of 1056 tokens, of which 1024 came before or not,
+//! in turn; then the time between two tokens of four streams, alone (before and after) and while a
+//! prompt of 1500 tokens arrives, with the default bound of a step and without one, in turn.
+//! Percentiles are over all tokens of all streams and rounds.
 
 #![allow(clippy::unwrap_used, reason = "an example that fails says where")]
 
@@ -19,8 +20,6 @@ use sterna_engine::request::{GenerationId, Prompt, Request, Sampling};
 use sterna_engine::synthetic;
 use sterna_kernels::{DenseType, Isa};
 
-const ROUNDS: u32 = 3;
-
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let shape = arguments.next().unwrap_or_else(|| "2b".into());
@@ -28,6 +27,7 @@ fn main() {
     if let Some(threads) = arguments.next() {
         options.threads = threads.parse().unwrap();
     }
+    let rounds = arguments.next().map_or(3, |rounds| rounds.parse().unwrap());
     options.speculation = Speculation::Off;
     let stored = synthetic::Stored::of_shape(&shape, DenseType::Q8_0);
     let model = Arc::new(synthetic::model(&shape, stored).unwrap());
@@ -36,8 +36,8 @@ fn main() {
         options.threads,
         options.isa.name()
     );
-    first_tokens(&model, &options);
-    between_tokens(&model, &options);
+    first_tokens(&model, &options, rounds);
+    between_tokens(&model, &options, rounds);
 }
 
 fn prompt(length: usize, kind: u32) -> Vec<u32> {
@@ -62,12 +62,12 @@ fn engine(model: &Arc<Model>, options: &EngineOptions) -> Engine {
 }
 
 /// The time to the first token, found and not, in turn.
-fn first_tokens(model: &Arc<Model>, options: &EngineOptions) {
+fn first_tokens(model: &Arc<Model>, options: &EngineOptions, rounds: u32) {
     let mut engine = engine(model, options);
     let mut times = [Vec::new(), Vec::new()];
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for (last, times) in times.iter_mut().enumerate() {
-            let own = prompt(64, 100 + 2 * round + last as u32);
+            let own = prompt(32, 100 + 2 * round + last as u32);
             let tokens = [prompt(1024, round), own].concat();
             let start = Instant::now();
             engine.submit(request(tokens, 1)).unwrap();
@@ -77,15 +77,15 @@ fn first_tokens(model: &Arc<Model>, options: &EngineOptions) {
     }
     let [miss, hit] = times.map(|mut times| percentile(&mut times, 0.5));
     println!(
-        "first token of 1088: {miss:.3} s, 1024 of them cached: {hit:.3} s, {:.1} times",
+        "first token of 1056: {miss:.3} s, 1024 of them cached: {hit:.3} s, {:.1} times",
         miss / hit
     );
 }
 
 /// The time between two tokens, for each bound.
-fn between_tokens(model: &Arc<Model>, options: &EngineOptions) {
+fn between_tokens(model: &Arc<Model>, options: &EngineOptions, rounds: u32) {
     let mut all: HashMap<&str, [Vec<f64>; 3]> = HashMap::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         for (name, max_step) in [("default", MaxStep::Auto), ("no bound", MaxStep::Off)] {
             let options = EngineOptions {
                 max_step,
@@ -101,8 +101,8 @@ fn between_tokens(model: &Arc<Model>, options: &EngineOptions) {
     for (name, [quiet, busy, first]) in &mut all {
         let at = |times: &mut Vec<f64>, share| percentile(times, share) * 1e3;
         println!(
-            "{name}: between tokens alone p50 {:.1} ms, p99 {:.1}; while a prompt arrives p50 {:.1}, p99 {:.1}; \
-             its first token after {:.2} s",
+            "{name}: between tokens alone p50 {:.1} ms, p99 {:.1}; while a prompt arrives \
+             p50 {:.1}, p99 {:.1}; its first token after {:.2} s",
             at(quiet, 0.5),
             at(quiet, 0.99),
             at(busy, 0.5),
@@ -112,7 +112,7 @@ fn between_tokens(model: &Arc<Model>, options: &EngineOptions) {
     }
 }
 
-/// Times between tokens of four streams, alone and beside a prompt, and its time to its first
+/// Times between tokens of four streams, alone and beside a prompt, and that prompt's to its first
 /// token.
 fn arrival(engine: &mut Engine) -> (Vec<f64>, Vec<f64>, f64) {
     let mut last: HashMap<GenerationId, Instant> = HashMap::new();
@@ -139,6 +139,9 @@ fn arrival(engine: &mut Engine) -> (Vec<f64>, Vec<f64>, f64) {
         let (times, seen) = step(engine);
         busy.extend(times);
         if seen == 5 {
+            while quiet.len() < 2 * 4 * 40 {
+                quiet.extend(step(engine).0);
+            }
             return (quiet, busy, start.elapsed().as_secs_f64());
         }
     }

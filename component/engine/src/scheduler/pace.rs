@@ -8,8 +8,8 @@
 use crate::options::MaxStep;
 
 /// The part of a step without prompts that prompt tokens may add to it: with it a stream waits less
-/// than twice as long, measurements off by an eighth included.
-const ADDED: f64 = 0.7;
+/// than twice as long, even where a measurement is off by some percent.
+const ADDED: f64 = 0.85;
 /// Prompt tokens of a step at least, so that a prompt is taken in wherever the bound lies.
 const LEAST: usize = 4;
 /// Steps with prompt tokens after which one without measures the streams alone again.
@@ -119,7 +119,7 @@ mod tests {
         let chunks = run(&mut pace, 4, 40);
         // One to see what the streams take, one to see what a prompt token adds.
         assert_eq!(chunks[..2], [0, LEAST]);
-        assert_eq!(chunks[3], 4);
+        assert_eq!(chunks[3], 5);
         for chunk in &chunks {
             assert!(seconds(4, *chunk) < 2.0 * seconds(4, 0), "{chunks:?}");
         }
