@@ -75,7 +75,8 @@ def routes_lead_somewhere(cluster):
                     found.append(f"{name(route)}: there is no {target.get('kind', 'Service')} {target['name']}")
             for match in rule["matches"]:
                 path = match["path"]["value"]
-                if path not in source.api_paths():
+                below = match["path"]["type"] == "PathPrefix" and any(it.startswith(f"{path}/") for it in source.api_paths())
+                if path not in source.api_paths() and not below:
                     found.append(f"{name(route)}: {path} is no path of the API")
     return found
 

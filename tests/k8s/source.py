@@ -19,10 +19,9 @@ def text(folder):
 @functools.cache
 def api_paths():
     """Paths that the API component answers, wherever it runs."""
-    route = (API / "route" / "mod.rs").read_text()
-    # A match arm of a path's segments.
-    arms = re.findall(r'^\s*\[((?:"[a-z0-9._-]+"(?:, )?)*)\] =>', route, re.MULTILINE)
-    return {"/" + "/".join(re.findall(r'"([^"]+)"', arm)) for arm in arms}
+    table = (API / "route" / "table.rs").read_text()
+    block = re.search(r"const ROUTES: [^=]* = &\[(.*?)\n\];", table, re.DOTALL)
+    return set(re.findall(r'"(/[^"]*)"', block[1]))
 
 
 @functools.cache
