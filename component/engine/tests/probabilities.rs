@@ -221,3 +221,22 @@ fn probabilities_are_the_models_own_whatever_is_sampled() {
     assert_eq!(detail.top, plain.generated[0].top);
     assert_eq!(detail.bytes, other.bytes);
 }
+
+/// The logits of a chunk are all that is held, whatever the prompts' length and number.
+#[test]
+fn prompts_are_scored_in_chunks_that_all_of_them_share() {
+    let model = demo();
+    let prompt: Vec<u32> = (0..90).map(|i| (i * 37) % 400 + 5).collect();
+    for (others, steps) in [(0, 3), (1, 6), (3, 12)] {
+        let mut engine = engine(&model, |options| options.max_sequences = 8);
+        for i in 0..=others {
+            // Other tokens each, so that nothing is shared.
+            let prompt: Vec<u32> = prompt.iter().map(|token| token + i).collect();
+            engine.submit(scored(&prompt, 0, 1)).unwrap();
+        }
+        while engine.step(&mut |(_, event)| drop(event.unwrap())) {}
+        let stats = engine.stats();
+        assert!(stats.steps >= steps, "{} steps", stats.steps);
+        assert_eq!(stats.finished, u64::from(others) + 1);
+    }
+}

@@ -280,8 +280,10 @@ impl<E: Engine> Choices<E> {
             }
             self.started += 1;
             let is_last = self.started.is_multiple_of(self.per_prompt);
+            // Of a prompt that is cut, what is left of it is told.
+            let is_told = self.form.echo && request.truncate_prompt.is_none();
             let echo = match &request.prompt {
-                Prompt::Text(text) if self.form.echo => Some(text.clone()),
+                Prompt::Text(text) if is_told => Some(text.clone()),
                 _ => None,
             };
             if !is_last {

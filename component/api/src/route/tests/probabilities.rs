@@ -87,6 +87,9 @@ fn an_echo_comes_before_the_answer_in_text_and_probabilities() {
     // The text that the client wrote comes as it is.
     let (choices, _) = completed(json!({"prompt": "A\tb", "echo": true}));
     assert_eq!(choices[0]["text"], "A\tbOnce upon");
+    // Of one that is cut, what is left.
+    let (cut, _) = completed(json!({"prompt": "A\tb", "echo": true, "truncate_prompt_tokens": 3}));
+    assert_eq!(cut[0]["text"], "Hi éyouOnce upon");
     assert_eq!(choices[0]["logprobs"], Value::Null);
 }
 
