@@ -410,8 +410,11 @@ impl ApiError {
 /// A field of `wit/engine.wit`'s `request` under the name OpenAI's schema has for it:
 /// `sampling.top-p` is `top_p`, and the prompt of a chat is `messages`.
 fn openai_field(wit_field: &str, prompt: &str) -> String {
-    if wit_field == "stop-tokens" {
-        return "stop_token_ids".into();
+    match wit_field {
+        "stop-tokens" => return "stop_token_ids".into(),
+        "allowed-tokens" => return "allowed_token_ids".into(),
+        "truncate-prompt" => return "truncate_prompt_tokens".into(),
+        _ => {}
     }
     let field = wit_field
         .strip_prefix("sampling.")
@@ -496,6 +499,13 @@ mod tests {
             ("sampling.top-p", "top_p", "top_p"),
             ("max-tokens", "max_tokens", "max_tokens"),
             ("stop-tokens", "stop_token_ids", "stop_token_ids"),
+            ("allowed-tokens", "allowed_token_ids", "allowed_token_ids"),
+            (
+                "truncate-prompt",
+                "truncate_prompt_tokens",
+                "truncate_prompt_tokens",
+            ),
+            ("prompt-logprobs", "prompt_logprobs", "prompt_logprobs"),
             ("prompt", "messages", "prompt"),
             (
                 "prompt.messages[3].role",
