@@ -267,6 +267,12 @@ impl ModelArgs {
             .isa
             .as_deref()
             .is_some_and(|isa| isa.starts_with("simd128"));
+        // What the operator gives it holds the model too, and what else it works with.
+        let own_bytes = self.max_instance_memory.map(|bytes| {
+            let model_bytes = self.model.as_deref().map_or(0, file_bytes);
+            bytes.saturating_sub(model_bytes) / 4 * 3
+        });
+        let max_kv_bytes = least(max_kv_bytes, own_bytes);
         let options = SandboxOptions {
             isa: if own { None } else { Some(self.isa()?) },
             threads: self.threads(),

@@ -345,6 +345,12 @@ impl KvCache {
         }
     }
 
+    /// True if a position of `sequence` lies in a block that others may read.
+    #[must_use]
+    pub fn is_kept(&self, sequence: usize, position: usize) -> bool {
+        position / BLOCK < self.sequences[sequence].kept
+    }
+
     /// The blocks of a sequence, first to last.
     pub fn blocks(&self, sequence: usize) -> impl Iterator<Item = &[u32]> {
         let blocks = self.sequences[sequence].blocks.iter();

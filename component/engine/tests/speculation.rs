@@ -69,6 +69,26 @@ fn sampled(seed: u64) -> Sampling {
 }
 
 #[test]
+fn one_that_ends_within_its_draft_takes_nothing_from_another() {
+    let request = |stop: &[&str]| Request {
+        stop: stop.iter().map(|&text| text.into()).collect(),
+        ..text(REPEATING, 24, greedy())
+    };
+    let long = request(&[]);
+    for stops in [&["ball"][..], &["red"], &["."]] {
+        for requests in [
+            [request(stops), long.clone()],
+            [long.clone(), request(stops)],
+        ] {
+            let (plain, _) = run(&DEMO, Speculation::Off, &requests, |_| ());
+            let (drafted, engine) = run(&DEMO, Speculation::Always(15), &requests, |_| ());
+            assert_eq!(drafted, plain, "{stops:?}");
+            assert!(engine.stats().drafted > 0);
+        }
+    }
+}
+
+#[test]
 fn a_repeating_text_takes_fewer_steps_and_is_the_same() {
     let request = [text(REPEATING, 60, greedy())];
     let (plain, engine) = run(&DEMO, Speculation::Off, &request, |_| {});

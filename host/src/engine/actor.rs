@@ -269,14 +269,15 @@ impl Actor {
             Ok(event) => {
                 let tokens = event.tokens.len();
                 let waited = now - generation.last;
-                if event.embedding.is_some() {
-                    // It has no tokens.
-                } else if generation.tokens == 0 {
-                    self.metrics.first_token(waited);
-                } else {
-                    self.metrics.next_token(waited);
+                // An embedding has none, nor have the probabilities of a prompt's.
+                if tokens > 0 {
+                    if generation.tokens == 0 {
+                        self.metrics.first_token(waited);
+                    } else {
+                        self.metrics.next_token(waited);
+                    }
+                    generation.last = now;
                 }
-                generation.last = now;
                 generation.tokens += tokens;
                 self.metrics.generated_tokens.inc_by(tokens as u64);
                 if event.finish.is_some() {

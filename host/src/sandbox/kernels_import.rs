@@ -280,8 +280,8 @@ fn fault(error: EngineError) -> wasmtime::Error {
 /// Each sequence's blocks of keys and values.
 type Blocks = Vec<Vec<Floats>>;
 
-/// The positions of the blocks. Lists can lie in each other's place, and so be far more than the
-/// guest has memory: they are counted before they are collected.
+/// The positions of the blocks. Sequences share blocks, and lists can lie in each other's place, so
+/// that they may be far more than the guest has memory: they are counted before they are collected.
 fn lift_cache(
     ctx: &mut Ctx<'_>,
     lent: &Lent,
@@ -289,15 +289,14 @@ fn lift_cache(
     cache: &WasmList<WasmList<Floats>>,
 ) -> Result<Blocks> {
     let memory_bytes = ctx.data().limiter.bytes();
-    lent.check_cache(cache.len(), 0, kv_type, memory_bytes)?;
+    lent.check_sequences(cache.len())?;
     // What it would bound are bytes that are read in place; here are a few words for each block
     // that was counted.
     let fuel = ctx.hostcall_fuel();
     ctx.set_hostcall_fuel(usize::MAX);
     let sequences: Vec<_> = cache.iter(&mut *ctx)?.collect::<Result<_>>()?;
-    let blocks = sequences.iter().map(WasmList::len);
-    let blocks = blocks.fold(0, usize::saturating_add);
-    lent.check_cache(cache.len(), blocks, kv_type, memory_bytes)?;
+    let blocks: Vec<usize> = sequences.iter().map(WasmList::len).collect();
+    lent.check_cache(&blocks, kv_type, memory_bytes)?;
     let blocks = sequences
         .iter()
         .map(|blocks| blocks.iter(&mut *ctx)?.collect())

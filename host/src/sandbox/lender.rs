@@ -32,7 +32,7 @@ const MOST_WORK: u64 = 1 << 42;
 /// Sequences of a cache; as many as an engine may be told to run.
 const MOST_SEQUENCES: usize = 1 << 16;
 /// Blocks of a cache: 64 Mi positions.
-const MOST_BLOCKS: usize = 1 << 20;
+const MOST_BLOCKS: usize = 1 << 18;
 
 /// The loans of one instance, present and past.
 pub(super) struct Lender {
@@ -235,24 +235,42 @@ impl Lent {
         Ok(())
     }
 
-    /// Checks that a cache of so many sequences and blocks can be what the engine has, whose memory
-    /// is of `memory_bytes`.
+    /// Checks that a cache of sequences of so many blocks each can be what the engine has, whose
+    /// memory is of `memory_bytes`. Sequences that begin alike share blocks, so that all of them
+    /// together may be more than lies in it.
     ///
     /// # Errors
-    /// It cannot: some would have to lie in the same place.
+    /// It cannot: some of a sequence's would have to lie in the same place; or they are more than
+    /// are looked at.
     pub(super) fn check_cache(
         &self,
-        sequences: usize,
-        blocks: usize,
+        blocks: &[usize],
         kv_type: KvType,
         memory_bytes: usize,
     ) -> Result<()> {
         let block_bytes = self.pass.shape().kv(kv_type).block_bytes();
         let room = memory_bytes as u64 / block_bytes.max(1);
+        let longest = blocks.iter().copied().max().unwrap_or(0);
         ensure!(
-            sequences <= MOST_SEQUENCES && blocks <= MOST_BLOCKS && blocks as u64 <= room,
-            "a cache of {sequences} sequences and {blocks} blocks of {block_bytes} bytes does not lie in {memory_bytes} bytes \
-             of memory"
+            longest as u64 <= room,
+            "a sequence of {longest} blocks of {block_bytes} bytes does not lie in {memory_bytes} bytes of memory"
+        );
+        let all = blocks.iter().fold(0_usize, |all, n| all.saturating_add(*n));
+        ensure!(
+            all <= MOST_BLOCKS,
+            "a cache of {all} blocks; at most {MOST_BLOCKS}, shared ones counted for each sequence"
+        );
+        Ok(())
+    }
+
+    /// Checks the number of a cache's sequences.
+    ///
+    /// # Errors
+    /// Too many.
+    pub(super) fn check_sequences(&self, sequences: usize) -> Result<()> {
+        ensure!(
+            sequences <= MOST_SEQUENCES,
+            "a cache of {sequences} sequences; at most {MOST_SEQUENCES}"
         );
         Ok(())
     }

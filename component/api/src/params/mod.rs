@@ -83,7 +83,7 @@ impl Treatment {
     /// # Errors
     /// A field of another type or out of its range.
     pub fn of(body: &Object<'_>) -> Result<Self, ApiError> {
-        let priority = body.integer("priority", i32::MIN.into()..=i32::MAX.into())?;
+        let priority = body.integer("priority", 0..=i32::MAX.into())?;
         Ok(Treatment {
             cache_salt: body.string("cache_salt")?.map(str::to_owned),
             // The range is i32's, so nothing is cut off.

@@ -27,7 +27,7 @@ fn everything_at_once() {
         "stop": ["a", "b"], "n": 1, "stream": true, "stream_options": {"include_usage": true},
         "user": "u", "metadata": {"k": "v"}, "store": true,
         "min_tokens": 2, "stop_token_ids": [7, 8], "include_stop_str_in_output": true, "ignore_eos": true,
-        "priority": -3, "cache_salt": "me",
+        "priority": 3, "cache_salt": "me",
     }))
     .unwrap();
     assert_eq!(
@@ -55,7 +55,7 @@ fn everything_at_once() {
             best_of: 1,
             treatment: Treatment {
                 cache_salt: Some("me".into()),
-                priority: -3,
+                priority: 3,
             },
             stream: true,
             usage: StreamUsage::AtTheEnd,
@@ -112,6 +112,7 @@ fn wrong_values_are_named() {
         ("ignore_eos", json!(1)),
         ("priority", json!("high")),
         ("priority", json!(1_i64 << 31)),
+        ("priority", json!(-1)),
         ("cache_salt", json!(1)),
         ("include_stop_str_in_output", json!("yes")),
         ("random_seed", json!(0.5)),

@@ -242,6 +242,11 @@ impl Forward {
                     "no such token or sequence: {token:?}"
                 )));
             }
+            if kv.is_kept(token.sequence, token.position) {
+                return Err(EngineError::Internal(format!(
+                    "keys and values that are kept would be overwritten: {token:?}"
+                )));
+            }
             kv.reserve(token.sequence, token.position + 1)?;
         }
         Ok(())

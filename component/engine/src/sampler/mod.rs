@@ -142,6 +142,10 @@ impl Sampler {
             let Some(logit) = logits.get_mut(token as usize) else {
                 continue;
             };
+            // Banned: it stays below all others.
+            if *logit == f32::MIN {
+                continue;
+            }
             let mut value = if *logit > 0.0 {
                 *logit / repetition_penalty
             } else {
@@ -204,7 +208,11 @@ impl Sampler {
     }
 }
 
-fn check_finite(logits: &[f32]) -> Result<(), NotFinite> {
+/// Refuse logits of which one is not a finite number.
+///
+/// # Errors
+/// Names the first such token.
+pub fn check_finite(logits: &[f32]) -> Result<(), NotFinite> {
     // Two passes, because the first has no branch and so runs in vectors.
     let is_bad = logits
         .iter()

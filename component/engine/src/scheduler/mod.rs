@@ -238,8 +238,8 @@ impl Scheduler {
         }
         let drafted = logits.len().saturating_sub(1);
         let mut right = 0;
-        // Not a `for`: what is left of the iterator must be passed over.
-        let mut going = true;
+        // What is left of the iterator is passed over: it shares the batch's with other sequences.
+        let (mut going, mut ended_with) = (true, None);
         for (index, logits) in logits.enumerate() {
             if !going {
                 continue;
@@ -260,13 +260,14 @@ impl Scheduler {
                 right += 1;
             }
             if ended {
-                self.end(number, result, kv, deliver);
-                break;
+                ended_with = Some(result);
+            } else {
+                deliver((id, result));
             }
-            deliver((id, result));
         }
-        if let Some(sequence) = &mut self.running[number] {
-            sequence.forget_draft();
+        match ended_with {
+            Some(result) => self.end(number, result, kv, deliver),
+            None => sequence.forget_draft(),
         }
         self.stats.drafted += drafted as u64;
         self.stats.accepted += right;

@@ -18,6 +18,9 @@ const REMEASURE: u32 = 64;
 const NEWEST: f64 = 0.25;
 /// A token that seems to take so many times longer was held up by something else.
 const OUTLIER: f64 = 4.0;
+/// A step of streams alone counts as so many times slower than the ones before at most: a hiccup
+/// must not let prompts add as much, and where steps have become slower a few show it.
+const SLOWER: f64 = 1.25;
 /// The loss of a chunk that is bounded against a full one, before any was measured.
 const SMALL_CHUNK: f64 = 1.5;
 
@@ -50,7 +53,8 @@ impl Pace {
         if prompt == 0 {
             self.mixed = 0;
             if let Some(known) = self.streams_alone.get_mut(streams) {
-                smooth(known, seconds);
+                let most = known.map_or(f64::INFINITY, |known| known * SLOWER);
+                smooth(known, seconds.min(most));
             }
         } else if streams == 0 {
             smooth(&mut self.alone, seconds / prompt as f64);

@@ -38,25 +38,28 @@ impl Scheduler {
         order.sort_by_key(|&number| self.running[number].as_ref().map(Sequence::rank));
         let prefill = self.prefill_shares(&order, kv);
         let drafted = self.drafted();
-        for number in order {
-            let (mut positions, prefill, mut drafted) = match &self.running[number] {
+        for &number in &order {
+            let positions = match &self.running[number] {
                 None => continue,
-                Some(sequence) if sequence.prefill_left() > 0 => {
-                    (sequence.fed() + prefill[number], prefill[number], 0)
-                }
-                Some(sequence) => (sequence.n_tokens(), 0, drafted[number]),
+                Some(sequence) if sequence.prefill_left() > 0 => sequence.fed() + prefill[number],
+                Some(sequence) => sequence.n_tokens(),
             };
-            // Nobody goes for a draft.
-            if drafted > 0 && kv.reserve(number, positions + drafted).is_ok() {
-                positions += drafted;
-            } else {
+            if let Err(error) = self.make_room(number, positions, kv) {
+                fail(self, number, error, kv);
+            }
+        }
+        // Who runs still has room. Drafts take what is left: nobody goes for one.
+        for number in order {
+            let (prefill, mut drafted) = match &self.running[number] {
+                None => continue,
+                Some(sequence) if sequence.prefill_left() > 0 => (prefill[number], 0),
+                Some(_) => (0, drafted[number]),
+            };
+            let positions = self.running[number].as_ref().map_or(0, Sequence::n_tokens);
+            if drafted > 0 && kv.reserve(number, positions + drafted).is_err() {
                 drafted = 0;
             }
-            match self.make_room(number, positions, kv) {
-                Ok(true) => self.feed(number, prefill, drafted),
-                Ok(false) => {}
-                Err(error) => fail(self, number, error, kv),
-            }
+            self.feed(number, prefill, drafted);
         }
     }
 

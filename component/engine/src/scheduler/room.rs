@@ -123,6 +123,7 @@ impl Scheduler {
     pub(super) fn keep_written(&self, number: usize, kv: &mut KvCache) {
         if let Some(sequence) = self.running[number].as_ref()
             && self.limits.prefix_cache
+            && sequence.may_be_kept()
         {
             kv.keep(number, &sequence.salt, sequence.written());
         }

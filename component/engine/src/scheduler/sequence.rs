@@ -14,7 +14,7 @@ use crate::error::EngineError;
 use crate::kv::BLOCK;
 use crate::model::Model;
 use crate::request::{Event, Finish, FinishReason, GenerationId, TokenDetail, Usage, clamp_u32};
-use crate::sampler::{Likelihood, NotFinite, Sampler, TokenRules};
+use crate::sampler::{Likelihood, NotFinite, Sampler, TokenRules, check_finite};
 use crate::tokenizer::{StopMatcher, StopStep, TextStream};
 
 /// The state of a generation.
@@ -113,11 +113,16 @@ impl Sequence {
         &self.tokens[..self.fed]
     }
 
+    /// True if what it writes may be of use to others: not so of an embedding that needs the states
+    /// of all tokens, since the model makes no others.
+    pub(super) fn may_be_kept(&self) -> bool {
+        self.pool.as_ref().is_none_or(Pool::wants_the_last_only)
+    }
+
     /// True if cached keys and values of its first tokens can stand for these: nothing else of them
     /// is wanted.
     pub(super) fn may_begin_cached(&self) -> bool {
-        let pool = self.pool.as_ref();
-        !self.scores_prompt() && pool.is_none_or(Pool::wants_the_last_only)
+        !self.scores_prompt() && self.may_be_kept()
     }
 
     /// The tokens that may be cached; the last one's logits or state are wanted, so that it is
@@ -395,6 +400,8 @@ impl Sequence {
     ) -> Result<(u32, Vec<TokenDetail>), EngineError> {
         // Of the logits as the model has them, which the rules and the sampler overwrite.
         let original = self.report.generated.map(|_| logits.to_vec());
+        // Before rules, which would hide a number that is none.
+        check_finite(logits).map_err(damaged)?;
         self.rules.apply(logits, &self.tokens[self.prompt_len..]);
         let banned = self.ending.banned(self.generated());
         let token = self
