@@ -74,11 +74,8 @@ pub(crate) trait Simd: Copy {
     fn sum(self, v: Self::F) -> f32;
     /// The tree of four at once.
     #[inline(always)]
-    fn sum4(self, v: [Self::F; 4]) -> [f32; 4] {
-        v.map(
-            #[inline(always)]
-            |v| self.sum(v),
-        )
+    fn sum4(self, [a, b, c, d]: [Self::F; 4]) -> [f32; 4] {
+        [self.sum(a), self.sum(b), self.sum(c), self.sum(d)]
     }
 }
 

@@ -67,7 +67,11 @@ fn few<S: Simd, const Q: usize>(
     for (q, dots) in dots.iter().enumerate() {
         let scaled = s.mul(s.load_i32(dots), key_scales);
         let scaled = s.mul(scaled, s.splat(query_scales[q] * scale));
-        out[q * stride..][..len].copy_from_slice(&s.to_array(scaled)[..len]);
+        let scaled = s.to_array(scaled);
+        match out[q * stride..][..len].as_chunks_mut().0 {
+            [whole] => *whole = scaled,
+            _ => out[q * stride..][..len].copy_from_slice(&scaled[..len]),
+        }
     }
     Q
 }
