@@ -32,6 +32,7 @@ mod metrics;
 mod narrow_machine;
 mod operator;
 mod precompiled;
+mod probabilities;
 mod probes;
 mod same_tokens;
 mod sandboxed;
