@@ -32,6 +32,7 @@ mod metrics;
 mod narrow_machine;
 mod operator;
 mod precompiled;
+mod prefix_cache;
 mod probabilities;
 mod probes;
 mod same_tokens;
