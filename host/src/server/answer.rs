@@ -12,6 +12,7 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::client::Client;
+use super::keep_alive::KeepAlive;
 use super::key_limits::Running;
 use super::lifecycle::InFlight;
 use super::request_log::RequestLog;
@@ -64,6 +65,7 @@ pub(super) struct Answer {
     sent: u64,
     /// By `Content-Length`, beyond which hyper asks for no more.
     length: Option<u64>,
+    keep_alive: Option<KeepAlive>,
     log: RequestLog,
     client: Arc<Client>,
     _held: Held,
@@ -77,6 +79,7 @@ impl Answer {
         client: Arc<Client>,
     ) -> Response<Answer> {
         log.answered(response.status());
+        let keep_alive = KeepAlive::of(&response);
         let declared = response.headers().get(hyper::header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
         response.map(|body| {
@@ -85,6 +88,7 @@ impl Answer {
                 body,
                 sent: 0,
                 length,
+                keep_alive,
                 log,
                 client,
                 _held: held,
@@ -115,9 +119,21 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let comment = self.keep_alive.as_mut().map(|it| it.poll_comment(cx));
+                return match comment {
+                    Some(Poll::Ready(comment)) => Poll::Ready(Some(Ok(Frame::data(comment)))),
+                    _ => Poll::Pending,
+                };
+            }
+        };
         match &frame {
             Some(Ok(frame)) => {
+                if let (Some(keep_alive), Some(data)) = (&mut self.keep_alive, frame.data_ref()) {
+                    keep_alive.sent(data);
+                }
                 self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.note_end();
             }

@@ -5,6 +5,7 @@ mod body;
 mod client;
 mod client_stream;
 mod connection;
+mod keep_alive;
 mod key_limits;
 mod lifecycle;
 mod memory_ledger;
