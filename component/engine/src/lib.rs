@@ -9,6 +9,7 @@ pub mod bench;
 #[cfg(target_arch = "wasm32")]
 mod component;
 pub mod config;
+pub mod constraint;
 pub mod convert;
 pub mod engine;
 pub mod error;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sterna_kernels::{Isa, Line, TernaryColumns, TernaryLayout};
 
 use crate::config::{Activation, ModelConfig, SamplingDefaults};
+use crate::constraint::Constraints;
 use crate::error::{EngineError, LoadError};
 use crate::files::{self, LoadOptions, OpenModel};
 use crate::matrix::Matrix;
@@ -35,6 +36,8 @@ pub struct Model {
     pub template: ChatTemplate,
     /// Sampling a request takes where it says nothing.
     pub defaults: SamplingDefaults,
+    /// The grammars that requests have asked for.
+    pub constraints: Constraints,
     /// The statements of its files that could not be taken as they are, a sentence each: for the
     /// operator's log.
     pub warnings: Vec<String>,
@@ -73,6 +76,7 @@ impl Model {
             template: open.template,
             defaults: open.defaults,
             warnings: open.warnings,
+            constraints: Constraints::default(),
         })
     }
 

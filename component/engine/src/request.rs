@@ -105,6 +105,27 @@ pub struct Sampling {
     pub seed: Option<u64>,
 }
 
+/// The form of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each case is documented in wit/engine.wit")]
+pub enum Grammar {
+    JsonSchema { schema: String, strict: bool },
+    JsonObject,
+    Regex(String),
+    Choice(Vec<String>),
+    Lark(String),
+    Gbnf(String),
+}
+
+/// A grammar that a completion follows, and from where on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
+pub struct Constraint {
+    pub grammar: Grammar,
+    pub after_reasoning: bool,
+    pub trigger: Option<String>,
+}
+
 /// One generation to start.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -141,6 +162,8 @@ pub struct Request {
     pub show_special: bool,
     /// Keep the last so many tokens of the prompt.
     pub truncate_prompt: Option<u32>,
+    /// The grammar that the completion follows.
+    pub constraint: Option<Constraint>,
     /// The sampling parameters.
     pub sampling: Sampling,
     /// Cached keys and values are shared only among requests with the same.
@@ -183,6 +206,7 @@ impl Request {
             prompt_logprobs: None,
             show_special: false,
             truncate_prompt: None,
+            constraint: None,
             sampling: Sampling::default(),
             cache_salt: None,
             priority: 0,

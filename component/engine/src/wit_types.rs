@@ -34,8 +34,9 @@ macro_rules! convert_engine_types {
             use $crate::convert_fields;
             use $crate::error::EngineError;
             use $crate::request::{
-                Candidate, Conversation, ConversationEnd, Event, Finish, FinishReason, Message,
-                ModelInfo, Prompt, Request, Sampling, Tags, TokenDetail, ToolCall, Usage,
+                Candidate, Constraint, Conversation, ConversationEnd, Event, Finish, FinishReason,
+                Grammar, Message, ModelInfo, Prompt, Request, Sampling, Tags, TokenDetail, ToolCall,
+                Usage,
             };
 
             convert_fields!(Tags, wit::Tags, { begin, end });
@@ -201,6 +202,56 @@ macro_rules! convert_engine_types {
                 }
             }
 
+            impl From<wit::Grammar> for Grammar {
+                fn from(grammar: wit::Grammar) -> Self {
+                    match grammar {
+                        wit::Grammar::JsonSchema(wit::JsonSchema { schema, strict }) => {
+                            Grammar::JsonSchema { schema, strict }
+                        }
+                        wit::Grammar::JsonObject => Grammar::JsonObject,
+                        wit::Grammar::Regex(regex) => Grammar::Regex(regex),
+                        wit::Grammar::Choice(texts) => Grammar::Choice(texts),
+                        wit::Grammar::Lark(lark) => Grammar::Lark(lark),
+                        wit::Grammar::Gbnf(gbnf) => Grammar::Gbnf(gbnf),
+                    }
+                }
+            }
+
+            impl From<Grammar> for wit::Grammar {
+                fn from(grammar: Grammar) -> Self {
+                    match grammar {
+                        Grammar::JsonSchema { schema, strict } => {
+                            wit::Grammar::JsonSchema(wit::JsonSchema { schema, strict })
+                        }
+                        Grammar::JsonObject => wit::Grammar::JsonObject,
+                        Grammar::Regex(regex) => wit::Grammar::Regex(regex),
+                        Grammar::Choice(texts) => wit::Grammar::Choice(texts),
+                        Grammar::Lark(lark) => wit::Grammar::Lark(lark),
+                        Grammar::Gbnf(gbnf) => wit::Grammar::Gbnf(gbnf),
+                    }
+                }
+            }
+
+            impl From<wit::Constraint> for Constraint {
+                fn from(constraint: wit::Constraint) -> Self {
+                    Constraint {
+                        grammar: constraint.grammar.into(),
+                        after_reasoning: constraint.after_reasoning,
+                        trigger: constraint.trigger,
+                    }
+                }
+            }
+
+            impl From<Constraint> for wit::Constraint {
+                fn from(constraint: Constraint) -> Self {
+                    wit::Constraint {
+                        grammar: constraint.grammar.into(),
+                        after_reasoning: constraint.after_reasoning,
+                        trigger: constraint.trigger,
+                    }
+                }
+            }
+
             impl From<wit::Request> for Request {
                 fn from(request: wit::Request) -> Self {
                     Request {
@@ -220,6 +271,7 @@ macro_rules! convert_engine_types {
                         prompt_logprobs: request.prompt_logprobs,
                         show_special: request.show_special,
                         truncate_prompt: request.truncate_prompt,
+                        constraint: request.constraint.map(Into::into),
                         sampling: request.sampling.into(),
                         cache_salt: request.cache_salt,
                         priority: request.priority,
@@ -247,6 +299,7 @@ macro_rules! convert_engine_types {
                         prompt_logprobs: request.prompt_logprobs,
                         show_special: request.show_special,
                         truncate_prompt: request.truncate_prompt,
+                        constraint: request.constraint.map(Into::into),
                         sampling: request.sampling.into(),
                         cache_salt: request.cache_salt,
                         priority: request.priority,

@@ -12,6 +12,7 @@ use sterna_engine::config::{
     Activation, BlockOptions, EmbeddingConfig, ModelConfig, RopePairs, RopeScaling,
     SamplingDefaults, SlidingWindow, Yarn,
 };
+use sterna_engine::constraint::Constraints;
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::placement::Bytes;
@@ -395,6 +396,7 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         tokenizer: tiny.tokenizer.clone(),
         template: tiny.template.clone(),
         warnings: Vec::new(),
+        constraints: Constraints::default(),
         defaults: SamplingDefaults::default(),
     };
     (shape, layers, Arc::new(model))

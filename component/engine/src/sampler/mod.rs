@@ -12,8 +12,8 @@
 //! 6. One number of the generator, times the sum of what is left, is walked off in order of id.
 //!
 //! Before all that, a request's biases are added and what it bans of single tokens is out
-//! ([`TokenRules`]). Tokens that would end the completion too early are out after step 1. `top_p` 0
-//! keeps the most likely token, as temperature 0 does.
+//! ([`TokenRules`]). Tokens that would end the completion too early, and those that no grammar
+//! allows, are out after step 1. `top_p` 0 keeps the most likely token, as temperature 0 does.
 //! Equal logits rank by the lower id. `exp` is the kernels' own and sums have a fixed order, so
 //! that the choice is the same on every instruction set. The vocabulary is never sorted as a whole.
 
@@ -114,13 +114,28 @@ impl Sampler {
         logits: &mut [f32],
         banned: &[u32],
     ) -> Result<u32, NotFinite> {
+        self.sample_within(isa, logits, |logits| {
+            for &token in banned {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    *logit = f32::MIN;
+                }
+            }
+        })
+    }
+
+    /// As [`Self::sample`], from the logits that `restrict` leaves above `f32::MIN`, at least one.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn sample_within(
+        &mut self,
+        isa: Isa,
+        logits: &mut [f32],
+        restrict: impl FnOnce(&mut [f32]),
+    ) -> Result<u32, NotFinite> {
         check_finite(logits)?;
         self.penalise(logits);
-        for &token in banned {
-            if let Some(logit) = logits.get_mut(token as usize) {
-                *logit = f32::MIN;
-            }
-        }
+        restrict(logits);
         let token = if self.params.temperature == 0.0 || self.params.top_p == 0.0 {
             argmax(logits)
         } else {

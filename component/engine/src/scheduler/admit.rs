@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::size::PromptSize;
 use crate::config::Pooling;
+use crate::constraint::{self, Guard};
 use crate::error::EngineError;
 use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
@@ -110,6 +111,8 @@ pub struct Admitted {
     pub stop: Vec<String>,
     /// Which tokens end it.
     pub ending: Ending,
+    /// The grammar that its text follows.
+    pub guard: Option<Guard>,
     /// The sampling parameters.
     pub sampling: Params,
     /// What is added to logits, and which tokens are banned.
@@ -135,6 +138,7 @@ impl Admitted {
             max_new: 0,
             stop: Vec::new(),
             ending: Ending::default(),
+            guard: None,
             sampling: Params::GREEDY,
             rules: TokenRules::default(),
             report: Report::default(),
@@ -226,6 +230,7 @@ impl Gate {
             prompt_logprobs,
             show_special,
             truncate_prompt,
+            constraint,
             sampling,
             cache_salt: _,
             priority: _,
@@ -256,12 +261,16 @@ impl Gate {
         };
         let room = self.size.context - tokens.len();
         let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
+        let guard = constraint
+            .map(|constraint| constraint::compile(&self.model, &constraint, &tokens))
+            .transpose()?;
         Ok(Admitted {
             reasons: self.model.reasons_after(&tokens),
             tokens,
             max_new,
             stop,
             ending,
+            guard,
             sampling,
             rules,
             report,

@@ -48,6 +48,13 @@ impl Ending {
         }
     }
 
+    /// The tokens that end it.
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        // Those that are never chosen come last.
+        &self.all[..self.eos.len() + self.stop.len()]
+    }
+
     /// The tokens that may not follow `generated` others.
     #[must_use]
     pub fn banned(&self, generated: usize) -> &[u32] {
@@ -83,6 +90,7 @@ mod tests {
         assert_eq!(ending.of(1), Some(End::Silent));
         assert_eq!(ending.of(7), Some(End::Silent));
         assert_eq!(ending.of(3), None);
+        assert_eq!(ending.ends(), [1, 2, 7]);
         assert!(ending.banned(0).is_empty());
         let shown = Ending {
             include_stop: true,
@@ -108,6 +116,7 @@ mod tests {
     fn an_ignored_end_is_never_chosen_unless_it_is_asked_for() {
         let ending = Ending::new(&[1, 2], vec![2], true);
         assert_eq!(ending.banned(100), [1]);
+        assert_eq!(ending.ends(), [2]);
         assert_eq!((ending.of(1), ending.of(2)), (None, Some(End::Silent)));
         assert!(Ending::new(&[1], vec![1], true).banned(0).is_empty());
     }

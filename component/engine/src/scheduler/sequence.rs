@@ -10,6 +10,7 @@ use super::lookup::Lookup;
 use super::pool::Pool;
 use super::report::{Report, detail};
 use super::speculation::{MAX_DRAFT, Trust};
+use crate::constraint::Guard;
 use crate::error::EngineError;
 use crate::kv::BLOCK;
 use crate::model::Model;
@@ -48,6 +49,8 @@ pub(super) struct Sequence {
     told: usize,
     show_special: bool,
     ending: Ending,
+    /// The grammar that its text follows.
+    guard: Option<Guard>,
     text: TextStream,
     stop: StopMatcher,
     /// Where it is to be embedded: the states of its tokens.
@@ -80,6 +83,7 @@ impl Sequence {
             text: TextStream::new(),
             stop: StopMatcher::new(&admitted.stop).including(admitted.ending.include_stop),
             ending: admitted.ending,
+            guard: admitted.guard,
             pool: admitted.embed.map(Pool::new),
             tokens: admitted.tokens,
             lookup: Lookup::default(),
@@ -345,6 +349,10 @@ impl Sequence {
         let end = self.ending.of(token);
         let is_full = self.generated() == self.max_new;
         let tokenizer = &model.tokenizer;
+        let is_complete = match &mut self.guard {
+            Some(guard) if end.is_none() => guard.take(tokenizer, token)?,
+            _ => false,
+        };
         let mut shown = StopStep::default();
         // An end-of-sequence token has no text of its own, whatever its type.
         let is_silent = end == Some(End::Silent);
@@ -365,13 +373,13 @@ impl Sequence {
             let piece = self.text.push(tokenizer, token);
             shown.then(self.stop_in(piece));
         }
-        if end.is_some() || is_full {
+        if end.is_some() || is_full || is_complete {
             let rest = self.text.finish();
             shown.then(self.stop_in(rest));
             shown.text += &self.stop.finish();
         }
         let StopStep { text, stopped } = shown;
-        let reason = if end.is_some() || stopped {
+        let reason = if end.is_some() || stopped || is_complete {
             Some(FinishReason::Stop)
         } else {
             is_full.then_some(FinishReason::Length)
@@ -404,10 +412,21 @@ impl Sequence {
         check_finite(logits).map_err(damaged)?;
         self.rules.apply(logits, &self.tokens[self.prompt_len..]);
         let banned = self.ending.banned(self.generated());
-        let token = self
-            .sampler
-            .sample_without(isa, logits, banned)
-            .map_err(damaged)?;
+        let mask = match &mut self.guard {
+            Some(guard) => guard.mask(self.ending.ends(), banned)?,
+            None => None,
+        };
+        let token = match &mask {
+            Some(mask) => {
+                let restrict = |logits: &mut [f32]| mask.apply(logits);
+                let token = self.sampler.sample_within(isa, logits, restrict);
+                mask.check(token.map_err(damaged)?)?
+            }
+            None => self
+                .sampler
+                .sample_without(isa, logits, banned)
+                .map_err(damaged)?,
+        };
         let mut details = Vec::new();
         if let (Some(logits), Some(top)) = (original, self.report.generated) {
             let likelihood = Likelihood::new(isa, &logits, scratch).map_err(damaged)?;

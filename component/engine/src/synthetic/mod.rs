@@ -17,6 +17,7 @@ pub use self::shapes::{SHAPES, shape};
 
 use self::shapes::known_shape;
 use crate::config::{ModelConfig, SamplingDefaults, bad};
+use crate::constraint::Constraints;
 use crate::error::LoadError;
 use crate::files::{TensorId, tensor_error};
 use crate::group_scaled::GroupedWeights;
@@ -112,6 +113,7 @@ pub fn from_config(
         template,
         defaults,
         warnings: Vec::new(),
+        constraints: Constraints::default(),
     })
 }
 

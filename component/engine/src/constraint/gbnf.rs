@@ -1,0 +1,535 @@
+//! llama.cpp's grammars (GBNF) as llguidance's Lark.
+//!
+//! llguidance reads a text as tokens of its own (terminals), each as long as it can be. Whatever is
+//! regular (a rule that cannot come back to itself, and each run of such parts) so becomes one
+//! terminal, within which nothing is cut; only recursion is left to rules.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+/// Rules of a grammar at most.
+const MAX_RULES: usize = 1000;
+/// Repetitions at most where a number is given.
+const MAX_REPEAT: u32 = 2000;
+
+/// A fault in a grammar.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} of the grammar: {what}")]
+pub(super) struct Fault {
+    line: usize,
+    what: String,
+}
+
+/// A part of a rule.
+#[derive(Debug)]
+enum Node {
+    Text(String),
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
+    Rule(usize),
+    Sequence(Vec<Node>),
+    Choice(Vec<Node>),
+    Repeat(Box<Node>, u32, Option<u32>),
+}
+
+/// The same grammar in Lark.
+///
+/// # Errors
+/// Its first fault, with the line.
+pub(super) fn to_lark(grammar: &str) -> Result<String, Fault> {
+    let rules = Parser::new(grammar).rules()?;
+    let root = rules.names["root"];
+    let regular = regular(&rules.bodies);
+    let mut writer = Writer {
+        regular: &regular,
+        terminals: String::new(),
+        made: 0,
+    };
+    let mut lark = format!("start: {}\n", name(root, &regular));
+    for (index, body) in rules.bodies.iter().enumerate() {
+        let text = if regular[index] {
+            writer.terminal(body)
+        } else {
+            writer.rule(body)
+        };
+        let _ = writeln!(lark, "{}: {text}", name(index, &regular));
+    }
+    lark += &writer.terminals;
+    Ok(lark)
+}
+
+/// A text as Lark quotes it.
+pub(super) fn quoted(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.replace('\u{7f}', "\\u007f")
+}
+
+fn name(rule: usize, regular: &[bool]) -> String {
+    if regular[rule] {
+        format!("T{rule}")
+    } else {
+        format!("r{rule}")
+    }
+}
+
+/// Which rules cannot come back to themselves, nor to one that can.
+fn regular(bodies: &[Node]) -> Vec<bool> {
+    fn needs(node: &Node, of: &mut Vec<usize>) {
+        match node {
+            Node::Text(_) | Node::Class { .. } => {}
+            Node::Rule(rule) => of.push(*rule),
+            Node::Sequence(parts) | Node::Choice(parts) => {
+                parts.iter().for_each(|part| needs(part, of));
+            }
+            Node::Repeat(part, ..) => needs(part, of),
+        }
+    }
+    let mut waits_for: Vec<Vec<usize>> = Vec::with_capacity(bodies.len());
+    let mut needed_by = vec![Vec::new(); bodies.len()];
+    for (index, body) in bodies.iter().enumerate() {
+        let mut of = Vec::new();
+        needs(body, &mut of);
+        of.sort_unstable();
+        of.dedup();
+        of.iter().for_each(|&rule| needed_by[rule].push(index));
+        waits_for.push(of);
+    }
+    // A rule is regular once all it needs are: what is left has a cycle before it.
+    let mut waits: Vec<usize> = waits_for.iter().map(Vec::len).collect();
+    let mut ready: Vec<usize> = (0..bodies.len()).filter(|&rule| waits[rule] == 0).collect();
+    let mut regular = vec![false; bodies.len()];
+    while let Some(rule) = ready.pop() {
+        regular[rule] = true;
+        for &by in &needed_by[rule] {
+            waits[by] -= 1;
+            if waits[by] == 0 {
+                ready.push(by);
+            }
+        }
+    }
+    regular
+}
+
+/// Writes parts of rules.
+struct Writer<'a> {
+    regular: &'a [bool],
+    /// Those that were made of parts of rules.
+    terminals: String,
+    made: usize,
+}
+
+impl Writer<'_> {
+    fn is_regular(&self, node: &Node) -> bool {
+        match node {
+            Node::Text(_) | Node::Class { .. } => true,
+            Node::Rule(rule) => self.regular[*rule],
+            Node::Sequence(parts) | Node::Choice(parts) => {
+                parts.iter().all(|part| self.is_regular(part))
+            }
+            Node::Repeat(part, ..) => self.is_regular(part),
+        }
+    }
+
+    /// What is regular.
+    fn terminal(&self, node: &Node) -> String {
+        match node {
+            Node::Text(text) => quoted(text),
+            Node::Class { negated, ranges } => class(*negated, ranges),
+            Node::Rule(rule) => name(*rule, self.regular),
+            Node::Sequence(parts) if parts.is_empty() => "\"\"".into(),
+            Node::Sequence(parts) => self.joined(parts, " "),
+            Node::Choice(parts) => self.joined(parts, " | "),
+            Node::Repeat(part, least, most) => {
+                format!("({}){}", self.terminal(part), times(*least, *most))
+            }
+        }
+    }
+
+    fn joined(&self, parts: &[Node], by: &str) -> String {
+        let parts: Vec<String> = parts.iter().map(|part| self.terminal(part)).collect();
+        format!("({})", parts.join(by))
+    }
+
+    /// A part of a rule that is not regular, or may not be.
+    fn rule(&mut self, node: &Node) -> String {
+        if self.is_regular(node) {
+            return self.run(std::slice::from_ref(node));
+        }
+        match node {
+            Node::Sequence(parts) => {
+                let mut written = Vec::new();
+                let mut rest = parts.as_slice();
+                while let Some(first) = rest.first() {
+                    let run = rest.iter().take_while(|part| self.is_regular(part)).count();
+                    if run == 0 {
+                        written.push(self.rule(first));
+                        rest = &rest[1..];
+                    } else {
+                        written.push(self.run(&rest[..run]));
+                        rest = &rest[run..];
+                    }
+                }
+                format!("({})", written.join(" "))
+            }
+            Node::Choice(parts) => {
+                let parts: Vec<String> = parts.iter().map(|part| self.rule(part)).collect();
+                format!("({})", parts.join(" | "))
+            }
+            Node::Repeat(part, least, most) => {
+                format!("({}){}", self.rule(part), times(*least, *most))
+            }
+            Node::Rule(rule) => name(*rule, self.regular),
+            Node::Text(_) | Node::Class { .. } => self.run(std::slice::from_ref(node)),
+        }
+    }
+
+    /// Regular parts that follow each other, as one terminal.
+    fn run(&mut self, parts: &[Node]) -> String {
+        if let [Node::Rule(rule)] = parts {
+            return name(*rule, self.regular);
+        }
+        let text = self.joined(parts, " ");
+        let name = format!("P{}", self.made);
+        self.made += 1;
+        let _ = writeln!(self.terminals, "{name}: {text}");
+        name
+    }
+}
+
+fn times(least: u32, most: Option<u32>) -> String {
+    match (least, most) {
+        (0, None) => "*".into(),
+        (1, None) => "+".into(),
+        (0, Some(1)) => "?".into(),
+        (least, None) => format!("{{{least},}}"),
+        (least, Some(most)) => format!("{{{least},{most}}}"),
+    }
+}
+
+/// A class as a regular expression, by numbers alone.
+fn class(negated: bool, ranges: &[(char, char)]) -> String {
+    let mut text = String::from(if negated { "/[^" } else { "/[" });
+    for (low, high) in ranges {
+        let _ = write!(text, r"\x{{{:x}}}-\x{{{:x}}}", *low as u32, *high as u32);
+    }
+    text + "]/"
+}
+
+/// The rules of a grammar, by number.
+struct Rules {
+    names: HashMap<String, usize>,
+    bodies: Vec<Node>,
+}
+
+struct Parser<'a> {
+    text: std::iter::Peekable<std::str::Chars<'a>>,
+    line: usize,
+    names: HashMap<String, usize>,
+    bodies: Vec<Option<Node>>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Self {
+        Parser {
+            text: text.chars().peekable(),
+            line: 1,
+            names: HashMap::new(),
+            bodies: Vec::new(),
+        }
+    }
+
+    fn rules(mut self) -> Result<Rules, Fault> {
+        loop {
+            self.blanks(true);
+            if self.text.peek().is_none() {
+                break;
+            }
+            let name = self.name()?;
+            self.blanks(true);
+            for expected in "::=".chars() {
+                self.expect(expected)?;
+            }
+            let body = self.choice(false)?;
+            let rule = self.number(name.clone())?;
+            if self.bodies[rule].replace(body).is_some() {
+                return Err(self.fault(format!("the rule '{name}' is there twice")));
+            }
+        }
+        if !self.names.contains_key("root") {
+            return Err(self.fault("there is no rule 'root'"));
+        }
+        let missing = self
+            .names
+            .iter()
+            .find(|(_, rule)| self.bodies[**rule].is_none());
+        if let Some((name, _)) = missing {
+            return Err(self.fault(format!("the rule '{name}' is not defined")));
+        }
+        Ok(Rules {
+            names: self.names,
+            bodies: self.bodies.into_iter().flatten().collect(),
+        })
+    }
+
+    fn fault(&self, what: impl Into<String>) -> Fault {
+        Fault {
+            line: self.line,
+            what: what.into(),
+        }
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let next = self.text.next();
+        self.line += usize::from(next == Some('\n'));
+        next
+    }
+
+    fn expect(&mut self, expected: char) -> Result<(), Fault> {
+        match self.next() {
+            Some(found) if found == expected => Ok(()),
+            Some(found) => Err(self.fault(format!("expected '{expected}', found '{found}'"))),
+            None => Err(self.fault(format!("expected '{expected}', found the end"))),
+        }
+    }
+
+    /// Pass over blanks and comments; over line breaks too if `lines`.
+    fn blanks(&mut self, lines: bool) {
+        while let Some(&next) = self.text.peek() {
+            match next {
+                ' ' | '\t' => {}
+                '\r' | '\n' if lines => {}
+                '#' => {
+                    while self.text.peek().is_some_and(|&next| next != '\n') {
+                        self.next();
+                    }
+                    continue;
+                }
+                _ => break,
+            }
+            self.next();
+        }
+    }
+
+    fn name(&mut self) -> Result<String, Fault> {
+        let mut name = String::new();
+        while let Some(&next) = self.text.peek() {
+            if !(next.is_ascii_alphanumeric() || matches!(next, '-' | '_')) {
+                break;
+            }
+            name.push(next);
+            self.next();
+        }
+        match self.text.peek() {
+            _ if !name.is_empty() => Ok(name),
+            Some(found) => {
+                let found = *found;
+                Err(self.fault(format!("expected a rule's name, found '{found}'")))
+            }
+            None => Err(self.fault("expected a rule's name, found the end")),
+        }
+    }
+
+    fn number(&mut self, name: String) -> Result<usize, Fault> {
+        let next = self.bodies.len();
+        let rule = *self.names.entry(name).or_insert(next);
+        if rule == next {
+            if next >= MAX_RULES {
+                return Err(self.fault(format!("more than {MAX_RULES} rules")));
+            }
+            self.bodies.push(None);
+        }
+        Ok(rule)
+    }
+
+    /// Alternatives. `inside` brackets, where line breaks are blanks.
+    fn choice(&mut self, inside: bool) -> Result<Node, Fault> {
+        let mut parts = vec![self.sequence(inside)?];
+        while self.goes_on() {
+            self.next();
+            parts.push(self.sequence(inside)?);
+        }
+        Ok(match parts.len() {
+            1 => parts.remove(0),
+            _ => Node::Choice(parts),
+        })
+    }
+
+    /// True before a `|`, which may stand at the beginning of a line.
+    fn goes_on(&mut self) -> bool {
+        let (text, line) = (self.text.clone(), self.line);
+        self.blanks(true);
+        let found = self.text.peek() == Some(&'|');
+        if !found {
+            (self.text, self.line) = (text, line);
+        }
+        found
+    }
+
+    fn sequence(&mut self, inside: bool) -> Result<Node, Fault> {
+        let mut parts: Vec<Node> = Vec::new();
+        // A rule may go on in the line behind `::=` or `|`.
+        self.blanks(true);
+        loop {
+            let Some(&next) = self.text.peek() else { break };
+            let part = match next {
+                '"' => Node::Text(self.quoted()?),
+                '[' => self.class()?,
+                '.' => {
+                    self.next();
+                    Node::Class {
+                        negated: false,
+                        ranges: vec![('\0', char::MAX)],
+                    }
+                }
+                '(' => {
+                    self.next();
+                    let choice = self.choice(true)?;
+                    self.expect(')')?;
+                    choice
+                }
+                '*' | '+' | '?' | '{' => {
+                    let times = self.times()?;
+                    let Some(last) = parts.pop() else {
+                        return Err(self.fault(format!("nothing stands before '{next}'")));
+                    };
+                    Node::Repeat(Box::new(last), times.0, times.1)
+                }
+                '|' | ')' | '\n' | '\r' => break,
+                _ => {
+                    let name = self.name()?;
+                    Node::Rule(self.number(name)?)
+                }
+            };
+            parts.push(part);
+            self.blanks(inside);
+        }
+        Ok(match parts.len() {
+            1 => parts.remove(0),
+            _ => Node::Sequence(parts),
+        })
+    }
+
+    fn times(&mut self) -> Result<(u32, Option<u32>), Fault> {
+        match self.next() {
+            Some('*') => return Ok((0, None)),
+            Some('+') => return Ok((1, None)),
+            Some('?') => return Ok((0, Some(1))),
+            _ => {}
+        }
+        self.blanks(false);
+        let least = self.count()?;
+        self.blanks(false);
+        let most = if self.text.peek() == Some(&',') {
+            self.next();
+            self.blanks(false);
+            match self.text.peek() {
+                Some('}') => None,
+                _ => Some(self.count()?),
+            }
+        } else {
+            Some(least)
+        };
+        self.blanks(false);
+        self.expect('}')?;
+        match most {
+            Some(most) if most < least => Err(self.fault(format!("{{{least},{most}}} is empty"))),
+            _ => Ok((least, most)),
+        }
+    }
+
+    fn count(&mut self) -> Result<u32, Fault> {
+        let mut count: Option<u32> = None;
+        while let Some(digit) = self.text.peek().and_then(|next| next.to_digit(10)) {
+            self.next();
+            let more = count.unwrap_or(0).saturating_mul(10).saturating_add(digit);
+            count = Some(more);
+        }
+        match count {
+            Some(count) if count <= MAX_REPEAT => Ok(count),
+            Some(_) => Err(self.fault(format!("a count is at most {MAX_REPEAT}"))),
+            None => Err(self.fault("expected a count")),
+        }
+    }
+
+    fn quoted(&mut self) -> Result<String, Fault> {
+        self.expect('"')?;
+        let mut text = String::new();
+        loop {
+            match self.text.peek() {
+                Some('"') => {
+                    self.next();
+                    return Ok(text);
+                }
+                Some('\n') | None => return Err(self.fault("a text has no end")),
+                Some(_) => text.push(self.character()?),
+            }
+        }
+    }
+
+    fn class(&mut self) -> Result<Node, Fault> {
+        self.expect('[')?;
+        let negated = self.text.peek() == Some(&'^');
+        if negated {
+            self.next();
+        }
+        let mut ranges = Vec::new();
+        loop {
+            match self.text.peek() {
+                Some(']') => break,
+                Some('\n') | None => return Err(self.fault("a class has no end")),
+                Some(_) => {}
+            }
+            let low = self.character()?;
+            let mut high = low;
+            if self.text.peek() == Some(&'-') {
+                self.next();
+                // At the end it stands for itself.
+                if self.text.peek() == Some(&']') {
+                    ranges.push(('-', '-'));
+                } else {
+                    high = self.character()?;
+                }
+            }
+            if high < low {
+                return Err(self.fault(format!("the range '{low}-{high}' is empty")));
+            }
+            ranges.push((low, high));
+        }
+        self.next();
+        if ranges.is_empty() {
+            return Err(self.fault("a class is empty"));
+        }
+        Ok(Node::Class { negated, ranges })
+    }
+
+    /// A character, which may be escaped.
+    fn character(&mut self) -> Result<char, Fault> {
+        let digits = match self.next() {
+            Some('\\') => match self.next() {
+                Some('n') => return Ok('\n'),
+                Some('r') => return Ok('\r'),
+                Some('t') => return Ok('\t'),
+                Some('x') => 2,
+                Some('u') => 4,
+                Some('U') => 8,
+                Some(other) if other.is_ascii_punctuation() => return Ok(other),
+                Some(other) => return Err(self.fault(format!("the escape '\\{other}' is unknown"))),
+                None => return Err(self.fault("an escape has no end")),
+            },
+            Some(other) => return Ok(other),
+            None => return Err(self.fault("expected a character, found the end")),
+        };
+        let mut code = 0u32;
+        for _ in 0..digits {
+            let digit = self.text.peek().and_then(|next| next.to_digit(16));
+            let Some(digit) = digit else {
+                return Err(self.fault(format!("an escape has less than {digits} hex digits")));
+            };
+            self.next();
+            code = code.wrapping_mul(16).wrapping_add(digit);
+        }
+        char::from_u32(code).ok_or_else(|| self.fault(format!("{code:x} is no character")))
+    }
+}

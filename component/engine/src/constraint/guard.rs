@@ -1,0 +1,289 @@
+//! Which tokens may come next in one sequence.
+
+use llguidance::Matcher;
+use llguidance::toktrie::SimpleVob;
+
+use super::compiler::plain;
+use super::invalid;
+use crate::error::EngineError;
+use crate::model::Model;
+use crate::tokenizer::Tokenizer;
+
+/// Line breaks as models write them behind their reasoning.
+const GAPS: [&str; 2] = ["\n", "\n\n"];
+
+/// Where in an answer a grammar begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With its first token.
+    AtOnce,
+    /// Behind this tag, which is to come: the answer begins within reasoning.
+    Behind(String),
+    /// With its first token, unless that is `begin`: then behind the tag `end`.
+    MayReason { begin: u32, end: String },
+    /// Behind this text, if it comes; and again behind each further one.
+    Trigger(String),
+}
+
+impl Start {
+    /// Behind the reasoning with which an answer to `prompt` may begin.
+    pub(super) fn of_reasoning(model: &Model, prompt: &[u32]) -> Self {
+        /// Tokens of the prompt's end in which a tag is looked for.
+        const LAST: usize = 24;
+        let Some(tags) = model.template.reasoning_tags() else {
+            return Start::AtOnce;
+        };
+        if model.reasons_after(prompt) {
+            return Start::Behind(tags.end);
+        }
+        let last = &prompt[prompt.len().saturating_sub(LAST)..];
+        let over = model.detokenize(last).trim_end().ends_with(&tags.end);
+        match model.tokenizer.token_to_id(&tags.begin) {
+            Some(begin) if !over => Start::MayReason {
+                begin,
+                end: tags.end,
+            },
+            _ => Start::AtOnce,
+        }
+    }
+}
+
+/// What holds for the next token.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Any token, until the text has `tag`.
+    Free { tag: Vec<u8>, tail: Vec<u8> },
+    /// The grammar, or this token, behind which all is free until `end`.
+    First { begin: u32, end: Vec<u8> },
+    /// The grammar, or a line break, right behind reasoning.
+    Gap,
+    /// The grammar.
+    Bound,
+}
+
+/// The state of one sequence's grammar.
+pub struct Guard {
+    matcher: Matcher,
+    phase: Phase,
+    /// The grammar holds again behind each such text.
+    trigger: Option<Vec<u8>>,
+    /// The tokens of a gap.
+    gap: Vec<u32>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard")
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clone for Guard {
+    fn clone(&self) -> Self {
+        Guard {
+            matcher: self.matcher.deep_clone(),
+            phase: self.phase.clone(),
+            trigger: self.trigger.clone(),
+            gap: self.gap.clone(),
+        }
+    }
+}
+
+/// The tokens that may be chosen.
+#[derive(Debug)]
+pub struct Mask(SimpleVob);
+
+impl Mask {
+    /// True if this token may be chosen.
+    #[must_use]
+    pub fn allows(&self, token: u32) -> bool {
+        (token as usize) < self.0.len() && self.0.is_allowed(token)
+    }
+
+    /// The token, if it may be chosen.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where the request has banned all that might be.
+    pub fn check(&self, token: u32) -> Result<u32, EngineError> {
+        if self.allows(token) {
+            return Ok(token);
+        }
+        Err(invalid(
+            "cannot be followed any further: the request bans each token that may come next",
+        ))
+    }
+
+    /// Put what may not be chosen out of reach, in logits `[vocab_size]`.
+    pub fn apply(&self, logits: &mut [f32]) {
+        let (within, beyond) = logits.split_at_mut(self.0.len().min(logits.len()));
+        for (word, logits) in self.0.as_slice().iter().zip(within.chunks_mut(32)) {
+            match *word {
+                0 => logits.fill(f32::MIN),
+                u32::MAX => {}
+                word => {
+                    for (bit, logit) in logits.iter_mut().enumerate() {
+                        if word >> bit & 1 == 0 {
+                            *logit = f32::MIN;
+                        }
+                    }
+                }
+            }
+        }
+        beyond.fill(f32::MIN);
+    }
+}
+
+impl Guard {
+    pub(super) fn new(matcher: Matcher, start: Start, tokenizer: &Tokenizer) -> Self {
+        let free = |tag: String| Phase::Free {
+            tag: tag.into_bytes(),
+            tail: Vec::new(),
+        };
+        let (phase, trigger) = match start {
+            Start::AtOnce => (Phase::Bound, None),
+            Start::Behind(tag) => (free(tag), None),
+            Start::MayReason { begin, end } => {
+                let end = end.into_bytes();
+                (Phase::First { begin, end }, None)
+            }
+            Start::Trigger(text) => (free(text.clone()), Some(text.into_bytes())),
+        };
+        Guard {
+            matcher,
+            phase,
+            trigger,
+            gap: GAPS
+                .iter()
+                .filter_map(|gap| tokenizer.token_to_id(gap))
+                .collect(),
+        }
+    }
+
+    /// The tokens that may come next; `None` where any may. `ends` are tokens that would end the
+    /// completion: they may where the grammar can end, save those in `banned`, unless nothing else
+    /// is left.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where no token of the vocabulary continues the text, or it takes too long
+    /// to find out.
+    pub fn mask(&mut self, ends: &[u32], banned: &[u32]) -> Result<Option<Mask>, EngineError> {
+        if matches!(self.phase, Phase::Free { .. }) {
+            return Ok(None);
+        }
+        let accepts = self.matcher.is_accepting().map_err(fault)?;
+        let mut mask = match self.matcher.compute_mask() {
+            Ok(mask) => mask,
+            // Nothing follows, but an end does: a grammar of an empty text.
+            Err(_) if accepts && !ends.is_empty() => SimpleVob::alloc(0),
+            Err(error) => return Err(fault(error)),
+        };
+        if accepts {
+            for &end in ends {
+                if end as usize >= mask.len() {
+                    mask.resize(end as usize + 1);
+                }
+                mask.allow_token(end);
+            }
+        }
+        let also = match &self.phase {
+            Phase::First { begin, .. } => std::slice::from_ref(begin),
+            Phase::Gap => &self.gap,
+            Phase::Bound | Phase::Free { .. } => &[],
+        };
+        for &token in also {
+            if (token as usize) < mask.len() {
+                mask.allow_token(token);
+            }
+        }
+        let mut left = mask.clone();
+        for &token in banned {
+            if (token as usize) < left.len() {
+                left.disallow_token(token);
+            }
+        }
+        Ok(Some(Mask(if left.is_zero() { mask } else { left })))
+    }
+
+    /// A token was chosen that does not end the completion. Returns whether the grammar ends it.
+    ///
+    /// # Errors
+    /// As [`Self::mask`].
+    pub fn take(&mut self, tokenizer: &Tokenizer, token: u32) -> Result<bool, EngineError> {
+        let bytes = tokenizer.token_bytes(token).unwrap_or_default();
+        match &mut self.phase {
+            Phase::Free { tag, tail } => {
+                tail.extend_from_slice(bytes);
+                let found = tail
+                    .windows(tag.len())
+                    .position(|part| part == tag.as_slice());
+                if let Some(at) = found {
+                    let rest = tail.split_off(at + tag.len());
+                    return self.begin(tokenizer, &rest);
+                }
+                let keep = tail.len().min(tag.len().saturating_sub(1));
+                tail.drain(..tail.len() - keep);
+                return Ok(false);
+            }
+            Phase::First { begin, end } if *begin == token => {
+                self.phase = Phase::Free {
+                    tag: std::mem::take(end),
+                    tail: Vec::new(),
+                };
+                return Ok(false);
+            }
+            Phase::Gap if self.gap.contains(&token) => {
+                self.phase = Phase::Bound;
+                return Ok(false);
+            }
+            Phase::First { .. } | Phase::Gap => self.phase = Phase::Bound,
+            Phase::Bound => {}
+        }
+        self.matcher.consume_token(token).map_err(fault)?;
+        self.ended()
+    }
+
+    /// The grammar holds from here on; `rest` came in the same token.
+    fn begin(&mut self, tokenizer: &Tokenizer, rest: &[u8]) -> Result<bool, EngineError> {
+        if self.trigger.is_none() {
+            if rest.iter().all(u8::is_ascii_whitespace) {
+                self.phase = if rest.is_empty() {
+                    Phase::Gap
+                } else {
+                    Phase::Bound
+                };
+                return Ok(false);
+            }
+        } else {
+            self.matcher.reset().map_err(fault)?;
+        }
+        self.phase = Phase::Bound;
+        let rest = String::from_utf8_lossy(rest);
+        let tokens = tokenizer.encode(&rest, false)?;
+        self.matcher.consume_tokens(&tokens).map_err(fault)?;
+        self.ended()
+    }
+
+    /// True if the grammar is complete and ends the completion.
+    fn ended(&mut self) -> Result<bool, EngineError> {
+        if !self.matcher.is_stopped() {
+            return Ok(false);
+        }
+        if let Some(error) = self.matcher.get_error() {
+            return Err(fault(error));
+        }
+        let Some(tag) = &self.trigger else {
+            return Ok(true);
+        };
+        self.phase = Phase::Free {
+            tag: tag.clone(),
+            tail: Vec::new(),
+        };
+        Ok(false)
+    }
+}
+
+fn fault(error: impl std::fmt::Display) -> EngineError {
+    let why = plain(&error.to_string());
+    invalid(format!("cannot be followed any further: {why}"))
+}

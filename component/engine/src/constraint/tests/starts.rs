@@ -1,0 +1,113 @@
+//! Where in an answer a grammar begins, and how it ends.
+
+use super::*;
+
+fn take(guard: &mut Guard, tokenizer: &Tokenizer, text: &str) -> bool {
+    let mut ended = false;
+    for id in tokenizer.encode(text, false).unwrap() {
+        assert!(!ended, "{text:?} goes on behind the end");
+        let mask = guard.mask(&[], &[]).unwrap();
+        assert!(mask.is_none_or(|mask| mask.allows(id)), "{text:?}");
+        ended = guard.take(tokenizer, id).unwrap();
+    }
+    ended
+}
+
+fn started(start: Start, grammar: &Grammar) -> (Guard, Tokenizer) {
+    let tokenizer = demo();
+    let matcher = Constraints::default().matcher(&tokenizer, grammar).unwrap();
+    (Guard::new(matcher, start, &tokenizer), tokenizer)
+}
+
+fn letters() -> Grammar {
+    Grammar::Choice(vec!["abc".into()])
+}
+
+#[test]
+fn behind_reasoning() {
+    for (thought, answer) in [
+        ("Let me think.</think>", "abc"),
+        ("abc</think>", "abc"),
+        ("</thin</think>", "abc"),
+        ("x</think>\n", "abc"),
+        ("x</think>\n\n", "abc"),
+        ("x</think>", "\n\nabc"),
+    ] {
+        let (mut guard, tokenizer) = started(Start::Behind("</think>".into()), &letters());
+        assert!(guard.mask(&[], &[]).unwrap().is_none());
+        assert!(!take(&mut guard, &tokenizer, thought), "{thought:?}");
+        assert!(guard.mask(&[], &[]).unwrap().is_some(), "{thought:?}");
+        assert!(take(&mut guard, &tokenizer, answer), "{thought:?}");
+    }
+}
+
+#[test]
+fn only_one_gap_is_free() {
+    let (mut guard, tokenizer) = started(Start::Behind("</think>".into()), &letters());
+    take(&mut guard, &tokenizer, "x</think>");
+    let newline = tokenizer.encode("\n", false).unwrap()[0];
+    guard.take(&tokenizer, newline).unwrap();
+    let mask = guard.mask(&[], &[]).unwrap().unwrap();
+    assert!(!mask.allows(newline));
+}
+
+#[test]
+fn an_answer_may_begin_with_reasoning() {
+    let begin = demo().encode("<", false).unwrap()[0];
+    let start = || Start::MayReason {
+        begin,
+        end: "</think>".into(),
+    };
+    let (mut guard, tokenizer) = started(start(), &letters());
+    assert!(guard.mask(&[], &[]).unwrap().unwrap().allows(begin));
+    guard.take(&tokenizer, begin).unwrap();
+    assert!(!take(&mut guard, &tokenizer, "anything</think>"));
+    assert!(take(&mut guard, &tokenizer, "abc"));
+
+    let (mut guard, tokenizer) = started(start(), &letters());
+    let first = tokenizer.encode("abc", false).unwrap()[0];
+    guard.take(&tokenizer, first).unwrap();
+    if let Some(mask) = guard.mask(&[], &[]).unwrap() {
+        assert!(!mask.allows(begin));
+    }
+}
+
+#[test]
+fn behind_each_trigger() {
+    let grammar = Grammar::Lark("start: \"abc</call>\"".into());
+    let (mut guard, tokenizer) = started(Start::Trigger("<call>".into()), &grammar);
+    for text in [
+        "Free <cal",
+        " and <call>abc</call>, free",
+        "<call>abc</call>",
+    ] {
+        assert!(!take(&mut guard, &tokenizer, text), "{text:?}");
+    }
+    take(&mut guard, &tokenizer, "<call>");
+    let b = tokenizer.encode("b", false).unwrap()[0];
+    assert!(!guard.mask(&[], &[]).unwrap().unwrap().allows(b));
+}
+
+#[test]
+fn an_end_is_chosen_where_the_grammar_may_end() {
+    let tokenizer = demo();
+    let end = end_of(&tokenizer);
+    let (mut guard, _) = started(Start::AtOnce, &Grammar::Regex("ab(cd)?".into()));
+    assert!(!guard.mask(&[end], &[]).unwrap().unwrap().allows(end));
+    assert!(!take(&mut guard, &tokenizer, "ab"));
+    assert!(guard.mask(&[end], &[]).unwrap().unwrap().allows(end));
+    // An end that is banned is not, as long as there is another way.
+    let mask = guard.mask(&[end], &[end]).unwrap().unwrap();
+    assert!(!mask.allows(end));
+    assert!(take(&mut guard, &tokenizer, "cd"), "it is complete");
+}
+
+#[test]
+fn a_clone_goes_its_own_way() {
+    let tokenizer = demo();
+    let (mut first, _) = started(Start::AtOnce, &Grammar::Regex("a(b|c)d".into()));
+    take(&mut first, &tokenizer, "a");
+    let mut second = first.clone();
+    assert!(take(&mut first, &tokenizer, "bd"));
+    assert!(take(&mut second, &tokenizer, "cd"));
+}
