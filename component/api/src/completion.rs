@@ -24,6 +24,7 @@ use crate::{
     reply::Reply,
     settings::Settings,
     stream::{Chunks, EventStream, Teller},
+    structured::{self, Structured},
     thinking::{self, Reasoning},
     tools,
 };
@@ -53,6 +54,7 @@ pub struct Understood {
     pub params: Params,
     prompts: Vec<Prompt>,
     wishes: Wishes,
+    structured: Option<Structured>,
 }
 
 /// Have the engine generate, and tell it by the teller that `teller` makes for the model's name.
@@ -68,6 +70,7 @@ pub async fn run<E: Engine>(
         params,
         prompts,
         wishes,
+        structured,
     } = asked;
     let model = settings.choose(params.model, engine.models())?;
     let info = model.info.as_ref();
@@ -93,6 +96,7 @@ pub async fn run<E: Engine>(
         seed: params.sampling.seed.unwrap_or(drawn),
         same_seed: params.sampling.seed.is_some(),
         form,
+        grammar_field: structured.as_ref().map(|wanted| wanted.field.clone()),
         template: Request {
             max_tokens: params.max_tokens,
             stop: params.stop,
@@ -110,6 +114,7 @@ pub async fn run<E: Engine>(
                 .or(tokens.logprobs.filter(|_| tokens.echo)),
             show_special: tokens.show_special,
             truncate_prompt: tokens.truncate_prompt,
+            constraint: structured.map(|wanted| wanted.constraint(kind == Kind::Chat)),
             sampling: Sampling {
                 seed: None,
                 ..params.sampling
@@ -153,6 +158,9 @@ pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Und
     };
     known::check(&body, place)?;
     let params = params::parse(kind, &body, settings)?;
+    // It was parsed, so it is text.
+    let raw = Raw::new(std::str::from_utf8(&bytes).unwrap_or_default());
+    let structured = structured::read(&body, raw)?;
     let (prompts, wishes) = match kind {
         Kind::Chat => {
             let (conversation, wishes) = chat(&body, settings, &bytes)?;
@@ -168,6 +176,7 @@ pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Und
         params,
         prompts,
         wishes,
+        structured,
     })
 }
 

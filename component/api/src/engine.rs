@@ -21,9 +21,9 @@ use std::marker::PhantomData;
 
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
-    Candidate, ContextOverflow, Conversation, ConversationEnd, Error, Event, Finish, FinishReason,
-    InvalidRequest, Message, ModelInfo, Prompt, Request, Sampling, Tags, TokenDetail, ToolCall,
-    Usage,
+    Candidate, Constraint, ContextOverflow, Conversation, ConversationEnd, Error, Event, Finish,
+    FinishReason, Grammar, InvalidRequest, JsonSchema, Message, ModelInfo, Prompt, Request,
+    Sampling, Tags, TokenDetail, ToolCall, Usage,
 };
 
 /// A request with every default and an empty prompt.
@@ -38,6 +38,7 @@ pub fn plain_request(model: String) -> Request {
         include_stop: false,
         min_tokens: 0,
         ignore_eos: false,
+        constraint: None,
         logit_bias: Vec::new(),
         allowed_tokens: None,
         bad_words: Vec::new(),

@@ -64,6 +64,7 @@ pub mod responses;
 pub mod route;
 pub mod settings;
 pub mod stream;
+pub mod structured;
 #[cfg(test)]
 mod testing;
 pub mod thinking;

@@ -149,6 +149,7 @@ fn the_edges_of_the_ranges_are_allowed() {
         prompt_logprobs: Some(20),
         show_special: true,
         truncate_prompt: Some(1),
+        constraint: None,
         sampling,
         cache_salt: Some("x".repeat(256)),
         priority: i32::MIN,

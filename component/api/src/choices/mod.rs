@@ -39,6 +39,8 @@ pub struct Asked {
     pub same_seed: bool,
     /// What is looked for in the answers.
     pub form: Form,
+    /// The field that asks for a grammar.
+    pub grammar_field: Option<String>,
 }
 
 /// What is looked for in answers, and what is not told of them.
@@ -74,6 +76,7 @@ pub struct Choices<E: Engine> {
     seed: u64,
     same_seed: bool,
     form: Form,
+    grammar_field: Option<String>,
     /// The usage of all choices so far.
     usage: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
@@ -152,6 +155,7 @@ impl<E: Engine> Choices<E> {
             seed: asked.seed,
             same_seed: asked.same_seed,
             form: asked.form,
+            grammar_field: asked.grammar_field,
             usage: Usage {
                 prompt_tokens: 0,
                 completion_tokens: 0,
@@ -320,7 +324,13 @@ impl<E: Engine> Choices<E> {
         }
     }
 
-    fn named(&self, error: Error, index: u32) -> ApiError {
+    fn named(&self, mut error: Error, index: u32) -> ApiError {
+        if let Error::InvalidRequest(at) = &mut error
+            && at.field == "constraint"
+            && let Some(field) = &self.grammar_field
+        {
+            at.field.clone_from(field);
+        }
         ApiError::from_engine(error, &self.prompt_field(index))
     }
 }

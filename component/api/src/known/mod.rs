@@ -4,6 +4,7 @@
 mod messages;
 mod ollama;
 mod responses;
+mod structured;
 mod table;
 mod tokens;
 
@@ -86,6 +87,12 @@ pub enum Place {
     OllamaEmbed,
     /// The body of `/api/embeddings`.
     OllamaEmbedOne,
+    /// `response_format`.
+    ResponseFormat,
+    /// Its `json_schema`.
+    JsonSchema,
+    /// `structured_outputs`.
+    StructuredOutputs,
     /// `stream_options`.
     StreamOptions,
     /// One of `messages`.

@@ -12,7 +12,7 @@
 
 use super::{
     Field, Group, Place, harmless, honour, messages, ollama, refuse, refuse_unless, responses,
-    tokens,
+    structured, tokens,
 };
 
 // Values that ask for nothing, as JSON. `null` does everywhere.
@@ -24,7 +24,6 @@ pub(super) const ONE: &[&str] = &["1"];
 pub(super) const MINUS_ONE: &[&str] = &["-1"];
 
 // What to do instead.
-pub(super) const FORM: &str = "the answer's form cannot be constrained; ask for it in the prompt";
 pub(super) const TOOLS: &str = "send 'tools', each with the type 'function'";
 pub(super) const CHATS: &str = "it is for chats; send /v1/chat/completions";
 pub(super) const PLAIN: &str = "the prompt's text decides whether the model reasons; leave it out";
@@ -199,28 +198,28 @@ const TABLE: &[Group] = &[
         refuse("t_max_predict_ms", &["0", "-1"], "send 'max_tokens'"),
         refuse("max_time", NEVER, "send 'max_tokens'"),
         refuse("n_indent", ZERO, STOP),
-        refuse("response_format", &["{}", "{\"type\":\"text\"}"], FORM),
-        refuse("json_schema", EMPTY, FORM),
-        refuse("grammar", EMPTY, FORM),
-        refuse("grammar_string", EMPTY, FORM),
-        refuse("grammar_lazy", NO, FORM),
-        refuse("grammar_triggers", EMPTY, FORM),
-        refuse("grammar_json_functions", EMPTY, FORM),
-        refuse("preserved_tokens", EMPTY, FORM),
-        refuse("structured_outputs", EMPTY, FORM),
-        refuse("structural_tag", EMPTY, FORM),
-        refuse("guided_json", EMPTY, FORM),
-        refuse("guided_json_object", NO, FORM),
-        refuse("guided_regex", EMPTY, FORM),
-        refuse("guided_choice", EMPTY, FORM),
-        refuse("guided_grammar", EMPTY, FORM),
-        refuse("guided_decoding", EMPTY, FORM),
-        refuse("guided_decoding_backend", EMPTY, FORM),
-        refuse("guided_whitespace_pattern", EMPTY, FORM),
-        refuse("regex", EMPTY, FORM),
-        refuse("ebnf", EMPTY, FORM),
-        refuse("choice", EMPTY, FORM),
-        refuse("format", EMPTY, FORM),
+        honour("response_format", "the answer's form: text, json_object, json_schema, regex or grammar"),
+        honour("structured_outputs", "the answer's form, as an object"),
+        honour("guided_json", "a JSON Schema that the answer follows, as an object or its text"),
+        honour("guided_json_object", "true: the answer is a JSON object"),
+        honour("guided_regex", "a regular expression that all of the answer matches"),
+        honour("guided_choice", "a list of texts, one of which is the answer"),
+        honour("guided_grammar", "a grammar that the answer follows: GBNF, or Lark"),
+        honour("json_schema", "the same as guided_json"),
+        honour("regex", "the same as guided_regex"),
+        honour("choice", "the same as guided_choice"),
+        honour("grammar", "the same as guided_grammar"),
+        honour("ebnf", "the same as guided_grammar"),
+        honour("format", "json: the answer is a JSON object; or the same as guided_json"),
+        refuse("grammar_string", EMPTY, "send 'grammar'"),
+        refuse("grammar_lazy", NO, "a grammar holds from the answer's first token on"),
+        refuse("grammar_triggers", EMPTY, "a grammar holds from the answer's first token on"),
+        refuse("grammar_json_functions", EMPTY, "send 'tools' and 'tool_choice'"),
+        refuse("preserved_tokens", EMPTY, "a grammar names special tokens itself; leave it out"),
+        refuse("structural_tag", EMPTY, "send a 'grammar' in Lark"),
+        refuse("guided_decoding", EMPTY, "send 'structured_outputs'"),
+        harmless("guided_decoding_backend", "there is one"),
+        refuse("guided_whitespace_pattern", EMPTY, "the blanks of JSON are fixed; leave it out"),
         refuse("prefix", EMPTY, "write the beginning into the prompt of /v1/completions"),
         refuse("truncation_side", &["\"left\""], "the prompt's end is kept; leave it out"),
         refuse("truncation", &["\"disabled\"", "false"], CUT),
@@ -557,6 +556,7 @@ const TABLE: &[Group] = &[
 pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
     let others = tokens::TABLE.iter().chain(responses::TABLE);
     let others = others.chain(messages::TABLE).chain(ollama::TABLE);
+    let others = others.chain(structured::TABLE);
     TABLE.iter().chain(others)
 }
 

@@ -31,6 +31,7 @@ fn events(
         seed: 7,
         same_seed: false,
         form: Form::default(),
+        grammar_field: None,
     };
     let choices = Choices::start(engine.clone(), &settings(), 2, asked).unwrap();
     let answer = Answer::new(kind, STAMP, "demo".into(), usage);

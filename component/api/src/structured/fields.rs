@@ -175,10 +175,20 @@ pub(super) fn choice(
     };
     let one = |(i, text): (usize, &Value)| match text {
         Value::String(text) => Ok(text.clone()),
-        other => Err(ApiError::invalid_type(format!("{path}[{i}]"), "a string", other)),
+        other => Err(ApiError::invalid_type(
+            format!("{path}[{i}]"),
+            "a string",
+            other,
+        )),
     };
-    let texts: Vec<String> = texts.iter().enumerate().map(one).collect::<Result<_, _>>()?;
-    Ok(Some(texts).filter(|texts| !texts.is_empty()).map(Grammar::Choice))
+    let texts: Vec<String> = texts
+        .iter()
+        .enumerate()
+        .map(one)
+        .collect::<Result<_, _>>()?;
+    Ok(Some(texts)
+        .filter(|texts| !texts.is_empty())
+        .map(Grammar::Choice))
 }
 
 /// A grammar: GBNF where it has rules with `::=`, else Lark.

@@ -68,7 +68,7 @@ mod tests {
     fn the_longest_chain_counts() {
         for (lark, length) in [
             ("start: \"x\"\n", 1),
-            ("start: A b\nb: A B\nA: \"a\"\nB: \"b\"\n", 3),
+            ("start: A b\nb: A B\nA: \"x\"\nB: \"y\"\n", 3),
             ("A: B C\nB: \"b\" | _D\nC: /c/\n_D.2: \"d\"\n", 3),
             ("A[lazy]: \"a\"\n | B\nB: \"b\"\n", 2),
             ("A: B\nB: A\nstart: A\nC: \"c\"\n", 4),

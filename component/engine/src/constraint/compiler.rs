@@ -109,5 +109,8 @@ pub(super) fn plain(error: &str) -> String {
     let end = error.find("<non-verbose/>").or(error.find("<backtrace>"));
     let text = &error[..end.unwrap_or(error.len())];
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ")
+    match words.as_slice() {
+        ["NoExtensionBias"] => "no token of the model's vocabulary may come next".into(),
+        words => words.join(" "),
+    }
 }

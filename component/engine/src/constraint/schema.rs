@@ -154,8 +154,8 @@ mod tests {
             "b": {"properties": {"x": {"$ref": "#/$defs/c"}}},
             "c": {},
         }});
-        // `a` has 2 levels, `b` 3, `c` 1, and one more for each reference.
-        assert_eq!(levels_of(&chain), 9);
+        // `a` has 2 levels, `b` 3, `c` none, and one more for each reference.
+        assert_eq!(levels_of(&chain), 8);
         let tree = json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}});
         assert_eq!(levels_of(&tree), 3);
         assert_eq!(levels_of(&json!({"$ref": "#/nowhere"})), 0);

@@ -99,6 +99,10 @@ fn every_honoured_field_has_an_effect() {
         with(hello(), "tools", tools)
     };
     let chat = |field: &str, value: Value| (tools(f()), with(tools(f()), field, value));
+    let formatted = |schema: Value| {
+        let format = json!({"type": "json_schema", "json_schema": schema});
+        with(text(), "response_format", format)
+    };
     let cases: Vec<(Place, &str, (Value, Value))> = vec![
         (Place::Body, "model", body("model", json!("other"))),
         (Place::Body, "max_tokens", body("max_tokens", json!(3))),
@@ -234,6 +238,131 @@ fn every_honoured_field_has_an_effect() {
             Place::Body,
             "stream_options",
             (streamed(), options(json!({"include_usage": true}))),
+        ),
+        (
+            Place::Body,
+            "response_format",
+            body("response_format", json!({"type": "json_object"})),
+        ),
+        (
+            Place::Body,
+            "structured_outputs",
+            body("structured_outputs", json!({"json_object": true})),
+        ),
+        (Place::Body, "guided_json", body("guided_json", json!({}))),
+        (
+            Place::Body,
+            "guided_json_object",
+            body("guided_json_object", json!(true)),
+        ),
+        (
+            Place::Body,
+            "guided_regex",
+            body("guided_regex", json!("a")),
+        ),
+        (
+            Place::Body,
+            "guided_choice",
+            body("guided_choice", json!(["a"])),
+        ),
+        (
+            Place::Body,
+            "guided_grammar",
+            body("guided_grammar", json!("start: A")),
+        ),
+        (Place::Body, "json_schema", body("json_schema", json!({}))),
+        (Place::Body, "regex", body("regex", json!("a"))),
+        (Place::Body, "choice", body("choice", json!(["a"]))),
+        (
+            Place::Body,
+            "grammar",
+            body("grammar", json!("root ::= \"a\"")),
+        ),
+        (Place::Body, "ebnf", body("ebnf", json!("root ::= \"a\""))),
+        (Place::Body, "format", body("format", json!("json"))),
+        (
+            Place::ResponseFormat,
+            "type",
+            body("response_format", json!({"type": "json_object"})),
+        ),
+        (
+            Place::ResponseFormat,
+            "json_schema",
+            body(
+                "response_format",
+                json!({"type": "json_schema", "json_schema": {"schema": {}}}),
+            ),
+        ),
+        (
+            Place::ResponseFormat,
+            "schema",
+            (
+                with(text(), "response_format", json!({"type": "json_object"})),
+                with(
+                    text(),
+                    "response_format",
+                    json!({"type": "json_object", "schema": {}}),
+                ),
+            ),
+        ),
+        (
+            Place::ResponseFormat,
+            "value",
+            body("response_format", json!({"type": "json", "value": {}})),
+        ),
+        (
+            Place::ResponseFormat,
+            "pattern",
+            body("response_format", json!({"type": "regex", "pattern": "a"})),
+        ),
+        (
+            Place::ResponseFormat,
+            "grammar",
+            body(
+                "response_format",
+                json!({"type": "grammar", "grammar": "start: A"}),
+            ),
+        ),
+        (
+            Place::JsonSchema,
+            "schema",
+            (
+                formatted(json!({"schema": {}})),
+                formatted(json!({"schema": {"type": "null"}})),
+            ),
+        ),
+        (
+            Place::JsonSchema,
+            "strict",
+            (
+                formatted(json!({"schema": {}})),
+                formatted(json!({"schema": {}, "strict": true})),
+            ),
+        ),
+        (
+            Place::StructuredOutputs,
+            "json",
+            body("structured_outputs", json!({"json": {}})),
+        ),
+        (
+            Place::StructuredOutputs,
+            "regex",
+            body("structured_outputs", json!({"regex": "a"})),
+        ),
+        (
+            Place::StructuredOutputs,
+            "choice",
+            body("structured_outputs", json!({"choice": ["a"]})),
+        ),
+        (
+            Place::StructuredOutputs,
+            "grammar",
+            body("structured_outputs", json!({"grammar": "start: A"})),
+        ),
+        (
+            Place::StructuredOutputs,
+            "json_object",
+            body("structured_outputs", json!({"json_object": true})),
         ),
         (Place::Chat, "messages", (json!({}), hello())),
         (Place::Chat, "tools", (hello(), tools(f()))),
