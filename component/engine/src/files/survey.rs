@@ -180,6 +180,8 @@ fn directory(dir: &Path) -> Survey {
     };
     let keys = entries.iter();
     let keys = keys.filter_map(|(key, value)| Some((key.clone(), scalar(value)?)));
+    let mut keys: Vec<_> = keys.collect();
+    keys.sort_unstable();
     let mut types = Types::default();
     if let Ok(files) = TensorFiles::open(dir) {
         for name in files.names() {
@@ -199,7 +201,7 @@ fn directory(dir: &Path) -> Survey {
         header_bytes: 0,
         architecture: config["model_type"].as_str().map(str::to_owned),
         name: None,
-        keys: keys.collect(),
+        keys,
         types,
         tokenizer: of_tokenizer_json(dir),
         template: template(dir),
