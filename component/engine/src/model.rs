@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sterna_kernels::{Isa, Line, TernaryColumns, TernaryLayout};
 
 use crate::config::{Activation, ModelConfig, SamplingDefaults};
-use crate::constraint::Constraints;
+use crate::constraint::{self, Constraints, Guard, Reasoning};
 use crate::error::{EngineError, LoadError};
 use crate::files::{self, LoadOptions, OpenModel};
 use crate::matrix::Matrix;
@@ -15,7 +15,7 @@ use crate::optimisations::Optimisations;
 use crate::placement::Bytes;
 #[cfg(feature = "native")]
 use crate::placement::{self, MappedFile, Settled, Settling};
-use crate::request::Conversation;
+use crate::request::{Constraint, Conversation};
 use crate::team::Team;
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Tokenizer, TooMany};
@@ -263,6 +263,22 @@ impl Model {
         };
         let last = &prompt[prompt.len().saturating_sub(LAST)..];
         self.detokenize(last).trim_end().ends_with(&tags.begin)
+    }
+
+    /// A request's constraint, compiled for an answer to `prompt`.
+    ///
+    /// # Errors
+    /// As [`constraint::compile`].
+    pub fn constrain(&self, constraint: &Constraint, prompt: &[u32]) -> Result<Guard, EngineError> {
+        // Tokens of the prompt's end in which a tag is looked for.
+        const LAST: usize = 24;
+        let last = &prompt[prompt.len().saturating_sub(LAST)..];
+        let reasoning = self.template.reasoning_tags().map(|tags| Reasoning {
+            has_begun: self.reasons_after(prompt),
+            is_over: self.detokenize(last).trim_end().ends_with(&tags.end),
+            tags,
+        });
+        constraint::compile(&self.constraints, &self.tokenizer, constraint, reasoning)
     }
 
     /// A conversation as the chat template renders it, ready for an answer.

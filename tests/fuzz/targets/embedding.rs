@@ -11,6 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use sterna_engine::files::LoadOptions;
 use sterna_engine::inspect::inspect;
 use sterna_engine::model::Model;
+use sterna_kernels::KvType;
 use tempfile::TempDir;
 
 const WEIGHTS: &[u8] = include_bytes!("../../fixtures/embedding/qwen3/model.safetensors");
@@ -50,7 +51,9 @@ fuzz_target!(|input: &[u8]| {
     }
     let inspection = inspect(directory, &LoadOptions::default());
     if let Ok(model) = &inspection.loadable {
-        let _ = model.memory(model.config.context_length, 1).peak_bytes();
+        let _ = model
+            .memory(model.config.context_length, KvType::F32, 1)
+            .peak_bytes();
     }
     let loaded = Model::load(directory, &LoadOptions::default(), &mut |_, _| ());
     assert!(inspection.loadable.is_ok() || loaded.is_err());

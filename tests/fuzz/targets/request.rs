@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use sterna_api::answer::Stamp;
 use sterna_api::engine::{
-    Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Tags, Usage,
+    Conversation, Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Tags,
+    Usage,
 };
 use sterna_api::http::Head;
 use sterna_api::reply::Body;
@@ -74,6 +75,19 @@ impl Engine for Echo {
             event("<tool_call>{\"name\": \"f\"}</tool_call> <tool_call>", None),
             event("Why</think>Yes", None),
         ]))
+    }
+
+    fn tokenize(&self, _model: &str, text: &str, _add_special: bool) -> Result<Vec<u32>, Error> {
+        Ok(text.bytes().map(u32::from).collect())
+    }
+
+    fn detokenize(&self, _model: &str, tokens: &[u32]) -> Result<String, Error> {
+        Ok("\u{FFFD}".repeat(tokens.len()))
+    }
+
+    fn apply_template(&self, _model: &str, conversation: &Conversation) -> Result<String, Error> {
+        let turns = conversation.messages.iter();
+        Ok(turns.map(|turn| turn.content.as_str()).collect())
     }
 
     async fn pause(&self) {}

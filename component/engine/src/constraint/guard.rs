@@ -6,7 +6,7 @@ use llguidance::toktrie::SimpleVob;
 use super::compiler::plain;
 use super::invalid;
 use crate::error::EngineError;
-use crate::model::Model;
+use crate::request::Tags;
 use crate::tokenizer::Tokenizer;
 
 /// Line breaks as models write them behind their reasoning.
@@ -25,21 +25,33 @@ pub(super) enum Start {
     Trigger(String),
 }
 
+/// The reasoning with which an answer may begin.
+#[derive(Clone, Debug)]
+pub struct Reasoning {
+    /// The texts around it.
+    pub tags: Tags,
+    /// The prompt ends with `tags.begin`.
+    pub has_begun: bool,
+    /// The prompt ends with `tags.end`.
+    pub is_over: bool,
+}
+
 impl Start {
-    /// Behind the reasoning with which an answer to `prompt` may begin.
-    pub(super) fn of_reasoning(model: &Model, prompt: &[u32]) -> Self {
-        /// Tokens of the prompt's end in which a tag is looked for.
-        const LAST: usize = 24;
-        let Some(tags) = model.template.reasoning_tags() else {
+    /// Behind the reasoning with which an answer may begin.
+    pub(super) fn behind(reasoning: Option<Reasoning>, tokenizer: &Tokenizer) -> Self {
+        let Some(Reasoning {
+            tags,
+            has_begun,
+            is_over,
+        }) = reasoning
+        else {
             return Start::AtOnce;
         };
-        if model.reasons_after(prompt) {
+        if has_begun {
             return Start::Behind(tags.end);
         }
-        let last = &prompt[prompt.len().saturating_sub(LAST)..];
-        let over = model.detokenize(last).trim_end().ends_with(&tags.end);
-        match model.tokenizer.token_to_id(&tags.begin) {
-            Some(begin) if !over => Start::MayReason {
+        match tokenizer.token_to_id(&tags.begin) {
+            Some(begin) if !is_over => Start::MayReason {
                 begin,
                 end: tags.end,
             },

@@ -20,38 +20,37 @@ mod tests;
 mod vocabulary;
 
 pub use compiler::Constraints;
-pub use guard::Guard;
 use guard::Start;
+pub use guard::{Guard, Reasoning};
 
 use crate::error::EngineError;
-use crate::model::Model;
 use crate::request::Constraint;
+use crate::tokenizer::Tokenizer;
 
 /// The field at fault where a grammar is, as WIT names it.
 const FIELD: &str = "constraint";
 
-/// Compile a request's constraint for a completion of `prompt`.
+/// Compile a request's constraint, for an answer that may begin with `reasoning`.
 ///
 /// # Errors
 /// `InvalidRequest` for the field `constraint`, where the grammar is damaged, too large or asks for
 /// what cannot be enforced.
 pub fn compile(
-    model: &Model,
+    constraints: &Constraints,
+    tokenizer: &Tokenizer,
     constraint: &Constraint,
-    prompt: &[u32],
+    reasoning: Option<Reasoning>,
 ) -> Result<Guard, EngineError> {
-    let matcher = model
-        .constraints
-        .matcher(&model.tokenizer, &constraint.grammar)?;
+    let matcher = constraints.matcher(tokenizer, &constraint.grammar)?;
     let start = match &constraint.trigger {
         Some(trigger) => {
             grammar::check_trigger(trigger)?;
             Start::Trigger(trigger.clone())
         }
-        None if constraint.after_reasoning => Start::of_reasoning(model, prompt),
+        None if constraint.after_reasoning => Start::behind(reasoning, tokenizer),
         None => Start::AtOnce,
     };
-    Ok(Guard::new(matcher, start, &model.tokenizer))
+    Ok(Guard::new(matcher, start, tokenizer))
 }
 
 fn invalid(message: impl Into<String>) -> EngineError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::size::PromptSize;
 use crate::config::Pooling;
-use crate::constraint::{self, Guard};
+use crate::constraint::Guard;
 use crate::error::EngineError;
 use crate::kv::{BLOCK, KvShape};
 use crate::model::Model;
@@ -262,7 +262,7 @@ impl Gate {
         let room = self.size.context - tokens.len();
         let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
         let guard = constraint
-            .map(|constraint| constraint::compile(&self.model, &constraint, &tokens))
+            .map(|constraint| self.model.constrain(&constraint, &tokens))
             .transpose()?;
         Ok(Admitted {
             reasons: self.model.reasons_after(&tokens),
