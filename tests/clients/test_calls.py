@@ -64,6 +64,16 @@ def test_one_call_or_none(scripted):
     assert (none.finish_reason, none.message.tool_calls) == ("stop", None)
 
 
+def test_an_answer_that_must_call(scripted):
+    required = scripted.chat.completions.create(messages=[USER], tool_choice="required", **ASK).choices[0]
+    assert (required.finish_reason, required.message.content) == ("tool_calls", None)
+    assert required.message.reasoning_content == "Two calls,\nI think."
+    assert calls(required.message) == CALLS
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    one = scripted.chat.completions.create(messages=[USER], tool_choice=named, **ASK).choices[0]
+    assert (one.message.content, calls(one.message)) == (None, CALLS[:1])
+
+
 def test_the_template_is_told_whether_to_reason(scripted):
     for extra in ({"chat_template_kwargs": {"enable_thinking": False}}, {"reasoning_effort": "none"}):
         message = scripted.chat.completions.create(messages=[USER], extra_body=extra, **ASK).choices[0].message
@@ -74,8 +84,7 @@ def test_the_template_is_told_whether_to_reason(scripted):
 @pytest.mark.parametrize(
     ("extra", "param"),
     [
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "clock"}}}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "none"}}}, "tool_choice"),
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),

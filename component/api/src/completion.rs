@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     answer::{Answer, Finished, Stamp},
     body::{self, Source},
+    calls::{Calls, Demand},
     choices::{Asked, Choices, Form, Piece, Tokens},
     engine::{
         Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling, Tags, Usage,
@@ -89,6 +90,25 @@ pub async fn run<E: Engine>(
     // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits:
     // JSON's numbers are doubles to many clients.
     let drawn = (stamp.id >> 75) as u64;
+    let (constraint, grammar_field) = match structured {
+        Some(wanted) if wishes.held.demand == Demand::Calls => {
+            let why = format!(
+                "it asks for calls, but '{}' for another form; send one of them",
+                wanted.field
+            );
+            return Err(ApiError::invalid_value("tool_choice".into(), &why));
+        }
+        Some(wanted) => (
+            Some(wanted.constraint(kind == Kind::Chat)),
+            Some(wanted.field),
+        ),
+        None => {
+            let tags = info.and_then(|info| info.tool_call_tags.as_ref());
+            let held = wishes.held.constraint(tags)?;
+            let field = held.as_ref().map(|_| Calls::FIELD.to_owned());
+            (held, field)
+        }
+    };
     let asked = Asked {
         kind,
         per_prompt: params.best_of,
@@ -96,7 +116,7 @@ pub async fn run<E: Engine>(
         seed: params.sampling.seed.unwrap_or(drawn),
         same_seed: params.sampling.seed.is_some(),
         form,
-        grammar_field: structured.as_ref().map(|wanted| wanted.field.clone()),
+        grammar_field,
         template: Request {
             max_tokens: params.max_tokens,
             stop: params.stop,
@@ -114,7 +134,7 @@ pub async fn run<E: Engine>(
                 .or(tokens.logprobs.filter(|_| tokens.echo)),
             show_special: tokens.show_special,
             truncate_prompt: tokens.truncate_prompt,
-            constraint: structured.map(|wanted| wanted.constraint(kind == Kind::Chat)),
+            constraint,
             sampling: Sampling {
                 seed: None,
                 ..params.sampling
@@ -202,6 +222,8 @@ pub struct Wishes {
     reasoning: Reasoning,
     calls: bool,
     one_call: bool,
+    /// What calls are held to.
+    held: Calls,
 }
 
 impl Wishes {
@@ -210,6 +232,11 @@ impl Wishes {
         reasoning: Reasoning::Inline,
         calls: false,
         one_call: false,
+        held: Calls {
+            demand: Demand::Free,
+            functions: Vec::new(),
+            one: false,
+        },
     };
 
     /// How this model does it.
@@ -247,6 +274,7 @@ pub fn chat(
         reasoning: thinking::reasoning(body)?,
         calls: tools.json.is_some(),
         one_call: tools.one_call,
+        held: tools.calls,
     };
     let conversation = Conversation {
         messages,

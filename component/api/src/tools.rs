@@ -4,6 +4,7 @@
 //! OpenAI's schema. What a function's object holds besides goes to the template as it was sent.
 
 use crate::{
+    calls::{Calls, Demand, Function},
     error::{ApiError, shorten},
     fields::Object,
     known::{self, Place},
@@ -23,6 +24,8 @@ pub struct Tools {
     pub json: Option<String>,
     /// The answer ends after its first call.
     pub one_call: bool,
+    /// What calls are held to.
+    pub calls: Calls,
 }
 
 /// The functions that the model is told of. `raw` is the body's text.
@@ -40,19 +43,59 @@ pub fn tools(body: &Object<'_>, raw: Raw<'_>) -> Result<Tools, ApiError> {
         let why = format!("at most {MAX_TOOLS} functions, but got {}", tools.len());
         return Err(ApiError::invalid_value(path, &why));
     }
-    for (i, value) in tools.iter().enumerate() {
-        check(&Object::at(format!("{path}[{i}]"), value)?)?;
+    let raws = raw.field("tools").into_iter().flat_map(Raw::items);
+    let mut functions = Vec::new();
+    for (i, (value, raw)) in tools.iter().zip(raws).enumerate() {
+        functions.push(function(&Object::at(format!("{path}[{i}]"), value)?, raw)?);
     }
-    let wanted = choice(body)? && !tools.is_empty();
+    let choice = choice(body)?;
+    let wanted = choice != Choice::None && !tools.is_empty();
     let parallel = body.get("parallel_tool_calls").is_none() || body.flag("parallel_tool_calls")?;
     let json = raw.field("tools").filter(|_| wanted);
+    let one_call = wanted && (!parallel || matches!(choice, Choice::Named(_)));
     Ok(Tools {
-        one_call: wanted && !parallel,
+        one_call,
         json: json.map(|json| json.text().to_owned()),
+        calls: calls(body, choice, functions, one_call)?,
     })
 }
 
-fn check(tool: &Object<'_>) -> Result<(), ApiError> {
+/// What calls are held to: the functions that must be called, or those of which a call is strict.
+fn calls(
+    body: &Object<'_>,
+    choice: Choice<'_>,
+    mut functions: Vec<Function>,
+    one: bool,
+) -> Result<Calls, ApiError> {
+    let path = body.path("tool_choice");
+    let demand = match choice {
+        Choice::None => return Ok(Calls::default()),
+        Choice::Auto if functions.iter().any(|function| function.strict) => Demand::IfCalled,
+        Choice::Auto => return Ok(Calls::default()),
+        Choice::Required if functions.is_empty() => {
+            return Err(ApiError::invalid_value(
+                path,
+                "it needs functions in 'tools'",
+            ));
+        }
+        Choice::Required => Demand::Calls,
+        Choice::Named(name) => {
+            functions.retain(|function| function.name == name);
+            if functions.is_empty() {
+                let why = format!("'tools' has no function of the name '{}'", shorten(name));
+                return Err(ApiError::invalid_value(path, &why));
+            }
+            Demand::Calls
+        }
+    };
+    Ok(Calls {
+        demand,
+        functions,
+        one,
+    })
+}
+
+fn function(tool: &Object<'_>, raw: Raw<'_>) -> Result<Function, ApiError> {
     match tool.string("type")? {
         Some("function") => {}
         Some(_) => {
@@ -74,31 +117,62 @@ fn check(tool: &Object<'_>) -> Result<(), ApiError> {
         return Err(ApiError::invalid_value(path, &why));
     }
     function.string("description")?;
-    function.object("parameters")?;
-    function.flag("strict")?;
-    Ok(())
+    let parameters = function.object("parameters")?;
+    let raw = raw
+        .field("function")
+        .and_then(|raw| raw.field("parameters"));
+    Ok(Function {
+        name: name.to_owned(),
+        parameters: raw
+            .filter(|_| parameters.is_some())
+            .map(|raw| raw.text().to_owned()),
+        // Some clients say it of the tool.
+        strict: function.flag("strict")? || tool.flag("strict")?,
+    })
 }
 
-/// True where functions may be called, and the model decides.
-fn choice(body: &Object<'_>) -> Result<bool, ApiError> {
-    const WHY: &str = "an answer cannot be made to be a call; send \"auto\" or \"none\"";
+/// Who decides whether functions are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice<'a> {
+    /// None may be.
+    None,
+    /// The model.
+    Auto,
+    /// The client: one or several.
+    Required,
+    /// The client: the one of this name.
+    Named(&'a str),
+}
+
+fn choice<'a>(body: &'a Object<'_>) -> Result<Choice<'a>, ApiError> {
+    const FORMS: &str = "\"auto\", \"none\", \"required\" or a function";
     let path = body.path("tool_choice");
     match body.get("tool_choice") {
-        None => Ok(true),
+        None => Ok(Choice::Auto),
         Some(Value::String(choice)) => match choice.as_str() {
-            "auto" => Ok(true),
-            "none" => Ok(false),
-            "required" | "any" => Err(ApiError::unsupported(path, WHY)),
+            "auto" => Ok(Choice::Auto),
+            "none" => Ok(Choice::None),
+            "required" | "any" => Ok(Choice::Required),
             other => {
-                let why = format!(
-                    "expected \"auto\" or \"none\", but got '{}'",
-                    shorten(other)
-                );
+                let why = format!("expected {FORMS}, but got '{}'", shorten(other));
                 Err(ApiError::invalid_value(path, &why))
             }
         },
-        Some(Value::Object(_)) => Err(ApiError::unsupported(path, WHY)),
-        Some(other) => Err(ApiError::invalid_type(path, "\"auto\" or \"none\"", other)),
+        Some(Value::Object(fields)) => {
+            let kind = fields.get("type").and_then(Value::as_str);
+            let name = fields
+                .get("function")
+                .and_then(|function| function.get("name"));
+            match (kind, name) {
+                (Some("function"), Some(Value::String(name))) => Ok(Choice::Named(name)),
+                (Some("function"), _) => Err(ApiError::missing(format!("{path}.function.name"))),
+                _ => {
+                    let why = "of objects only {\"type\": \"function\", \"function\": {\"name\": NAME}} is";
+                    Err(ApiError::unsupported(path, why))
+                }
+            }
+        }
+        Some(other) => Err(ApiError::invalid_type(path, FORMS, other)),
     }
 }
 
@@ -117,10 +191,20 @@ mod tests {
     #[test]
     fn functions_are_passed_on_as_they_are_written() {
         let json = format!("[{TOOL} ]");
+        let held = |demand, one| Calls {
+            demand,
+            one,
+            functions: vec![Function {
+                name: "f".into(),
+                parameters: Some(r#"{"z":1.0,"a":{}}"#.into()),
+                strict: true,
+            }],
+        };
         let body = |rest: &str| format!(r#"{{"tools": {json} {rest}}}"#);
         let given = |json: &str, one_call| Tools {
             json: Some(json.into()),
             one_call,
+            calls: held(Demand::IfCalled, one_call),
         };
         for rest in [
             "",
@@ -131,6 +215,14 @@ mod tests {
         }
         let one = r#","tool_choice":null,"parallel_tool_calls":false"#;
         assert_eq!(read(&body(one)), Ok(given(&json, true)));
+        for (choice, one) in [
+            (r#""required""#, false),
+            (r#""any""#, false),
+            (r#"{"type":"function","function":{"name":"f"}}"#, true),
+        ] {
+            let read = read(&body(&format!(r#","tool_choice":{choice}"#))).unwrap();
+            assert_eq!((read.calls, read.one_call), (held(Demand::Calls, one), one));
+        }
         let none = r#","tool_choice":"none","parallel_tool_calls":false"#;
         assert_eq!(read(&body(none)), Ok(Tools::default()));
         for nothing in [
@@ -192,6 +284,11 @@ mod tests {
                 json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}),
                 "tool_choice".into(),
             ),
+            (
+                json!({"tool_choice": {"type": "function"}}),
+                "tool_choice.function.name".into(),
+            ),
+            (json!({"tool_choice": {"type": "x"}}), "tool_choice".into()),
             (
                 json!({"parallel_tool_calls": "no"}),
                 "parallel_tool_calls".into(),

@@ -126,6 +126,15 @@ fn cases() -> Vec<(Value, Value)> {
             with(asking(), "tool_choice", json!("none")),
             json!(["stop", "Hello <tool_call> there!", null, []]),
         ),
+        // It must call, and has nothing to say.
+        (
+            with(
+                with(asking(), "tool_choice", json!("required")),
+                "parallel_tool_calls",
+                json!(false),
+            ),
+            json!(["tool_calls", null, thought, [weather]]),
+        ),
         // Cut within a call, and within reasoning.
         (
             with(asking(), "max_tokens", json!(9)),
@@ -162,7 +171,11 @@ fn check(server: &Server) {
     }
     let wrong = json!({"messages": 1});
     for (field, value, param) in [
-        ("tool_choice", json!("required"), "tool_choice"),
+        (
+            "tool_choice",
+            json!({"type": "function", "function": {"name": "none"}}),
+            "tool_choice",
+        ),
         (
             "tools",
             json!([{"type": "function", "function": {}}]),

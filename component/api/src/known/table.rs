@@ -365,7 +365,7 @@ const TABLE: &[Group] = &[
         honour("add_generation_prompt", "false: no answer is opened behind the last message"),
         honour("continue_final_message", "true: the answer continues the last message"),
         honour("tools", "up to 256 functions, shown to the model as they are sent"),
-        honour("tool_choice", "auto or none; required and named functions are refused"),
+        honour("tool_choice", "auto, none, required, or {type, function: {name}}"),
         honour("parallel_tool_calls", "with false the answer ends after its first call"),
         honour("chat_template_kwargs", "variables of the chat template, as an object"),
         honour("enable_thinking", "true or false: that variable of the chat template"),
@@ -534,7 +534,7 @@ const TABLE: &[Group] = &[
         honour("type", "function"),
         honour("function", "its name, and what the model is to know, such as parameters"),
         harmless("cache_control", CACHE),
-        harmless("strict", "calls are not made to match their schema; check the arguments"),
+        honour("strict", "calls of the function match 'parameters'; what cannot be held is refused"),
     ] },
     Group { place: Place::ToolCall, fields: &[
         honour("id", "for the chat template"),

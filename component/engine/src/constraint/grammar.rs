@@ -1,7 +1,7 @@
 //! What a request asks for, as llguidance's grammar, and what of it is refused before it is
 //! compiled: compiling recurses, so depth is bounded here.
 
-use super::{chain, gbnf, invalid, schema};
+use super::{chain, gbnf, invalid, lark, schema};
 use crate::error::EngineError;
 use crate::request::Grammar;
 use llguidance::api::TopLevelGrammar;
@@ -38,8 +38,9 @@ pub(super) fn read(grammar: &Grammar) -> Result<TopLevelGrammar, EngineError> {
         Grammar::Choice(texts) => TopLevelGrammar::from_lark(choice(texts)?),
         Grammar::Lark(lark) => {
             check_depth(lark, "the grammar")?;
-            check_chain(lark)?;
-            TopLevelGrammar::from_lark(lark.clone())
+            let checked = lark::check_schemas(lark)?;
+            check_chain(&checked.outline)?;
+            TopLevelGrammar::from_lark(checked.grammar)
         }
         Grammar::Gbnf(grammar) => {
             check_depth(grammar, "the grammar")?;

@@ -14,6 +14,7 @@ mod compiler;
 mod gbnf;
 mod grammar;
 mod guard;
+mod lark;
 mod schema;
 #[cfg(test)]
 mod tests;

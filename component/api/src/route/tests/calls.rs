@@ -55,6 +55,45 @@ fn with(mut body: Value, field: &str, value: Value) -> Value {
     body
 }
 
+/// The grammar that the engine is asked to follow.
+fn grammar(body: &Value) -> Option<crate::engine::Constraint> {
+    let engine = qwen(&["x"], FinishReason::Stop);
+    let got = post(&engine, CHAT, body);
+    assert_eq!(got.status, 200, "{}", String::from_utf8_lossy(&got.body));
+    engine.asked.borrow()[0].constraint.clone()
+}
+
+#[test]
+fn an_answer_can_be_made_to_call() {
+    use crate::engine::Grammar;
+    let lark = |body: &Value| match grammar(body).unwrap().grammar {
+        Grammar::Lark(lark) => lark,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(grammar(&with_tools()), None, "the model decides");
+    assert_eq!(
+        grammar(&with(with_tools(), "tool_choice", json!("none"))),
+        None
+    );
+    let required = with(with_tools(), "tool_choice", json!("required"));
+    assert!(lark(&required).contains("one: \"<tool_call>\" call \"</tool_call>\""));
+    assert!(grammar(&required).unwrap().after_reasoning);
+    let one = with(required.clone(), "parallel_tool_calls", json!(false));
+    assert!(lark(&one).starts_with("start: \"<tool_call>\" call"));
+    let named = json!({"type": "function", "function": {"name": "f"}});
+    assert_eq!(lark(&with(with_tools(), "tool_choice", named)), lark(&one));
+    let mut strict = with_tools();
+    strict["tools"][0]["function"]["strict"] = json!(true);
+    assert_eq!(
+        grammar(&strict).unwrap().trigger.as_deref(),
+        Some("<tool_call>")
+    );
+    let both = with(required, "response_format", json!({"type": "json_object"}));
+    let engine = qwen(&["x"], FinishReason::Stop);
+    let (status, _, param) = post(&engine, CHAT, &both).error();
+    assert_eq!((status, param.as_deref()), (400, Some("tool_choice")));
+}
+
 fn answer(engine: &ScriptedEngine, body: &Value) -> Value {
     let got = post(engine, CHAT, body);
     assert_eq!(got.status, 200, "{}", String::from_utf8_lossy(&got.body));

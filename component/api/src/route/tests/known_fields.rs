@@ -434,6 +434,18 @@ fn every_honoured_field_has_an_effect() {
             "function",
             (tools(f()), tools(json!({"name": "g"}))),
         ),
+        (
+            Place::Tool,
+            "strict",
+            (
+                tools(f()),
+                with(
+                    hello(),
+                    "tools",
+                    json!([{"type": "function", "function": f(), "strict": true}]),
+                ),
+            ),
+        ),
         (Place::Text, "prompt", (json!({}), text())),
         (
             Place::StreamOptions,

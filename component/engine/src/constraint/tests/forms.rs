@@ -170,3 +170,50 @@ fn a_grammar_with_a_fault_is_refused_by_what_is_wrong() {
         assert!(message.len() < 2000 && !message.contains('\n'), "{message}");
     }
 }
+
+/// What the API makes of `tool_choice`.
+#[test]
+fn calls_have_their_functions_arguments() {
+    let lark = r#"start: one ("\n" one)*
+one: "<tool_call>" call "</tool_call>"
+call: GAP? ("{" object "}") GAP?
+object: f0 | f1
+GAP: "\n"
+f0: "\"name\": \"weather\", \"arguments\": " a0
+a0: %json {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "required": ["city"], "additionalProperties": false}
+f1: "\"name\": \"time\", \"arguments\": " a1
+a1: %json {"x-guidance": {"lenient": true}, "type": "object", "additionalProperties": false}
+"#;
+    for tokenizer in [demo(), llama()] {
+        let constraints = Constraints::default();
+        let mut seen = [0; 2];
+        for seed in 0..40 {
+            let mut guard = guard(&constraints, &tokenizer, &Grammar::Lark(lark.into()));
+            let (text, ended) = Random::new(seed).say(&tokenizer, &mut guard, 300);
+            let calls = text.split("</tool_call>");
+            let calls: Vec<&str> = calls
+                .map(str::trim)
+                .filter(|call| !call.is_empty())
+                .collect();
+            // The last one may be cut.
+            let whole = if ended { calls.len() } else { calls.len() - 1 };
+            for call in &calls[..whole] {
+                let json = call.strip_prefix("<tool_call>").unwrap();
+                let call: serde_json::Value = serde_json::from_str(json).unwrap();
+                let arguments = &call["arguments"];
+                match call["name"].as_str().unwrap() {
+                    "weather" => {
+                        seen[0] += 1;
+                        assert!(matches!(arguments["city"].as_str(), Some("Oslo" | "Rome")));
+                    }
+                    "time" => {
+                        seen[1] += 1;
+                        assert_eq!(*arguments, serde_json::json!({}));
+                    }
+                    other => panic!("{other}"),
+                }
+            }
+        }
+        assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    }
+}

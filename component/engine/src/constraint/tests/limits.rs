@@ -83,6 +83,10 @@ fn hostile() -> Vec<(&'static str, Grammar)> {
             "terminals of each other",
             Grammar::Lark("start: A\nA: B \"x\"\nB: A \"y\"\n".into()),
         ),
+        (
+            "a chain of merged references within Lark",
+            Grammar::Lark(format!("start: %json {{\"$ref\":\"#/$defs/d0\",\"$defs\":{{{}\"d300\":{{}}}}}}", chain(300, |n| format!("\"d{n}\":{{\"allOf\":[{{\"$ref\":\"#/$defs/d{}\"}},{{\"type\":\"object\"}}]}},", n + 1)))),
+        ),
         ("wide anyOf", strict(format!("{{\"anyOf\":[{wide}]}}"))),
         ("wide oneOf", strict(format!("{{\"oneOf\":[{wide}]}}"))),
         ("wide allOf", strict(format!("{{\"allOf\":[{wide}]}}"))),

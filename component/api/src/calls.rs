@@ -1,0 +1,181 @@
+//! Answers that must be calls, or whose calls must have the arguments that their functions take:
+//! `tool_choice`, and functions with `strict`. They are said to the engine as a grammar of the form
+//! in which the model calls.
+
+use crate::{
+    engine::{Constraint, Grammar, Tags},
+    error::ApiError,
+    json::to_text,
+};
+
+/// How calls are held to their functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// The model writes what it wants.
+    #[default]
+    Free,
+    /// It decides whether to call; a call is one of these.
+    IfCalled,
+    /// The answer is such calls and nothing else.
+    Calls,
+}
+
+/// A function that may be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// The JSON Schema of its arguments, an object as it was sent.
+    pub parameters: Option<String>,
+    /// What of the schema cannot be enforced is refused.
+    pub strict: bool,
+}
+
+/// The calls that an answer may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How they are held to `functions`.
+    pub demand: Demand,
+    /// The functions that may be called.
+    pub functions: Vec<Function>,
+    /// One call at most.
+    pub one: bool,
+}
+
+impl Calls {
+    /// The field that an error of the grammar names.
+    pub const FIELD: &'static str = "tools";
+
+    /// The grammar of calls between these tags, if calls are held to anything.
+    ///
+    /// # Errors
+    /// An answer must be a call and the model has no form of calls that is known.
+    pub fn constraint(&self, tags: Option<&Tags>) -> Result<Option<Constraint>, ApiError> {
+        let Some(tags) = tags else {
+            return if self.demand == Demand::Calls {
+                let why = "this model's template has no form of calls that answers can be held to; send \"auto\"";
+                Err(ApiError::unsupported("tool_choice".into(), why))
+            } else {
+                Ok(None)
+            };
+        };
+        let (begin, end) = (to_text(&tags.begin), to_text(&tags.end));
+        let start = match (self.demand, self.one) {
+            (Demand::Free, _) => return Ok(None),
+            // The text at which it begins is the first tag itself.
+            (Demand::IfCalled, _) => format!("start: call {end}\n"),
+            (Demand::Calls, true) => format!("start: {begin} call {end}\n"),
+            (Demand::Calls, false) => {
+                format!("start: one (\"\\n\" one)*\none: {begin} call {end}\n")
+            }
+        };
+        Ok(Some(Constraint {
+            grammar: Grammar::Lark(start + &self.rules()),
+            after_reasoning: self.demand == Demand::Calls,
+            trigger: (self.demand == Demand::IfCalled).then(|| tags.begin.clone()),
+        }))
+    }
+
+    /// A call between its tags: an object with the function's name and its arguments, as Hermes and
+    /// Qwen write it.
+    fn rules(&self) -> String {
+        let names: Vec<String> = (0..self.functions.len()).map(|n| format!("f{n}")).collect();
+        let mut rules = format!(
+            "call: GAP? (\"{{\" object \"}}\") GAP?\nobject: {}\nGAP: \"\\n\"\n",
+            names.join(" | ")
+        );
+        for (n, function) in self.functions.iter().enumerate() {
+            let name = format!("\"name\": {}, \"arguments\": ", to_text(&function.name));
+            rules += &format!(
+                "f{n}: {} a{n}\na{n}: %json {}\n",
+                to_text(&name),
+                function.schema()
+            );
+        }
+        rules
+    }
+}
+
+impl Function {
+    /// The schema of the arguments, which are an object, with what its compiler is to know.
+    fn schema(&self) -> String {
+        let sent = self.parameters.as_deref().unwrap_or("{}").trim();
+        let fields = sent.strip_prefix('{').unwrap_or("}").trim_start();
+        let mut schema = String::from("{");
+        if !self.strict {
+            schema += "\"x-guidance\": {\"lenient\": true},";
+        }
+        let has_type = serde_json::from_str::<serde_json::Value>(sent)
+            .is_ok_and(|value| value.get("type").is_some());
+        if !has_type {
+            schema += "\"type\": \"object\",";
+        }
+        if fields == "}" {
+            schema.truncate(schema.trim_end_matches(',').len());
+        }
+        schema + fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(name: &str, parameters: Option<&str>, strict: bool) -> Function {
+        Function {
+            name: name.into(),
+            parameters: parameters.map(Into::into),
+            strict,
+        }
+    }
+
+    fn calls(demand: Demand, one: bool) -> Calls {
+        let functions = vec![
+            function(
+                "f",
+                Some(r#"{ "type": "object", "properties": {"z": {}, "a": {}}}"#),
+                true,
+            ),
+            function("g\"", None, false),
+        ];
+        Calls {
+            demand,
+            functions,
+            one,
+        }
+    }
+
+    fn tags() -> Tags {
+        Tags {
+            begin: "<tool_call>".into(),
+            end: "</tool_call>".into(),
+        }
+    }
+
+    #[test]
+    fn a_grammar_has_a_rule_for_each_function() {
+        let constraint = |demand, one| calls(demand, one).constraint(Some(&tags())).unwrap();
+        assert_eq!(constraint(Demand::Free, false), None);
+        let required = constraint(Demand::Calls, true).unwrap();
+        let expected = "start: \"<tool_call>\" call \"</tool_call>\"\n\
+            call: GAP? (\"{\" object \"}\") GAP?\nobject: f0 | f1\nGAP: \"\\n\"\n\
+            f0: \"\\\"name\\\": \\\"f\\\", \\\"arguments\\\": \" a0\n\
+            a0: %json {\"type\": \"object\", \"properties\": {\"z\": {}, \"a\": {}}}\n\
+            f1: \"\\\"name\\\": \\\"g\\\\\\\"\\\", \\\"arguments\\\": \" a1\n\
+            a1: %json {\"x-guidance\": {\"lenient\": true},\"type\": \"object\"}\n";
+        assert_eq!(required.grammar, Grammar::Lark(expected.into()));
+        assert!(required.after_reasoning && required.trigger.is_none());
+        let several = constraint(Demand::Calls, false).unwrap();
+        assert!(matches!(several.grammar, Grammar::Lark(lark) if lark.starts_with("start: one (")));
+        let free = constraint(Demand::IfCalled, false).unwrap();
+        assert_eq!(free.trigger.as_deref(), Some("<tool_call>"));
+        assert!(!free.after_reasoning);
+    }
+
+    #[test]
+    fn a_model_without_the_form_cannot_be_made_to_call() {
+        let error = calls(Demand::Calls, false).constraint(None).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("tool_choice"));
+        assert_eq!(calls(Demand::IfCalled, false).constraint(None), Ok(None));
+    }
+}
