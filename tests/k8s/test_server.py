@@ -7,6 +7,10 @@ import server
 from cluster import Cluster, pod_spec
 
 
+TAKE_BODIES = {f"/v1/{name}" for name in ("chat/completions", "completions", "responses", "messages", "embeddings")}
+TAKE_BODIES |= {"/tokenize", "/detokenize", "/apply-template"}
+
+
 def test_probes_are_answered_with_200(rendered, running):
     asked = set()
     for overlay in ("base", "spinkube", "spinkube-stock"):
@@ -24,10 +28,12 @@ def test_routes_of_the_gateway_are_answered(rendered, running):
         for match in rule["matches"]:
             path = match["path"]["value"]
             # These want a body; without one they say so, which no other path does.
-            wants_body = "completions" in path or "embeddings" in path
+            wants_body = path in TAKE_BODIES
+            # Nothing is answered by the name of a folder.
+            path = "/api/version" if path == "/api" else path
             assert running.ask(path)[0] == (405 if wants_body else 200), path
             asked += 1
-    assert asked == 5
+    assert asked == len(TAKE_BODIES) + 4
 
 
 def test_a_path_that_is_not_served_is_404(running):

@@ -3,7 +3,7 @@
 //! in which the model calls.
 
 use crate::{
-    engine::{Constraint, Grammar, Tags},
+    engine::{Constraint, Grammar, JsonSchema, Tags},
     error::ApiError,
     json::to_text,
 };
@@ -32,7 +32,7 @@ pub struct Function {
 }
 
 /// The calls that an answer may hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Calls {
     /// How they are held to `functions`.
     pub demand: Demand,
@@ -40,6 +40,8 @@ pub struct Calls {
     pub functions: Vec<Function>,
     /// One call at most.
     pub one: bool,
+    /// Instead of calls an answer may be this, where it is to have a form.
+    pub answer: Option<Grammar>,
 }
 
 impl Calls {
@@ -60,19 +62,28 @@ impl Calls {
             };
         };
         let (begin, end) = (to_text(&tags.begin), to_text(&tags.end));
+        let several = format!("one: {begin} call {end}\n");
         let start = match (self.demand, self.one) {
+            (Demand::Free | Demand::IfCalled, one) if let Some(answer) = &self.answer => {
+                let Some(schema) = schema_of(answer) else {
+                    return Ok(None);
+                };
+                let more = if one { "" } else { " (\"\\n\" one)*" };
+                format!("start: answer | one{more}\nanswer: %json {schema}\n{several}")
+            }
             (Demand::Free, _) => return Ok(None),
             // The text at which it begins is the first tag itself.
             (Demand::IfCalled, _) => format!("start: call {end}\n"),
             (Demand::Calls, true) => format!("start: {begin} call {end}\n"),
             (Demand::Calls, false) => {
-                format!("start: one (\"\\n\" one)*\none: {begin} call {end}\n")
+                format!("start: one (\"\\n\" one)*\n{several}")
             }
         };
         Ok(Some(Constraint {
             grammar: Grammar::Lark(start + &self.rules()),
-            after_reasoning: self.demand == Demand::Calls,
-            trigger: (self.demand == Demand::IfCalled).then(|| tags.begin.clone()),
+            after_reasoning: self.demand == Demand::Calls || self.answer.is_some(),
+            trigger: (self.demand == Demand::IfCalled && self.answer.is_none())
+                .then(|| tags.begin.clone()),
         }))
     }
 
@@ -96,24 +107,43 @@ impl Calls {
     }
 }
 
+/// The schema of a grammar that is one of JSON.
+fn schema_of(grammar: &Grammar) -> Option<String> {
+    match grammar {
+        Grammar::JsonObject => Some(r#"{"type": "object"}"#.to_owned()),
+        Grammar::JsonSchema(JsonSchema { schema, strict }) => Some(with_options(schema, *strict)),
+        _ => None,
+    }
+}
+
+/// A schema, the text of a JSON object, with what its compiler is to know.
+fn with_options(schema: &str, strict: bool) -> String {
+    let fields = schema.trim().strip_prefix('{').map(str::trim_start);
+    match fields {
+        Some(fields) if !strict => {
+            let comma = if fields == "}" { "" } else { "," };
+            format!("{{\"x-guidance\": {{\"lenient\": true}}{comma}{fields}")
+        }
+        _ => schema.trim().to_owned(),
+    }
+}
+
 impl Function {
     /// The schema of the arguments, which are an object, with what its compiler is to know.
     fn schema(&self) -> String {
         let sent = self.parameters.as_deref().unwrap_or("{}").trim();
-        let fields = sent.strip_prefix('{').unwrap_or("}").trim_start();
-        let mut schema = String::from("{");
-        if !self.strict {
-            schema += "\"x-guidance\": {\"lenient\": true},";
-        }
         let has_type = serde_json::from_str::<serde_json::Value>(sent)
             .is_ok_and(|value| value.get("type").is_some());
-        if !has_type {
-            schema += "\"type\": \"object\",";
+        let fields = sent.strip_prefix('{').unwrap_or("}").trim_start();
+        if has_type {
+            with_options(sent, self.strict)
+        } else {
+            let comma = if fields == "}" { "" } else { "," };
+            with_options(
+                &format!("{{\"type\": \"object\"{comma}{fields}"),
+                self.strict,
+            )
         }
-        if fields == "}" {
-            schema.truncate(schema.trim_end_matches(',').len());
-        }
-        schema + fields
     }
 }
 
@@ -142,6 +172,7 @@ mod tests {
             demand,
             functions,
             one,
+            answer: None,
         }
     }
 
@@ -160,7 +191,7 @@ mod tests {
         let expected = "start: \"<tool_call>\" call \"</tool_call>\"\n\
             call: GAP? (\"{\" object \"}\") GAP?\nobject: f0 | f1\nGAP: \"\\n\"\n\
             f0: \"\\\"name\\\": \\\"f\\\", \\\"arguments\\\": \" a0\n\
-            a0: %json {\"type\": \"object\", \"properties\": {\"z\": {}, \"a\": {}}}\n\
+            a0: %json { \"type\": \"object\", \"properties\": {\"z\": {}, \"a\": {}}}\n\
             f1: \"\\\"name\\\": \\\"g\\\\\\\"\\\", \\\"arguments\\\": \" a1\n\
             a1: %json {\"x-guidance\": {\"lenient\": true},\"type\": \"object\"}\n";
         assert_eq!(required.grammar, Grammar::Lark(expected.into()));
@@ -170,6 +201,33 @@ mod tests {
         let free = constraint(Demand::IfCalled, false).unwrap();
         assert_eq!(free.trigger.as_deref(), Some("<tool_call>"));
         assert!(!free.after_reasoning);
+    }
+
+    #[test]
+    fn an_answer_of_a_form_may_be_calls_instead() {
+        let of = |answer, demand, one| {
+            let calls = Calls {
+                answer: Some(answer),
+                ..calls(demand, one)
+            };
+            calls.constraint(Some(&tags())).unwrap()
+        };
+        let schema = |strict| {
+            let schema = r#"{"type": "integer"}"#.to_owned();
+            Grammar::JsonSchema(JsonSchema { schema, strict })
+        };
+        let held = of(schema(true), Demand::Free, true).unwrap();
+        assert!(held.after_reasoning && held.trigger.is_none());
+        let Grammar::Lark(lark) = held.grammar else {
+            panic!("a grammar");
+        };
+        let begin =
+            "start: answer | one\nanswer: %json {\"type\": \"integer\"}\none: \"<tool_call>\" call";
+        assert!(lark.starts_with(begin), "{lark}");
+        let held = of(schema(false), Demand::IfCalled, false).unwrap();
+        assert!(matches!(held.grammar, Grammar::Lark(lark)
+            if lark.starts_with("start: answer | one (") && lark.contains("%json {\"x-guidance\"")));
+        assert_eq!(of(Grammar::Regex("x".into()), Demand::Free, true), None);
     }
 
     #[test]

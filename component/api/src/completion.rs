@@ -98,10 +98,16 @@ pub async fn run<E: Engine>(
             );
             return Err(ApiError::invalid_value("tool_choice".into(), &why));
         }
-        Some(wanted) => (
-            Some(wanted.constraint(kind == Kind::Chat)),
-            Some(wanted.field),
-        ),
+        Some(wanted) => {
+            let own = wanted.constraint(kind == Kind::Chat);
+            let mut held = wishes.held;
+            let tags = info.and_then(|info| info.tool_call_tags.as_ref());
+            let tags = tags.filter(|_| !held.functions.is_empty());
+            held.answer = tags.is_some().then(|| own.grammar.clone());
+            // Functions that may be called are not given up for it.
+            let either = held.constraint(tags)?;
+            (Some(either.unwrap_or(own)), Some(wanted.field))
+        }
         None => {
             let tags = info.and_then(|info| info.tool_call_tags.as_ref());
             let held = wishes.held.constraint(tags)?;
@@ -236,6 +242,7 @@ impl Wishes {
             demand: Demand::Free,
             functions: Vec::new(),
             one: false,
+            answer: None,
         },
     };
 

@@ -18,7 +18,7 @@ const MAX_TOOLS: usize = 256;
 const MAX_NAME_BYTES: usize = 256;
 
 /// The functions of a chat.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Tools {
     /// `tools` as it was sent; absent where none may be called.
     pub json: Option<String>,
@@ -71,7 +71,7 @@ fn calls(
     let demand = match choice {
         Choice::None => return Ok(Calls::default()),
         Choice::Auto if functions.iter().any(|function| function.strict) => Demand::IfCalled,
-        Choice::Auto => return Ok(Calls::default()),
+        Choice::Auto => Demand::Free,
         Choice::Required if functions.is_empty() => {
             return Err(ApiError::invalid_value(
                 path,
@@ -92,6 +92,7 @@ fn calls(
         demand,
         functions,
         one,
+        answer: None,
     })
 }
 
@@ -194,6 +195,7 @@ mod tests {
         let held = |demand, one| Calls {
             demand,
             one,
+            answer: None,
             functions: vec![Function {
                 name: "f".into(),
                 parameters: Some(r#"{"z":1.0,"a":{}}"#.into()),

@@ -148,7 +148,9 @@ impl EngineHandle {
         let size = self.size.of(&request);
         size.check(&request.prompt, request.reserved())?;
         let place = self.admission.enter()?;
-        let request = if matches!(request.prompt, Prompt::Tokens(_)) {
+        // A grammar is compiled there too, and kept for the engine.
+        let is_ready = matches!(request.prompt, Prompt::Tokens(_)) && request.constraint.is_none();
+        let request = if is_ready {
             request
         } else {
             let memory_bytes = admission::prompt_bytes(&size, &request.prompt);

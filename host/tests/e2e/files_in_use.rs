@@ -30,7 +30,10 @@ const LOST: i32 = 74;
 fn a_file_that_is_cut_short_ends_the_process_with_a_word() {
     for (format, begin) in [
         ("text", "ERROR the model "),
-        ("json", "{\"fields\":{\"message\":\"the model "),
+        (
+            "json",
+            "{\"level\":\"ERROR\",\"fields\":{\"message\":\"the model ",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = model(folder.path());

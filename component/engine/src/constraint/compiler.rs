@@ -10,7 +10,7 @@ use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
 
 use super::vocabulary::Vocabulary;
-use super::{grammar, invalid};
+use super::{deep_stack, grammar, invalid};
 use crate::error::EngineError;
 use crate::request::Grammar;
 use crate::tokenizer::Tokenizer;
@@ -26,7 +26,7 @@ fn limits() -> ParserLimits {
         initial_lexer_fuel: 400_000,
         step_lexer_fuel: 200_000,
         step_max_items: 50_000,
-        max_lexer_states: 50_000,
+        max_lexer_states: 10_000,
         verbose_errors: false,
         ..ParserLimits::default()
     }
@@ -65,15 +65,18 @@ impl Constraints {
         let top = grammar::read(grammar)?;
         let factory = self.0.factory.get_or_init(|| factory(tokenizer));
         let factory = factory.as_ref().map_err(|why| invalid(why.as_str()))?;
-        let parser = factory.create_parser(top);
-        let parser = parser.map_err(|error| invalid(plain(&error.to_string())))?;
-        let matcher = Matcher::new(Ok(parser));
-        if let Some(error) = matcher.get_error() {
-            return Err(invalid(plain(&error)));
-        }
-        // The first mask finds out whether it can be begun at all, and what a mask costs.
-        let mask = matcher.deep_clone().compute_mask();
-        mask.map_err(|error| invalid(plain(&error.to_string())))?;
+        let matcher = deep_stack::run(|| {
+            let parser = factory.create_parser(top);
+            let parser = parser.map_err(|error| invalid(plain(&error.to_string())))?;
+            let matcher = Matcher::new(Ok(parser));
+            if let Some(error) = matcher.get_error() {
+                return Err(invalid(plain(&error)));
+            }
+            // The first mask finds out whether it can be begun at all, and what a mask costs.
+            let mask = matcher.deep_clone().compute_mask();
+            mask.map_err(|error| invalid(plain(&error.to_string())))?;
+            Ok(matcher)
+        })??;
         self.keep(grammar.clone(), matcher.deep_clone());
         Ok(matcher)
     }

@@ -11,6 +11,7 @@
 
 mod chain;
 mod compiler;
+mod deep_stack;
 mod gbnf;
 mod grammar;
 mod guard;

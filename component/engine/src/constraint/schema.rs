@@ -14,6 +14,13 @@ const MAX_REFERRED: usize = 500;
 /// Levels of arrays and objects, references followed, at most.
 const MAX_LEVELS: usize = 200;
 
+/// Properties of one object at most: compiling looks for each of them among all others.
+const MAX_PROPERTIES: usize = 1000;
+
+/// Values that alternatives come to together with what stands beside them, at most: their compiler
+/// writes each alternative out with all of that.
+const MAX_MERGED: usize = 200_000;
+
 /// Blanks between two parts of a JSON text: one space, or a line break and an indentation. Without
 /// an end to them a weak model writes nothing else.
 const BLANKS: &str = r" |\n[ \t]{0,40}";
@@ -33,6 +40,19 @@ pub(super) fn read(text: &str, strict: bool) -> Result<Value, EngineError> {
     if depth(&schema) > MAX_DEPTH {
         return Err(invalid(format!(
             "the schema has more than {MAX_DEPTH} levels"
+        )));
+    }
+    let widest = widest(&schema);
+    if widest > MAX_PROPERTIES {
+        return Err(invalid(format!(
+            "the schema has an object of {widest} properties, at most {MAX_PROPERTIES} are allowed"
+        )));
+    }
+    let values = values(&schema);
+    if merged(&schema, values) > MAX_MERGED {
+        return Err(invalid(format!(
+            "the schema puts more than {MAX_MERGED} values together: alternatives (anyOf, oneOf, several types) beside \
+             others; take apart what each of them needs"
         )));
     }
     let referred = referred(&schema);
@@ -82,6 +102,61 @@ fn parts(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
 fn depth(value: &Value) -> usize {
     let deepest = parts(value).map(depth).max();
     deepest.map_or(0, |deepest| deepest + 1)
+}
+
+/// The most fields of an object, and the most names of a list of them.
+fn widest(value: &Value) -> usize {
+    let own = match value {
+        Value::Object(fields) => {
+            let required = fields.get("required").and_then(Value::as_array);
+            fields.len().max(required.map_or(0, Vec::len))
+        }
+        _ => 0,
+    };
+    parts(value).map(widest).fold(own, usize::max)
+}
+
+/// Values within a value, itself counted.
+fn values(value: &Value) -> usize {
+    1 + parts(value).map(values).sum::<usize>()
+}
+
+/// The ways in which an object's alternatives can be chosen.
+fn alternatives(value: &Value) -> usize {
+    let Value::Object(fields) = value else {
+        return 1;
+    };
+    let of_field = |(name, value): (&String, &Value)| match (name.as_str(), value) {
+        ("anyOf" | "oneOf", Value::Array(all)) => {
+            all.iter().map(alternatives).fold(0, usize::saturating_add)
+        }
+        ("type", Value::Array(types)) => types.len(),
+        ("allOf", Value::Array(all)) => all.iter().map(alternatives).fold(1, usize::saturating_mul),
+        _ => 1,
+    };
+    let ways = fields.iter().map(of_field);
+    ways.fold(1, |all, ways| all.saturating_mul(ways.max(1)))
+}
+
+/// The values that a schema's alternatives come to; `all` are those of the whole schema, of which
+/// an object that refers to another may have any.
+fn merged(value: &Value, all: usize) -> usize {
+    let mut own = 0;
+    if let Value::Object(fields) = value {
+        let ways = alternatives(value);
+        if ways > 1 {
+            let beside = fields
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "anyOf" | "oneOf" | "type"));
+            let beside = beside.map(|(name, value)| match name.as_str() {
+                "$ref" => all,
+                _ => values(value),
+            });
+            own = ways.saturating_mul(beside.fold(0, usize::saturating_add));
+        }
+    }
+    let within = parts(value).map(|part| merged(part, all));
+    within.fold(own, usize::saturating_add)
 }
 
 /// The references within a value.
@@ -145,6 +220,26 @@ mod tests {
 
     fn levels_of(schema: &Value) -> usize {
         levels(schema, referred(schema))
+    }
+
+    #[test]
+    fn what_alternatives_come_to_is_bounded() {
+        let merged_of = |schema: &Value| merged(schema, values(schema));
+        assert_eq!(
+            merged_of(&json!({"properties": {"a": {"type": "string"}}})),
+            0
+        );
+        // Two ways, each with the three values of `properties`.
+        let two = json!({"anyOf": [{}, {}], "properties": {"a": {"type": "string"}}});
+        assert_eq!(merged_of(&two), 6);
+        let squared = json!({"allOf": [{"anyOf": [{}, {}, {}]}, {"anyOf": [{}, {}, {}]}]});
+        assert!(merged_of(&squared) >= 9);
+        let wide =
+            json!({"anyOf": vec![json!({}); 1000], "properties": {"p": {"enum": vec![1; 1000]}}});
+        assert!(read(&wide.to_string(), true).is_err());
+        let plain =
+            json!({"anyOf": vec![json!({"properties": {"p": {"enum": vec![1; 100]}}}); 100]});
+        assert!(read(&plain.to_string(), true).is_ok());
     }
 
     #[test]

@@ -61,9 +61,15 @@ impl TokenizerEnv for Vocabulary {
     }
 
     fn tokenize_bytes(&self, text: &[u8]) -> Vec<TokenId> {
-        self.trie.tokenize_with_greedy_fallback(text, |text| {
+        let tokens = self.trie.tokenize_with_greedy_fallback(text, |text| {
             self.tokenizer.encode(text, false).unwrap_or_default()
-        })
+        });
+        // A normal form makes other bytes of a text, which the grammar would not know again.
+        if self.trie.decode(&tokens) == text {
+            tokens
+        } else {
+            self.trie.greedy_tokenize(text)
+        }
     }
 
     fn tokenize_is_canonical(&self) -> bool {

@@ -193,6 +193,9 @@ impl<'a> Parser<'a> {
                     let Some(last) = parts.pop() else {
                         return Err(self.fault(format!("nothing stands before '{next}'")));
                     };
+                    if matches!(last, Node::Repeat(..)) {
+                        return Err(self.fault("a repetition is repeated; one of them is enough"));
+                    }
                     Node::Repeat(Box::new(last), times.0, times.1)
                 }
                 '|' | ')' | '\n' | '\r' => break,

@@ -87,6 +87,24 @@ fn hostile() -> Vec<(&'static str, Grammar)> {
             "a chain of merged references within Lark",
             Grammar::Lark(format!("start: %json {{\"$ref\":\"#/$defs/d0\",\"$defs\":{{{}\"d300\":{{}}}}}}", chain(300, |n| format!("\"d{n}\":{{\"allOf\":[{{\"$ref\":\"#/$defs/d{}\"}},{{\"type\":\"object\"}}]}},", n + 1)))),
         ),
+        ("stars", Grammar::Gbnf(format!("root ::= \"a\"{}\n", "*".repeat(200_000)))),
+        ("a wide constant", strict(format!("{{\"const\":[{}null]}}", "null,".repeat(40_000)))),
+        (
+            "too many properties",
+            strict(format!("{{\"additionalProperties\":false,\"properties\":{{{}\"z\":{{}}}}}}", chain(8000, |n| format!("\"a{n}\":{{}},")))),
+        ),
+        (
+            "many properties",
+            strict(format!("{{\"additionalProperties\":false,\"properties\":{{{}\"z\":{{}}}}}}", chain(999, |n| format!("\"a{n}\":{{}},")))),
+        ),
+        (
+            "brackets in a chain",
+            Grammar::Lark(format!("start: T0\n{}T140: \"x\"\n", chain(140, |n| format!("T{n}: {}T{} \"a\"{}\n", "(".repeat(28), n + 1, ")".repeat(28))))),
+        ),
+        (
+            "alternatives beside many values",
+            strict(format!("{{\"type\":\"object\",\"anyOf\":[{}{{}}],\"properties\":{{\"p\":{{\"enum\":[{}0]}}}}}}", "{\"type\":\"object\"},".repeat(8000), chain(8000, |n| format!("\"a{n}\",")))),
+        ),
         ("wide anyOf", strict(format!("{{\"anyOf\":[{wide}]}}"))),
         ("wide oneOf", strict(format!("{{\"oneOf\":[{wide}]}}"))),
         ("wide allOf", strict(format!("{{\"allOf\":[{wide}]}}"))),
