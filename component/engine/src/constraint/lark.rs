@@ -16,8 +16,8 @@ pub(super) struct Checked {
     pub(super) outline: String,
 }
 
-/// Check the schemas of a Lark grammar. One that says `"x-guidance": {"lenient": true}` is a lenient
-/// one.
+/// Check the schemas of a Lark grammar. One that says `"x-guidance": {"lenient": true}` is a
+/// lenient one.
 ///
 /// # Errors
 /// `InvalidRequest` where one of them is no JSON Schema, or too deep.
