@@ -14,9 +14,6 @@ const MAX_BYTES: usize = (1 << 22) - 1;
 pub(super) struct Vocabulary {
     trie: TokTrie,
     tokenizer: Tokenizer,
-    /// Text that is forced is given the tokens the tokenizer would make of it. SentencePiece's
-    /// depend on what is before the text, so with it the model chooses.
-    canonical: bool,
 }
 
 impl Vocabulary {
@@ -39,7 +36,6 @@ impl Vocabulary {
         Ok(Vocabulary {
             trie: TokTrie::from(&info, &tokens),
             tokenizer: tokenizer.clone(),
-            canonical: tokenizer.is_byte_level(),
         })
     }
 }
@@ -72,7 +68,9 @@ impl TokenizerEnv for Vocabulary {
         }
     }
 
+    /// The model chooses among all tokens that continue a text, also where the text is forced: what
+    /// it would write by itself need not be what its tokenizer makes of it.
     fn tokenize_is_canonical(&self) -> bool {
-        self.canonical
+        false
     }
 }

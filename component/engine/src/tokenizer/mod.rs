@@ -351,12 +351,6 @@ impl Tokenizer {
         self.vocab.kind(id) == Some(Kind::Control)
     }
 
-    /// True if the tokens of a text are the same wherever it stands in a larger one, save for those
-    /// that merge with their neighbours: nothing is put before a text.
-    pub(crate) fn is_byte_level(&self) -> bool {
-        matches!(self.model, Model::Bytes(_))
-    }
-
     /// Token ids are below this. The model's embedding may have more rows.
     pub fn vocab_size(&self) -> usize {
         self.vocab.len()

@@ -60,7 +60,8 @@ impl Got {
     pub(super) fn error(&self) -> (u16, String, Option<String>) {
         let document = self.json();
         let error = document["error"].as_object().unwrap();
-        let keys: Vec<&str> = error.keys().map(String::as_str).collect();
+        let mut keys: Vec<&str> = error.keys().map(String::as_str).collect();
+        keys.sort_unstable();
         assert_eq!(keys, ["code", "message", "param", "type"]);
         assert!(!error["message"].as_str().unwrap().is_empty());
         assert!(error["type"].as_str().unwrap().ends_with("_error"));
