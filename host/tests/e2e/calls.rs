@@ -129,11 +129,16 @@ fn cases() -> Vec<(Value, Value)> {
         // It must call, and has nothing to say.
         (
             with(
-                with(asking(), "tool_choice", json!("required")),
-                "parallel_tool_calls",
-                json!(false),
+                with(
+                    asking(),
+                    "tools",
+                    json!([{"type": "function", "function": {"name": "clock",
+                    "parameters": {"type": "object", "additionalProperties": false}}}]),
+                ),
+                "tool_choice",
+                json!({"type": "function", "function": {"name": "clock"}}),
             ),
-            json!(["tool_calls", null, thought, [weather]]),
+            json!(["tool_calls", null, thought, [clock]]),
         ),
         // Cut within a call, and within reasoning.
         (
