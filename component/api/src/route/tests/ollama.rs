@@ -316,7 +316,7 @@ fn a_history_is_the_chats() {
     let messages = json!([
         {"role": "user", "content": "Weather?"},
         {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [
-            {"id": "a", "function": {"index": 0, "name": "f", "arguments": {"z": 1, "a": 2}}}]},
+            {"id": "a", "function": {"index": 0, "name": "f", "arguments": {"a": 2, "z": 1}}}]},
         {"role": "tool", "tool_name": "f", "tool_call_id": "a", "content": "sun"},
     ]);
     let engine = story();
