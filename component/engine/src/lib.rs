@@ -24,7 +24,6 @@ pub mod optimisations;
 pub mod options;
 pub mod perplexity;
 pub mod placement;
-mod prefix_tree;
 pub mod request;
 pub mod sampler;
 pub mod scheduler;
