@@ -4,7 +4,7 @@
 //! as `prompt` keep their paths, errors read like OpenAI's, and the component stays small. `null`
 //! is absent everywhere, as it is for OpenAI.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, raw::Raw};
 use serde_json::{Map, Value};
 use std::ops::{Bound, RangeInclusive};
 
@@ -47,6 +47,33 @@ impl<'a> Object<'a> {
     /// A field, unless it is absent or `null`.
     pub fn get(&self, name: &str) -> Option<&'a Value> {
         self.fields.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The objects of a list, each with its text, of which `raw` is this object's; `None` where the
+    /// field is absent. `expected` names the list.
+    ///
+    /// # Errors
+    /// The field is no list; and of each item that it is no object.
+    pub fn objects<'r>(
+        &self,
+        name: &str,
+        raw: Raw<'r>,
+        expected: &str,
+    ) -> Result<Option<impl Iterator<Item = Result<(Object<'a>, Raw<'r>), ApiError>>>, ApiError>
+    {
+        let path = self.path(name);
+        let items = match self.get(name) {
+            None => return Ok(None),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(ApiError::invalid_type(path, expected, other)),
+        };
+        // As many as there are items, whatever the text says.
+        let raws = raw.field(name).into_iter().flat_map(Raw::items);
+        let raws = raws.chain(std::iter::repeat(Raw::new("")));
+        let items = items.iter().zip(raws).enumerate();
+        Ok(Some(items.map(move |(i, (value, raw))| {
+            Ok((Object::at(format!("{path}[{i}]"), value)?, raw))
+        })))
     }
 
     /// All fields that are there, with their values.

@@ -43,10 +43,11 @@ pub fn tools(body: &Object<'_>, raw: Raw<'_>) -> Result<Tools, ApiError> {
         let why = format!("at most {MAX_TOOLS} functions, but got {}", tools.len());
         return Err(ApiError::invalid_value(path, &why));
     }
-    let raws = raw.field("tools").into_iter().flat_map(Raw::items);
+    let listed = body.objects("tools", raw, "an array of functions")?;
     let mut functions = Vec::new();
-    for (i, (value, raw)) in tools.iter().zip(raws).enumerate() {
-        functions.push(function(&Object::at(format!("{path}[{i}]"), value)?, raw)?);
+    for tool in listed.into_iter().flatten() {
+        let (tool, raw) = tool?;
+        functions.push(function(&tool, raw)?);
     }
     let choice = choice(body)?;
     let wanted = choice != Choice::None && !tools.is_empty();

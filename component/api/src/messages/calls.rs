@@ -55,12 +55,12 @@ pub(super) fn of(
         let why = format!("at most {MAX_CALLS} calls, but got {}", calls.len());
         return Err(ApiError::invalid_value(path, &why));
     }
-    let raws = raw.field("tool_calls").into_iter().flat_map(Raw::items);
-    let raws = raws.chain(std::iter::repeat(Raw::new("")));
-    let call = |(i, (value, raw)): (usize, (&Value, Raw<'_>))| {
-        call(&Object::at(format!("{path}[{i}]"), value)?, raw, budget)
+    let calls = message.objects("tool_calls", raw, "an array of calls")?;
+    let one = |item: Result<(Object<'_>, Raw<'_>), ApiError>| {
+        let (item, raw) = item?;
+        call(&item, raw, budget)
     };
-    calls.iter().zip(raws).enumerate().map(call).collect()
+    calls.into_iter().flatten().map(one).collect()
 }
 
 fn call(call: &Object<'_>, raw: Raw<'_>, budget: &mut Budget) -> Result<ToolCall, ApiError> {

@@ -32,17 +32,12 @@ pub fn chat(body: &Object<'_>, raw: Raw<'_>, max_messages: u32) -> Result<Vec<Me
         return Err(ApiError::invalid_value(path, &why));
     }
     let mut budget = calls::Budget::new();
-    // As many as there are messages, whatever the text says.
-    let raws = raw.field("messages").into_iter().flat_map(Raw::items);
-    let raws = raws.chain(std::iter::repeat(Raw::new("")));
-    let one = |(i, (value, raw)): (usize, (&Value, Raw<'_>))| {
-        message(
-            &Object::at(format!("{path}[{i}]"), value)?,
-            raw,
-            &mut budget,
-        )
+    let messages = body.objects("messages", raw, "an array of messages")?;
+    let one = |item: Result<(Object<'_>, Raw<'_>), ApiError>| {
+        let (item, raw) = item?;
+        message(&item, raw, &mut budget)
     };
-    messages.iter().zip(raws).enumerate().map(one).collect()
+    messages.into_iter().flatten().map(one).collect()
 }
 
 fn message(

@@ -155,17 +155,13 @@ fn thinking(
 }
 
 fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<String>, ApiError> {
-    let path = body.path("tools");
-    let tools = match body.get("tools") {
-        None => return Ok(None),
-        Some(Value::Array(tools)) => tools,
-        Some(other) => return Err(ApiError::invalid_type(path, "an array of tools", other)),
+    let Some(tools) = body.objects("tools", raw, "an array of tools")? else {
+        return Ok(None);
     };
-    let raws = raw.field("tools").into_iter().flat_map(Raw::items);
     let mut said = Vec::new();
-    for (i, (value, raw)) in tools.iter().zip(raws).enumerate() {
-        let own = format!("{path}[{i}]");
-        let tool = Object::at(own.clone(), value)?;
+    for (i, tool) in tools.enumerate() {
+        let (tool, raw) = tool?;
+        let own = format!("{}[{i}]", body.path("tools"));
         if tool.string("type")?.is_some_and(|kind| kind != "custom") {
             let why = "only tools that the client runs, of the type 'custom', are";
             return Err(ApiError::unsupported(tool.path("type"), why));

@@ -96,17 +96,12 @@ type Prompt = Option<(Written, kind::Kind)>;
 
 /// `messages` as a chat has them: their reasoning, calls and tools' names go by other names here.
 fn messages(body: &Object<'_>, raw: Raw<'_>) -> Result<Prompt, ApiError> {
-    let path = body.path("messages");
-    let messages = match body.get("messages") {
-        None => return Ok(None),
-        Some(Value::Array(messages)) if messages.is_empty() => return Ok(None),
-        Some(Value::Array(messages)) => messages,
-        Some(other) => return Err(ApiError::invalid_type(path, "an array of messages", other)),
+    let Some(messages) = body.objects("messages", raw, "an array of messages")? else {
+        return Ok(None);
     };
-    let raws = raw.field("messages").into_iter().flat_map(Raw::items);
     let mut said = Vec::new();
-    for (i, (value, raw)) in messages.iter().zip(raws).enumerate() {
-        let message = Object::at(format!("{path}[{i}]"), value)?;
+    for message in messages {
+        let (message, raw) = message?;
         known::check(&message, Place::OllamaMessage)?;
         let mut one = Written::new();
         for (own, name) in [
@@ -125,21 +120,20 @@ fn messages(body: &Object<'_>, raw: Raw<'_>) -> Result<Prompt, ApiError> {
         }
         said.push(one.text());
     }
-    let said = Written::new().with_raw("messages", &array(&said));
-    Ok(Some((said, kind::Kind::Chat)))
+    // An empty list asks for nothing.
+    Ok((!said.is_empty()).then(|| {
+        let said = Written::new().with_raw("messages", &array(&said));
+        (said, kind::Kind::Chat)
+    }))
 }
 
 fn calls(message: &Object<'_>, raw: Raw<'_>) -> Result<Option<String>, ApiError> {
-    let path = message.path("tool_calls");
-    let calls = match message.get("tool_calls") {
-        None => return Ok(None),
-        Some(Value::Array(calls)) => calls,
-        Some(other) => return Err(ApiError::invalid_type(path, "an array of calls", other)),
+    let Some(calls) = message.objects("tool_calls", raw, "an array of calls")? else {
+        return Ok(None);
     };
-    let raws = raw.field("tool_calls").into_iter().flat_map(Raw::items);
     let mut said = Vec::new();
-    for (i, (value, raw)) in calls.iter().zip(raws).enumerate() {
-        let call = Object::at(format!("{path}[{i}]"), value)?;
+    for call in calls {
+        let (call, raw) = call?;
         known::check(&call, Place::OllamaCall)?;
         let function = call.object("function")?;
         let function = function.ok_or_else(|| ApiError::missing(call.path("function")))?;

@@ -154,21 +154,17 @@ struct Tools {
 /// A chat's functions have their fields in an object of their own. Hosted tools are left out where
 /// the model may answer without a tool.
 fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<Tools>, ApiError> {
-    let path = body.path("tools");
-    let tools = match body.get("tools") {
-        None => return Ok(None),
-        Some(Value::Array(tools)) => tools,
-        Some(other) => return Err(ApiError::invalid_type(path, "an array of functions", other)),
+    let Some(tools) = body.objects("tools", raw, "an array of functions")? else {
+        return Ok(None);
     };
-    let raws = raw.field("tools").into_iter().flat_map(Raw::items);
     let is_free = match body.get("tool_choice") {
         None => true,
         Some(choice) => matches!(choice.as_str(), Some("auto" | "none")),
     };
     let (mut said, mut told) = (Vec::new(), Vec::new());
-    for (i, (value, raw)) in tools.iter().zip(raws).enumerate() {
-        let own = format!("{path}[{i}]");
-        let tool = Object::at(own.clone(), value)?;
+    for (i, tool) in tools.enumerate() {
+        let (tool, raw) = tool?;
+        let own = format!("{}[{i}]", body.path("tools"));
         match tool.string("type")? {
             Some("function") => {}
             Some(hosted) if is_free && HOSTED.contains(&hosted) => continue,
