@@ -58,6 +58,15 @@ pub struct Understood {
     structured: Option<Structured>,
 }
 
+impl Understood {
+    /// Have errors of the grammar, which may come within a stream, name its field as `own` does.
+    pub fn name_grammar(&mut self, own: impl FnOnce(&str) -> String) {
+        if let Some(structured) = &mut self.structured {
+            structured.field = own(&structured.field);
+        }
+    }
+}
+
 /// Have the engine generate, and tell it by the teller that `teller` makes for the model's name.
 pub async fn run<E: Engine>(
     engine: &E,

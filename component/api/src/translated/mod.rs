@@ -62,8 +62,9 @@ pub async fn run<E: Engine>(
         teller,
     } = translated;
     let body = body.text().into_bytes();
-    let asked =
+    let mut asked =
         completion::understand(kind, settings, body).map_err(|error| names.rename(error))?;
+    asked.name_grammar(|field| names.own(field));
     completion::run(engine, settings, kind, asked, stamp, teller)
         .await
         .map_err(|error| names.rename(error))
@@ -90,19 +91,25 @@ impl Names {
         self.0.push((said.into(), own.into()));
     }
 
+    /// The request's name of a field.
+    #[must_use]
+    pub fn own(&self, said: &str) -> String {
+        let fits = |(name, own): &(String, String)| {
+            let rest = said.strip_prefix(name.as_str())?;
+            let whole = rest.is_empty() || rest.starts_with(['.', '[']);
+            whole.then(|| (name.len(), format!("{own}{rest}")))
+        };
+        let best = self.0.iter().filter_map(fits).max_by_key(|(n, _)| *n);
+        best.map_or_else(|| said.to_owned(), |(_, named)| named)
+    }
+
     /// An error that names the request's field.
     #[must_use]
     pub fn rename(&self, mut error: ApiError) -> ApiError {
         let Some(param) = error.param.take() else {
             return error;
         };
-        let fits = |(said, own): &(String, String)| {
-            let rest = param.strip_prefix(said.as_str())?;
-            let whole = rest.is_empty() || rest.starts_with(['.', '[']);
-            whole.then(|| (said.len(), format!("{own}{rest}")))
-        };
-        let best = self.0.iter().filter_map(fits).max_by_key(|(n, _)| *n);
-        let named = best.map_or_else(|| param.clone(), |(_, named)| named);
+        let named = self.own(&param);
         error.message = error
             .message
             .replace(&format!("'{param}'"), &format!("'{named}'"));

@@ -81,6 +81,7 @@ pub struct Guard {
     trigger: Option<Vec<u8>>,
     /// The tokens of a gap.
     gap: Vec<u32>,
+    vocab_size: usize,
 }
 
 impl std::fmt::Debug for Guard {
@@ -98,6 +99,7 @@ impl Clone for Guard {
             phase: self.phase.clone(),
             trigger: self.trigger.clone(),
             gap: self.gap.clone(),
+            vocab_size: self.vocab_size,
         }
     }
 }
@@ -165,6 +167,7 @@ impl Guard {
             matcher,
             phase,
             trigger,
+            vocab_size: tokenizer.vocab_size(),
             gap: GAPS
                 .iter()
                 .filter_map(|gap| tokenizer.token_to_id(gap))
@@ -173,7 +176,7 @@ impl Guard {
     }
 
     /// The tokens that may come next; `None` where any may. `ends` are tokens that would end the
-    /// completion: they may where the grammar can end, save those in `banned`, unless nothing else
+    /// completion: they may where the grammar can end, and never within reasoning before it, save those in `banned`, unless nothing else
     /// is left.
     ///
     /// # Errors
@@ -181,7 +184,7 @@ impl Guard {
     /// to find out.
     pub fn mask(&mut self, ends: &[u32], banned: &[u32]) -> Result<Option<Mask>, EngineError> {
         if matches!(self.phase, Phase::Free { .. }) {
-            return Ok(None);
+            return Ok(self.mask_of_free(ends));
         }
         let accepts = self.matcher.is_accepting().map_err(fault)?;
         let mut mask = match self.matcher.compute_mask() {
@@ -215,6 +218,21 @@ impl Guard {
             }
         }
         Ok(Some(Mask(if left.is_zero() { mask } else { left })))
+    }
+
+    /// Reasoning is free but for the completion's end: behind it is what the grammar asks for. An
+    /// answer that waits for a trigger may end without one.
+    fn mask_of_free(&self, ends: &[u32]) -> Option<Mask> {
+        if self.trigger.is_some() || ends.is_empty() {
+            return None;
+        }
+        let mut mask = SimpleVob::alloc_ones(self.vocab_size);
+        for &end in ends {
+            if (end as usize) < mask.len() {
+                mask.disallow_token(end);
+            }
+        }
+        Some(Mask(mask))
     }
 
     /// A token was chosen that does not end the completion. Returns whether the grammar ends it.

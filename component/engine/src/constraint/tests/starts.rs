@@ -42,6 +42,21 @@ fn behind_reasoning() {
 }
 
 #[test]
+fn reasoning_before_a_grammar_does_not_end_the_answer() {
+    let behind = Start::Behind("</think>".into());
+    let (mut guard, tokenizer) = started(behind, &letters());
+    let end = end_of(&tokenizer);
+    take(&mut guard, &tokenizer, "Let me");
+    let mask = guard.mask(&[end], &[]).unwrap().unwrap();
+    assert!(!mask.allows(end));
+    let size = u32::try_from(tokenizer.vocab_size()).unwrap();
+    assert!((0..size).filter(|&id| id != end).all(|id| mask.allows(id)));
+    // Where nothing has to follow, it may end.
+    let (mut guard, _) = started(Start::Trigger("<call>".into()), &letters());
+    assert!(guard.mask(&[end], &[]).unwrap().is_none());
+}
+
+#[test]
 fn only_one_gap_is_free() {
     let (mut guard, tokenizer) = started(Start::Behind("</think>".into()), &letters());
     take(&mut guard, &tokenizer, "x</think>");
