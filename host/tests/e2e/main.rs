@@ -14,6 +14,7 @@ mod baked;
 mod calls;
 mod composed;
 mod concurrency;
+mod constraints;
 mod copied_weights;
 mod disconnect;
 mod embeddings;

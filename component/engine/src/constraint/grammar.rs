@@ -14,6 +14,9 @@ const MAX_CHOICES: usize = 4096;
 pub(super) const MAX_DEPTH: usize = 64;
 /// Rules that need each other one after the other, at most.
 const MAX_CHAIN: usize = 150;
+/// The product of both at most: a compiler goes through the brackets of each rule on its way to the
+/// next, and a sandbox's stack has half a megabyte.
+const MAX_NESTING: usize = 300;
 /// Bytes of the text at which a constraint begins, at most.
 const MAX_TRIGGER_BYTES: usize = 256;
 
@@ -81,6 +84,17 @@ fn check_size(grammar: &Grammar) -> Result<(), EngineError> {
 
 /// Brackets within texts and classes count too: the bound is on what a parser may take for them.
 fn check_depth(text: &str, what: &str) -> Result<(), EngineError> {
+    let deepest = depth(text);
+    if deepest > MAX_DEPTH {
+        return Err(invalid(format!(
+            "{what} has {deepest} levels of brackets, at most {MAX_DEPTH} are allowed"
+        )));
+    }
+    Ok(())
+}
+
+/// The levels of brackets in a text.
+fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0usize);
     for byte in text.bytes() {
         match byte {
@@ -90,18 +104,21 @@ fn check_depth(text: &str, what: &str) -> Result<(), EngineError> {
         }
         deepest = deepest.max(depth);
     }
-    if deepest > MAX_DEPTH {
-        return Err(invalid(format!(
-            "{what} has {deepest} levels of brackets, at most {MAX_DEPTH} are allowed"
-        )));
-    }
-    Ok(())
+    deepest
 }
 
 fn check_chain(lark: &str) -> Result<(), EngineError> {
-    if chain::longest(lark, MAX_CHAIN) > MAX_CHAIN {
+    let chain = chain::longest(lark, MAX_CHAIN);
+    if chain > MAX_CHAIN {
         return Err(invalid(format!(
             "the grammar has more than {MAX_CHAIN} rules that need each other one after the other"
+        )));
+    }
+    let brackets = lark.lines().map(depth).max().unwrap_or(0);
+    if chain * (brackets + 1) > MAX_NESTING {
+        return Err(invalid(format!(
+            "the grammar has {chain} rules that need each other one after the other, and lines of {brackets} levels of \
+             brackets; the product of both is to be below {MAX_NESTING}"
         )));
     }
     Ok(())

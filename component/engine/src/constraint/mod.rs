@@ -15,6 +15,7 @@ mod deep_stack;
 mod gbnf;
 mod grammar;
 mod guard;
+mod keywords;
 mod lark;
 mod schema;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::grammar::MAX_DEPTH;
-use super::invalid;
+use super::{invalid, keywords};
 use crate::error::EngineError;
 
 /// Schemas that are referred to, at most.
@@ -42,6 +42,7 @@ pub(super) fn read(text: &str, strict: bool) -> Result<Value, EngineError> {
             "the schema has more than {MAX_DEPTH} levels"
         )));
     }
+    keywords::check(&schema)?;
     let widest = widest(&schema);
     if widest > MAX_PROPERTIES {
         return Err(invalid(format!(
