@@ -98,10 +98,10 @@ pub struct ModelArgs {
     pub isa: Option<String>,
 
     /// Optimisations to switch off, separated by commas: huge-pages, trits5, trits8, skip-zeros,
-    /// down-copy, speculation. They change speed and memory, never what is generated [default:
-    /// nothing; under a memory limit, as in a pod, huge-pages, trits5 and down-copy, which hold
-    /// copies of a model file's weights]. Of a baked model's, down-copy is never on, and
-    /// speculation is in the file
+    /// down-copy, speculation, prefix-cache. They change speed and memory, never what is generated
+    /// [default: nothing; under a memory limit, as in a pod, huge-pages, trits5 and down-copy,
+    /// which hold copies of a model file's weights]. Of a baked model's, down-copy is never on,
+    /// and speculation is in the file
     #[arg(long, env = "STERNA_WITHOUT", value_name = "LIST")]
     pub without: Option<String>,
 
