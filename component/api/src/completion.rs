@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     answer::{Answer, Finished, Stamp},
     body::{self, Source},
-    calls::{Calls, Demand},
+    call_grammar::{Calls, Demand},
     choices::{Asked, Choices, Form, Piece, Tokens},
     engine::{
         Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling, Tags, Usage,

@@ -38,7 +38,7 @@
 pub mod answer;
 pub mod auth;
 pub mod body;
-pub mod calls;
+pub mod call_grammar;
 pub mod choices;
 pub mod completion;
 pub mod embeddings;

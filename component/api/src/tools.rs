@@ -4,7 +4,7 @@
 //! OpenAI's schema. What a function's object holds besides goes to the template as it was sent.
 
 use crate::{
-    calls::{Calls, Demand, Function},
+    call_grammar::{Calls, Demand, Function},
     error::{ApiError, shorten},
     fields::Object,
     known::{self, Place},
