@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 6] = [
     &["aligned", "error", "output", "packed", "rng"],
     &["simd"],
     &[
-        "dense", "grouped", "ops", "pack", "quantize", "sparse", "ternary", "trits5",
+        "dense", "grouped", "kv", "ops", "pack", "quantize", "sparse", "ternary", "trits5",
     ],
     &["isa"],
     &["dispatch", "entry"],

@@ -15,6 +15,9 @@ pub struct Object<'a> {
     path: String,
 }
 
+/// An object of a list, or what is wrong with it, and its text.
+type ListedObject<'a, 'r> = Result<(Object<'a>, Raw<'r>), ApiError>;
+
 impl<'a> Object<'a> {
     /// The body itself.
     pub fn top(body: &'a Value) -> Result<Self, ApiError> {
@@ -59,8 +62,7 @@ impl<'a> Object<'a> {
         name: &str,
         raw: Raw<'r>,
         expected: &str,
-    ) -> Result<Option<impl Iterator<Item = Result<(Object<'a>, Raw<'r>), ApiError>>>, ApiError>
-    {
+    ) -> Result<Option<impl Iterator<Item = ListedObject<'a, 'r>>>, ApiError> {
         let path = self.path(name);
         let items = match self.get(name) {
             None => return Ok(None),

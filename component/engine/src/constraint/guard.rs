@@ -176,8 +176,8 @@ impl Guard {
     }
 
     /// The tokens that may come next; `None` where any may. `ends` are tokens that would end the
-    /// completion: they may where the grammar can end, and never within reasoning before it, save those in `banned`, unless nothing else
-    /// is left.
+    /// completion: they may where the grammar can end, and never within reasoning before it, save
+    /// those in `banned`, unless nothing else is left.
     ///
     /// # Errors
     /// `InvalidRequest` where no token of the vocabulary continues the text, or it takes too long

@@ -6,9 +6,9 @@
 //! filled them still runs or not. Those that no sequence uses make room when blocks run out.
 //!
 //! A block holds all layers, so that growing is one step:
-//! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` numbers of a [`KvType`](sterna_kernels::KvType). Within a
-//! layer and a kv head the positions of a block lie side by side, as attention reads them; of int8
-//! their scales follow, `[BLOCK]`.
+//! `[n_layers, 2 (keys, values), n_kv_heads, BLOCK, head_dim]` numbers of a
+//! [`KvType`](sterna_kernels::KvType). Within a layer and a kv head the positions of a block lie
+//! side by side, as attention reads them; of int8 their scales follow, `[BLOCK]`.
 
 mod prefix_tree;
 mod shape;
