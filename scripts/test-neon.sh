@@ -73,4 +73,4 @@ expect "neon-i8mm neon-dotprod neon scalar" qemu-aarch64 -cpu max "$checks"
 PROPTEST_CASES=10 expect "neon-dotprod neon" qemu-aarch64 -cpu neoverse-n1 "$checks"
 PROPTEST_CASES=10 expect "neon" qemu-aarch64 -cpu cortex-a72 "$checks"
 # The engine too: models and expected tokens that the other machines' tests compare with.
-cargo test ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-engine --features native --test fixtures --test demo
+cargo test ${CI:+--locked} --profile ci --target "$target" "${std[@]}" -p sterna-engine --features native --test engine -- fixtures:: demo::
