@@ -22,9 +22,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::SystemTime;
 
+mod kept;
 mod likelihood;
 mod rules;
+mod top_p;
 
+use kept::Kept;
 pub use likelihood::Likelihood;
 pub use rules::TokenRules;
 use sterna_kernels::{Isa, softmax};
@@ -189,37 +192,32 @@ impl Sampler {
         logits
             .iter_mut()
             .for_each(|logit| *logit = ((*logit - largest) / temperature).max(f32::MIN));
-        // Ids in ascending order from here on, each with its logit, then its probability.
-        let mut ids: Vec<u32> = (0..u32::try_from(logits.len()).unwrap_or(u32::MAX)).collect();
-        if top_k > 0 && top_k < ids.len() {
-            ids.select_nth_unstable_by(top_k, |&a, &b| rank(logits, a, b));
-            ids.truncate(top_k);
-            ids.sort_unstable();
+        let mut kept = Kept::all(logits);
+        if top_k > 0 && top_k < kept.values().len() {
+            kept.keep_top_k(top_k);
         }
-        let mut probabilities: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
-        softmax(isa, &mut probabilities);
+        softmax(isa, kept.values_mut());
         if top_p < 1.0 {
-            keep_top_p(&mut ids, &mut probabilities, top_p);
+            kept.keep_top_p(top_p);
         }
         if min_p > 0.0 {
-            let least = probabilities.iter().copied().fold(0.0, f32::max) * min_p;
-            keep(&mut ids, &mut probabilities, |_, probability| {
-                probability >= least
-            });
+            let least = kept.values().iter().copied().fold(0.0, f32::max) * min_p;
+            kept.keep_from(least);
         }
+        let probabilities = kept.values();
         let total: f64 = probabilities.iter().copied().map(f64::from).sum();
         let mut left = self.rng.next_f64() * total;
-        for (&id, &probability) in ids.iter().zip(&probabilities) {
+        for (at, &probability) in probabilities.iter().enumerate() {
             left -= f64::from(probability);
             if left < 0.0 {
-                return id;
+                return kept.id(at);
             }
         }
         // Rounding may leave a sliver: it belongs to the last token that can be drawn.
         let last = probabilities
             .iter()
             .rposition(|&probability| probability > 0.0);
-        last.map_or_else(|| argmax(logits), |index| ids[index])
+        kept.id(last.unwrap_or_else(|| argmax(probabilities) as usize))
     }
 }
 
@@ -274,49 +272,6 @@ fn argmax(values: &[f32]) -> u32 {
     u32::try_from(start + found.unwrap_or(0)).unwrap_or(u32::MAX)
 }
 
-/// Step 4. Sorts only as many of the most likely as are needed: 64 at first, then twice as many
-/// each time.
-fn keep_top_p(ids: &mut Vec<u32>, probabilities: &mut Vec<f32>, top_p: f32) {
-    let total: f64 = probabilities.iter().copied().map(f64::from).sum();
-    let wanted = total * f64::from(top_p);
-    // Places in `ids`; ids ascend, so the lower place is the lower id.
-    let mut places: Vec<u32> = (0..u32::try_from(ids.len()).unwrap_or(u32::MAX)).collect();
-    let (mut sorted, mut sum) = (0, 0.0);
-    while sorted < places.len() {
-        let rest = &mut places[sorted..];
-        let take = sorted.max(64).min(rest.len());
-        if take < rest.len() {
-            rest.select_nth_unstable_by(take, |&a, &b| rank(probabilities, a, b));
-        }
-        rest[..take].sort_unstable_by(|&a, &b| rank(probabilities, a, b));
-        for &place in &rest[..take] {
-            sum += f64::from(probabilities[place as usize]);
-            if sum >= wanted {
-                let least = probabilities[place as usize];
-                keep(ids, probabilities, |at, probability| {
-                    probability > least || (probability == least && at <= place)
-                });
-                return;
-            }
-        }
-        sorted += take;
-    }
-}
-
-/// Keep the places whose `(place, probability)` the condition holds for; ids stay in order.
-fn keep(ids: &mut Vec<u32>, probabilities: &mut Vec<f32>, condition: impl Fn(u32, f32) -> bool) {
-    let mut kept = 0;
-    for at in 0..ids.len() {
-        if condition(u32::try_from(at).unwrap_or(u32::MAX), probabilities[at]) {
-            ids[kept] = ids[at];
-            probabilities[kept] = probabilities[at];
-            kept += 1;
-        }
-    }
-    ids.truncate(kept);
-    probabilities.truncate(kept);
-}
-
 /// `SplitMix64` (Steele, Lea, Flood 2014): the whole state is the seed plus the number of draws.
 #[derive(Clone, Debug)]
 struct SplitMix64(u64);
@@ -346,5 +301,7 @@ pub fn fresh_seed() -> u64 {
     hasher.finish()
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The sampler against hand-worked cases and a plain, fully sorting one.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const PLAIN: Params = Params {
@@ -220,8 +222,10 @@ fn top_p_equals_a_full_sort() {
             });
             let mut expected = sorted[..count.map_or(n, |index| index + 1)].to_vec();
             expected.sort_unstable();
-            let mut ids = (0..n as u32).collect();
-            keep_top_p(&mut ids, &mut probabilities.clone(), top_p);
+            let mut values = probabilities.clone();
+            let mut kept = Kept::all(&mut values);
+            kept.keep_top_p(top_p);
+            let ids: Vec<u32> = (0..kept.values().len()).map(|at| kept.id(at)).collect();
             assert_eq!(ids, expected, "n {n}, top_p {top_p}");
         }
     }
@@ -302,4 +306,85 @@ fn banned_tokens_are_never_chosen() {
     }
     // Where nothing is left, something is chosen all the same.
     assert!(without(PLAIN, &[0, 1, 2, 3]) < 4);
+}
+
+/// Logits of several kinds: with ties, as a model has them, far apart, and nearly equal.
+fn logits_of(kind: u8, seed: u64, n: usize) -> Vec<f32> {
+    let mut rng = SplitMix64(seed);
+    let mut bell = || (0..4).map(|_| rng.next_f64() - 0.5).sum::<f64>();
+    (0..n)
+        .map(|_| match kind {
+            0 => (bell() * 16.0).round() as f32 / 4.0,
+            1 => (bell() * 8.0) as f32,
+            2 => (bell() * 1e3) as f32,
+            3 => (bell() * 1e-3) as f32,
+            4 => (bell() * bell() * 60.0) as f32,
+            _ => (bell() * 1e30) as f32,
+        })
+        .collect()
+}
+
+fn params() -> impl Strategy<Value = Params> {
+    let temperature = prop_oneof![Just(1.0f32), 0.01f32..2.0, Just(f32::MIN_POSITIVE)];
+    let top_k = prop_oneof![Just(0usize), 1usize..100, 1usize..5000];
+    let top_p = prop_oneof![
+        Just(1.0f32),
+        0.001f32..1.0,
+        (1e-9f32..1e-3).prop_map(|left| 1.0 - left),
+        Just(f32::MIN_POSITIVE),
+    ];
+    let min_p = prop_oneof![Just(0.0f32), 0.0f32..1.0, Just(1.0)];
+    (temperature, top_k, top_p, min_p, any::<u64>()).prop_map(
+        |(temperature, top_k, top_p, min_p, seed)| Params {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+            ..PLAIN
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_draw_is_that_of_the_plain_sampler(
+        params in params(),
+        kind in 0u8..6,
+        n in prop_oneof![1usize..200, 1usize..6000],
+        seed in any::<u64>(),
+    ) {
+        let mut sampler = Sampler::new(params, &[]);
+        let mut rng = SplitMix64(params.seed);
+        for step in 0..4 {
+            let logits = logits_of(kind, seed ^ step, n);
+            let drawn = sampler.draw(Isa::SCALAR, &mut logits.clone());
+            let expected = oracle::draw(params, &mut rng, Isa::SCALAR, &mut logits.clone());
+            prop_assert_eq!(drawn, expected);
+        }
+    }
+
+    #[test]
+    fn every_filter_keeps_what_the_plain_one_keeps(
+        kind in 0u8..6,
+        n in prop_oneof![1usize..200, 1usize..6000],
+        seed in any::<u64>(),
+        top_p in prop_oneof![0.001f32..1.0, (1e-9f32..1e-3).prop_map(|left| 1.0 - left)],
+        damaged in prop::bool::weighted(0.1),
+    ) {
+        let mut probabilities = logits_of(kind, seed, n);
+        softmax(Isa::SCALAR, &mut probabilities);
+        if damaged {
+            probabilities.iter_mut().for_each(|probability| *probability *= 3.0);
+        }
+        let mut ids: Vec<u32> = (0..n as u32).collect();
+        let mut expected = probabilities.clone();
+        oracle::keep_top_p(&mut ids, &mut expected, top_p);
+        let mut kept = Kept::all(&mut probabilities);
+        kept.keep_top_p(top_p);
+        prop_assert_eq!(kept.values(), &expected);
+        prop_assert!(ids.iter().enumerate().all(|(at, &id)| kept.id(at) == id));
+    }
 }
