@@ -6,11 +6,11 @@ use sterna_kernels::KvType;
 /// A storage type of keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// 4 bytes a number.
-    #[default]
+    /// 4 bytes a number: nothing is rounded.
     #[value(name = "f32")]
     F32,
     /// 2 bytes a number: no difference in what is generated but for near ties.
+    #[default]
     #[value(name = "f16")]
     F16,
     /// 1 byte a number, and a scale for each position and head; queries are rounded alike.

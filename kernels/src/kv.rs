@@ -8,9 +8,9 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvType {
     /// IEEE single.
-    #[default]
     F32,
     /// IEEE half, rounded half to even; beyond 65504 it is infinite.
+    #[default]
     F16,
     /// Int8, -127 to 127, with an f16 scale for each position and head: 1/127 of the largest
     /// magnitude.

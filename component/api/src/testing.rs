@@ -223,7 +223,7 @@ impl ScriptedEngine {
             vocab_size: 4096,
             parameters: 5_800_000,
             head_type: "f16".into(),
-            kv_type: "f32".into(),
+            kv_type: "f16".into(),
             isa: "scalar".into(),
             max_sequences: 4,
             embedding_size: 4,

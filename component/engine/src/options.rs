@@ -29,7 +29,7 @@ pub struct EngineOptions {
     /// Keep keys and values, within `max_kv_bytes`, for prompts that begin alike. The tokens
     /// generated are the same. Default: yes.
     pub prefix_cache: bool,
-    /// The type that keys and values are cached in. Default `f32`.
+    /// The type that keys and values are cached in. Default `f16`.
     pub kv_type: KvType,
     /// The drafting of tokens. Default: as many as pay; the tokens generated are the same.
     pub speculation: Speculation,

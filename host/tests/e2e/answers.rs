@@ -1,12 +1,14 @@
 //! Right answers over a real socket: whole and streamed, and streamed as they are made.
 
-use serde_json::json;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use crate::support::server::Server;
 use crate::support::{LILY, LILY_GREEDY, greedy};
 
 #[test]
-fn a_completion_is_the_references() {
+fn a_completion_is_what_it_is_on_any_machine() {
     let server = Server::start(&[]);
     let answer = server.post("/v1/completions", &greedy(LILY, 48, false));
     assert_eq!(answer.completion(), LILY_GREEDY);
@@ -17,6 +19,20 @@ fn a_completion_is_the_references() {
         json!({ "prompt_tokens": 14, "completion_tokens": 48, "total_tokens": 62,
         "prompt_tokens_details": { "cached_tokens": body["usage"]["prompt_tokens_details"]["cached_tokens"] } })
     );
+}
+
+/// Transformers' keys and values are f32.
+#[test]
+fn in_f32_completions_are_the_references() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let fixture = fixture.join("../tests/fixtures/demo-expected.json");
+    let stories: Value = serde_json::from_slice(&std::fs::read(fixture).unwrap()).unwrap();
+    let server = Server::start(&["--kv-type", "f32"]);
+    for story in stories.as_array().unwrap() {
+        let request = greedy(story["prompt"].as_str().unwrap(), 48, false);
+        let text = server.post("/v1/completions", &request).completion();
+        assert_eq!(text, story["text"].as_str().unwrap());
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::support::{embed, engine, fixture, ids, json, open};
 use sterna_engine::config::Pooling;
 use sterna_engine::convert::{ConvertOptions, convert};
 use sterna_engine::request::{Prompt, Request};
-use sterna_kernels::TernaryLayout;
+use sterna_kernels::{KvType, TernaryLayout};
 
 const NAMES: [&str; 2] = ["qwen3", "gemma3"];
 
@@ -27,7 +27,11 @@ fn vectors(path: &Path) -> Vec<Vec<f32>> {
     let expected = json("embedding/expected.json");
     let model = Arc::new(open(path));
     assert_eq!(model.config.embedding.pooling, Some(Pooling::Last));
-    let mut engine = engine(&model, |options| options.prefill_chunk = 16);
+    let mut engine = engine(&model, |options| {
+        options.prefill_chunk = 16;
+        // As the reference's.
+        options.kv_type = KvType::F32;
+    });
     let inputs = expected["texts"].as_array().unwrap().iter();
     let inputs = inputs.zip(expected["ids"].as_array().unwrap());
     inputs

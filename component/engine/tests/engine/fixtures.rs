@@ -10,7 +10,7 @@ use crate::support::{
     argmax, batch, complete, engine, forward, greedy, ids, json, load, reference,
 };
 use sterna_engine::request::{Prompt, Request};
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 /// Each form with its own reference logits.
 const FORMS: [(&str, &str); 4] = [
@@ -66,7 +66,8 @@ fn greedy_continuations_equal_the_reference() {
             sampling: greedy(),
             ..Request::new(Prompt::Tokens(ids(&expected["ids"])))
         };
-        let completion = complete(&mut engine(&model, |_| {}), request).unwrap();
+        let completion =
+            complete(&mut engine(&model, |o| o.kv_type = KvType::F32), request).unwrap();
         let reference = match array {
             "packed_autobitlinear__float32" => &expected["greedy16"],
             _ => &own[form]["greedy"],

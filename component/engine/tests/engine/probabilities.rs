@@ -8,7 +8,7 @@ use crate::support::{argmax, batch, demo, engine, forward, greedy, ids, json, lo
 use sterna_engine::model::Model;
 use sterna_engine::options::{EngineOptions, Speculation};
 use sterna_engine::request::{Event, FinishReason, Prompt, Request, Sampling, TokenDetail};
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 /// What is told of a request's prompt and of its generated tokens, and its last event.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,7 +75,9 @@ fn a_prompts_probabilities_are_the_references() {
     let prompt = ids(&json("expected.json")["ids"]);
     let model = load("packed-autobitlinear");
     let vocab_size = model.config.vocab_size;
-    let told = run(&model, &scored(&prompt, 1, 5));
+    let request = [scored(&prompt, 1, 5)];
+    // As the reference's.
+    let told = run_all(&model, &request, |options| options.kv_type = KvType::F32).remove(0);
     assert_eq!(told.prompt.len(), prompt.len());
     assert_eq!((told.prompt[0].logprob, told.prompt[0].rank), (None, 0));
     assert!(told.prompt[0].top.is_empty());

@@ -16,7 +16,7 @@ use sterna_engine::files::LoadOptions;
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
 use sterna_engine::request::{Message, Prompt, Request, Tags, ToolCall};
-use sterna_kernels::{GroupCodes, Isa};
+use sterna_kernels::{GroupCodes, Isa, KvType};
 
 /// Each model with its forms, codes and group.
 const MODELS: [(&str, &[&str], GroupCodes, usize); 4] = [
@@ -115,7 +115,8 @@ fn greedy_continuations_are_those_of_transformers() {
             sampling: greedy(),
             ..Request::new(Prompt::Tokens(ids(&expected["prompt"])))
         };
-        let completion = complete(&mut engine(&model, |_| {}), request).unwrap();
+        let completion =
+            complete(&mut engine(&model, |o| o.kv_type = KvType::F32), request).unwrap();
         let reference = &expected["models"][name];
         assert_eq!(completion.tokens, ids(&reference["float"]["greedy"]));
         assert_eq!(completion.tokens, ids(&reference["int8"]["greedy"]));

@@ -8,7 +8,7 @@ fn models_and_their_facts() {
     let fact = json!({
         "id": "org/demo", "object": "model", "created": 1_700_000_000, "owned_by": "sterna",
         "architecture": "bitnet-b1.58", "parameters": 5_800_000, "context_length": 512, "vocab_size": 4096,
-        "head_type": "f16", "kv_type": "f32", "isa": "scalar", "max_sequences": 4,
+        "head_type": "f16", "kv_type": "f16", "isa": "scalar", "max_sequences": 4,
         "embedding_size": 4,
     });
     assert_eq!(

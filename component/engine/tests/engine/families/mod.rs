@@ -22,7 +22,7 @@ use sterna_engine::files::LoadOptions;
 use sterna_engine::files::gguf_write::Entry;
 use sterna_engine::model::Model;
 use sterna_engine::request::{Prompt, Request};
-use sterna_kernels::{GroupCodes, Isa, TernaryLayout};
+use sterna_kernels::{GroupCodes, Isa, KvType, TernaryLayout};
 use tiny::{PROMPT, Tiny, tiny};
 use write::{Directory, File, Weights};
 
@@ -64,7 +64,7 @@ fn check(model: &Arc<Model>, logits: &[f32], tiny: &Tiny, kind: &str, form: &str
         sampling: greedy(),
         ..Request::new(Prompt::Tokens(PROMPT.to_vec()))
     };
-    let completion = complete(&mut engine(model, |_| {}), request).unwrap();
+    let completion = complete(&mut engine(model, |o| o.kv_type = KvType::F32), request).unwrap();
     let expected = ids(&tiny.greedy[kind]);
     assert_eq!(completion.tokens, expected, "{}, {form}", tiny.name);
 }

@@ -68,7 +68,7 @@ pub fn ids(json: &serde_json::Value) -> Vec<u32> {
 }
 
 /// A forward pass of `model` for batches up to `max_tokens`, and a cache of `n_sequences`
-/// sequences.
+/// sequences, in f32 as references have it.
 pub fn forward(
     model: &Arc<Model>,
     isa: Isa,
