@@ -8,6 +8,9 @@ use crate::{
 
 pub use bindings::sterna::inference::config::{self as wit, InvalidSetting, Settings};
 
+/// The second name that stands for every name that no model has.
+const ANY: &str = "*";
+
 /// The model of a request.
 #[derive(Clone, Debug)]
 pub struct Chosen {
@@ -48,7 +51,7 @@ impl Settings {
     /// The name the engine knows the model by that a client calls `asked`, or the default one's.
     pub fn resolve(&self, asked: Option<&str>, models: &[ModelInfo]) -> Option<String> {
         match asked {
-            Some(name) if self.alias(models) != Some(name) => Some(name.to_owned()),
+            Some(name) if !self.is_second(name, models) => Some(name.to_owned()),
             _ => models.first().map(|model| model.id.clone()),
         }
     }
@@ -71,9 +74,16 @@ impl Settings {
         Ok(Chosen { id, named, info })
     }
 
+    /// True of a name that means the default model: its second one, or any that no model has where
+    /// all of them mean it.
+    fn is_second(&self, name: &str, models: &[ModelInfo]) -> bool {
+        let any = self.model_alias.as_deref() == Some(ANY);
+        self.alias(models) == Some(name) || any && !models.iter().any(|model| model.id == name)
+    }
+
     /// The second name, unless a model has it anyway.
     fn alias(&self, models: &[ModelInfo]) -> Option<&str> {
-        let alias = self.model_alias.as_deref()?;
+        let alias = self.model_alias.as_deref().filter(|&alias| alias != ANY)?;
         (!models.iter().any(|model| model.id == alias)).then_some(alias)
     }
 }

@@ -88,7 +88,7 @@ pub const SETTINGS: [Setting; 9] = [
     Setting {
         name: "model_alias",
         value_name: "NAME",
-        help: "A second name for the model, as clients know it",
+        help: "A second name for the model, as clients know it; `*`: any name that no model has",
         default: "none",
         ..PUBLIC
     },
