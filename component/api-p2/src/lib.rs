@@ -123,6 +123,7 @@ fn stamp() -> Stamp {
     Stamp {
         id,
         created: wall_clock::now().seconds,
+        clock: || monotonic_clock::now() / 1_000,
     }
 }
 

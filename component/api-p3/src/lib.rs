@@ -134,6 +134,7 @@ fn stamp() -> Stamp {
     Stamp {
         id,
         created: u64::try_from(system_clock::now().seconds).unwrap_or_default(),
+        clock: || monotonic_clock::now() / 1_000,
     }
 }
 

@@ -1,19 +1,24 @@
 //! Completions as OpenAI writes them: whole, or in chunks.
 
 use crate::{
-    choices::{End, Tokens},
+    choices::{Cost, End, Tokens},
     engine::Usage,
     json::to_json,
     kind::Kind,
     logprobs::{Logprobs, Offset, Place, Shown},
     params::StreamUsage,
     parts::{Call, Part},
+    timings::timings,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 /// Says which build answered. The same build, model, prompt and seed give the same tokens on every
 /// CPU, so the version is all that a fingerprint has to tell.
 const SYSTEM_FINGERPRINT: &str = concat!("sterna-", env!("CARGO_PKG_VERSION"));
+
+/// Tells microseconds since some moment, always the same: what durations are measured by.
+pub type Clock = fn() -> u64;
 
 /// The identity of an answer, different from every other one; drawn by the transport.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +27,8 @@ pub struct Stamp {
     pub id: u128,
     /// Unix time in seconds.
     pub created: u64,
+    /// What the answer's times are measured by.
+    pub clock: Clock,
 }
 
 /// The common part of all chunks of one answer.
@@ -37,6 +44,16 @@ pub struct Answer {
     usage: StreamUsage,
     /// What is told of tokens.
     shown: Shown,
+    /// The times that are told.
+    timings: Option<Value>,
+}
+
+impl Stamp {
+    /// The seed of an answer whose request names none. 53 bits: JSON's numbers are doubles to many
+    /// clients.
+    pub fn seed(self) -> u64 {
+        (self.id >> 75) as u64
+    }
 }
 
 /// A choice that is complete.
@@ -54,6 +71,8 @@ pub struct Finished {
     pub reasoning_tokens: u32,
     /// The tokens of it all.
     pub tokens: Tokens,
+    /// What it cost.
+    pub cost: Cost,
 }
 
 impl Finished {
@@ -68,6 +87,7 @@ impl Finished {
             end,
             reasoning_tokens: 0,
             tokens,
+            cost: Cost::default(),
         };
         for part in parts {
             match part {
@@ -90,6 +110,8 @@ struct Document<'a> {
     choices: &'a [Choice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<UsageDocument>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<&'a Value>,
     /// Of a chat, which has one prompt.
     #[serde(flatten)]
     prompt: PromptDocument,
@@ -168,7 +190,7 @@ struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<&'a str>,
+    content: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,7 +239,13 @@ impl Answer {
             model,
             usage,
             shown: Shown::default(),
+            timings: None,
         }
+    }
+
+    /// Tell the times of what this cost.
+    pub fn time(&mut self, cost: Cost) {
+        self.timings = Some(timings(cost));
     }
 
     /// The same with this of its tokens.
@@ -295,7 +323,8 @@ impl Answer {
     pub fn opening_chunk(&self, index: u32, usage: Usage) -> Option<Vec<u8>> {
         let delta = Delta {
             role: Some("assistant"),
-            content: Some(""),
+            // Null: that no text is an empty one.
+            content: Some(None),
             ..Delta::default()
         };
         let choice = Choice {
@@ -331,7 +360,7 @@ impl Answer {
                 vec![self.chunk(choice, usage)]
             }
             (Part::Text(text), Kind::Chat) => vec![of(Delta {
-                content: Some(text),
+                content: Some(Some(text)),
                 ..Delta::default()
             })],
             (Part::Reasoning(text), _) => vec![of(Delta {
@@ -429,6 +458,7 @@ impl Answer {
             system_fingerprint: SYSTEM_FINGERPRINT,
             choices: &choices,
             usage,
+            timings: self.timings.as_ref(),
             prompt,
         })
     }

@@ -44,7 +44,8 @@ pub async fn complete<E: Engine>(
     let usage = asked.params.usage;
     let shown = shown(&asked.params);
     let answer = |model| Answer::new(kind, stamp, model, usage).showing(shown);
-    let chunks = |model| Box::new(Chunks::new(answer(model))) as _;
+    let timings = asked.params.timings;
+    let chunks = |model| Box::new(Chunks::new(answer(model)).timed(timings)) as _;
     run(engine, settings, kind, asked, stamp, chunks).await
 }
 
@@ -96,9 +97,8 @@ pub async fn run<E: Engine>(
     })?;
     // The best are found by their tokens' probabilities.
     let ranks = params.best_of > params.n;
-    // Drawn here rather than in the engine, so that a stream that breaks off can name it. 53 bits:
-    // JSON's numbers are doubles to many clients.
-    let drawn = (stamp.id >> 75) as u64;
+    // Drawn here rather than in the engine, so that a stream that breaks off can name it.
+    let drawn = stamp.seed();
     let (constraint, grammar_field) = match structured {
         Some(wanted) if wishes.held.demand == Demand::Calls => {
             let why = format!(
@@ -132,6 +132,7 @@ pub async fn run<E: Engine>(
         same_seed: params.sampling.seed.is_some(),
         form,
         grammar_field,
+        clock: stamp.clock,
         template: Request {
             max_tokens: params.max_tokens,
             stop: params.stop,
@@ -329,6 +330,7 @@ async fn collect<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, U
             parts,
             end,
             told,
+            cost,
         } = piece;
         let (all_parts, all_tokens, thought) = running.entry(index).or_default();
         thought.count(&parts, tokens);
@@ -338,6 +340,7 @@ async fn collect<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, U
             let (parts, tokens, thought) = running.remove(&index).unwrap_or_default();
             let choice = Finished {
                 reasoning_tokens: thought.tokens(),
+                cost,
                 ..Finished::new(parts, tokens, end)
             };
             finished.insert(index, choice);

@@ -22,12 +22,34 @@ pub enum Form {
     Anthropic,
     /// `{"error": MESSAGE}`
     Ollama,
+    /// `{"error": {"code", "message", "type"}}`, and of a prompt that does not fit its tokens
+    LlamaCpp,
 }
 
 impl Form {
     /// An error as Anthropic's documents and events have it.
     pub fn anthropic(error: &ApiError) -> Value {
         serde_json::json!({"type": anthropic_type(error.status), "message": error.message})
+    }
+
+    /// An error as the documents and events of llama.cpp's server have it.
+    pub fn llama_cpp(error: &ApiError) -> Value {
+        let mut document = serde_json::json!({
+            "code": error.status,
+            "message": error.message,
+            "type": llama_cpp_type(error.status),
+            "param": error.param,
+        });
+        if let Some(overflow) = error.overflow {
+            let message = &error.message;
+            document["message"] =
+                format!("The request exceeds the available context size. {message}").into();
+            document["type"] = "exceed_context_size_error".into();
+            // One of the positions is the answer's.
+            document["n_prompt_tokens"] = overflow.needed.saturating_sub(1).into();
+            document["n_ctx"] = overflow.limit.into();
+        }
+        document
     }
 
     /// An error in this form, of the request of this name.
@@ -40,6 +62,9 @@ impl Form {
                 "request_id": request_id,
             })),
             Form::Ollama => crate::json::to_json(&serde_json::json!({ "error": error.message })),
+            Form::LlamaCpp => {
+                crate::json::to_json(&serde_json::json!({ "error": Form::llama_cpp(error) }))
+            }
         }
     }
 }
@@ -57,6 +82,28 @@ fn anthropic_type(status: u16) -> &'static str {
     }
 }
 
+fn llama_cpp_type(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        501 => "not_supported_error",
+        503 => "unavailable_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    }
+}
+
+/// Positions of the context, and those that a request needs at the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overflow {
+    /// As many as there are.
+    pub limit: u32,
+    /// The prompt's, and one for the answer.
+    pub needed: u32,
+}
+
 /// A failed request: `{"error": {"message", "type", "param", "code"}}` under an HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
@@ -70,6 +117,8 @@ pub struct ApiError {
     pub code: Option<&'static str>,
     /// `Allow`, `Retry-After` or `WWW-Authenticate`, where the status wants one.
     pub header: Option<Header>,
+    /// Of a prompt that does not fit.
+    pub overflow: Option<Overflow>,
 }
 
 /// The data with which a client resumes an interrupted stream elsewhere. The same request with this
@@ -112,6 +161,7 @@ impl ApiError {
             param: None,
             code,
             header: None,
+            overflow: None,
         }
     }
 
@@ -347,23 +397,29 @@ impl ApiError {
                 );
                 Self::field("invalid_value", param, message)
             }
-            engine::Error::ContextOverflow(at) => Self::field(
-                "context_length_exceeded",
-                prompt.into(),
-                if prompt.starts_with("input") {
+            engine::Error::ContextOverflow(at) => {
+                let overflow = Some(Overflow {
+                    limit: at.limit,
+                    needed: at.requested,
+                });
+                let message = if prompt.starts_with("input") {
                     format!(
-                        "This model's context has {} positions, but the input needs at least {}. Shorten it, or \
-                         embed its parts.",
+                        "This model's context has {} positions, but the input needs at least {}. \
+                         Shorten it, or embed its parts.",
                         at.limit, at.requested
                     )
                 } else {
                     format!(
-                        "This model's context has {} positions, but the request needs at least {} for its prompt \
-                         and one token. Shorten the prompt.",
+                        "This model's context has {} positions, but the request needs at least {} \
+                         for its prompt and one token. Shorten the prompt.",
                         at.limit, at.requested
                     )
-                },
-            ),
+                };
+                ApiError {
+                    overflow,
+                    ..Self::field("context_length_exceeded", prompt.into(), message)
+                }
+            }
             engine::Error::UnknownModel(id) => Self::unknown_model(&id),
             engine::Error::Overloaded(retry_after_ms) => {
                 // The header has no unit below the second; 0 would invite an immediate retry.

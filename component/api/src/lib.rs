@@ -49,6 +49,7 @@ pub mod http;
 pub mod json;
 pub mod kind;
 pub mod known;
+pub mod llama_cpp;
 pub mod logprobs;
 pub mod messages;
 pub mod messages_api;
@@ -69,6 +70,7 @@ pub mod structured;
 #[cfg(test)]
 mod testing;
 pub mod thinking;
+pub mod timings;
 pub mod tokens;
 pub mod tools;
 pub mod translated;

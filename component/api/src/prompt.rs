@@ -9,8 +9,11 @@ pub const MAX_PROMPTS: usize = 128;
 
 /// The field `name`: a text or a list of token ids, or a list of up to `most` of either.
 pub fn read(body: &Object<'_>, name: &str, most: usize) -> Result<Vec<Prompt>, ApiError> {
-    let path = body.path(name);
-    let value = body.require(name)?;
+    of(body.path(name), body.require(name)?, most)
+}
+
+/// The same of a value at `path`.
+pub fn of(path: String, value: &Value, most: usize) -> Result<Vec<Prompt>, ApiError> {
     match value {
         Value::String(text) => Ok(vec![Prompt::Text(text.clone())]),
         Value::Array(items) => match items.first() {

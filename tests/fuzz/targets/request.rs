@@ -138,7 +138,11 @@ fuzz_target!(|input: &[u8]| {
         cors_origin: None,
         allowed_hosts: Vec::new(),
     };
-    let stamp = Stamp { id: 1, created: 2 };
+    let stamp = Stamp {
+        id: 1,
+        created: 2,
+        clock: || 0,
+    };
     let reply = now(sterna_api::route::handle(
         &Echo,
         &settings,

@@ -10,6 +10,7 @@ mod running;
 use std::collections::VecDeque;
 
 use crate::{
+    answer::Clock,
     engine::{Engine, Error, Generation, PAUSE_MS, Prompt, Request, TokenDetail, Usage},
     error::{ApiError, Resume},
     kind::Kind,
@@ -41,6 +42,8 @@ pub struct Asked {
     pub form: Form,
     /// The field that asks for a grammar.
     pub grammar_field: Option<String>,
+    /// What its times are measured by.
+    pub clock: Clock,
 }
 
 /// What is looked for in answers, and what is not told of them.
@@ -77,6 +80,7 @@ pub struct Choices<E: Engine> {
     same_seed: bool,
     form: Form,
     grammar_field: Option<String>,
+    clock: Clock,
     /// The usage of all choices so far.
     usage: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
@@ -96,6 +100,23 @@ pub struct Piece {
     pub end: Option<End>,
     /// What is told of these tokens.
     pub told: Tokens,
+    /// What the choice cost so far.
+    pub cost: Cost,
+}
+
+/// What one choice cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Tokens of its prompt.
+    pub prompt_tokens: u32,
+    /// Of these, how many were cached; known at its end.
+    pub cached_tokens: u32,
+    /// Tokens that were generated.
+    pub completion_tokens: u32,
+    /// Microseconds until the first of them, those of waiting included.
+    pub prompt_us: u64,
+    /// Microseconds since then.
+    pub completion_us: u64,
 }
 
 /// Tokens of a choice: ids, and what the request asked to be told of them.
@@ -156,6 +177,7 @@ impl<E: Engine> Choices<E> {
             same_seed: asked.same_seed,
             form: asked.form,
             grammar_field: asked.grammar_field,
+            clock: asked.clock,
             usage: Usage {
                 prompt_tokens: 0,
                 completion_tokens: 0,
@@ -226,7 +248,7 @@ impl<E: Engine> Choices<E> {
                 self.usage.cached_tokens = cached;
             }
         }
-        let piece = running.take_in(event, &self.form);
+        let piece = running.take_in(event, &self.form, (self.clock)());
         if piece.end.is_some() {
             // Where it has not ended by itself, this cancels it.
             self.running.pop_front();
@@ -294,7 +316,7 @@ impl<E: Engine> Choices<E> {
                 self.waiting.push_front(request.prompt);
             }
             self.running
-                .push_back(Running::new(index, generation, echo));
+                .push_back(Running::new(index, generation, echo, (self.clock)()));
         }
         Ok(None)
     }

@@ -1,6 +1,6 @@
 //! One choice while it is generated.
 
-use super::{End, Form, Piece, Tokens};
+use super::{Cost, End, Form, Piece, Tokens};
 use crate::{
     engine::{Event, FinishReason, Generation, TokenDetail},
     parts::{Part, Splitter},
@@ -24,10 +24,14 @@ pub(super) struct Running<G> {
     prompt: Vec<TokenDetail>,
     /// The prompt was told.
     begun: bool,
+    /// When the engine was given it.
+    given_us: u64,
+    /// When its first token came.
+    first_us: Option<u64>,
 }
 
 impl<G: Generation> Running<G> {
-    pub(super) fn new(index: u32, generation: G, echo: Option<String>) -> Self {
+    pub(super) fn new(index: u32, generation: G, echo: Option<String>, now_us: u64) -> Self {
         Running {
             index,
             generation,
@@ -38,6 +42,8 @@ impl<G: Generation> Running<G> {
             echo,
             prompt: Vec::new(),
             begun: false,
+            given_us: now_us,
+            first_us: None,
         }
     }
 
@@ -51,8 +57,24 @@ impl<G: Generation> Running<G> {
         self.told.get(..self.whole).unwrap_or_default()
     }
 
-    /// What an event adds to the choice.
-    pub(super) fn take_in(&mut self, event: Event, form: &Form) -> Piece {
+    /// What it cost until now.
+    fn cost(&mut self, event: &Event, now_us: u64) -> Cost {
+        if self.first_us.is_none() && !event.tokens.is_empty() {
+            self.first_us = Some(now_us);
+        }
+        let first_us = self.first_us.unwrap_or(now_us);
+        let usage = event.finish.map(|finish| finish.usage);
+        Cost {
+            prompt_tokens: self.generation.prompt_tokens(),
+            cached_tokens: usage.map_or(0, |usage| usage.cached_tokens),
+            completion_tokens: usage.map_or(self.n_tokens(), |usage| usage.completion_tokens),
+            prompt_us: first_us.saturating_sub(self.given_us),
+            completion_us: now_us.saturating_sub(first_us),
+        }
+    }
+
+    /// What an event that came at this time adds to the choice.
+    pub(super) fn take_in(&mut self, event: Event, form: &Form, now_us: u64) -> Piece {
         let inside = self.generation.reasons();
         let splitter = self
             .splitter
@@ -60,6 +82,7 @@ impl<G: Generation> Running<G> {
         let parts = splitter.push(&event.text, event.finish.is_some());
         let holds = splitter.holds();
         self.told.extend(&event.tokens);
+        let cost = self.cost(&event, now_us);
         if !holds {
             self.whole = self.told.len();
         }
@@ -75,6 +98,7 @@ impl<G: Generation> Running<G> {
                 details: event.details,
                 prompt: Vec::new(),
             },
+            cost,
         };
         self.prompt.extend(event.prompt);
         if !self.begun && (!piece.told.ids.is_empty() || piece.end.is_some()) {

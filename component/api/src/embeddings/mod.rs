@@ -12,10 +12,12 @@ use crate::{
     fields::Object,
     http::Head,
     known::{self, Place},
+    llama_cpp,
     params::Treatment,
     prompt,
     reply::Reply,
     settings::Settings,
+    tokens,
 };
 use answer::{Encoding, Form};
 pub use inputs::Embedded;
@@ -35,7 +37,7 @@ pub async fn embed<E: Engine>(
     body: &mut impl Source,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
-    let asked = understand(bytes)?;
+    let asked = understand(engine, settings, bytes)?;
     let (model, embedded) = run(engine, settings, asked).await?;
     Ok(Reply::json(200, answer::document(&model, embedded)))
 }
@@ -82,15 +84,22 @@ impl Asked {
     }
 }
 
-fn understand(bytes: Vec<u8>) -> Result<Asked, ApiError> {
+fn understand<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    bytes: Vec<u8>,
+) -> Result<Asked, ApiError> {
     let body = body::parse(&bytes)?;
     let body = Object::top(&body)?;
     known::check(&body, Place::Embeddings)?;
     let model = body.string("model")?.filter(|id| !id.is_empty());
+    let chosen = tokens::model(engine, settings, &body)?.id;
+    let input = body.require("input")?;
+    let input = llama_cpp::plain(engine, &chosen, "input", input)?;
     let dimensions = body.integer("dimensions", 1..=i64::from(u32::MAX))?;
     Ok(Asked {
         model: model.map(str::to_owned),
-        inputs: prompt::read(&body, "input", MAX_INPUTS)?,
+        inputs: prompt::of(body.path("input"), &input, MAX_INPUTS)?,
         encoding: encoding(&body)?,
         // The range is u32's, so nothing is cut off.
         dimensions: dimensions.map(|n| n as u32),

@@ -1,6 +1,7 @@
 //! Known fields and their treatment: every object of a request is checked against
 //! one table before it is read, so that nothing a client asks for is passed over in silence.
 
+mod llama_cpp;
 mod messages;
 mod ollama;
 mod responses;
@@ -29,6 +30,12 @@ pub enum Place {
     Detokenize,
     /// The body of `/apply-template`.
     Template,
+    /// The body of `/completion`.
+    LlamaCompletion,
+    /// A prompt or an input that is an object.
+    PromptObject,
+    /// One of its `content`.
+    PromptPart,
     /// The body of `/v1/responses`.
     Responses,
     /// `text` of a response's request.
@@ -126,7 +133,10 @@ impl Place {
     }
 
     fn is_completion(self) -> bool {
-        matches!(self, Place::Body | Place::Chat | Place::Text)
+        matches!(
+            self,
+            Place::Body | Place::Chat | Place::Text | Place::LlamaCompletion
+        )
     }
 }
 

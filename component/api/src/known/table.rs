@@ -11,8 +11,8 @@
 //! WebUI, Mistral, DeepSeek, Groq, Together.
 
 use super::{
-    Field, Group, Place, harmless, honour, messages, ollama, refuse, refuse_unless, responses,
-    structured, tokens,
+    Field, Group, Place, harmless, honour, llama_cpp, messages, ollama, refuse, refuse_unless,
+    responses, structured, tokens,
 };
 
 // Values that ask for nothing, as JSON. `null` does everywhere.
@@ -97,6 +97,7 @@ const TABLE: &[Group] = &[
         honour("cache_salt", "what is cached is shared among requests with the same; 256 bytes"),
         honour("stream", "send events"),
         honour("stream_options", "only together with 'stream'"),
+        honour("timings_per_token", "the times so far with every event, and with a whole answer"),
         refuse("use_beam_search", NO, SAMPLER),
         refuse("num_beams", ONE, SAMPLER),
         harmless("length_penalty", OF_ONE_REFUSED),
@@ -340,7 +341,7 @@ const TABLE: &[Group] = &[
         harmless("slot_id", CACHE),
         harmless("keep_alive", "the model stays loaded"),
         harmless("ttl", "the model stays loaded"),
-        harmless("timings_per_token", "times are not part of the answer, and are not sent"),
+        harmless("sse_ping_interval", "comments are sent while a stream is silent"),
         harmless("return_progress", "progress is not part of the answer, and is not sent"),
         harmless("perf_metrics_in_response", "times are not part of the answer, and are not sent"),
         harmless("verbose", CLIENT),
@@ -556,15 +557,21 @@ const TABLE: &[Group] = &[
 pub(super) fn groups() -> impl Iterator<Item = &'static Group> {
     let others = tokens::TABLE.iter().chain(responses::TABLE);
     let others = others.chain(messages::TABLE).chain(ollama::TABLE);
-    let others = others.chain(structured::TABLE);
+    let others = others.chain(structured::TABLE).chain(llama_cpp::TABLE);
     TABLE.iter().chain(others)
 }
 
 /// The rows that hold for an object at `place`.
 pub(super) fn rows(place: Place) -> impl Iterator<Item = &'static Field> {
-    groups()
-        .filter(move |group| {
-            group.place == place || place.is_completion() && group.place == Place::Body
-        })
-        .flat_map(|group| group.fields)
+    let of = |place: Place| groups().filter(move |group| group.place == place);
+    let own = of(place).flat_map(|group| group.fields);
+    let shared = place.is_completion() && place != Place::Body;
+    let shared = of(Place::Body).filter(move |_| shared);
+    let shared = shared.flat_map(|group| group.fields);
+    // The one completion that is not OpenAI's has some of them otherwise.
+    let is_otherwise = move |field: &Field| {
+        place == Place::LlamaCompletion
+            && llama_cpp::COMPLETION.iter().any(|it| it.name == field.name)
+    };
+    own.chain(shared.filter(move |field| !is_otherwise(field)))
 }

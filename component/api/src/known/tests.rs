@@ -142,6 +142,15 @@ fn documented() -> String {
         (Place::Tokenize, "`/tokenize`"),
         (Place::Detokenize, "`/detokenize`"),
         (Place::Template, "`/apply-template`"),
+        (
+            Place::LlamaCompletion,
+            "`/completion`, beside those of both completion routes",
+        ),
+        (
+            Place::PromptObject,
+            "A prompt of `/completion` or an input that is an object",
+        ),
+        (Place::PromptPart, "One of its `content`"),
         (Place::Responses, "`/v1/responses`"),
         (Place::ResponsesText, "`text` of a response's request"),
         (

@@ -8,7 +8,7 @@ use crate::{
     error::Form,
     kind::Kind,
     known::{self, Place},
-    ollama,
+    llama_cpp, ollama,
     route::table::{ROUTES, Route},
     tokens,
 };
@@ -16,10 +16,10 @@ use crate::{
 /// The body of a route, and the fields that it must have.
 fn body(route: Route) -> Option<(Place, &'static [&'static str])> {
     Some(match route {
-        Route::Complete(Kind::Chat) => (Place::Chat, &["messages"]),
+        Route::Complete(Kind::Chat) | Route::CountChat => (Place::Chat, &["messages"]),
         Route::Complete(Kind::Text) => (Place::Text, &["prompt"]),
         Route::Embed => (Place::Embeddings, &["input"]),
-        Route::Responses => (Place::Responses, &["input"]),
+        Route::Responses | Route::CountResponse => (Place::Responses, &["input"]),
         Route::Messages => (Place::Messages, &["messages", "max_tokens"]),
         Route::CountTokens => (Place::Messages, &["messages"]),
         Route::Ollama(asked) => match asked {
@@ -33,6 +33,7 @@ fn body(route: Route) -> Option<(Place, &'static [&'static str])> {
         Route::Tokens(tokens::Asked::Tokenize) => (Place::Tokenize, &[]),
         Route::Tokens(tokens::Asked::Detokenize) => (Place::Detokenize, &["tokens"]),
         Route::Tokens(tokens::Asked::ApplyTemplate) => (Place::Template, &["messages"]),
+        Route::LlamaCpp(llama_cpp::Asked::Completion) => (Place::LlamaCompletion, &["prompt"]),
         _ => return None,
     })
 }
@@ -44,6 +45,7 @@ fn nested(place: Place, name: &str) -> Option<(Place, bool)> {
         (Place::Chat | Place::Template | Place::Tokenize | Place::OllamaChat, "tools") => {
             (Place::Tool, true)
         }
+        (Place::PromptObject, "content") => (Place::PromptPart, true),
         (Place::Chat | Place::Text, "stream_options") => (Place::StreamOptions, false),
         (Place::Message, "tool_calls") => (Place::ToolCall, true),
         (Place::Message, "function_call") | (Place::ToolCall, "function") => {
@@ -144,6 +146,15 @@ fn errors(form: Form) -> Value {
                 "type": "object", "required": ["type", "message"], "properties": {"type": text, "message": text},
             }},
         }),
+        Form::LlamaCpp => json!({
+            "type": "object", "required": ["error"],
+            "properties": {"error": {
+                "type": "object", "required": ["code", "message", "type"],
+                "properties": {"code": {"type": "integer"}, "message": text, "type": text,
+                               "param": {"type": ["string", "null"]},
+                               "n_prompt_tokens": {"type": "integer"}, "n_ctx": {"type": "integer"}},
+            }},
+        }),
         Form::Ollama => json!({
             "type": "object", "required": ["error"], "properties": {"error": text},
         }),
@@ -152,7 +163,10 @@ fn errors(form: Form) -> Value {
 
 fn responses(route: Route) -> Value {
     let streams = match route {
-        Route::Complete(_) | Route::Responses | Route::Messages => Some("text/event-stream"),
+        Route::Complete(_)
+        | Route::Responses
+        | Route::Messages
+        | Route::LlamaCpp(llama_cpp::Asked::Completion) => Some("text/event-stream"),
         Route::Ollama(ollama::Asked::Answer(_)) => Some("application/x-ndjson"),
         _ => None,
     };
@@ -182,7 +196,7 @@ fn document() -> Value {
     for place in known::places() {
         schemas.insert(format!("{place:?}"), object(place, &[]));
     }
-    for form in [Form::OpenAi, Form::Anthropic, Form::Ollama] {
+    for form in [Form::OpenAi, Form::Anthropic, Form::Ollama, Form::LlamaCpp] {
         schemas.insert(format!("{form:?}Error"), errors(form));
     }
     for &(path, route) in ROUTES {

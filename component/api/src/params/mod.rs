@@ -17,7 +17,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 mod tokens;
 
-pub use tokens::{TokenParams, biases};
+pub use tokens::{Biased, TokenParams, biases};
 
 /// Answers to one prompt at most.
 pub const MAX_CHOICES: u32 = 128;
@@ -66,6 +66,8 @@ pub struct Params {
     pub stream: bool,
     /// The chunks of a stream that report usage.
     pub usage: StreamUsage,
+    /// The answer tells its times.
+    pub timings: bool,
 }
 
 /// The treatment of a request beside others, which decides when it is answered and not how.
@@ -129,6 +131,7 @@ pub fn parse(kind: Kind, body: &Object<'_>, settings: &Settings) -> Result<Param
         treatment: Treatment::of(body)?,
         stream,
         usage: stream_usage(body, stream)?,
+        timings: body.flag("timings_per_token")?,
     })
 }
 

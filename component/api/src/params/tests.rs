@@ -59,6 +59,7 @@ fn everything_at_once() {
             },
             stream: true,
             usage: StreamUsage::AtTheEnd,
+            timings: false,
         }
     );
 }

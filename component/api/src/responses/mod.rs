@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     answer::Stamp,
-    body::Source,
+    body::{self, Source},
     engine::Engine,
     error::ApiError,
     fields::Object,
@@ -20,6 +20,7 @@ use crate::{
     raw::Raw,
     reply::Reply,
     settings::Settings,
+    tokens,
     translated::{self, Names, Translated, copy},
 };
 use answer::Document;
@@ -35,6 +36,23 @@ pub async fn respond<E: Engine>(
 ) -> Result<Reply<E>, ApiError> {
     let translate = |body: &Object<'_>, raw: Raw<'_>| translate(body, raw, stamp);
     translated::complete(engine, settings, head, body, stamp, translate).await
+}
+
+/// Tell the tokens of a request's prompt.
+pub async fn count<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    head: &Head,
+    body: &mut impl Source,
+    stamp: Stamp,
+) -> Result<Reply<E>, ApiError> {
+    let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
+    let said = translated::read(&bytes, |body, raw| translate(body, raw, stamp))?;
+    drop(bytes);
+    let body = said.body.text().into_bytes();
+    let count = tokens::of_chat(engine, settings, &body);
+    let count = count.map_err(|error| said.names.rename(error))?;
+    Ok(Reply::json(200, tokens::counted(count)))
 }
 
 /// Fields that a chat has by the same name.

@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     error::{ApiError, Form},
     http::{Head, Header},
-    messages_api, models, ollama, openapi, page,
+    llama_cpp, messages_api, models, ollama, openapi, page,
     reply::{Body, Reply},
     responses,
     settings::Settings,
@@ -27,6 +27,7 @@ const INDEX: &str = concat!(
 
 POST /v1/chat/completions   answer a conversation   (\"stream\": true sends events)
 POST /v1/responses          the same as OpenAI's Responses API, without its state
+                            (/input_tokens below both counts a prompt)
 POST /v1/messages           the same as Anthropic's Messages API; /count_tokens below it
 POST /v1/completions        continue a text or token ids
 POST /v1/embeddings         the meaning of texts as vectors
@@ -35,6 +36,7 @@ GET  /v1/models             what can be asked
 GET  /v1/models/{id}        one model's facts
 POST /tokenize, /detokenize a text's tokens, and back
 POST /apply-template        a conversation as the model reads it
+POST /completion            a completion as llama.cpp's server has it; also GET /props
 GET  /openapi.json          this API for programs
 GET  /health                whether the API answers
 GET  /livez, /readyz        whether the server lives; whether it has a model and wants requests
@@ -114,6 +116,15 @@ async fn respond<E: Engine>(
         ("POST", Route::Responses) => responses::respond(engine, settings, head, body, stamp).await,
         ("POST", Route::Messages) => {
             messages_api::respond(engine, settings, head, body, stamp).await
+        }
+        ("POST", Route::CountChat) => tokens::count(engine, settings, head, body).await,
+        ("POST", Route::CountResponse) => {
+            responses::count(engine, settings, head, body, stamp).await
+        }
+        (method, Route::LlamaCpp(asked))
+            if asked.posts() == (method == "POST") && (asked.posts() || reads(method)) =>
+        {
+            llama_cpp::answer(engine, settings, asked, head, body, stamp).await
         }
         ("POST", Route::CountTokens) => messages_api::count(engine, settings, head, body).await,
         (method, Route::Ollama(asked))

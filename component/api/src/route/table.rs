@@ -4,7 +4,7 @@
 use crate::{
     error::Form,
     kind::Kind,
-    ollama,
+    llama_cpp, ollama,
     page::{self, File},
     tokens,
 };
@@ -28,6 +28,9 @@ pub(crate) enum Route {
     CountTokens,
     Ollama(ollama::Asked),
     Tokens(tokens::Asked),
+    CountChat,
+    CountResponse,
+    LlamaCpp(llama_cpp::Asked),
 }
 
 /// Paths, and what they name. `{id}` is all of the rest: published names hold slashes.
@@ -69,6 +72,10 @@ pub(crate) const ROUTES: &[(&str, Route)] = &[
         "/apply-template",
         Route::Tokens(tokens::Asked::ApplyTemplate),
     ),
+    ("/v1/chat/completions/input_tokens", Route::CountChat),
+    ("/v1/responses/input_tokens", Route::CountResponse),
+    ("/completion", Route::LlamaCpp(llama_cpp::Asked::Completion)),
+    ("/props", Route::LlamaCpp(llama_cpp::Asked::Props)),
 ];
 
 /// Routes of other servers that clients look for below their base address, which ends with `/v1`.
@@ -117,8 +124,10 @@ impl Route {
 
     /// True if it is asked with a body.
     pub(crate) fn posts(self) -> bool {
-        if let Route::Ollama(asked) = self {
-            return asked.posts();
+        match self {
+            Route::Ollama(asked) => return asked.posts(),
+            Route::LlamaCpp(asked) => return asked.posts(),
+            _ => {}
         }
         matches!(
             self,
@@ -127,6 +136,8 @@ impl Route {
                 | Route::Responses
                 | Route::Messages
                 | Route::CountTokens
+                | Route::CountChat
+                | Route::CountResponse
                 | Route::Tokens(_)
         )
     }
@@ -145,6 +156,7 @@ impl Route {
         match self {
             Route::Messages | Route::CountTokens => Form::Anthropic,
             Route::Ollama(_) => Form::Ollama,
+            Route::LlamaCpp(_) => Form::LlamaCpp,
             _ => Form::OpenAi,
         }
     }

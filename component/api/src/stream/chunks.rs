@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Chunks {
     answer: Answer,
+    /// Every event tells the times so far.
+    timings: bool,
     /// The choices that have begun and not ended.
     told: BTreeMap<u32, Told>,
 }
@@ -24,13 +26,23 @@ impl Chunks {
     pub fn new(answer: Answer) -> Self {
         Chunks {
             answer,
+            timings: false,
             told: BTreeMap::new(),
         }
+    }
+
+    /// The same with the times so far, if `timings` are wanted.
+    pub fn timed(self, timings: bool) -> Self {
+        Chunks { timings, ..self }
     }
 }
 
 impl Teller for Chunks {
     fn whole(&mut self, finished: &[Finished], usage: Usage) -> Vec<u8> {
+        // The first choice's are those of its prompt.
+        if let Some(first) = finished.first().filter(|_| self.timings) {
+            self.answer.time(first.cost);
+        }
         self.answer.whole(finished, usage)
     }
 
@@ -42,6 +54,9 @@ impl Teller for Chunks {
     }
 
     fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>) {
+        if self.timings {
+            self.answer.time(piece.cost);
+        }
         let (answer, index) = (&self.answer, piece.index);
         let told = self.told.entry(index).or_insert_with(|| {
             if let Some(chunk) = answer.opening_chunk(index, usage) {

@@ -14,6 +14,7 @@ use crate::{
 const STAMP: Stamp = Stamp {
     id: 0xab,
     created: 1_700_000_000,
+    clock: || 0,
 };
 
 fn events(
@@ -32,6 +33,7 @@ fn events(
         same_seed: false,
         form: Form::default(),
         grammar_field: None,
+        clock: || 0,
     };
     let choices = Choices::start(engine.clone(), &settings(), 2, asked).unwrap();
     let answer = Answer::new(kind, STAMP, "demo".into(), usage);
@@ -81,7 +83,11 @@ fn a_chat_opens_with_the_role_and_ends_with_done() {
     assert_eq!(
         sent,
         [
-            choice(kind, r#""delta":{"role":"assistant","content":""}"#, "null"),
+            choice(
+                kind,
+                r#""delta":{"role":"assistant","content":null}"#,
+                "null"
+            ),
             choice(kind, r#""delta":{"content":"Hi"}"#, "null"),
             choice(kind, r#""delta":{"content":" \"you\"\n"}"#, "null"),
             choice(kind, r#""delta":{"content":"!"}"#, "null")

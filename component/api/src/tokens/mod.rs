@@ -51,7 +51,8 @@ pub async fn answer<E: Engine>(
     Ok(Reply::json(200, document))
 }
 
-fn model<E: Engine>(
+/// The model that a body asks.
+pub fn model<E: Engine>(
     engine: &E,
     settings: &Settings,
     body: &Object<'_>,
@@ -68,6 +69,44 @@ pub fn render<E: Engine>(
 ) -> Result<String, ApiError> {
     let named = |error| ApiError::from_engine(error, "messages");
     engine.apply_template(model, conversation).map_err(named)
+}
+
+/// The tokens of the prompt that a chat's body makes.
+///
+/// # Errors
+/// The body is no chat's, or its template cannot render it.
+pub fn of_chat<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    bytes: &[u8],
+) -> Result<usize, ApiError> {
+    let value = body::parse(bytes)?;
+    let body = Object::top(&value)?;
+    known::check(&body, Place::Chat)?;
+    let (conversation, _) = completion::chat(&body, settings, bytes)?;
+    let model = model(engine, settings, &body)?.id;
+    let text = render(engine, &model, &conversation)?;
+    let named = |error| ApiError::from_engine(error, "messages");
+    Ok(engine.tokenize(&model, &text, false).map_err(named)?.len())
+}
+
+/// Tell the tokens of a chat's prompt.
+pub async fn count<E: Engine>(
+    engine: &E,
+    settings: &Settings,
+    head: &Head,
+    body: &mut impl Source,
+) -> Result<Reply<E>, ApiError> {
+    let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
+    Ok(Reply::json(
+        200,
+        counted(of_chat(engine, settings, &bytes)?),
+    ))
+}
+
+/// A number of tokens as OpenAI tells it.
+pub fn counted(tokens: usize) -> Vec<u8> {
+    to_json(&serde_json::json!({"object": "response.input_tokens", "input_tokens": tokens}))
 }
 
 /// What is to be made tokens, and the field that says so.

@@ -154,7 +154,7 @@ fn an_answer_that_calls_is_told_in_parts() {
     assert_eq!(
         deltas,
         [
-            json!({"role": "assistant", "content": ""}),
+            json!({"role": "assistant", "content": null}),
             json!({"reasoning_content": "hm"}),
             json!({"content": "Look"}),
             json!({"content": ":"}),

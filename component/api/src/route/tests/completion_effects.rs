@@ -46,6 +46,11 @@ pub(super) fn effects() -> Vec<Effect> {
         with(text(), "response_format", format)
     };
     let cases: Vec<(Place, &str, (Value, Value))> = vec![
+        (
+            Place::Body,
+            "timings_per_token",
+            body("timings_per_token", json!(true)),
+        ),
         (Place::Body, "model", body("model", json!("other"))),
         (Place::Body, "max_tokens", body("max_tokens", json!(3))),
         (

@@ -31,6 +31,11 @@ fn harmless_fields_change_nothing() {
         ("/tokenize", json!({"content": "x"}), Place::Tokenize),
         ("/detokenize", json!({"tokens": [80]}), Place::Detokenize),
         ("/apply-template", hello(), Place::Template),
+        (
+            "/completion",
+            json!({"prompt": "x"}),
+            Place::LlamaCompletion,
+        ),
         ("/v1/responses", json!({"input": "x"}), Place::Responses),
         ("/v1/messages", messages::hello(), Place::Messages),
         ("/api/chat", ollama::hello(), Place::OllamaChat),
@@ -68,6 +73,7 @@ fn every_honoured_field_has_an_effect() {
     for (place, name, path, (without, with)) in completion_effects::effects()
         .into_iter()
         .chain(tokens::effects())
+        .chain(llama_cpp::effects())
         .chain(response_effects::effects())
         .chain(messages::effects())
         .chain(ollama::effects())

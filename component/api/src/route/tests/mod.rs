@@ -8,6 +8,7 @@ mod calls;
 mod completion_effects;
 mod embeddings;
 mod known_fields;
+mod llama_cpp;
 mod messages;
 mod ollama;
 mod operator;
@@ -34,6 +35,7 @@ pub(super) const EMBED: &str = "/v1/embeddings";
 const STAMP: Stamp = Stamp {
     id: 1,
     created: 1_700_000_000,
+    clock: || 0,
 };
 
 pub(super) fn story() -> ScriptedEngine {

@@ -69,7 +69,7 @@ fn a_stream_tells_choices_in_turns() {
         .map(|chunk| &chunk["choices"][0])
         .map(|choice| (choice["index"].as_u64().unwrap(), choice["delta"].clone()))
         .collect();
-    let opening = json!({"role": "assistant", "content": ""});
+    let opening = json!({"role": "assistant", "content": null});
     let text = |text: &str| json!({ "content": text });
     assert_eq!(
         told,
