@@ -7,7 +7,7 @@ use crate::{
     kind::Kind,
     logprobs::{Logprobs, Offset, Place, Shown},
     params::StreamUsage,
-    parts::{Call, Part},
+    parts::{Call, Joined, Part},
     timings::timings,
 };
 use serde::Serialize;
@@ -65,8 +65,12 @@ pub struct Finished {
     pub reasoning: String,
     /// The functions that it calls.
     pub calls: Vec<Call>,
+    /// All of it in its order.
+    pub parts: Vec<Part>,
     /// Why it ended.
     pub end: End,
+    /// The text at which it stopped, where that is told.
+    pub stopped: Option<String>,
     /// Tokens of its reasoning.
     pub reasoning_tokens: u32,
     /// The tokens of it all.
@@ -78,22 +82,22 @@ pub struct Finished {
 impl Finished {
     /// The choice that these parts and tokens make.
     pub fn new(parts: Vec<Part>, tokens: Tokens, end: End) -> Self {
-        let (text, reasoning) = (String::new(), String::new());
-        let calls = Vec::new();
         let mut finished = Finished {
-            text,
-            reasoning,
-            calls,
+            text: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
+            parts: parts.clone(),
             end,
+            stopped: None,
             reasoning_tokens: 0,
             tokens,
             cost: Cost::default(),
         };
-        for part in parts {
+        for part in Joined::all(parts) {
             match part {
-                Part::Text(text) => finished.text.push_str(&text),
-                Part::Reasoning(text) => finished.reasoning.push_str(&text),
-                Part::Call(call) => finished.calls.push(call),
+                Joined::Text(text) => finished.text.push_str(&text),
+                Joined::Reasoning(text) => finished.reasoning.push_str(&text),
+                Joined::Call(call) => finished.calls.push(call),
             }
         }
         finished
@@ -303,7 +307,7 @@ impl Answer {
                 } = finished;
                 let calls = calls.iter().enumerate();
                 let calls = calls
-                    .map(|(at, call)| self.call(index, at, call))
+                    .map(|(at, call)| self.call(index, at, &call.name, &call.arguments))
                     .collect::<Vec<_>>();
                 let some = |text: &'a str, is: bool| Some(text).filter(|_| is);
                 choice.message = Some(MessageDocument {
@@ -334,70 +338,76 @@ impl Answer {
         (self.kind == Kind::Chat).then(|| self.chunk(choice, usage))
     }
 
-    /// A part of a choice: a call in two chunks, its name first. `usage` is what all of them cost
-    /// so far; the first chunk has what is `told` of tokens.
-    pub fn part_chunks(
+    /// A part of a choice; a call's end has no chunk. `usage` is what all of them cost so far; the
+    /// chunk has what is `told` of tokens.
+    pub fn part_chunk(
         &self,
         index: u32,
         part: &Part,
         told: &mut Told,
         usage: Usage,
-    ) -> Vec<Vec<u8>> {
-        let at = told.calls;
-        let mut of = |delta: Delta<'_>| {
-            let choice = Choice {
-                delta: Some(delta),
-                ..self.choice_of(index, told)
-            };
-            self.chunk(choice, usage)
-        };
-        match (part, self.kind) {
-            (Part::Text(text), Kind::Text) => {
+    ) -> Option<Vec<u8>> {
+        let delta = match part {
+            Part::Text(text) if self.kind == Kind::Text => {
                 let choice = Choice {
                     text: Some(text),
                     ..self.choice_of(index, told)
                 };
-                vec![self.chunk(choice, usage)]
+                return Some(self.chunk(choice, usage));
             }
-            (Part::Text(text), Kind::Chat) => vec![of(Delta {
+            Part::Text(text) => Delta {
                 content: Some(Some(text)),
                 ..Delta::default()
-            })],
-            (Part::Reasoning(text), _) => vec![of(Delta {
+            },
+            Part::Reasoning(text) => Delta {
                 reasoning_content: Some(text),
                 ..Delta::default()
-            })],
-            (Part::Call(call), _) => {
-                let mut named = self.call(index, at, call);
-                named.index = Some(at);
-                named.function.arguments = "";
-                let rest = CallDocument {
-                    index: Some(at),
+            },
+            Part::Call(name) => {
+                let mut call = self.call(index, told.calls, name, "");
+                call.index = Some(told.calls);
+                told.calls += 1;
+                Delta {
+                    tool_calls: Some([call]),
+                    ..Delta::default()
+                }
+            }
+            Part::Arguments(text) => Delta {
+                tool_calls: Some([CallDocument {
+                    index: Some(told.calls.saturating_sub(1)),
                     id: None,
                     r#type: None,
                     function: FunctionDocument {
                         name: None,
-                        arguments: &call.arguments,
+                        arguments: text,
                     },
-                };
-                let delta = |call| Delta {
-                    tool_calls: Some([call]),
-                    ..Delta::default()
-                };
-                vec![of(delta(named)), of(delta(rest))]
-            }
-        }
+                }]),
+                ..Delta::default()
+            },
+            Part::CallEnd { .. } => return None,
+        };
+        let choice = Choice {
+            delta: Some(delta),
+            ..self.choice_of(index, told)
+        };
+        Some(self.chunk(choice, usage))
     }
 
     /// A whole call, the one at `at` of this choice.
-    fn call<'a>(&self, index: u32, at: usize, call: &'a Call) -> CallDocument<'a> {
+    fn call<'a>(
+        &self,
+        index: u32,
+        at: usize,
+        name: &'a str,
+        arguments: &'a str,
+    ) -> CallDocument<'a> {
         CallDocument {
             index: None,
             id: Some(call_id(self.number, index, at)),
             r#type: Some("function"),
             function: FunctionDocument {
-                name: Some(&call.name),
-                arguments: &call.arguments,
+                name: Some(name),
+                arguments,
             },
         }
     }

@@ -3,7 +3,7 @@
 //! in which the model calls.
 
 use crate::{
-    engine::{Constraint, Grammar, JsonSchema, Tags},
+    engine::{CallForm, Constraint, Grammar, JsonSchema},
     error::ApiError,
     json::to_text,
 };
@@ -48,12 +48,18 @@ impl Calls {
     /// The field that an error of the grammar names.
     pub const FIELD: &'static str = "tools";
 
-    /// The grammar of calls between these tags, if calls are held to anything.
+    /// The names of the functions.
+    pub fn names(&self) -> Vec<String> {
+        let names = self.functions.iter();
+        names.map(|function| function.name.clone()).collect()
+    }
+
+    /// The grammar of calls of this form, if calls are held to anything.
     ///
     /// # Errors
     /// An answer must be a call and the model has no form of calls that is known.
-    pub fn constraint(&self, tags: Option<&Tags>) -> Result<Option<Constraint>, ApiError> {
-        let Some(tags) = tags else {
+    pub fn constraint(&self, form: Option<&CallForm>) -> Result<Option<Constraint>, ApiError> {
+        let Some(form) = form else {
             return if self.demand == Demand::Calls {
                 let why = "this model's template has no form of calls that answers can be held to; send \"auto\"";
                 Err(ApiError::unsupported("tool_choice".into(), why))
@@ -61,42 +67,56 @@ impl Calls {
                 Ok(None)
             };
         };
-        let (begin, end) = (to_text(&tags.begin), to_text(&tags.end));
-        let several = format!("one: {begin} call {end}\n");
-        let start = match (self.demand, self.one) {
-            (Demand::Free | Demand::IfCalled, one) if let Some(answer) = &self.answer => {
+        let several = if self.one { "" } else { " (BETWEEN one)*" };
+        let (start, trigger) = match (self.demand, form) {
+            (Demand::Free | Demand::IfCalled, _) if let Some(answer) = &self.answer => {
                 let Some(schema) = schema_of(answer) else {
                     return Ok(None);
                 };
-                let more = if one { "" } else { " (\"\\n\" one)*" };
-                format!("start: answer | one{more}\nanswer: %json {schema}\n{several}")
+                let start = format!("start: answer | one{several}\nanswer: %json {schema}\n");
+                (start, None)
             }
             (Demand::Free, _) => return Ok(None),
+            (Demand::Calls, _) => (format!("start: one{several}\n"), None),
             // The text at which it begins is the first tag itself.
-            (Demand::IfCalled, _) => format!("start: call {end}\n"),
-            (Demand::Calls, true) => format!("start: {begin} call {end}\n"),
-            (Demand::Calls, false) => {
-                format!("start: one (\"\\n\" one)*\n{several}")
+            (Demand::IfCalled, CallForm::Tagged(tags)) => {
+                let start = format!("start: call {}\n", to_text(&tags.end));
+                (start, Some(tags.begin.clone()))
+            }
+            // A call is an answer that begins with a bracket. Any other is text.
+            (Demand::IfCalled, CallForm::Bare) => {
+                let start = format!(
+                    "start: TEXT? | GAP? one{several}\nTEXT: /\\s{{0,4}}[^{{\\s](.|\\n)*/\nGAP: /\\s{{1,4}}/\n"
+                );
+                (start, None)
             }
         };
         Ok(Some(Constraint {
-            grammar: Grammar::Lark(start + &self.rules()),
-            after_reasoning: self.demand == Demand::Calls || self.answer.is_some(),
-            trigger: (self.demand == Demand::IfCalled && self.answer.is_none())
-                .then(|| tags.begin.clone()),
+            grammar: Grammar::Lark(start + &self.rules(form)),
+            after_reasoning: trigger.is_none(),
+            trigger,
         }))
     }
 
-    /// A call between its tags: an object with the function's name and its arguments, as Hermes and
-    /// Qwen write it.
-    fn rules(&self) -> String {
+    /// A call: an object with the function's name and its arguments, between tags as Hermes and Qwen
+    /// write it, or as Llama 3 does.
+    fn rules(&self, form: &CallForm) -> String {
         let names: Vec<String> = (0..self.functions.len()).map(|n| format!("f{n}")).collect();
+        let (one, between, call, arguments) = match form {
+            CallForm::Tagged(tags) => (
+                format!("{} call {}", to_text(&tags.begin), to_text(&tags.end)),
+                "\\n",
+                "GAP? (\"{\" object \"}\") GAP?\nGAP: \"\\n\"",
+                "arguments",
+            ),
+            CallForm::Bare => ("call".to_owned(), "; ", "\"{\" object \"}\"", "parameters"),
+        };
         let mut rules = format!(
-            "call: GAP? (\"{{\" object \"}}\") GAP?\nobject: {}\nGAP: \"\\n\"\n",
+            "one: {one}\nBETWEEN: \"{between}\"\ncall: {call}\nobject: {}\n",
             names.join(" | ")
         );
         for (n, function) in self.functions.iter().enumerate() {
-            let name = format!("\"name\": {}, \"arguments\": ", to_text(&function.name));
+            let name = format!("\"name\": {}, \"{arguments}\": ", to_text(&function.name));
             rules += &format!(
                 "f{n}: {} a{n}\na{n}: %json {}\n",
                 to_text(&name),
@@ -150,6 +170,7 @@ impl Function {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Tags;
 
     fn function(name: &str, parameters: Option<&str>, strict: bool) -> Function {
         Function {
@@ -176,11 +197,11 @@ mod tests {
         }
     }
 
-    fn tags() -> Tags {
-        Tags {
+    fn tags() -> CallForm {
+        CallForm::Tagged(Tags {
             begin: "<tool_call>".into(),
             end: "</tool_call>".into(),
-        }
+        })
     }
 
     #[test]
@@ -188,8 +209,8 @@ mod tests {
         let constraint = |demand, one| calls(demand, one).constraint(Some(&tags())).unwrap();
         assert_eq!(constraint(Demand::Free, false), None);
         let required = constraint(Demand::Calls, true).unwrap();
-        let expected = "start: \"<tool_call>\" call \"</tool_call>\"\n\
-            call: GAP? (\"{\" object \"}\") GAP?\nobject: f0 | f1\nGAP: \"\\n\"\n\
+        let expected = "start: one\none: \"<tool_call>\" call \"</tool_call>\"\n\
+            BETWEEN: \"\\n\"\ncall: GAP? (\"{\" object \"}\") GAP?\nGAP: \"\\n\"\nobject: f0 | f1\n\
             f0: \"\\\"name\\\": \\\"f\\\", \\\"arguments\\\": \" a0\n\
             a0: %json { \"type\": \"object\", \"properties\": {\"z\": {}, \"a\": {}}}\n\
             f1: \"\\\"name\\\": \\\"g\\\\\\\"\\\", \\\"arguments\\\": \" a1\n\
@@ -228,6 +249,28 @@ mod tests {
         assert!(matches!(held.grammar, Grammar::Lark(lark)
             if lark.starts_with("start: answer | one (") && lark.contains("%json {\"x-guidance\"")));
         assert_eq!(of(Grammar::Regex("x".into()), Demand::Free, true), None);
+    }
+
+    #[test]
+    fn calls_without_tags_are_the_whole_answer() {
+        let constraint = |demand, one| {
+            let held = calls(demand, one).constraint(Some(&CallForm::Bare));
+            held.unwrap().unwrap()
+        };
+        let lark = |constraint: &Constraint| match &constraint.grammar {
+            Grammar::Lark(lark) => lark.clone(),
+            other => panic!("{other:?}"),
+        };
+        let required = lark(&constraint(Demand::Calls, false));
+        let begin =
+            "start: one (BETWEEN one)*\none: call\nBETWEEN: \"; \"\ncall: \"{\" object \"}\"\n";
+        assert!(required.starts_with(begin), "{required}");
+        let f = "f0: \"\\\"name\\\": \\\"f\\\", \\\"parameters\\\": \" a0\n";
+        assert!(required.contains(f), "{required}");
+        let strict = constraint(Demand::IfCalled, true);
+        let begin = "start: TEXT? | GAP? one\nTEXT: /\\s{0,4}[^{\\s](.|\\n)*/\nGAP: /\\s{1,4}/\n";
+        assert!(lark(&strict).starts_with(begin), "{strict:?}");
+        assert!(strict.after_reasoning && strict.trigger.is_none());
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::{
     call_grammar::{Calls, Demand},
     choices::{Asked, Choices, Form, Piece, Tokens},
     engine::{
-        Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling, Tags, Usage,
-        plain_request,
+        CallForm, Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling,
+        Usage, plain_request,
     },
     error::ApiError,
     fields::Object,
@@ -57,6 +57,8 @@ pub struct Understood {
     prompts: Vec<Prompt>,
     wishes: Wishes,
     structured: Option<Structured>,
+    /// Texts at which it stops, of which the answer tells in the place of showing them.
+    pub told_stops: Vec<String>,
 }
 
 impl Understood {
@@ -82,6 +84,7 @@ pub async fn run<E: Engine>(
         prompts,
         wishes,
         structured,
+        told_stops,
     } = asked;
     let model = settings.choose(params.model, engine.models())?;
     let info = model.info.as_ref();
@@ -89,8 +92,10 @@ pub async fn run<E: Engine>(
     let tokens = params.tokens;
     let form = Form {
         echo: tokens.echo,
+        told_stops,
         ..info.map_or_else(Form::default, |info| wishes.form(info))
     };
+    let is_bare = form.marks.calls == Some(CallForm::Bare);
     let logit_bias = biases(tokens.logit_bias, |text, field| {
         let named = |error| ApiError::from_engine(error, field);
         engine.tokenize(&model.id, text, false).map_err(named)
@@ -110,16 +115,16 @@ pub async fn run<E: Engine>(
         Some(wanted) => {
             let own = wanted.constraint(kind == Kind::Chat);
             let mut held = wishes.held;
-            let tags = info.and_then(|info| info.tool_call_tags.as_ref());
-            let tags = tags.filter(|_| !held.functions.is_empty());
-            held.answer = tags.is_some().then(|| own.grammar.clone());
+            let call_form = info.and_then(|info| info.call_form.as_ref());
+            let call_form = call_form.filter(|_| !held.functions.is_empty());
+            held.answer = call_form.is_some().then(|| own.grammar.clone());
             // Functions that may be called are not given up for it.
-            let either = held.constraint(tags)?;
+            let either = held.constraint(call_form)?;
             (Some(either.unwrap_or(own)), Some(wanted.field))
         }
         None => {
-            let tags = info.and_then(|info| info.tool_call_tags.as_ref());
-            let held = wishes.held.constraint(tags)?;
+            let call_form = info.and_then(|info| info.call_form.as_ref());
+            let held = wishes.held.constraint(call_form)?;
             let field = held.as_ref().map(|_| Calls::FIELD.to_owned());
             (held, field)
         }
@@ -148,7 +153,8 @@ pub async fn run<E: Engine>(
             prompt_logprobs: tokens
                 .prompt_logprobs
                 .or(tokens.logprobs.filter(|_| tokens.echo)),
-            show_special: tokens.show_special,
+            // The tag before a call is the name of a special token.
+            show_special: tokens.show_special || is_bare,
             truncate_prompt: tokens.truncate_prompt,
             constraint,
             sampling: Sampling {
@@ -213,6 +219,7 @@ pub fn understand(kind: Kind, settings: &Settings, bytes: Vec<u8>) -> Result<Und
         prompts,
         wishes,
         structured,
+        told_stops: Vec::new(),
     })
 }
 
@@ -258,18 +265,19 @@ impl Wishes {
 
     /// How this model does it.
     fn form(&self, model: &ModelInfo) -> Form {
-        let tags = |is: bool, tags: &Option<Tags>| if is { tags.clone() } else { None };
         let inline = self.reasoning == Reasoning::Inline;
         Form {
             marks: Marks {
                 // What the model only thinks of calling is not called, wherever it is told.
-                reasoning: tags(!inline || self.calls, &model.reasoning_tags),
+                reasoning: (model.reasoning_tags.clone()).filter(|_| !inline || self.calls),
                 inline,
-                calls: tags(self.calls, &model.tool_call_tags),
+                calls: model.call_form.clone().filter(|_| self.calls),
+                names: self.held.names(),
             },
             hides_reasoning: self.reasoning == Reasoning::Hidden,
             one_call: self.one_call,
             echo: false,
+            told_stops: Vec::new(),
         }
     }
 }
@@ -329,6 +337,7 @@ async fn collect<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, U
             tokens,
             parts,
             end,
+            stopped,
             told,
             cost,
         } = piece;
@@ -341,6 +350,7 @@ async fn collect<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, U
             let choice = Finished {
                 reasoning_tokens: thought.tokens(),
                 cost,
+                stopped,
                 ..Finished::new(parts, tokens, end)
             };
             finished.insert(index, choice);

@@ -21,8 +21,8 @@ use std::marker::PhantomData;
 
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
-    Candidate, Constraint, ContextOverflow, Conversation, ConversationEnd, Error, Event, Finish,
-    FinishReason, Grammar, InvalidRequest, JsonSchema, Message, ModelInfo, Prompt, Request,
+    CallForm, Candidate, Constraint, ContextOverflow, Conversation, ConversationEnd, Error, Event,
+    Finish, FinishReason, Grammar, InvalidRequest, JsonSchema, Message, ModelInfo, Prompt, Request,
     Sampling, Tags, TokenDetail, ToolCall, Usage,
 };
 

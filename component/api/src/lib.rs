@@ -58,6 +58,7 @@ pub mod ollama;
 pub mod openapi;
 pub mod page;
 pub mod params;
+pub mod partial_json;
 pub mod parts;
 pub mod prompt;
 pub mod raw;

@@ -228,7 +228,7 @@ impl ScriptedEngine {
             max_sequences: 4,
             embedding_size: 4,
             reasoning_tags: None,
-            tool_call_tags: None,
+            call_form: None,
         };
         ScriptedEngine {
             answer,

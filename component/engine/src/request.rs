@@ -308,6 +308,15 @@ pub struct Tags {
     pub end: String,
 }
 
+/// How a model writes the calls of functions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallForm {
+    /// JSON between these texts.
+    Tagged(Tags),
+    /// JSON as the whole answer, or behind `<|python_tag|>`.
+    Bare,
+}
+
 /// The facts of `wit/engine.wit`'s `model-info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented in wit/engine.wit")]
@@ -324,7 +333,7 @@ pub struct ModelInfo {
     pub max_sequences: u32,
     pub embedding_size: u32,
     pub reasoning_tags: Option<Tags>,
-    pub tool_call_tags: Option<Tags>,
+    pub call_form: Option<CallForm>,
 }
 
 /// The engine's state and counters; totals count from its creation.

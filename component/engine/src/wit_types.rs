@@ -34,7 +34,7 @@ macro_rules! convert_engine_types {
             use $crate::convert_fields;
             use $crate::error::EngineError;
             use $crate::request::{
-                Candidate, Constraint, Conversation, ConversationEnd, Event, Finish, FinishReason,
+                CallForm, Candidate, Constraint, Conversation, ConversationEnd, Event, Finish, FinishReason,
                 Grammar, Message, ModelInfo, Prompt, Request, Sampling, Tags, TokenDetail, ToolCall,
                 Usage,
             };
@@ -47,6 +47,24 @@ macro_rules! convert_engine_types {
             });
             convert_fields!(Candidate, wit::Candidate, { token, bytes, logprob });
             convert_fields!(Usage, wit::Usage, { prompt_tokens, completion_tokens, cached_tokens });
+
+            impl From<wit::CallForm> for CallForm {
+                fn from(form: wit::CallForm) -> Self {
+                    match form {
+                        wit::CallForm::Tagged(tags) => CallForm::Tagged(tags.into()),
+                        wit::CallForm::Bare => CallForm::Bare,
+                    }
+                }
+            }
+
+            impl From<CallForm> for wit::CallForm {
+                fn from(form: CallForm) -> Self {
+                    match form {
+                        CallForm::Tagged(tags) => wit::CallForm::Tagged(tags.into()),
+                        CallForm::Bare => wit::CallForm::Bare,
+                    }
+                }
+            }
 
             impl From<wit::ModelInfo> for ModelInfo {
                 fn from(info: wit::ModelInfo) -> Self {
@@ -63,7 +81,7 @@ macro_rules! convert_engine_types {
                         max_sequences: info.max_sequences,
                         embedding_size: info.embedding_size,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
-                        tool_call_tags: info.tool_call_tags.map(Into::into),
+                        call_form: info.call_form.map(Into::into),
                     }
                 }
             }
@@ -83,7 +101,7 @@ macro_rules! convert_engine_types {
                         max_sequences: info.max_sequences,
                         embedding_size: info.embedding_size,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
-                        tool_call_tags: info.tool_call_tags.map(Into::into),
+                        call_form: info.call_form.map(Into::into),
                     }
                 }
             }

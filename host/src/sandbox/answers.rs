@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use anyhow::{bail, ensure};
 use sterna_engine::error::EngineError;
-use sterna_engine::request::{Event, GenerationId, ModelInfo, Request, TokenDetail};
+use sterna_engine::request::{
+    CallForm, Event, GenerationId, ModelInfo, Request, Tags, TokenDetail,
+};
 
 /// Bytes of a name: a model's, an architecture's.
 const NAME_BYTES: usize = 256;
@@ -34,9 +36,14 @@ pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
         ("type of keys and values", &info.kv_type),
         ("instruction set", &info.isa),
     ];
-    let tags = [&info.reasoning_tags, &info.tool_call_tags];
-    let tags = tags.into_iter().flatten();
-    let tags = tags.flat_map(|tags| [("tag", &tags.begin), ("tag", &tags.end)]);
+    let call_tags = match &info.call_form {
+        Some(CallForm::Tagged(tags)) => Some(tags),
+        Some(CallForm::Bare) | None => None,
+    };
+    let all_tags: Vec<&Tags> = info.reasoning_tags.iter().chain(call_tags).collect();
+    let tags = all_tags
+        .iter()
+        .flat_map(|tags| [("tag", &tags.begin), ("tag", &tags.end)]);
     for (what, name) in names.into_iter().chain(tags) {
         ensure!(
             name.len() <= NAME_BYTES && !name.chars().any(char::is_control),
@@ -45,10 +52,9 @@ pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
             name.len()
         );
     }
-    let tags = [&info.reasoning_tags, &info.tool_call_tags];
     ensure!(
-        tags.into_iter()
-            .flatten()
+        all_tags
+            .iter()
             .all(|tags| !tags.begin.is_empty() && !tags.end.is_empty()),
         "the baked engine gives its model a tag without text, which would be found everywhere"
     );
@@ -241,7 +247,7 @@ fn is_sound(detail: &TokenDetail, top: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use sterna_engine::request::{Candidate, Finish, FinishReason, Tags, Usage};
+    use sterna_engine::request::{Candidate, Finish, FinishReason, Usage};
 
     use super::*;
 
@@ -409,7 +415,7 @@ mod tests {
                 max_sequences: 1,
                 embedding_size: 4,
                 reasoning_tags: None,
-                tool_call_tags: tags,
+                call_form: tags.map(CallForm::Tagged),
             })
         };
         assert!(checked("bitnet", tags("<a>")).is_ok());

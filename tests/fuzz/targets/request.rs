@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use sterna_api::answer::Stamp;
 use sterna_api::engine::{
-    Conversation, Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo, Request, Tags,
-    Usage,
+    CallForm, Conversation, Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo,
+    Request, Tags, Usage,
 };
 use sterna_api::http::Head;
 use sterna_api::reply::Body;
@@ -44,7 +44,7 @@ impl Engine for Echo {
             max_sequences: 1,
             embedding_size: 4,
             reasoning_tags: tags("<think>", "</think>"),
-            tool_call_tags: tags("<tool_call>", "</tool_call>"),
+            call_form: tags("<tool_call>", "</tool_call>").map(CallForm::Tagged),
         }]
     }
 

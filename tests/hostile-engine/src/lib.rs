@@ -132,7 +132,7 @@ impl scheduler::Guest for Component {
             max_sequences: 8,
             embedding_size: 4,
             reasoning_tags: None,
-            tool_call_tags: None,
+            call_form: None,
         })
     }
 

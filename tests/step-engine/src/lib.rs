@@ -92,7 +92,7 @@ impl wit::Guest for Component {
             max_sequences: 1024,
             embedding_size: 4,
             reasoning_tags: None,
-            tool_call_tags: None,
+            call_form: None,
         }]
     }
 

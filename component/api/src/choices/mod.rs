@@ -57,6 +57,8 @@ pub struct Form {
     pub one_call: bool,
     /// The prompt's text comes before the answer's.
     pub echo: bool,
+    /// Texts that are told as what ended the answer, and not shown. The engine shows them.
+    pub told_stops: Vec<String>,
 }
 
 /// The generations of one request. Dropping it cancels them.
@@ -98,6 +100,8 @@ pub struct Piece {
     pub parts: Vec<Part>,
     /// Why it ended, after its last part.
     pub end: Option<End>,
+    /// The text at which it stopped, if that is one of the form's.
+    pub stopped: Option<String>,
     /// What is told of these tokens.
     pub told: Tokens,
     /// What the choice cost so far.

@@ -79,7 +79,17 @@ impl<G: Generation> Running<G> {
         let splitter = self
             .splitter
             .get_or_insert_with(|| Splitter::new(&form.marks, inside));
-        let parts = splitter.push(&event.text, event.finish.is_some());
+        let mut text = event.text;
+        let stopped = event.finish.and_then(|finish| {
+            let stops = form.told_stops.iter().filter(|stop| text.ends_with(*stop));
+            let is_stop = finish.reason == FinishReason::Stop;
+            stops
+                .max_by_key(|stop| stop.len())
+                .filter(|_| is_stop)
+                .cloned()
+        });
+        text.truncate(text.len() - stopped.as_ref().map_or(0, String::len));
+        let parts = splitter.push(&text, event.finish.is_some());
         let holds = splitter.holds();
         self.told.extend(&event.tokens);
         let cost = self.cost(&event, now_us);
@@ -93,6 +103,7 @@ impl<G: Generation> Running<G> {
             tokens: u32::try_from(event.tokens.len()).unwrap_or(u32::MAX),
             parts,
             end,
+            stopped,
             told: Tokens {
                 ids: event.tokens,
                 details: event.details,
@@ -126,12 +137,13 @@ impl<G: Generation> Running<G> {
         for part in parts {
             match part {
                 Part::Reasoning(_) if form.hides_reasoning => {}
+                Part::CallEnd { whole: true } if form.one_call => {
+                    kept.push(part);
+                    return (kept, Some(End::Calls));
+                }
                 Part::Call(_) => {
                     self.called = true;
                     kept.push(part);
-                    if form.one_call {
-                        return (kept, Some(End::Calls));
-                    }
                 }
                 part => kept.push(part),
             }

@@ -8,7 +8,7 @@ use crate::{
     engine::Usage,
     error::{ApiError, Form, Resume},
     json::{Written, array},
-    parts::{Call, Part},
+    parts::{Joined, Part},
     stream::{Teller, push_event},
 };
 
@@ -17,10 +17,8 @@ use crate::{
 pub(super) struct Events {
     stamp: Stamp,
     model: String,
-    /// The texts at which the answer stops; where it does, one is its end.
-    stops: Vec<String>,
     /// The block that goes on.
-    open: Option<Kind>,
+    open: Option<Open>,
     /// Blocks that are whole.
     blocks: usize,
     calls: usize,
@@ -32,52 +30,39 @@ enum Kind {
     Text,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    Said(Kind),
+    Call,
+}
+
 /// Why a message ended, and the text that ended it.
-type Stop = (&'static str, Option<String>);
+type Stop<'a> = (&'static str, Option<&'a str>);
+
+fn stop(end: End, text: Option<&str>) -> Stop<'_> {
+    match (end, text) {
+        (End::Length, _) => ("max_tokens", None),
+        (End::Calls, _) => ("tool_use", None),
+        (End::Stop, Some(text)) => ("stop_sequence", Some(text)),
+        (End::Stop, None) => ("end_turn", None),
+    }
+}
 
 impl Events {
-    pub(super) fn new(stamp: Stamp, model: String, stops: Vec<String>) -> Self {
+    pub(super) fn new(stamp: Stamp, model: String) -> Self {
         Events {
             stamp,
             model,
-            stops,
             open: None,
             blocks: 0,
             calls: 0,
         }
     }
 
-    /// Take the stop text off the end of the last parts.
-    fn stop(&self, parts: &mut Vec<Part>, end: End) -> Stop {
-        let reason = match end {
-            End::Length => return ("max_tokens", None),
-            End::Calls => "tool_use",
-            End::Stop => "end_turn",
-        };
-        // Blanks at the end are a part of their own.
-        let mut last = String::new();
-        while let Some(Part::Text(text)) = parts.last() {
-            last.insert_str(0, text);
-            parts.pop();
-        }
-        let found = self.stops.iter().filter(|stop| last.ends_with(*stop));
-        let found = found.max_by_key(|stop| stop.len()).cloned();
-        if let Some(stop) = &found {
-            last.truncate(last.len() - stop.len());
-        }
-        if !last.is_empty() {
-            parts.push(Part::Text(last));
-        }
-        match found {
-            Some(stop) if end == End::Stop => ("stop_sequence", Some(stop)),
-            _ => (reason, None),
-        }
-    }
-
     /// The message with this content, texts of JSON.
-    fn message(&self, content: &[String], stop: Option<&Stop>, usage: Usage) -> String {
+    fn message(&self, content: &[String], stop: Option<Stop<'_>>, usage: Usage) -> String {
         let (reason, text) = match stop {
-            Some((reason, text)) => (Some(*reason), text.as_ref()),
+            Some((reason, text)) => (Some(reason), text),
             None => (None, None),
         };
         Written::new()
@@ -92,13 +77,13 @@ impl Events {
             .text()
     }
 
-    fn call_block(&mut self, call: &Call, input: &str) -> String {
+    fn call_block(&mut self, name: &str, input: &str) -> String {
         let id = call_id(self.stamp.id, 0, self.calls).replace("call_", "toolu_");
         self.calls += 1;
         Written::new()
             .with("type", &"tool_use")
             .with("id", &id)
-            .with("name", &call.name)
+            .with("name", &name)
             .with_raw("input", input)
             .text()
     }
@@ -125,10 +110,10 @@ impl Events {
     }
 
     fn text(&mut self, kind: Kind, text: &str, bytes: &mut Vec<u8>) {
-        if self.open != Some(kind) {
+        if self.open != Some(Open::Said(kind)) {
             self.close(bytes);
             self.begin(&block(kind, "").to_string(), bytes);
-            self.open = Some(kind);
+            self.open = Some(Open::Said(kind));
         }
         match kind {
             Kind::Thinking => self.delta("thinking_delta", "thinking", text, bytes),
@@ -147,14 +132,16 @@ impl Events {
         match part {
             Part::Reasoning(text) => self.text(Kind::Thinking, text, bytes),
             Part::Text(text) => self.text(Kind::Text, text, bytes),
-            Part::Call(call) => {
+            Part::Call(name) => {
                 self.close(bytes);
-                let block = self.call_block(call, "{}");
+                let block = self.call_block(name, "{}");
                 self.begin(&block, bytes);
-                self.delta("input_json_delta", "partial_json", &call.arguments, bytes);
-                Self::event("content_block_stop", self.at(), bytes);
-                self.blocks += 1;
+                self.open = Some(Open::Call);
             }
+            Part::Arguments(text) => {
+                self.delta("input_json_delta", "partial_json", text, bytes);
+            }
+            Part::CallEnd { .. } => self.close(bytes),
         }
     }
 }
@@ -183,21 +170,16 @@ impl Teller for Events {
         let Some(finished) = finished.first() else {
             return Vec::new();
         };
-        let mut last = vec![Part::Text(finished.text.clone())];
-        let stop = self.stop(&mut last, finished.end);
         let mut content = Vec::new();
-        if !finished.reasoning.is_empty() {
-            content.push(block(Kind::Thinking, &finished.reasoning).to_string());
+        for part in Joined::all(finished.parts.clone()) {
+            content.push(match part {
+                Joined::Reasoning(text) => block(Kind::Thinking, &text).to_string(),
+                Joined::Text(text) => block(Kind::Text, &text).to_string(),
+                Joined::Call(call) => self.call_block(&call.name, &call.object()),
+            });
         }
-        for part in &last {
-            if let Part::Text(text) = part {
-                content.push(block(Kind::Text, text).to_string());
-            }
-        }
-        for call in &finished.calls {
-            content.push(self.call_block(call, &call.arguments));
-        }
-        self.message(&content, Some(&stop), usage).into_bytes()
+        let stop = stop(finished.end, finished.stopped.as_deref());
+        self.message(&content, Some(stop), usage).into_bytes()
     }
 
     fn open(&mut self, usage: Usage, bytes: &mut Vec<u8>) {
@@ -208,17 +190,13 @@ impl Teller for Events {
     }
 
     fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>) {
-        let Some(end) = piece.end.filter(|_| last) else {
-            for part in &piece.parts {
-                self.part(part, bytes);
-            }
-            return;
-        };
-        let mut parts = piece.parts.clone();
-        let (reason, text) = self.stop(&mut parts, end);
-        for part in &parts {
+        for part in &piece.parts {
             self.part(part, bytes);
         }
+        let Some(end) = piece.end.filter(|_| last) else {
+            return;
+        };
+        let (reason, text) = stop(end, piece.stopped.as_deref());
         self.close(bytes);
         let delta = json!({"stop_reason": reason, "stop_sequence": text});
         let fields = Written::new()

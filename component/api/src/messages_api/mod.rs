@@ -40,7 +40,8 @@ pub async fn respond<E: Engine>(
             kind: Kind::Chat,
             body,
             names,
-            teller: Box::new(move |model| Box::new(Events::new(stamp, model, stops))),
+            told_stops: stops,
+            teller: Box::new(move |model| Box::new(Events::new(stamp, model))),
         })
     };
     translated::complete(engine, settings, head, body, stamp, translate).await

@@ -69,7 +69,7 @@ pub(super) fn show(bytes: &[u8], models: &[ModelInfo]) -> Result<Vec<u8>, ApiErr
         facts.insert(format!("{kind}.{name}"), json!(value));
     }
     let mut capabilities = vec!["completion", "embedding"];
-    if info.tool_call_tags.is_some() {
+    if info.call_form.is_some() {
         capabilities.push("tools");
     }
     if info.reasoning_tags.is_some() {

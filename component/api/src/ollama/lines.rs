@@ -20,6 +20,8 @@ pub(super) struct Lines {
     stamp: Stamp,
     model: String,
     calls: usize,
+    /// The call that goes on: it is told once it is complete.
+    open: Option<Call>,
 }
 
 impl Lines {
@@ -29,6 +31,7 @@ impl Lines {
             stamp,
             model,
             calls: 0,
+            open: None,
         }
     }
 
@@ -63,7 +66,7 @@ impl Lines {
         let function = Written::new()
             .with("index", &self.calls)
             .with("name", &call.name)
-            .with_raw("arguments", &call.arguments);
+            .with_raw("arguments", &call.object());
         self.calls += 1;
         let call = Written::new().with("id", &id);
         call.with_raw("function", &function.text()).text()
@@ -118,8 +121,26 @@ impl Teller for Lines {
             let said = match part {
                 Part::Text(text) => self.said(text, None, &[]),
                 Part::Reasoning(text) => self.said("", Some(text), &[]),
-                Part::Call(call) => {
-                    let call = self.call(call);
+                Part::Call(name) => {
+                    self.open = Some(Call {
+                        name: name.clone(),
+                        arguments: String::new(),
+                        whole: false,
+                    });
+                    continue;
+                }
+                Part::Arguments(text) => {
+                    if let Some(call) = &mut self.open {
+                        call.arguments += text;
+                    }
+                    continue;
+                }
+                Part::CallEnd { whole } => {
+                    let Some(mut call) = self.open.take() else {
+                        continue;
+                    };
+                    call.whole = *whole;
+                    let call = self.call(&call);
                     self.said("", None, &[call])
                 }
             };

@@ -99,6 +99,7 @@ async fn generate<E: Engine>(
         kind: said.kind,
         body: said.body,
         names: said.names,
+        told_stops: Vec::new(),
         teller: Box::new(move |model| Box::new(Lines::new(kind, stamp, model))),
     };
     translated::run(engine, settings, stamp, translated).await

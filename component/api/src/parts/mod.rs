@@ -2,9 +2,10 @@
 //! model writes as it comes.
 //!
 //! The engine says by which tags its model marks them (`wit/engine.wit`). A part is told as soon as
-//! it is certain what it is: text but for an end that may be the beginning of a tag, a call once it
-//! is complete. What only looks like a call is text, tags and all. Nothing is lost but the blank
-//! lines around tags.
+//! it is certain what it is: text but for an end that may be the beginning of a tag, a call once
+//! its name is there and its arguments have begun, which are told as they come. What only looks
+//! like a call is text, tags and all. Nothing is lost but the blank lines around tags, and what a
+//! model writes between a call and its tag.
 
 mod calls;
 mod reasoning;
@@ -12,7 +13,8 @@ mod reasoning;
 mod tests;
 mod thought;
 
-use crate::engine::Tags;
+use crate::engine::{CallForm, Tags};
+use crate::partial_json;
 use calls::Calls;
 use reasoning::Reasoning;
 pub use thought::Thought;
@@ -24,17 +26,82 @@ pub struct Call {
     pub name: String,
     /// The text of a JSON object, as the model wrote it.
     pub arguments: String,
+    /// The arguments are complete, and JSON.
+    pub whole: bool,
 }
 
-/// A part of an answer. Successive ones belong together, save calls.
+impl Call {
+    /// As parts.
+    fn tell(self, parts: &mut Vec<Part>) {
+        let whole = self.whole;
+        parts.push(Part::Call(self.name));
+        parts.push(Part::Arguments(self.arguments));
+        parts.push(Part::CallEnd { whole });
+    }
+
+    /// Its arguments as an object: of those that were cut, what is complete.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self.whole {
+            true => self.arguments.clone(),
+            false => partial_json::closed(&self.arguments),
+        }
+    }
+}
+
+/// A part of an answer. Successive texts belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// What the model thinks before it answers.
     Reasoning(String),
     /// What it says.
     Text(String),
-    /// A function that it calls.
+    /// A function of this name is called. Its arguments follow, and the call's end.
+    Call(String),
+    /// Of the text of the arguments.
+    Arguments(String),
+    /// The end of a call, whose arguments are complete JSON if it is `whole`.
+    CallEnd {
+        /// Nothing is missing.
+        whole: bool,
+    },
+}
+
+/// The parts with those that belong together joined, and each call in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// All of a stretch of reasoning.
+    Reasoning(String),
+    /// All of a stretch of text.
+    Text(String),
+    /// A call.
     Call(Call),
+}
+
+impl Joined {
+    /// These parts.
+    #[must_use]
+    pub fn all(parts: Vec<Part>) -> Vec<Joined> {
+        let mut all: Vec<Joined> = Vec::new();
+        for part in parts {
+            match (all.last_mut(), part) {
+                (Some(Joined::Reasoning(before)), Part::Reasoning(more))
+                | (Some(Joined::Text(before)), Part::Text(more)) => before.push_str(&more),
+                (_, Part::Reasoning(text)) => all.push(Joined::Reasoning(text)),
+                (_, Part::Text(text)) => all.push(Joined::Text(text)),
+                (_, Part::Call(name)) => all.push(Joined::Call(Call {
+                    name,
+                    arguments: String::new(),
+                    whole: false,
+                })),
+                (Some(Joined::Call(call)), Part::Arguments(more)) => call.arguments += &more,
+                (Some(Joined::Call(call)), Part::CallEnd { whole }) => call.whole = whole,
+                // They follow a call.
+                (_, Part::Arguments(_) | Part::CallEnd { .. }) => {}
+            }
+        }
+        all
+    }
 }
 
 /// What is looked for in an answer.
@@ -44,8 +111,10 @@ pub struct Marks {
     pub reasoning: Option<Tags>,
     /// It stays in the text, tags and all.
     pub inline: bool,
-    /// Tags around calls, if there may be any.
-    pub calls: Option<Tags>,
+    /// How functions are called, if they may be.
+    pub calls: Option<CallForm>,
+    /// The functions' names.
+    pub names: Vec<String>,
 }
 
 /// Takes an answer apart.
@@ -60,15 +129,19 @@ impl Splitter {
     /// For an answer that begins within the model's reasoning if `inside`.
     pub fn new(marks: &Marks, inside: bool) -> Self {
         // The engine may be anybody's. A tag without text would be found everywhere.
-        let usable = |tags: &Option<Tags>| {
-            let tags = tags.clone();
-            tags.filter(|tags| !tags.begin.is_empty() && !tags.end.is_empty())
-        };
+        let usable = |tags: &Tags| !tags.begin.is_empty() && !tags.end.is_empty();
+        let calls = marks.calls.clone().filter(|form| match form {
+            CallForm::Tagged(tags) => usable(tags),
+            CallForm::Bare => true,
+        });
         Splitter {
-            reasoning: usable(&marks.reasoning)
+            reasoning: marks
+                .reasoning
+                .clone()
+                .filter(usable)
                 .map(|tags| Reasoning::new(tags, inside, marks.inline)),
             inline: marks.inline,
-            calls: usable(&marks.calls).map(Calls::new),
+            calls: calls.map(|form| Calls::new(form, marks.names.clone())),
         }
     }
 

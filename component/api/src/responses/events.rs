@@ -23,6 +23,8 @@ pub(super) struct Events {
     output: Vec<String>,
     /// The item that goes on.
     open: Option<Open>,
+    /// The call that goes on.
+    call: Option<OpenCall>,
     calls: usize,
     thought: Thought,
 }
@@ -32,6 +34,13 @@ struct Open {
     kind: Kind,
     id: String,
     text: String,
+}
+
+#[derive(Debug)]
+struct OpenCall {
+    id: String,
+    call_id: String,
+    call: Call,
 }
 
 /// An item that is told in deltas.
@@ -86,6 +95,7 @@ impl Events {
             number: 0,
             output: Vec::new(),
             open: None,
+            call: None,
             calls: 0,
             thought: Thought::default(),
         }
@@ -163,23 +173,43 @@ impl Events {
         self.output.push(item);
     }
 
-    fn call(&mut self, call: &Call, bytes: &mut Vec<u8>) {
+    /// Begin a call.
+    fn call(&mut self, name: &str, bytes: &mut Vec<u8>) {
         self.close("completed", bytes);
         let id = self.document.item_id("fc", self.output.len());
         let call_id = self.document.call_id(self.calls);
         self.calls += 1;
-        let begun = Call {
-            name: call.name.clone(),
+        let call = Call {
+            name: name.to_owned(),
             arguments: String::new(),
+            whole: false,
         };
-        let item = answer::call(&id, "in_progress", &call_id, &begun);
+        let item = answer::call(&id, "in_progress", &call_id, &call);
         self.item("response.output_item.added", &item, bytes);
-        let delta = self.about(&id).with("delta", &call.arguments);
+        self.call = Some(OpenCall { id, call_id, call });
+    }
+
+    /// More of the call's arguments.
+    fn arguments(&mut self, text: &str, bytes: &mut Vec<u8>) {
+        let Some(mut open) = self.call.take() else {
+            return;
+        };
+        let delta = self.about(&open.id).with("delta", &text);
         self.event("response.function_call_arguments.delta", delta, bytes);
+        open.call.arguments += text;
+        self.call = Some(open);
+    }
+
+    /// The call is over.
+    fn end_call(&mut self, whole: bool, bytes: &mut Vec<u8>) {
+        let Some(OpenCall { id, call_id, call }) = self.call.take() else {
+            return;
+        };
         let done = self.about(&id).with("name", &call.name);
         let done = done.with("arguments", &call.arguments);
         self.event("response.function_call_arguments.done", done, bytes);
-        let item = answer::call(&id, "completed", &call_id, call);
+        let status = if whole { "completed" } else { "incomplete" };
+        let item = answer::call(&id, status, &call_id, &call);
         self.item("response.output_item.done", &item, bytes);
         self.output.push(item);
     }
@@ -197,7 +227,9 @@ impl Events {
         match part {
             Part::Reasoning(text) => self.text(Kind::Reasoning, text, bytes),
             Part::Text(text) => self.text(Kind::Message, text, bytes),
-            Part::Call(call) => self.call(call, bytes),
+            Part::Call(name) => self.call(name, bytes),
+            Part::Arguments(text) => self.arguments(text, bytes),
+            Part::CallEnd { whole } => self.end_call(*whole, bytes),
         }
     }
 }
@@ -209,14 +241,8 @@ impl Teller for Events {
             return Vec::new();
         };
         let mut events = Vec::new();
-        if !finished.reasoning.is_empty() {
-            self.text(Kind::Reasoning, &finished.reasoning, &mut events);
-        }
-        if !finished.text.is_empty() {
-            self.text(Kind::Message, &finished.text, &mut events);
-        }
-        for call in &finished.calls {
-            self.call(call, &mut events);
+        for part in &finished.parts {
+            self.part(part, &mut events);
         }
         self.end(finished.end, &mut events);
         let reasoning_tokens = finished.reasoning_tokens;
@@ -256,6 +282,7 @@ impl Teller for Events {
 
     fn fault(&mut self, error: &ApiError, resume: &Resume, bytes: &mut Vec<u8>) {
         self.close("incomplete", bytes);
+        self.end_call(false, bytes);
         self.document.resume(resume);
         self.state("response.failed", &State::Failed(error.clone()), bytes);
     }

@@ -128,6 +128,7 @@ fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated
         kind: Kind::Chat,
         body: said,
         names,
+        told_stops: Vec::new(),
         teller: Box::new(move |model| Box::new(Events::new(document.by(model)))),
     })
 }

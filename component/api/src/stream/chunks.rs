@@ -8,7 +8,6 @@ use crate::{
     choices::Piece,
     engine::Usage,
     error::{ApiError, Resume},
-    parts::Part,
 };
 
 /// Tells an answer as the completion routes do.
@@ -66,10 +65,9 @@ impl Teller for Chunks {
         });
         told.tokens.append(piece.told.clone());
         for part in &piece.parts {
-            for chunk in answer.part_chunks(index, part, told, usage) {
+            if let Some(chunk) = answer.part_chunk(index, part, told, usage) {
                 push_data(bytes, &chunk);
             }
-            told.calls += usize::from(matches!(part, Part::Call(_)));
         }
         let Some(end) = piece.end else {
             return;

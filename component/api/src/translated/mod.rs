@@ -28,6 +28,8 @@ pub struct Translated {
     pub body: Written,
     /// What the fields of that body were called.
     pub names: Names,
+    /// Texts at which it stops, of which the answer tells in the place of showing them.
+    pub told_stops: Vec<String>,
     /// Makes the teller, for the name of the model that answers.
     pub teller: Box<dyn FnOnce(String) -> Box<dyn Teller>>,
 }
@@ -59,11 +61,13 @@ pub async fn run<E: Engine>(
         kind,
         body,
         names,
+        told_stops,
         teller,
     } = translated;
     let body = body.text().into_bytes();
     let mut asked =
         completion::understand(kind, settings, body).map_err(|error| names.rename(error))?;
+    asked.told_stops = told_stops;
     asked.name_grammar(|field| names.own(field));
     completion::run(engine, settings, kind, asked, stamp, teller)
         .await

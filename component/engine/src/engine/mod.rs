@@ -87,7 +87,7 @@ impl Engine {
             max_sequences: clamp_u32(self.options.max_sequences),
             embedding_size: clamp_u32(self.model.config.hidden_size),
             reasoning_tags: self.model.template.reasoning_tags(),
-            tool_call_tags: self.model.template.tool_call_tags(),
+            call_form: self.model.template.call_form(),
         }
     }
 

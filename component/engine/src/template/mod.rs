@@ -19,7 +19,7 @@ pub(crate) use built_in::CHATML_TOKENS;
 pub use built_in::{BITNET_2B_4T, CHATML, STORY, built_in, names as built_in_names};
 
 use crate::error::EngineError;
-use crate::request::{Conversation, ConversationEnd, Tags};
+use crate::request::{CallForm, Conversation, ConversationEnd, Tags};
 use crate::tokenizer::{Tokenizer, TooMany};
 use jinja::limits::Budget;
 use jinja::{Fault, Name, Template, Value};
@@ -34,6 +34,20 @@ enum State {
     /// It cannot be used: why.
     Broken(String),
 }
+
+/// What templates write around calls that have another form than those of [`CallForm`].
+const OTHER_CALLS: [&str; 10] = [
+    "<arg_key>",
+    "<function=",
+    "[TOOL_CALLS]",
+    "<|tool_call|>",
+    "<|tool_calls_section_begin|>",
+    "<|START_ACTION|>",
+    "<\u{ff5c}tool\u{2581}calls\u{2581}begin\u{ff5c}>",
+    "<start_function_call>",
+    "functools[",
+    "<|channel|>",
+];
 
 /// A chat template, or the absence of one.
 #[derive(Clone, Debug)]
@@ -80,24 +94,30 @@ impl ChatTemplate {
     /// earlier answers out, or writes its tags, so it names the tag that ends it.
     #[must_use]
     pub fn reasoning_tags(&self) -> Option<Tags> {
-        self.tags(["<think>", "</think>"], &[])
+        self.tags(["<think>", "</think>"])
     }
 
-    /// The texts around a call of a function, where it is a JSON object with `name` and
-    /// `arguments`: the form of Hermes and Qwen. Others put XML between the same tags.
+    /// How the model calls functions, by what its template says: JSON between `<tool_call>` and
+    /// `</tool_call>`, as Hermes, Qwen and Falcon do, or as Llama 3 does, which stands for those
+    /// too that name no form. `None` where the template has no place for functions, or has them
+    /// called in a form that is none of both ([`OTHER_CALLS`]).
     #[must_use]
-    pub fn tool_call_tags(&self) -> Option<Tags> {
-        self.tags(
-            ["<tool_call>", "</tool_call>"],
-            &["<arg_key>", "<function="],
-        )
+    pub fn call_form(&self) -> Option<CallForm> {
+        let source = self.source.as_deref()?;
+        if OTHER_CALLS.iter().any(|other| source.contains(other)) {
+            return None;
+        }
+        if let Some(tags) = self.tags(["<tool_call>", "</tool_call>"]) {
+            return Some(CallForm::Tagged(tags));
+        }
+        let names = ["tools", "<|python_tag|>", "ipython"];
+        let knows = names.iter().any(|name| source.contains(name));
+        knows.then_some(CallForm::Bare)
     }
 
-    /// These tags, if the template has the second of them and none of the texts `but`.
-    fn tags(&self, [begin, end]: [&str; 2], but: &[&str]) -> Option<Tags> {
-        let source = self.source.as_deref()?;
-        let other = but.iter().any(|but| source.contains(but));
-        (source.contains(end) && !other).then(|| Tags {
+    /// These tags, if the template has the second of them.
+    fn tags(&self, [begin, end]: [&str; 2]) -> Option<Tags> {
+        self.source.as_deref()?.contains(end).then(|| Tags {
             begin: begin.into(),
             end: end.into(),
         })

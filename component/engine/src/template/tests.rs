@@ -166,8 +166,11 @@ fn guards_are_no_part_of_json() {
 fn tags_are_those_that_the_template_writes() {
     let tags = |source: &str| {
         let template = ChatTemplate::new(Some(source), "", "");
-        let begins = [template.reasoning_tags(), template.tool_call_tags()];
-        begins.map(|tags| tags.map(|tags| tags.begin))
+        let calls = template.call_form().map(|form| match form {
+            CallForm::Tagged(tags) => tags,
+            CallForm::Bare => panic!("bare"),
+        });
+        [template.reasoning_tags(), calls].map(|tags| tags.map(|tags| tags.begin))
     };
     let (think, call) = (Some("<think>".to_owned()), Some("<tool_call>".to_owned()));
     assert_eq!(tags(BITNET_2B_4T), [None, None]);
@@ -179,7 +182,28 @@ fn tags_are_those_that_the_template_writes() {
     for xml in ["<arg_key>", "<function=name>"] {
         assert_eq!(tags(&format!("{hermes} {xml}")), [None, None]);
     }
-    assert_eq!(ChatTemplate::new(None, "", "").tool_call_tags(), None);
+    assert_eq!(ChatTemplate::new(None, "", "").call_form(), None);
+}
+
+#[test]
+fn calls_without_tags_are_those_of_llama() {
+    let form = |source: &str| ChatTemplate::new(Some(source), "", "").call_form();
+    for source in [
+        "{%- if not tools is defined %}{{ '<|python_tag|>' + name + '.call(' }}",
+        "{{ 'Environment: ipython' }}",
+        "{% if tools %}{{ tools | tojson }}{% endif %}",
+    ] {
+        assert_eq!(form(source), Some(CallForm::Bare), "{source}");
+    }
+    for source in [
+        "{{ messages }}",
+        "{{ tools }}[TOOL_CALLS]",
+        "{{ tools }}<\u{ff5c}tool\u{2581}calls\u{2581}begin\u{ff5c}>",
+        "{{ tools }}<|tool_call|>",
+        "{{ tools }}<|channel|>",
+    ] {
+        assert_eq!(form(source), None, "{source}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use sterna_engine::convert::{ConvertOptions, convert};
 use sterna_engine::files::LoadOptions;
 use sterna_engine::matrix::{Matrix, Table};
 use sterna_engine::model::Model;
-use sterna_engine::request::{Message, Prompt, Request, Tags, ToolCall};
+use sterna_engine::request::{CallForm, Message, Prompt, Request, Tags, ToolCall};
 use sterna_kernels::{GroupCodes, Isa, KvType};
 
 /// Each model with its forms, codes and group.
@@ -218,7 +218,8 @@ fn the_template_says_how_answers_are_marked() {
     let mut engine = engine(&load("qwen3/ternary-Q2_0.gguf"), |_| {});
     let info = engine.info();
     assert_eq!(info.reasoning_tags, tags("<think>", "</think>"));
-    assert_eq!(info.tool_call_tags, tags("<tool_call>", "</tool_call>"));
+    let calls = tags("<tool_call>", "</tool_call>").map(CallForm::Tagged);
+    assert_eq!(info.call_form, calls);
     for (prompt, reasons) in [
         ("<|im_start|>assistant\n<think>\n", true),
         ("<|im_start|>assistant\n<think>", true),

@@ -2,7 +2,7 @@
 //! streamed.
 
 use super::*;
-use crate::engine::{Conversation, Event, Finish, FinishReason, Prompt, Tags, Usage};
+use crate::engine::{CallForm, Conversation, Event, Finish, FinishReason, Prompt, Tags, Usage};
 
 /// A model with the tags of Qwen's, that answers with these pieces of text.
 pub(super) fn qwen(pieces: &[&str], reason: FinishReason) -> ScriptedEngine {
@@ -28,7 +28,7 @@ pub(super) fn qwen(pieces: &[&str], reason: FinishReason) -> ScriptedEngine {
     let script = pieces.iter().map(|piece| text(piece)).chain([Ok(last)]);
     let mut engine = ScriptedEngine::new(Ok(script.collect()));
     engine.models[0].reasoning_tags = tags("<think>", "</think>");
-    engine.models[0].tool_call_tags = tags("<tool_call>", "</tool_call>");
+    engine.models[0].call_form = tags("<tool_call>", "</tool_call>").map(CallForm::Tagged);
     engine
 }
 
@@ -79,7 +79,7 @@ fn an_answer_can_be_made_to_call() {
     assert!(lark(&required).contains("one: \"<tool_call>\" call \"</tool_call>\""));
     assert!(grammar(&required).unwrap().after_reasoning);
     let one = with(required.clone(), "parallel_tool_calls", json!(false));
-    assert!(lark(&one).starts_with("start: \"<tool_call>\" call"));
+    assert!(lark(&one).starts_with("start: one\n"));
     let named = json!({"type": "function", "function": {"name": "f"}});
     assert_eq!(lark(&with(with_tools(), "tool_choice", named)), lark(&one));
     let mut strict = with_tools();
@@ -353,13 +353,71 @@ fn a_stream_that_breaks_within_a_call_says_what_was_told() {
 #[test]
 fn a_long_call_keeps_its_connection_alive() {
     let pieces = [
-        vec!["<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \""],
+        vec!["<tool_call>{\"arguments\": {\"a\": \""],
         vec!["x"; 100],
-        vec!["\"}}</tool_call>"],
+        vec!["\"}, \"name\": \"f\"}</tool_call>"],
     ]
     .concat();
     let body = with(with_tools(), "stream", json!(true));
     let got = post(&qwen(&pieces, FinishReason::Stop), CHAT, &body);
     let sent = String::from_utf8(got.body).unwrap();
     assert_eq!(sent.lines().filter(|line| *line == ":").count(), 3);
+}
+
+#[test]
+fn arguments_are_told_as_they_come() {
+    let pieces = [
+        "<tool_call>\n{\"name\": \"f\", ",
+        "\"arguments\": {",
+        "\"a\": ",
+        "\"é\"}",
+        "}\n</tool_call>",
+    ];
+    let engine = qwen(&pieces, FinishReason::Stop);
+    let (deltas, ends) = deltas(&engine, &with_tools());
+    let mut named = called(IDS[0], "f", "");
+    named["index"] = json!(0);
+    let rest = |json: &str| json!({"tool_calls": [{"index": 0, "function": {"arguments": json}}]});
+    let expected = [
+        json!({"role": "assistant", "content": ""}),
+        json!({"tool_calls": [named]}),
+        rest("{"),
+        rest("\"a\": "),
+        rest("\"é\"}"),
+        json!({}),
+    ];
+    assert_eq!(deltas, expected);
+    assert_eq!(ends, [json!("tool_calls")]);
+    // What is cut stays a call, as OpenAI's is.
+    let engine = qwen(&pieces[..3], FinishReason::Length);
+    let choice = answer(&engine, &with_tools());
+    assert_eq!(
+        choice["message"]["tool_calls"],
+        json!([called(IDS[0], "f", "{\"a\": ")])
+    );
+    assert_eq!(choice["message"]["content"], Value::Null);
+    assert_eq!(choice["finish_reason"], "length");
+}
+
+#[test]
+fn llama_calls_with_its_whole_answer_where_there_are_functions() {
+    let pieces = ["{\"name\": \"f\",", " \"parameters\": {\"a\": 1}", "}"];
+    let mut engine = qwen(&pieces, FinishReason::Stop);
+    engine.models[0].call_form = Some(CallForm::Bare);
+    let choice = answer(&engine, &with_tools());
+    assert_eq!(
+        choice["message"]["tool_calls"],
+        json!([called(IDS[0], "f", "{\"a\": 1}")])
+    );
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    assert!(engine.asked.borrow()[0].show_special);
+    let plain = answer(&engine, &hello());
+    assert_eq!(plain["message"]["content"], *pieces.concat());
+    assert_eq!(plain["finish_reason"], "stop");
+    assert!(!engine.asked.borrow()[1].show_special);
+    let mut other = with_tools();
+    other["tools"][0]["function"]["name"] = json!("g");
+    let choice = answer(&engine, &other);
+    assert_eq!(choice["message"]["content"], *pieces.concat());
+    assert_eq!(choice["message"].get("tool_calls"), None);
 }

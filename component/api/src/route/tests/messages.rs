@@ -278,7 +278,8 @@ fn accumulated(events: &[Value]) -> Value {
                 }
                 if delta["type"] == "input_json_delta" {
                     json += delta["partial_json"].as_str().unwrap();
-                    block["input"] = serde_json::from_str(&json).unwrap();
+                    block["input"] =
+                        serde_json::from_str(&crate::partial_json::closed(&json)).unwrap();
                 }
             }
             "message_delta" => {
@@ -324,6 +325,64 @@ fn a_stream_comes_to_the_whole_message() {
     assert_eq!(whole["content"][2]["input"], json!({"z": 1.0, "a": "é"}));
     assert_eq!(whole["stop_reason"], "tool_use");
     assert_eq!(events[0]["message"]["usage"]["input_tokens"], 3);
+}
+
+#[test]
+fn text_and_calls_stand_in_their_order_and_a_cut_call_is_told_as_far_as_it_goes() {
+    let pieces = [
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1, \"b\": \"x\"}}</tool_call>",
+        "\nSo\n",
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1, \"b\": \"x",
+    ];
+    let engine = calls::qwen(&pieces, FinishReason::Length);
+    let body = of("tools", json!([tool()]));
+    let whole = post(&engine, MESSAGES, &body).json();
+    let id = |n: usize| whole["content"][n]["id"].clone();
+    assert_eq!(
+        whole["content"],
+        json!([
+            {"type": "tool_use", "id": id(0), "name": "f", "input": {"a": 1, "b": "x"}},
+            {"type": "text", "text": "\nSo"},
+            {"type": "tool_use", "id": id(2), "name": "f", "input": {"a": 1}},
+        ])
+    );
+    assert_ne!(id(0), id(2));
+    assert_eq!(whole["stop_reason"], "max_tokens");
+    let got = post(&engine, MESSAGES, &with(body, "stream", json!(true)));
+    assert_eq!(accumulated(&events(&got)), whole);
+}
+
+#[test]
+fn a_stop_is_told_wherever_it_comes() {
+    for (pieces, content) in [
+        (
+            &["<think>a b", " END"][..],
+            json!([{"type": "thinking", "thinking": "a b ", "signature": ""}]),
+        ),
+        (
+            &["<think>a</think>\n\n", "\n\n"],
+            json!([{"type": "thinking", "thinking": "a", "signature": ""}]),
+        ),
+        (
+            &["<think>a", "</think>"],
+            json!([{"type": "thinking", "thinking": "a", "signature": ""}]),
+        ),
+    ] {
+        let engine = stopping(pieces);
+        let mut models = engine.models.clone();
+        models[0].reasoning_tags = calls::qwen(&[], FinishReason::Stop).models[0]
+            .reasoning_tags
+            .clone();
+        let engine = ScriptedEngine { models, ..engine };
+        let body = of("stop_sequences", json!(["END", "\n\n", "</think>"]));
+        let whole = post(&engine, MESSAGES, &body).json();
+        assert_eq!(whole["content"], content, "{pieces:?}");
+        assert_eq!(whole["stop_reason"], "stop_sequence");
+        let stop = whole["stop_sequence"].as_str().unwrap();
+        assert!(pieces[1].ends_with(stop), "{stop}");
+        let streamed = post(&engine, MESSAGES, &with(body, "stream", json!(true)));
+        assert_eq!(accumulated(&events(&streamed)), whole, "{pieces:?}");
+    }
 }
 
 /// An engine that says these pieces and stops there.

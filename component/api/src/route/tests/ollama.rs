@@ -389,8 +389,8 @@ fn embeddings_are_openais() {
 #[test]
 fn facts_of_the_models() {
     let mut engine = story();
-    engine.models[0].tool_call_tags = calls::qwen(&[], FinishReason::Stop).models[0]
-        .tool_call_tags
+    engine.models[0].call_form = calls::qwen(&[], FinishReason::Stop).models[0]
+        .call_form
         .clone();
     let get = |path: &str| send(&engine, "GET", path, b"").json();
     assert_eq!(
@@ -521,7 +521,10 @@ fn errors_have_ollamas_form_and_the_requests_names() {
 
 #[test]
 fn a_silent_stream_is_kept_alive_by_empty_pieces() {
-    let mut script = vec![text("<tool_call>"); 40];
+    let mut script = vec![text(
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"",
+    )];
+    script.extend(vec![text("x"); 40]);
     script.push(end(""));
     let engine = calls::qwen(&[], FinishReason::Stop);
     let engine = ScriptedEngine {
@@ -531,5 +534,11 @@ fn a_silent_stream_is_kept_alive_by_empty_pieces() {
     let lines = lines(&post(&engine, CHAT, &with(hello(), "tools", tools())));
     assert_eq!(lines[0]["message"]["content"], "");
     assert_eq!(lines[0]["done"], false);
+    // What is cut is told as far as it is complete.
+    let call = &lines[1]["message"]["tool_calls"][0]["function"];
+    assert_eq!(
+        (&call["name"], &call["arguments"]),
+        (&json!("f"), &json!({}))
+    );
     assert_eq!(lines.last().unwrap()["done"], true);
 }

@@ -196,6 +196,41 @@ fn a_stream_tells_reasoning_text_and_calls_by_typed_events() {
 }
 
 #[test]
+fn items_stand_in_their_order_and_a_cut_call_is_incomplete() {
+    let pieces = [
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\"",
+        ": 1}}</tool_call>",
+        "\nSo\n",
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"a",
+    ];
+    let engine = calls::qwen(&pieces, FinishReason::Length);
+    let body = with(ask(json!("Hi")), "tools", json!([tool()]));
+    let whole = post(&engine, RESPONSES, &body).json();
+    let output = whole["output"].as_array().unwrap();
+    let told = |item: &Value| {
+        let text = item["arguments"].as_str();
+        let text = text.or(item["content"][0]["text"].as_str());
+        (item["status"].clone(), text.unwrap().to_owned())
+    };
+    let expected = [
+        ("completed", "{\"a\": 1}"),
+        ("completed", "\nSo"),
+        ("incomplete", "{\"a"),
+    ];
+    let expected = expected.map(|(status, text)| (json!(status), text.to_owned()));
+    assert_eq!(output.iter().map(told).collect::<Vec<_>>(), expected);
+    let got = post(&engine, RESPONSES, &with(body, "stream", json!(true)));
+    let events = events(&got);
+    assert_eq!(events.last().unwrap()["response"], whole);
+    let deltas: Vec<&str> = events
+        .iter()
+        .filter(|it| it["type"] == "response.function_call_arguments.delta")
+        .map(|it| it["delta"].as_str().unwrap())
+        .collect();
+    assert_eq!(deltas, ["{\"a\"", ": 1}", "{\"a"]);
+}
+
+#[test]
 fn a_fault_midway_fails_the_response() {
     let fault = crate::engine::Error::Internal("NaN in layer 3".into());
     let engine = ScriptedEngine::new(Ok(vec![text("Once"), Err(fault)]));

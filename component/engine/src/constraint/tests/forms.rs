@@ -217,3 +217,54 @@ a1: %json {"x-guidance": {"lenient": true}, "type": "object", "additionalPropert
         assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
     }
 }
+
+#[test]
+fn calls_without_tags_are_all_that_may_begin_with_a_bracket() {
+    let rules = r#"one: call
+BETWEEN: "; "
+call: "{" object "}"
+object: f0
+f0: "\"name\": \"time\", \"parameters\": " a0
+a0: %json {"type": "object", "properties": {"h": {"type": "integer"}}, "required": ["h"], "additionalProperties": false}
+"#;
+    let free = format!(
+        "start: TEXT? | GAP? one\nTEXT: /\\s{{0,4}}[^{{\\s](.|\\n)*/\nGAP: /\\s{{1,4}}/\n{rules}"
+    );
+    let required = format!("start: one (BETWEEN one)*\n{rules}");
+    let check = |call: &str| {
+        let call: serde_json::Value = serde_json::from_str(call).unwrap();
+        assert_eq!(call["name"], "time");
+        assert!(call["parameters"]["h"].is_i64());
+    };
+    for tokenizer in [demo(), llama()] {
+        let constraints = Constraints::default();
+        let takes = |grammar: &str, said: &str| {
+            let mut guard = guard(&constraints, &tokenizer, &Grammar::Lark(grammar.into()));
+            for token in tokenizer.encode(said, false).unwrap() {
+                let mask = guard.mask(&[], &[]).unwrap().unwrap();
+                if !mask.allows(token) {
+                    return false;
+                }
+                guard.take(&tokenizer, token).unwrap();
+            }
+            true
+        };
+        assert!(takes(&free, "It is {\"name\": \"x\"}\nnow."));
+        assert!(takes(
+            &free,
+            "{\"name\": \"time\", \"parameters\": {\"h\": 7}}"
+        ));
+        assert!(!takes(&free, "{\"name\": \"x\""));
+        assert!(!takes(&required, "It"));
+        let mut seen = 0;
+        for seed in 0..20 {
+            let mut guard = guard(&constraints, &tokenizer, &Grammar::Lark(required.clone()));
+            let (text, ended) = Random::new(seed).say(&tokenizer, &mut guard, 200);
+            let calls: Vec<&str> = text.split("; ").collect();
+            let whole = if ended { calls.len() } else { calls.len() - 1 };
+            calls[..whole].iter().for_each(|call| check(call));
+            seen += whole;
+        }
+        assert!(seen > 0);
+    }
+}

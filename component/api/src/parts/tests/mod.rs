@@ -1,5 +1,7 @@
 //! Answers in whole and in every other way they can come in pieces.
 
+mod bare;
+
 use super::*;
 
 fn tags(begin: &str, end: &str) -> Option<Tags> {
@@ -12,25 +14,18 @@ fn tags(begin: &str, end: &str) -> Option<Tags> {
 fn marks() -> Marks {
     Marks {
         reasoning: tags("<think>", "</think>"),
-        calls: tags("<tool_call>", "</tool_call>"),
+        calls: tags("<tool_call>", "</tool_call>").map(CallForm::Tagged),
+        names: Vec::new(),
         inline: false,
     }
 }
 
-/// The parts with those that belong together joined.
-fn joined(parts: impl IntoIterator<Item = Part>) -> Vec<Part> {
-    let mut out: Vec<Part> = Vec::new();
-    for part in parts {
-        match (out.last_mut(), part) {
-            (Some(Part::Reasoning(before)), Part::Reasoning(more))
-            | (Some(Part::Text(before)), Part::Text(more)) => before.push_str(&more),
-            (_, part) => out.push(part),
-        }
-    }
-    out
-}
-
-fn split<'a>(marks: &Marks, inside: bool, pieces: impl IntoIterator<Item = &'a str>) -> Vec<Part> {
+/// The parts of what comes in these pieces, joined. Those of a call follow one another.
+fn split<'a>(
+    marks: &Marks,
+    inside: bool,
+    pieces: impl IntoIterator<Item = &'a str>,
+) -> Vec<Joined> {
     let mut splitter = Splitter::new(marks, inside);
     let mut parts: Vec<Part> = Vec::new();
     for piece in pieces {
@@ -39,21 +34,41 @@ fn split<'a>(marks: &Marks, inside: bool, pieces: impl IntoIterator<Item = &'a s
         parts.extend(more);
     }
     parts.extend(splitter.push("", true));
-    joined(parts)
+    let mut is_open = false;
+    for part in &parts {
+        match part {
+            Part::Call(_) => assert!(!std::mem::replace(&mut is_open, true)),
+            Part::Arguments(text) => assert!(is_open && !text.is_empty()),
+            Part::CallEnd { .. } => assert!(std::mem::take(&mut is_open)),
+            Part::Text(_) | Part::Reasoning(_) => assert!(!is_open),
+        }
+    }
+    assert!(!is_open);
+    Joined::all(parts)
 }
 
-fn thought(text: &str) -> Part {
-    Part::Reasoning(text.into())
+fn thought(text: &str) -> Joined {
+    Joined::Reasoning(text.into())
 }
 
-fn said(text: &str) -> Part {
-    Part::Text(text.into())
+fn said(text: &str) -> Joined {
+    Joined::Text(text.into())
 }
 
-fn call(name: &str, arguments: &str) -> Part {
-    Part::Call(Call {
+fn call(name: &str, arguments: &str) -> Joined {
+    Joined::Call(Call {
         name: name.into(),
         arguments: arguments.into(),
+        whole: true,
+    })
+}
+
+/// A call of which the end is missing, or no JSON.
+fn cut(name: &str, arguments: &str) -> Joined {
+    Joined::Call(Call {
+        name: name.into(),
+        arguments: arguments.into(),
+        whole: false,
     })
 }
 
@@ -61,12 +76,12 @@ const F: &str = r#"<tool_call>
 {"name": "f", "arguments": {"z": 1.0, "a": [{}]}}
 </tool_call>"#;
 
-fn f() -> Part {
+fn f() -> Joined {
     call("f", r#"{"z": 1.0, "a": [{}]}"#)
 }
 
 /// Answers, whether they begin within the reasoning, and their parts.
-fn answers() -> Vec<(String, bool, Vec<Part>)> {
+fn answers() -> Vec<(String, bool, Vec<Joined>)> {
     let plain = [
         ("", vec![]),
         ("Hi", vec![said("Hi")]),
@@ -135,7 +150,47 @@ fn answers() -> Vec<(String, bool, Vec<Part>)> {
         ),
         (F[..F.len() - 3].to_owned(), vec![f()]),
         // What is no call is text.
-        (F[..F.len() - 20].to_owned(), vec![said(&F[..F.len() - 20])]),
+        (
+            F[..F.len() - 20].to_owned(),
+            vec![cut("f", r#"{"z": 1.0, "a":"#)],
+        ),
+        (F[..43].to_owned(), vec![cut("f", "{\"z\"")]),
+        (F[..40].to_owned(), vec![cut("f", "{")]),
+        (F[..33].to_owned(), vec![said(&F[..33])]),
+        (
+            r#"<tool_call>{"name":"f","arguments":{"a":1,}}</tool_call>x"#.to_owned(),
+            vec![cut("f", r#"{"a":1,}}"#), said("x")],
+        ),
+        (
+            r#"<tool_call>{"name":"f","arguments":{"a":x</tool"#.to_owned(),
+            vec![cut("f", r#"{"a":x"#)],
+        ),
+        // Several calls between two tags.
+        (
+            "<tool_call>\n[\n  {\"name\": \"f\", \"arguments\": {\"a\": 1}},\n  {\"name\": \"g\"}\n]\n</tool_call>".to_owned(),
+            vec![call("f", "{\"a\": 1}"), call("g", "{}")],
+        ),
+        (
+            r#"<tool_call>[{"name":"g"}]</tool_call>"#.to_owned(),
+            vec![call("g", "{}")],
+        ),
+        (
+            r#"<tool_call>{"name":"g"}{"name":"h"}</tool_call>"#.to_owned(),
+            vec![call("g", "{}"), call("h", "{}")],
+        ),
+        // What stands between a call and its tag is left out.
+        (
+            format!("{}}}</tool_call> x", F.replace("\n</tool_call>", "")),
+            vec![f(), said(" x")],
+        ),
+        (
+            format!("{} x {F}", F.replace("\n</tool_call>", "")),
+            vec![f(), said("x"), f()],
+        ),
+        (
+            format!("{}{F}", F.replace("\n</tool_call>", "")),
+            vec![f(), f()],
+        ),
         (bad.to_owned(), vec![said(bad)]),
         (
             format!("a {bad} b{F}"),
@@ -176,8 +231,9 @@ fn answers() -> Vec<(String, bool, Vec<Part>)> {
         r#"{"arguments":{}}"#,
         r#"{"name":"g","arguments":"x"}"#,
         r#"{"name":"g","arguments":5}"#,
-        r#"[{"name":"g"}]"#,
-        r#"{"name":"g"}{"name":"g"}"#,
+        r#"[]"#,
+        r#"[1, {"name":"g"}]"#,
+        r#"{"query":{"name":"g","arguments":{}}}"#,
         "{'name': 'g'}",
         "g()",
         &deep,
@@ -234,7 +290,7 @@ fn tags_of_any_text_end() {
         for calls in pairs() {
             let marks = Marks {
                 reasoning: reasoning.clone(),
-                calls,
+                calls: calls.map(CallForm::Tagged),
                 ..Marks::default()
             };
             let text = "aab{\"name\": \"f\"}\n<é>aabb<é>";
@@ -245,38 +301,55 @@ fn tags_of_any_text_end() {
     }
     let without = Marks {
         reasoning: tags("", "x"),
-        calls: tags("x", ""),
+        calls: tags("x", "").map(CallForm::Tagged),
         ..Marks::default()
     };
     assert_eq!(split(&without, true, ["axb"]), [said("axb")]);
 }
 
 #[test]
-fn text_comes_as_soon_as_it_is_certain() {
+fn parts_come_as_soon_as_they_are_certain() {
     let mut splitter = Splitter::new(&marks(), false);
-    assert_eq!(splitter.push("<think>a\n", false), [thought("a")]);
-    assert_eq!(splitter.push("b", false), [thought("\nb")]);
-    assert_eq!(splitter.push("</think>\n\nHi", false), [said("Hi")]);
-    assert_eq!(splitter.push(" <", false), []);
-    assert_eq!(splitter.push("b> ", false), [said(" <b>")]);
-    assert_eq!(splitter.push(F, false), [f()]);
-    assert_eq!(splitter.push("\n", true), []);
+    let mut push = |text: &str, last| splitter.push(text, last);
+    let thought = |text: &str| Part::Reasoning(text.into());
+    let said = |text: &str| Part::Text(text.into());
+    let more = |text: &str| Part::Arguments(text.into());
+    assert_eq!(push("<think>a\n", false), [thought("a")]);
+    assert_eq!(push("b", false), [thought("\nb")]);
+    assert_eq!(push("</think>\n\nHi", false), [said("Hi")]);
+    assert_eq!(push(" <", false), []);
+    assert_eq!(push("b> ", false), [said(" <b>")]);
+    assert_eq!(push("<tool_call>{\"name\": \"f\", \"argume", false), []);
+    assert_eq!(push("nts\": ", false), []);
+    assert_eq!(push(" {\"a", false), [Part::Call("f".into()), more("{\"a")]);
+    assert_eq!(push("\": \"</tool_", false), [more("\": \"</tool_")]);
+    assert_eq!(push("call>\"", false), [more("call>\"")]);
+    assert_eq!(
+        push("}}", false),
+        [more("}"), Part::CallEnd { whole: true }]
+    );
+    assert_eq!(push("\n</tool_call>", false), []);
+    assert_eq!(push("\n", true), []);
 }
 
 #[test]
 fn a_long_call_is_read_once() {
-    let long = format!(
-        "<tool_call>{{\"name\":\"f\",\"arguments\":{{\"a\":\"{}\"}}}}",
-        "x ".repeat(200_000)
-    );
-    let mut splitter = Splitter::new(&marks(), false);
-    for piece in long.as_bytes().chunks(4) {
-        assert_eq!(
-            splitter.push(std::str::from_utf8(piece).unwrap(), false),
-            []
-        );
+    let head = "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":\"";
+    let behind = "<tool_call>{\"arguments\":{\"a\":\"";
+    let long = "x ".repeat(200_000);
+    for (head, told) in [(head, true), (behind, false)] {
+        let mut splitter = Splitter::new(&marks(), false);
+        splitter.push(head, false);
+        let mut arguments = 0;
+        for piece in long.as_bytes().chunks(4) {
+            let parts = splitter.push(std::str::from_utf8(piece).unwrap(), false);
+            assert_eq!(parts.len(), usize::from(told));
+            arguments += parts.len();
+        }
+        assert_eq!(arguments, if told { 100_000 } else { 0 });
+        let parts = splitter.push("\"},\"name\":\"f\"}</tool_call>", false);
+        assert_eq!(parts.last(), Some(&Part::CallEnd { whole: true }));
     }
-    assert_eq!(splitter.push("</tool_call>", false).len(), 1);
 }
 
 #[test]
@@ -325,7 +398,8 @@ fn it_holds_what_is_not_told() {
         (" ", true),
         ("you", false),
         (" <tool_call>{\"name\":", true),
-        ("\"f\"}</tool_call>", false),
+        ("\"f\",\"arguments\":{", true),
+        ("}}</tool_call>", false),
     ] {
         splitter.push(text, false);
         assert_eq!(splitter.holds(), holds, "{text}");
