@@ -67,6 +67,8 @@ pub struct Finished {
     pub calls: Vec<Call>,
     /// All of it in its order.
     pub parts: Vec<Part>,
+    /// How many parts, and how many of the tokens that are told, came at a time.
+    pub steps: Vec<(usize, usize)>,
     /// Why it ended.
     pub end: End,
     /// The text at which it stopped, where that is told.
@@ -87,6 +89,7 @@ impl Finished {
             reasoning: String::new(),
             calls: Vec::new(),
             parts: parts.clone(),
+            steps: Vec::new(),
             end,
             stopped: None,
             reasoning_tokens: 0,

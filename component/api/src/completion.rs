@@ -329,7 +329,8 @@ fn conversation_end(body: &Object<'_>) -> Result<ConversationEnd, ApiError> {
 
 /// All choices in order, once they are there, and what they cost.
 async fn collect<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, Usage), ApiError> {
-    let mut running: BTreeMap<u32, (Vec<Part>, Tokens, Thought)> = BTreeMap::new();
+    type Running = (Vec<Part>, Vec<(usize, usize)>, Tokens, Thought);
+    let mut running: BTreeMap<u32, Running> = BTreeMap::new();
     let mut finished = BTreeMap::new();
     while let Some(piece) = choices.next().await? {
         let Piece {
@@ -341,16 +342,18 @@ async fn collect<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, U
             told,
             cost,
         } = piece;
-        let (all_parts, all_tokens, thought) = running.entry(index).or_default();
+        let (all_parts, steps, all_tokens, thought) = running.entry(index).or_default();
+        steps.push((parts.len(), told.details.len()));
         thought.count(&parts, tokens);
         all_parts.extend(parts);
         all_tokens.append(told);
         if let Some(end) = end {
-            let (parts, tokens, thought) = running.remove(&index).unwrap_or_default();
+            let (parts, steps, tokens, thought) = running.remove(&index).unwrap_or_default();
             let choice = Finished {
                 reasoning_tokens: thought.tokens(),
                 cost,
                 stopped,
+                steps,
                 ..Finished::new(parts, tokens, end)
             };
             finished.insert(index, choice);

@@ -164,6 +164,12 @@ impl Shown {
         })
     }
 
+    /// Tokens of a text as a chat has them; special ones are none of it.
+    pub fn tokens(self, tokens: &[TokenDetail]) -> Vec<ChatToken> {
+        let told = tokens.iter().filter(|token| self.special || !token.special);
+        told.map(|token| self.chat(token)).collect()
+    }
+
     /// The prompt's places, if they are told: null for its first token.
     pub fn prompt_logprobs(self, tokens: &Tokens) -> Option<Vec<Option<Place>>> {
         let is_told = self.prompt_logprobs && !tokens.prompt.is_empty();

@@ -54,6 +54,8 @@ pub enum Place {
     ResponsesThought,
     /// One of its `tools`.
     ResponsesTool,
+    /// One of its `tools`: functions with a common name before theirs.
+    ResponsesNamespace,
     /// The body of `/v1/messages`.
     Messages,
     /// `thinking` of a message's request.

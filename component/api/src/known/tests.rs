@@ -169,6 +169,10 @@ fn documented() -> String {
             Place::ResponsesTool,
             "One of `tools` of a response's request",
         ),
+        (
+            Place::ResponsesNamespace,
+            "One of `tools` of a response's request: a namespace",
+        ),
         (Place::Messages, "`/v1/messages`"),
         (Place::MessagesThinking, "`thinking` of `/v1/messages`"),
         (Place::MessagesOutput, "`output_config`"),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::namespaces::Spaces;
 use crate::{
     answer::{Stamp, call_id},
     choices::End,
@@ -9,7 +10,6 @@ use crate::{
     error::{ApiError, Resume},
     fields::Object,
     json::{Written, array, on_one_line},
-    parts::Call,
     raw::Raw,
 };
 
@@ -20,10 +20,11 @@ pub(super) struct Document {
     /// The fields of the request that a response repeats.
     repeated: Written,
     model: String,
+    spaces: Spaces,
 }
 
 /// The fields of a response that repeat the request's, and their values where it has none.
-const REPEATED: [(&str, &str); 18] = [
+const REPEATED: [(&str, &str); 19] = [
     ("instructions", "null"),
     ("max_output_tokens", "null"),
     ("max_tool_calls", "null"),
@@ -39,6 +40,7 @@ const REPEATED: [(&str, &str); 18] = [
     ("text", r#"{"format":{"type":"text"}}"#),
     ("tool_choice", "\"auto\""),
     ("tools", "[]"),
+    ("top_logprobs", "0"),
     ("top_p", "null"),
     ("truncation", "\"disabled\""),
     ("user", "null"),
@@ -116,12 +118,28 @@ impl Document {
             stamp,
             repeated,
             model: String::new(),
+            spaces: Spaces::default(),
         })
     }
 
     /// The same by the model of this name.
     pub(super) fn by(self, model: String) -> Self {
         Document { model, ..self }
+    }
+
+    /// The same with these functions of namespaces.
+    pub(super) fn with_spaces(self, spaces: Spaces) -> Self {
+        Document { spaces, ..self }
+    }
+
+    /// What tells which function is called.
+    pub(super) fn name(&self, said: &str) -> Written {
+        match self.spaces.get(said) {
+            Some(named) => Written::new()
+                .with("name", &named.name)
+                .with("namespace", &named.space),
+            None => Written::new().with("name", &said),
+        }
     }
 
     /// Add what a resume needs, as an event of chats has it.
@@ -166,7 +184,6 @@ impl Document {
             .with_raw("output", &array(output))
             .with("previous_response_id", &())
             .with("store", &false)
-            .with("top_logprobs", &0)
             .with_all(&self.repeated)
             .with("usage", &usage.map(Cost::document))
             .text()
@@ -216,44 +233,60 @@ impl Cost {
 /// `in_progress` or, once it is whole, `completed`; `incomplete` where the answer was cut.
 pub(super) type Status = &'static str;
 
+/// `text` is what it holds; none as long as it has no part.
 pub(super) fn reasoning(id: &str, status: Status, text: Option<&str>) -> String {
-    let content = text.map(reasoning_part).into_iter();
+    let content: Vec<String> = text.map(reasoning_part).into_iter().collect();
     Written::new()
         .with("id", &id)
         .with("type", &"reasoning")
         .with("summary", &json!([]))
-        .with("content", &content.collect::<Vec<_>>())
+        .with_raw("content", &array(&content))
         .with("encrypted_content", &())
         .with("status", &status)
         .text()
 }
 
-pub(super) fn reasoning_part(text: &str) -> Value {
-    json!({"type": "reasoning_text", "text": text})
+pub(super) fn reasoning_part(text: &str) -> String {
+    let part = Written::new().with("type", &"reasoning_text");
+    part.with("text", &text).text()
 }
 
-pub(super) fn message(id: &str, status: Status, text: Option<&str>) -> String {
-    let content = text.map(text_part).into_iter();
+/// As [`reasoning`], with the text's tokens, texts of JSON.
+pub(super) fn message(id: &str, status: Status, text: Option<&str>, tokens: &[String]) -> String {
+    let part = text.map(|text| text_part(text, tokens));
+    let content: Vec<String> = part.into_iter().collect();
     Written::new()
         .with("id", &id)
         .with("type", &"message")
         .with("status", &status)
         .with("role", &"assistant")
-        .with("content", &content.collect::<Vec<_>>())
+        .with_raw("content", &array(&content))
         .text()
 }
 
-pub(super) fn text_part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+pub(super) fn text_part(text: &str, tokens: &[String]) -> String {
+    Written::new()
+        .with("type", &"output_text")
+        .with("text", &text)
+        .with("annotations", &json!([]))
+        .with_raw("logprobs", &array(tokens))
+        .text()
 }
 
-pub(super) fn call(id: &str, status: Status, call_id: &str, call: &Call) -> String {
+/// `name` is what [`Document::name`] says.
+pub(super) fn call(
+    id: &str,
+    status: Status,
+    call_id: &str,
+    name: &Written,
+    arguments: &str,
+) -> String {
     Written::new()
         .with("id", &id)
         .with("type", &"function_call")
         .with("status", &status)
         .with("call_id", &call_id)
-        .with("name", &call.name)
-        .with("arguments", &call.arguments)
+        .with_all(name)
+        .with("arguments", &arguments)
         .text()
 }

@@ -1,15 +1,14 @@
 //! A response as its typed events, and as the whole that they come to.
 
-use serde_json::{Value, json};
-
 use super::answer::{self, Cost, Document, State};
 use crate::{
     answer::Finished,
     choices::{End, Piece},
-    engine::Usage,
+    engine::{TokenDetail, Usage},
     error::{ApiError, Resume},
-    json::Written,
-    parts::{Call, Part, Thought},
+    json::{Written, array, to_text},
+    logprobs::Shown,
+    parts::{Part, Thought},
     stream::{Teller, push_event},
 };
 
@@ -27,6 +26,10 @@ pub(super) struct Events {
     call: Option<OpenCall>,
     calls: usize,
     thought: Thought,
+    /// Log probabilities are told.
+    shown: Shown,
+    /// Tokens that came and belong to no part yet.
+    pending: Vec<TokenDetail>,
 }
 
 #[derive(Debug)]
@@ -34,13 +37,17 @@ struct Open {
     kind: Kind,
     id: String,
     text: String,
+    /// Its tokens, texts of JSON.
+    tokens: Vec<String>,
 }
 
 #[derive(Debug)]
 struct OpenCall {
     id: String,
     call_id: String,
-    call: Call,
+    /// The fields that say which function it calls.
+    name: Written,
+    arguments: String,
 }
 
 /// An item that is told in deltas.
@@ -58,17 +65,23 @@ impl Kind {
         }
     }
 
-    fn item(self, id: &str, status: answer::Status, text: Option<&str>) -> String {
+    fn item(
+        self,
+        id: &str,
+        status: answer::Status,
+        text: Option<&str>,
+        tokens: &[String],
+    ) -> String {
         match self {
             Kind::Reasoning => answer::reasoning(id, status, text),
-            Kind::Message => answer::message(id, status, text),
+            Kind::Message => answer::message(id, status, text, tokens),
         }
     }
 
-    fn part(self, text: &str) -> Value {
+    fn part(self, text: &str, tokens: &[String]) -> String {
         match self {
             Kind::Reasoning => answer::reasoning_part(text),
-            Kind::Message => answer::text_part(text),
+            Kind::Message => answer::text_part(text, tokens),
         }
     }
 
@@ -80,16 +93,17 @@ impl Kind {
         }
     }
 
-    fn with_logprobs(self, event: Written) -> Written {
+    fn with_logprobs(self, event: Written, tokens: &[String]) -> Written {
         match self {
             Kind::Reasoning => event,
-            Kind::Message => event.with("logprobs", &json!([])),
+            Kind::Message => event.with_raw("logprobs", &array(tokens)),
         }
     }
 }
 
 impl Events {
-    pub(super) fn new(document: Document) -> Self {
+    /// `shows_logprobs` where they are told of the tokens of messages.
+    pub(super) fn new(document: Document, shows_logprobs: bool) -> Self {
         Events {
             document,
             number: 0,
@@ -98,6 +112,11 @@ impl Events {
             call: None,
             calls: 0,
             thought: Thought::default(),
+            shown: Shown {
+                logprobs: shows_logprobs,
+                ..Shown::default()
+            },
+            pending: Vec::new(),
         }
     }
 
@@ -139,36 +158,69 @@ impl Events {
             Some(open) => open,
             None => self.begin(kind, bytes),
         };
+        let mut tokens = self.tokens_of(kind, text, open.text.is_empty());
         if !text.is_empty() {
             let fields = self.about(&open.id).with("content_index", &0);
-            let fields = kind.with_logprobs(fields.with("delta", &text));
+            let fields = kind.with_logprobs(fields.with("delta", &text), &tokens);
             self.event(&kind.text_event("delta"), fields, bytes);
         }
         open.text.push_str(text);
+        open.tokens.append(&mut tokens);
         self.open = Some(open);
+    }
+
+    /// The tokens of a text, as far as they came; those of other parts are left out. Before the
+    /// `first` text of a message there may be tokens that are none of it, as those of tags.
+    fn tokens_of(&mut self, kind: Kind, text: &str, first: bool) -> Vec<String> {
+        let mut tokens = std::mem::take(&mut self.pending);
+        if kind != Kind::Message || !self.shown.logprobs {
+            return Vec::new();
+        }
+        tokens.retain(|token| !token.special);
+        if first {
+            let begins = |at: &usize| {
+                let behind = tokens.iter().skip(*at).flat_map(|token| &token.bytes);
+                let behind: Vec<u8> = behind.copied().take(text.len()).collect();
+                behind == text.as_bytes()
+            };
+            let begin = (0..tokens.len()).find(begins);
+            let last = tokens.len().saturating_sub(1);
+            tokens.drain(..begin.unwrap_or(last));
+        }
+        self.shown.tokens(&tokens).iter().map(to_text).collect()
     }
 
     fn begin(&mut self, kind: Kind, bytes: &mut Vec<u8>) -> Open {
         let id = self.document.item_id(kind.prefix(), self.output.len());
-        let item = kind.item(&id, "in_progress", None);
+        let item = kind.item(&id, "in_progress", None, &[]);
         self.item("response.output_item.added", &item, bytes);
         let part = self.about(&id).with("content_index", &0);
-        let part = part.with("part", &kind.part(""));
+        let part = part.with_raw("part", &kind.part("", &[]));
         self.event("response.content_part.added", part, bytes);
-        let text = String::new();
-        Open { kind, id, text }
+        Open {
+            kind,
+            id,
+            text: String::new(),
+            tokens: Vec::new(),
+        }
     }
 
     fn close(&mut self, status: answer::Status, bytes: &mut Vec<u8>) {
-        let Some(Open { kind, id, text }) = self.open.take() else {
+        let Some(open) = self.open.take() else {
             return;
         };
+        let Open {
+            kind,
+            id,
+            text,
+            tokens,
+        } = open;
         let about = self.about(&id).with("content_index", &0);
-        let fields = kind.with_logprobs(about.clone().with("text", &text));
+        let fields = kind.with_logprobs(about.clone().with("text", &text), &tokens);
         self.event(&kind.text_event("done"), fields, bytes);
-        let part = about.with("part", &kind.part(&text));
+        let part = about.with_raw("part", &kind.part(&text, &tokens));
         self.event("response.content_part.done", part, bytes);
-        let item = kind.item(&id, status, Some(&text));
+        let item = kind.item(&id, status, Some(&text), &tokens);
         self.item("response.output_item.done", &item, bytes);
         self.output.push(item);
     }
@@ -176,17 +228,19 @@ impl Events {
     /// Begin a call.
     fn call(&mut self, name: &str, bytes: &mut Vec<u8>) {
         self.close("completed", bytes);
+        self.pending.clear();
         let id = self.document.item_id("fc", self.output.len());
         let call_id = self.document.call_id(self.calls);
         self.calls += 1;
-        let call = Call {
-            name: name.to_owned(),
-            arguments: String::new(),
-            whole: false,
-        };
-        let item = answer::call(&id, "in_progress", &call_id, &call);
+        let name = self.document.name(name);
+        let item = answer::call(&id, "in_progress", &call_id, &name, "");
         self.item("response.output_item.added", &item, bytes);
-        self.call = Some(OpenCall { id, call_id, call });
+        self.call = Some(OpenCall {
+            id,
+            call_id,
+            name,
+            arguments: String::new(),
+        });
     }
 
     /// More of the call's arguments.
@@ -194,22 +248,23 @@ impl Events {
         let Some(mut open) = self.call.take() else {
             return;
         };
+        self.pending.clear();
         let delta = self.about(&open.id).with("delta", &text);
         self.event("response.function_call_arguments.delta", delta, bytes);
-        open.call.arguments += text;
+        open.arguments += text;
         self.call = Some(open);
     }
 
     /// The call is over.
     fn end_call(&mut self, whole: bool, bytes: &mut Vec<u8>) {
-        let Some(OpenCall { id, call_id, call }) = self.call.take() else {
+        let Some(call) = self.call.take() else {
             return;
         };
-        let done = self.about(&id).with("name", &call.name);
+        let done = self.about(&call.id).with_all(&call.name);
         let done = done.with("arguments", &call.arguments);
         self.event("response.function_call_arguments.done", done, bytes);
         let status = if whole { "completed" } else { "incomplete" };
-        let item = answer::call(&id, status, &call_id, &call);
+        let item = answer::call(&call.id, status, &call.call_id, &call.name, &call.arguments);
         self.item("response.output_item.done", &item, bytes);
         self.output.push(item);
     }
@@ -221,6 +276,13 @@ impl Events {
         }
         let cut = end == End::Length;
         self.close(if cut { "incomplete" } else { "completed" }, bytes);
+    }
+
+    /// Tokens that came with the next parts, or before them.
+    fn come<'a>(&mut self, tokens: impl IntoIterator<Item = &'a TokenDetail>) {
+        if self.shown.logprobs {
+            self.pending.extend(tokens.into_iter().cloned());
+        }
     }
 
     fn part(&mut self, part: &Part, bytes: &mut Vec<u8>) {
@@ -241,8 +303,13 @@ impl Teller for Events {
             return Vec::new();
         };
         let mut events = Vec::new();
-        for part in &finished.parts {
-            self.part(part, &mut events);
+        let mut parts = finished.parts.iter();
+        let mut tokens = finished.tokens.details.iter();
+        for &(n_parts, n_tokens) in &finished.steps {
+            self.come(tokens.by_ref().take(n_tokens));
+            for part in parts.by_ref().take(n_parts) {
+                self.part(part, &mut events);
+            }
         }
         self.end(finished.end, &mut events);
         let reasoning_tokens = finished.reasoning_tokens;
@@ -261,6 +328,7 @@ impl Teller for Events {
 
     fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>) {
         self.thought.count(&piece.parts, piece.tokens);
+        self.come(&piece.told.details);
         for part in &piece.parts {
             self.part(part, bytes);
         }

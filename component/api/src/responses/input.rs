@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::namespaces;
 use crate::{
     error::{ApiError, shorten},
     fields::Object,
@@ -108,6 +109,10 @@ fn item(turns: &mut Turns, item: &Object<'_>, raw: Raw<'_>, own: &str) -> Result
             let name = item.string("name")?;
             let name = name.ok_or_else(|| ApiError::missing(item.path("name")))?;
             let arguments = item.string("arguments")?.unwrap_or_default();
+            let name = match item.string("namespace")? {
+                Some(space) => namespaces::joined(space, name),
+                None => name.to_owned(),
+            };
             let function = Written::new()
                 .with("name", &name)
                 .with("arguments", &arguments);

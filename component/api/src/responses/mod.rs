@@ -4,6 +4,7 @@
 mod answer;
 mod events;
 mod input;
+mod namespaces;
 
 use serde_json::Value;
 
@@ -25,6 +26,7 @@ use crate::{
 };
 use answer::Document;
 use events::Events;
+use namespaces::Spaces;
 
 /// Answer a request.
 pub async fn respond<E: Engine>(
@@ -75,7 +77,8 @@ const SAME: [&str; 14] = [
 
 fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated, ApiError> {
     known::check(body, Place::Responses)?;
-    includes(body)?;
+    let top_logprobs = body.integer("top_logprobs", 0..=20)?;
+    let shows_logprobs = includes(body)? || top_logprobs > Some(0);
     let (messages, mut names) = input::messages(body, raw)?;
     let mut said = Written::new().with_raw("messages", &messages);
     drop(messages);
@@ -96,9 +99,19 @@ fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated
         "chat_template_kwargs",
         "chat_template_kwargs",
     );
+    if shows_logprobs {
+        said = said.with("logprobs", &true);
+        said = copy(
+            said,
+            &mut names,
+            (body, raw),
+            "top_logprobs",
+            "top_logprobs",
+        );
+    }
     let tools = tools(body, raw, &mut names)?;
     if let Some(tools) = &tools {
-        said = said.with_raw("tools", &tools.said);
+        said = said.with_raw("tools", &array(&tools.said));
     }
     said = choice(said, body, raw, &mut names)?;
     if let (Some(reasoning), Some(raw)) = (body.object("reasoning")?, raw.field("reasoning")) {
@@ -122,33 +135,40 @@ fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated
             return Err(ApiError::unknown_field(format!("stream_options.{name}")));
         }
     }
-    let told = tools.as_ref().map(|tools| tools.told.as_str());
-    let document = Document::new(body, raw, told, stamp)?;
+    let told = tools.as_ref().map(|tools| array(&tools.told));
+    let spaces = tools.map(|tools| tools.spaces).unwrap_or_default();
+    let document = Document::new(body, raw, told.as_deref(), stamp)?.with_spaces(spaces);
     Ok(Translated {
         kind: Kind::Chat,
         body: said,
         names,
         told_stops: Vec::new(),
-        teller: Box::new(move |model| Box::new(Events::new(document.by(model)))),
+        teller: Box::new(move |model| Box::new(Events::new(document.by(model), shows_logprobs))),
     })
 }
 
-/// `include`: what an answer should hold besides. Encrypted reasoning would be for a server that
-/// keeps none; there is none here, and the reasoning itself is in the answer.
-fn includes(body: &Object<'_>) -> Result<(), ApiError> {
+/// `include`: what an answer should hold besides; true if that is log probabilities. Encrypted
+/// reasoning would be for a server that keeps none; there is none here, and the reasoning itself is
+/// in the answer.
+fn includes(body: &Object<'_>) -> Result<bool, ApiError> {
     let path = body.path("include");
     let wanted = match body.get("include") {
-        None => return Ok(()),
+        None => return Ok(false),
         Some(Value::Array(wanted)) => wanted,
         Some(other) => return Err(ApiError::invalid_type(path, "an array of strings", other)),
     };
+    let mut shows_logprobs = false;
     for (i, wanted) in wanted.iter().enumerate() {
-        if wanted.as_str() != Some("reasoning.encrypted_content") {
-            let why = "only 'reasoning.encrypted_content' is, which adds nothing";
-            return Err(ApiError::unsupported(format!("{path}[{i}]"), why));
+        match wanted.as_str() {
+            Some("message.output_text.logprobs") => shows_logprobs = true,
+            Some("reasoning.encrypted_content") => {}
+            _ => {
+                let why = "only 'message.output_text.logprobs' is, and 'reasoning.encrypted_content', which adds nothing";
+                return Err(ApiError::unsupported(format!("{path}[{i}]"), why));
+            }
         }
     }
-    Ok(())
+    Ok(shows_logprobs)
 }
 
 /// Tools that OpenAI's servers run: a client offers them to any model, and this one, which has
@@ -162,16 +182,18 @@ const HOSTED: [&str; 6] = [
     "tool_search",
 ];
 
-/// The functions of a request, texts of JSON.
+/// The functions of a request.
 struct Tools {
-    /// As a chat has them.
-    said: String,
-    /// As they were sent.
-    told: String,
+    /// As a chat has them, texts of JSON.
+    said: Vec<String>,
+    /// As they were sent, texts of JSON.
+    told: Vec<String>,
+    /// Those of namespaces.
+    spaces: Spaces,
 }
 
-/// A chat's functions have their fields in an object of their own. Hosted tools are left out where
-/// the model may answer without a tool.
+/// A chat's functions have their fields in an object of their own, and no namespaces. Hosted tools
+/// are left out where the model may answer without a tool.
 fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<Tools>, ApiError> {
     let Some(tools) = body.objects("tools", raw, "an array of functions")? else {
         return Ok(None);
@@ -180,38 +202,78 @@ fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<To
         None => true,
         Some(choice) => matches!(choice.as_str(), Some("auto" | "none")),
     };
-    let (mut said, mut told) = (Vec::new(), Vec::new());
+    let mut all = Tools {
+        said: Vec::new(),
+        told: Vec::new(),
+        spaces: Spaces::default(),
+    };
     for (i, tool) in tools.enumerate() {
         let (tool, raw) = tool?;
         let own = format!("{}[{i}]", body.path("tools"));
         match tool.string("type")? {
-            Some("function") => {}
+            Some("function") => function(&mut all, (&tool, raw), own, None, names)?,
+            Some("namespace") => namespace(&mut all, (&tool, raw), names)?,
             Some(hosted) if is_free && HOSTED.contains(&hosted) => continue,
             Some(_) => {
-                let why = "only tools of the type 'function' are; web_search, image_generation and tool_search are left \
-                           out where 'tool_choice' is auto or absent";
+                let why = "only tools of the types 'function' and 'namespace' are; web_search, image_generation and \
+                           tool_search are left out where 'tool_choice' is auto or absent";
                 return Err(ApiError::unsupported(tool.path("type"), why));
             }
             None => return Err(ApiError::missing(tool.path("type"))),
         }
-        known::check(&tool, Place::ResponsesTool)?;
-        names.add(format!("tools[{}].function", said.len()), own.clone());
-        names.add(format!("tools[{}]", said.len()), own);
-        told.push(on_one_line(raw.text()));
-        let mut function = Written::new();
-        for name in ["name", "description", "parameters", "strict"] {
-            let value = tool.get(name).and_then(|_| raw.field(name));
-            if let Some(value) = value {
-                function = function.with_raw(name, value.text());
-            }
-        }
-        let tool = Written::new().with("type", &"function");
-        said.push(tool.with_raw("function", &function.text()).text());
+        all.told.push(on_one_line(raw.text()));
     }
-    Ok(Some(Tools {
-        said: array(&said),
-        told: array(&told),
-    }))
+    Ok(Some(all))
+}
+
+/// Functions that an agent's plugin has, as Codex sends them.
+fn namespace(
+    all: &mut Tools,
+    (space, raw): (&Object<'_>, Raw<'_>),
+    names: &mut Names,
+) -> Result<(), ApiError> {
+    known::check(space, Place::ResponsesNamespace)?;
+    let name = space.string("name")?;
+    let name = name.ok_or_else(|| ApiError::missing(space.path("name")))?;
+    let tools = space.objects("tools", raw, "an array of functions")?;
+    for (i, tool) in tools.into_iter().flatten().enumerate() {
+        let (tool, raw) = tool?;
+        if tool.string("type")? != Some("function") {
+            let why = "only tools of the type 'function' are within a namespace";
+            return Err(ApiError::unsupported(tool.path("type"), why));
+        }
+        let own = format!("{}[{i}]", space.path("tools"));
+        function(all, (&tool, raw), own, Some(name), names)?;
+    }
+    Ok(())
+}
+
+fn function(
+    all: &mut Tools,
+    (tool, raw): (&Object<'_>, Raw<'_>),
+    own: String,
+    space: Option<&str>,
+    names: &mut Names,
+) -> Result<(), ApiError> {
+    known::check(tool, Place::ResponsesTool)?;
+    names.add(format!("tools[{}].function", all.said.len()), own.clone());
+    names.add(format!("tools[{}]", all.said.len()), own);
+    let mut function = Written::new();
+    for name in ["name", "description", "parameters", "strict"] {
+        let Some(value) = tool.get(name).and_then(|_| raw.field(name)) else {
+            continue;
+        };
+        function = match (space, tool.get(name)) {
+            (Some(space), Some(Value::String(own))) if name == "name" => {
+                function.with(name, &all.spaces.add(space, own))
+            }
+            _ => function.with_raw(name, value.text()),
+        };
+    }
+    let tool = Written::new().with("type", &"function");
+    all.said
+        .push(tool.with_raw("function", &function.text()).text());
+    Ok(())
 }
 
 fn choice(

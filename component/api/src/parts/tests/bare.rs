@@ -71,7 +71,7 @@ fn answers() -> Vec<(String, Vec<Joined>)> {
         same("[1, 2]"),
         same(" \n Hi\n"),
         same("<|python"),
-        same(&format!("{tag}")),
+        same(tag),
         same(&format!("{tag}print(1)")),
         same(&format!("{tag}other.call(a=1)")),
         same(&format!("{tag}{{\"name\": \"h\", \"parameters\": {{}}}}")),

@@ -36,6 +36,7 @@ pub(super) fn effects() -> Vec<Effect> {
         ("safety_identifier", json!("s")),
         ("service_tier", json!("flex")),
         ("include", json!(["message.output_text.logprobs"])),
+        ("top_logprobs", json!(2)),
         ("stream_options", json!({"include_usage": true})),
         ("cache_salt", json!("me")),
         ("priority", json!(1)),
@@ -133,6 +134,7 @@ pub(super) fn effects() -> Vec<Effect> {
             ("name", json!("g")),
             ("call_id", json!("2")),
             ("arguments", json!("{}")),
+            ("namespace", json!("n")),
         ],
     );
     within(
@@ -158,6 +160,17 @@ pub(super) fn effects() -> Vec<Effect> {
         ],
     );
     let tools = |tool: Value| with(body(), "tools", json!([tool]));
+    let functions = json!([{"type": "function", "name": "f"}]);
+    within(
+        Place::ResponsesNamespace,
+        &tools,
+        json!({"type": "namespace", "name": "n", "tools": functions}),
+        vec![
+            ("type", json!("custom")),
+            ("name", json!("m")),
+            ("tools", json!([])),
+        ],
+    );
     within(
         Place::ResponsesTool,
         &tools,

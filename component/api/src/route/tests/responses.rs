@@ -480,3 +480,104 @@ fn what_cannot_be_done_is_named_as_the_request_has_it() {
         ("context_length_exceeded", Some("input"))
     );
 }
+
+#[test]
+fn functions_of_namespaces_have_both_names() {
+    let pieces = ["<tool_call>{\"name\": \"mcp__a__f\", \"arguments\": {}}</tool_call>"];
+    let engine = calls::qwen(&pieces, FinishReason::Stop);
+    let space =
+        json!({"type": "namespace", "name": "mcp__a__", "description": "d", "tools": [tool()]});
+    let call = json!({"type": "function_call", "call_id": "1", "name": "f", "namespace": "mcp__a__", "arguments": "{}"});
+    let output = json!({"type": "function_call_output", "call_id": "1", "output": "x"});
+    let body = with(
+        ask(json!([{"role": "user", "content": "Hi"}, call, output])),
+        "tools",
+        json!([space]),
+    );
+    let whole = post(&engine, RESPONSES, &body).json();
+    let item = &whole["output"][0];
+    assert_eq!(
+        (&item["name"], &item["namespace"]),
+        (&json!("f"), &json!("mcp__a__"))
+    );
+    assert_eq!(whole["tools"], json!([space]));
+    let asked = engine.asked.borrow();
+    let Prompt::Messages(conversation) = &asked[0].prompt else {
+        panic!("a conversation");
+    };
+    assert_eq!(conversation.messages[1].tool_calls[0].name, "mcp__a__f");
+    let tools: Value = serde_json::from_str(conversation.tools.as_deref().unwrap()).unwrap();
+    assert_eq!(tools[0]["function"]["name"], "mcp__a__f");
+    let odd = with(
+        ask(json!("Hi")),
+        "tools",
+        json!([{"type": "namespace", "name": "n", "tools": [{"type": "custom", "name": "x"}]}]),
+    );
+    let (status, _, param) = post(&story(), RESPONSES, &odd).error();
+    assert_eq!(
+        (status, param.as_deref()),
+        (400, Some("tools[0].tools[0].type"))
+    );
+}
+
+#[test]
+fn log_probabilities_are_those_of_the_messages_tokens() {
+    let token = |id: u32, piece: &str| {
+        let mut event = text(piece).unwrap();
+        event.tokens = vec![id];
+        event.details = vec![crate::testing::detail(id, piece.as_bytes(), Some(1))];
+        Ok(event)
+    };
+    let mut engine = calls::qwen(&[], FinishReason::Stop);
+    let script = engine.answer.as_mut().unwrap();
+    for (id, piece) in (1..).zip([
+        "<think>",
+        "hm",
+        "</think>",
+        "\n\n",
+        "Hi",
+        " <",
+        "b",
+        "\n",
+        "<tool_call>",
+        "{\"name\": \"f\"}",
+        "</tool_call>",
+    ]) {
+        script.insert(script.len() - 1, token(id, piece));
+    }
+    let body = with(
+        with(ask(json!("Hi")), "tools", json!([tool()])),
+        "top_logprobs",
+        json!(1),
+    );
+    let whole = post(&engine, RESPONSES, &body).json();
+    assert_eq!(whole["top_logprobs"], 1);
+    let part = &whole["output"][1]["content"][0];
+    assert_eq!(part["text"], "Hi <b");
+    let told: Vec<&str> = part["logprobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["token"].as_str().unwrap())
+        .collect();
+    assert_eq!(told, ["Hi", " <", "b"]);
+    assert_eq!(
+        part["logprobs"][0]["top_logprobs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(engine.asked.borrow()[0].logprobs, Some(1));
+    let got = post(&engine, RESPONSES, &with(body, "stream", json!(true)));
+    let events = events(&got);
+    assert_eq!(events.last().unwrap()["response"], whole);
+    let deltas: Vec<Value> = events
+        .iter()
+        .filter(|it| it["type"] == "response.output_text.delta")
+        .flat_map(|it| it["logprobs"].as_array().unwrap().clone())
+        .collect();
+    assert_eq!(json!(deltas), part["logprobs"]);
+    let plain = post(&engine, RESPONSES, &ask(json!("Hi"))).json();
+    assert_eq!(plain["output"][1]["content"][0]["logprobs"], json!([]));
+}
