@@ -98,8 +98,8 @@ impl Calls {
         }))
     }
 
-    /// A call: an object with the function's name and its arguments, between tags as Hermes and Qwen
-    /// write it, or as Llama 3 does.
+    /// A call: an object with the function's name and its arguments, between tags as Hermes and
+    /// Qwen write it, or as Llama 3 does.
     fn rules(&self, form: &CallForm) -> String {
         let names: Vec<String> = (0..self.functions.len()).map(|n| format!("f{n}")).collect();
         let (one, between, call, arguments) = match form {
