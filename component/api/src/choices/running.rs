@@ -74,12 +74,12 @@ impl<G: Generation> Running<G> {
     }
 
     /// What an event that came at this time adds to the choice.
-    pub(super) fn take_in(&mut self, event: Event, form: &Form, now_us: u64) -> Piece {
+    pub(super) fn take_in(&mut self, mut event: Event, form: &Form, now_us: u64) -> Piece {
         let inside = self.generation.reasons();
         let splitter = self
             .splitter
             .get_or_insert_with(|| Splitter::new(&form.marks, inside));
-        let mut text = event.text;
+        let mut text = std::mem::take(&mut event.text);
         let stopped = event.finish.and_then(|finish| {
             let stops = form.told_stops.iter().filter(|stop| text.ends_with(*stop));
             let is_stop = finish.reason == FinishReason::Stop;

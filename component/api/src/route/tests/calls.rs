@@ -379,7 +379,7 @@ fn arguments_are_told_as_they_come() {
     named["index"] = json!(0);
     let rest = |json: &str| json!({"tool_calls": [{"index": 0, "function": {"arguments": json}}]});
     let expected = [
-        json!({"role": "assistant", "content": ""}),
+        json!({"role": "assistant", "content": null}),
         json!({"tool_calls": [named]}),
         rest("{"),
         rest("\"a\": "),
