@@ -140,7 +140,7 @@ fn cases() -> Vec<(Value, Value)> {
             ),
             json!(["tool_calls", null, thought, [clock]]),
         ),
-        // Cut within a call, and within reasoning.
+        // Cut within a call, before and behind the beginning of its arguments, and within reasoning.
         (
             with(asking(), "max_tokens", json!(9)),
             json!([
@@ -153,10 +153,10 @@ fn cases() -> Vec<(Value, Value)> {
         (
             with(asking(), "stop", json!("days")),
             json!([
-                "stop",
-                "Let me look.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"place\": \"Köln\", \"",
+                "tool_calls",
+                "Let me look.",
                 thought,
-                []
+                [{"name": "get_weather", "arguments": "{\"place\": \"Köln\", \""}]
             ]),
         ),
         (
