@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use sterna_engine::request::Event;
 use sterna_engine::scheduler::conversation_bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable};
 
@@ -17,7 +18,14 @@ use crate::engine::handle::EngineHandle;
 /// digits in the answer.
 const EMBEDDED_NUMBER_BYTES: usize = 4 + 14;
 
-/// When to try again where there is no memory for an embedding.
+/// Bytes that a token takes in an instance which lists it, and so does each candidate beside it:
+/// itself, its part of the answer, and that part again.
+const LISTED_TOKEN_BYTES: usize = 288;
+
+/// So often as a text takes in an instance that collects it: itself, escaped, and that again.
+const COLLECTED_TEXT: usize = 6;
+
+/// When to try again where there is no memory for an answer.
 const NO_ROOM_MS: u32 = 1000;
 
 /// Tokens one HTTP request has cost so far, for its log line.
@@ -62,9 +70,14 @@ impl EngineImport<'_> {
     /// Take memory for one more embedding of the request's answer.
     async fn has_room_for_embedding(&mut self) -> bool {
         let numbers = self.engine.info().embedding_size as usize;
+        self.has_room(numbers * EMBEDDED_NUMBER_BYTES).await
+    }
+
+    /// Take so many bytes for what an instance collects.
+    async fn has_room(&mut self, bytes: usize) -> bool {
         match self.room {
-            Some(room) => room(numbers * EMBEDDED_NUMBER_BYTES).await,
-            None => true,
+            Some(room) if bytes > 0 => room(bytes).await,
+            _ => true,
         }
     }
 
@@ -141,6 +154,17 @@ impl wit::Host for EngineImport<'_> {
     }
 }
 
+/// Bytes that an event takes in an instance which collects the answer.
+fn collected_bytes(event: &Event) -> usize {
+    let listed = event.details.iter().chain(&event.prompt);
+    let listed = listed.map(|detail| {
+        let texts = detail.top.iter().map(|candidate| candidate.bytes.len());
+        let texts = detail.bytes.len() + texts.sum::<usize>();
+        (1 + detail.top.len()) * LISTED_TOKEN_BYTES + texts * COLLECTED_TEXT
+    });
+    event.text.len() * COLLECTED_TEXT + listed.sum::<usize>()
+}
+
 impl wit::HostGeneration for EngineImport<'_> {
     async fn prompt_tokens(&mut self, generation: Resource<Generation>) -> wasmtime::Result<u32> {
         Ok(self.table.get(&generation)?.prompt_tokens())
@@ -153,6 +177,9 @@ impl wit::HostGeneration for EngineImport<'_> {
     async fn next(&mut self, generation: Resource<Generation>) -> WitResult<Option<wit::Event>> {
         let event = self.table.get_mut(&generation)?.next().await;
         if let Ok(Some(event)) = &event {
+            if !self.has_room(collected_bytes(event)).await {
+                return Ok(Err(wit::Error::Overloaded(NO_ROOM_MS)));
+            }
             let tokens = u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);
             self.tokens.completion.fetch_add(tokens, Relaxed);
         }

@@ -320,6 +320,16 @@ impl ApiError {
         Self::field("context_length_exceeded", param.into(), message)
     }
 
+    /// The answer, which is collected before it is sent, would take more than `limit_bytes`.
+    pub fn answer_too_large(limit_bytes: usize) -> Self {
+        let message = format!(
+            "The answer would take more than {} MiB; ask for fewer choices, tokens or log \
+             probabilities, or split the request.",
+            limit_bytes >> 20
+        );
+        Self::new(400, Some("answer_too_large"), message)
+    }
+
     /// A key is asked for, and none was sent.
     pub fn missing_key() -> Self {
         Self::unauthorized(

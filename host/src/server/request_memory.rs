@@ -183,9 +183,12 @@ impl Budget {
 
 impl Promise {
     /// Room for so many further bytes of an answer that is collected before it is sent; false where
-    /// there is none in time.
+    /// there is none in time. All that an instance may have is the most: what a stream tells, which
+    /// is charged too, is gone when it is sent.
     pub(super) async fn more(&self, bytes: usize) -> bool {
         let promised = &self.0;
+        let left = INSTANCE_MEMORY_BYTES.saturating_sub(promised.answer_bytes.load(SeqCst));
+        let bytes = bytes.min(left);
         let before = promised.answer_bytes.fetch_add(bytes, SeqCst);
         let units = (before + bytes).div_ceil(UNIT_BYTES) - before.div_ceil(UNIT_BYTES);
         if units == 0 {
@@ -368,6 +371,15 @@ mod tests {
         assert_eq!(used(), base + 6);
         drop(promise);
         assert_eq!(used(), 0);
+
+        let memory = budget(2 * INSTANCE_MEMORY_BYTES / INSTANCE_BASE_BYTES);
+        let all = memory.0.ledger.free();
+        let promise = memory.promise().await.unwrap();
+        for _ in 0..3 {
+            assert!(promise.more(INSTANCE_MEMORY_BYTES - 1).await);
+        }
+        let most = base + INSTANCE_MEMORY_BYTES / UNIT_BYTES;
+        assert_eq!(all - memory.0.ledger.free(), most);
     }
 
     #[tokio::test]

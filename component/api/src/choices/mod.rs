@@ -6,6 +6,7 @@
 //! meanwhile waits in the engine. Several choices for one prompt take turns.
 
 mod running;
+mod size;
 
 use std::collections::VecDeque;
 
@@ -18,6 +19,7 @@ use crate::{
     settings::Settings,
 };
 use running::Running;
+pub use size::{MAX_BYTES, listed_bytes};
 
 /// The time that a list whose choices so far are complete waits for a place for the next one.
 const MAX_WAIT_MS: u64 = 60_000;
@@ -158,7 +160,8 @@ impl<E: Engine> Choices<E> {
     /// Give the engine what it takes of the request; `at_once` choices at most.
     ///
     /// # Errors
-    /// The engine refuses one of them, or it has no place for the first.
+    /// The engine refuses one of them, it has no place for the first, or so many log probabilities
+    /// of a prompt would be too large an answer.
     pub fn start(
         engine: E,
         settings: &Settings,
@@ -304,6 +307,12 @@ impl<E: Engine> Choices<E> {
             if let Some(most) = self.max_prompt_tokens.filter(|&most| tokens > most) {
                 let field = self.prompt_field(index);
                 return Err(ApiError::prompt_too_long(&field, tokens, most));
+            }
+            // It is told whole, in a stream too.
+            if let Some(top) = request.prompt_logprobs
+                && listed_bytes(tokens as usize, top as usize) > MAX_BYTES
+            {
+                return Err(ApiError::answer_too_large(MAX_BYTES));
             }
             if index.is_multiple_of(self.per_prompt) {
                 self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(tokens);

@@ -1,6 +1,7 @@
 //! What answers tell of tokens: `logprobs`, `prompt_logprobs`, `echo`, `return_token_ids`.
 
 use super::*;
+use crate::choices::MAX_BYTES;
 
 /// The choices of a completion, and its usage.
 fn completed(body: Value) -> (Value, Value) {
@@ -232,4 +233,24 @@ fn a_last_message_may_be_continued() {
     both["add_generation_prompt"] = json!(true);
     let error = post(&story(), CHAT, &both).error();
     assert_eq!(error.2.as_deref(), Some("continue_final_message"));
+}
+
+#[test]
+fn an_answer_that_is_collected_has_a_bound_and_a_stream_has_none() {
+    let long = || {
+        let text_of = "x".repeat(100_000);
+        ScriptedEngine::new(Ok(vec![text(&text_of), end("")]))
+    };
+    let most = MAX_BYTES / 100_000;
+    let body = |n: usize| json!({"prompt": "x", "n": n});
+    let refused = post(&long(), TEXT, &body(most + 1));
+    let (status, code, _) = refused.error();
+    assert_eq!((status, code.as_str()), (400, "answer_too_large"));
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(message.contains("8 MiB"), "{message}");
+    assert_eq!(post(&long(), TEXT, &body(most)).status, 200);
+    let mut stream = body(most + 1);
+    stream["stream"] = json!(true);
+    let chunks = events(&post(&long(), TEXT, &stream));
+    assert!(chunks.iter().all(|chunk| chunk.get("error").is_none()));
 }
