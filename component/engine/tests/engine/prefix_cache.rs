@@ -4,13 +4,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::support::{self, Completion, but_for_cache, complete, engine, fixture, load, open};
+use crate::support::{
+    self, Completion, but_for_cache, complete, engine, fixture, greedy, load, open,
+};
 use sterna_engine::config::Pooling;
 use sterna_engine::engine::Engine;
 use sterna_engine::kv::{BLOCK, KvShape};
 use sterna_engine::model::Model;
 use sterna_engine::options::{EngineOptions, Speculation};
 use sterna_engine::request::{GenerationId, Prompt, Request, Sampling};
+use sterna_kernels::{Isa, KvType};
 
 static TINY: LazyLock<Arc<Model>> = LazyLock::new(|| load("tiny-I2_S.gguf"));
 
@@ -37,7 +40,14 @@ fn request(prompt: Vec<u32>, max_tokens: u32, seed: u64) -> Request {
 
 /// What an engine without a cache says, one request at a time.
 fn alone(request: Request) -> Completion {
+    alone_in(KvType::default(), request)
+}
+
+/// The same by the scalar kernels, with a type of keys and values.
+fn alone_in(ty: KvType, request: Request) -> Completion {
     let mut engine = engine(&TINY, |options| {
+        options.isa = Isa::SCALAR;
+        options.kv_type = ty;
         options.prefix_cache = false;
         options.speculation = Speculation::Off;
     });
@@ -108,31 +118,76 @@ fn the_next_turn_finds_what_was_generated_too() {
 
 #[test]
 fn sixteen_that_begin_alike_compute_it_once() {
-    for speculation in [
-        Speculation::Off,
-        Speculation::Always(4),
-        Speculation::Adaptive,
-    ] {
-        let mut engine = engine(&TINY, |options| {
-            options.max_sequences = 16;
-            options.speculation = speculation;
-        });
-        let requests: Vec<Request> = (0..16)
-            .map(|which| {
-                let prompt = [tokens(130, 2), tokens(5, 20 + which)].concat();
-                request(prompt, 10, which.into())
-            })
-            .collect();
-        let completions = together(&mut engine, &requests);
-        assert_eq!(engine.stats().prompt_tokens, 128 + 16 * 7);
-        assert_eq!(engine.stats().cached_tokens, 15 * 128);
-        for (completion, request) in completions.into_iter().zip(&requests) {
-            assert_eq!(but_for_cache(completion), alone(request.clone()));
+    let requests: Vec<Request> = (0..16)
+        .map(|which| {
+            let prompt = [tokens(130, 2), tokens(5, 20 + which)].concat();
+            request(prompt, 10, which.into())
+        })
+        .collect();
+    for ty in KvType::ALL {
+        let alone = |request: &Request| alone_in(ty, request.clone());
+        let expected: Vec<Completion> = requests.iter().map(alone).collect();
+        for speculation in [
+            Speculation::Off,
+            Speculation::Always(4),
+            Speculation::Adaptive,
+        ] {
+            let mut engine = engine(&TINY, |options| {
+                options.max_sequences = 16;
+                options.speculation = speculation;
+                options.kv_type = ty;
+            });
+            let completions = together(&mut engine, &requests);
+            assert_eq!(engine.stats().prompt_tokens, 128 + 16 * 7);
+            assert_eq!(engine.stats().cached_tokens, 15 * 128);
+            for (completion, expected) in completions.into_iter().zip(&expected) {
+                assert_eq!(but_for_cache(completion), *expected, "{ty:?}");
+            }
+            // Again, where all of it is there.
+            for (completion, expected) in together(&mut engine, &requests).iter().zip(&expected) {
+                assert_eq!(cached(completion), 128);
+                assert_eq!(but_for_cache(completion.clone()), *expected, "{ty:?}");
+            }
         }
-        // Again, where all of it is there.
-        for (completion, request) in together(&mut engine, &requests).into_iter().zip(&requests) {
-            assert_eq!(cached(&completion), 128);
-            assert_eq!(but_for_cache(completion), alone(request.clone()));
+    }
+}
+
+/// Greedily, as programs ask for the same again.
+#[test]
+fn greedy_answers_are_the_same_on_every_way_and_instruction_set() {
+    let greedily = |which: u32| {
+        // What comes again and again, so that drafts are right now and then.
+        let prompt = [tokens(25, 2).repeat(3), tokens(3, 20 + which)].concat();
+        Request {
+            sampling: greedy(),
+            ..request(prompt, 20, 0)
+        }
+    };
+    let requests: Vec<Request> = (0..16).map(greedily).collect();
+    for ty in KvType::ALL {
+        let alone = |request: &Request| alone_in(ty, request.clone()).tokens;
+        let expected: Vec<Vec<u32>> = requests.iter().map(alone).collect();
+        for isa in Isa::supported() {
+            for (max_sequences, speculation) in [
+                (1, Speculation::Off),
+                (3, Speculation::Always(4)),
+                (16, Speculation::Off),
+            ] {
+                let mut engine = engine(&TINY, |options| {
+                    options.isa = isa;
+                    options.kv_type = ty;
+                    options.max_sequences = max_sequences;
+                    options.speculation = speculation;
+                });
+                let completions = together(&mut engine, &requests);
+                let told: Vec<Vec<u32>> = completions.into_iter().map(|c| c.tokens).collect();
+                let what = format!("{ty:?}, {}, {max_sequences}, {speculation:?}", isa.name());
+                assert_eq!(told, expected, "{what}");
+                let stats = engine.stats();
+                assert!(stats.cached_tokens >= 15 * 64, "{what}: {stats:?}");
+                let drafts = speculation != Speculation::Off;
+                assert_eq!(stats.drafted > 0, drafts, "{what}: {stats:?}");
+            }
         }
     }
 }
@@ -205,10 +260,12 @@ fn what_is_kept_never_keeps_anybody_out() {
 
 #[test]
 fn who_makes_room_goes_on_with_the_same_tokens() {
-    for prefix_cache in [true, false] {
+    let both = |ty| [(ty, true), (ty, false)];
+    for (ty, prefix_cache) in KvType::ALL.into_iter().flat_map(both) {
         let mut engine = engine(&TINY, |options| {
             options.max_sequences = 4;
             options.prefix_cache = prefix_cache;
+            options.kv_type = ty;
             options.prefill_chunk = 16;
             blocks(options, 5);
         });
@@ -225,7 +282,8 @@ fn who_makes_room_goes_on_with_the_same_tokens() {
         assert_eq!((stats.failed, stats.finished, stats.kv_bytes), (0, 6, 0));
         assert!(stats.kv_allocated_bytes <= stats.kv_limit_bytes);
         for (completion, request) in completions.into_iter().zip(&requests) {
-            assert_eq!(but_for_cache(completion), alone(request.clone()));
+            let expected = alone_in(ty, request.clone());
+            assert_eq!(but_for_cache(completion), expected, "{ty:?}");
         }
     }
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 /// For anything that should happen soon; generous, since machines that test are busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
-/// A prompt the demo model knows, with its greedy continuation (48 tokens) where keys and values are
-/// f16, the default (`f16` in `tests/fixtures/demo-expected.json`).
+/// A prompt the demo model knows, with its greedy continuation (48 tokens) where keys and values
+/// are f16, the default (`f16` in `tests/fixtures/demo-expected.json`).
 pub(crate) const LILY: &str = "Once upon a time, there was a little girl named Lily.";
 pub(crate) const LILY_GREEDY: &str = " She loved to play with her toys and make a big tower. One day, she found a small \
     box in her room. She was very happy and wanted to open it.\n\nLily opened the box and found a big box. She opened the";
