@@ -267,7 +267,7 @@ impl ApiError {
     pub fn foreign_origin(origin: Option<&str>) -> Self {
         let message = format!(
             "Pages of other origins may not call this server, but this request comes from '{}'. The setting \
-             cors_origin opens it to one origin, or to all.",
+             cors_origin opens it to one origin, to those of this machine, or to all.",
             shorten(origin.unwrap_or("another site"))
         );
         Self::new(403, Some("origin_not_allowed"), message)
@@ -414,8 +414,8 @@ impl ApiError {
                 });
                 let message = if prompt.starts_with("input") {
                     format!(
-                        "This model's context has {} positions, but the input needs at least {}. \
-                         Shorten it, or embed its parts.",
+                        "The input is too large: this model's context has {} positions, but it needs at \
+                         least {}. Shorten it, or embed its parts.",
                         at.limit, at.requested
                     )
                 } else {

@@ -90,7 +90,7 @@ impl<E: Engine> Reply<E> {
     /// The answer to `OPTIONS`; where other origins may call, their browsers' preflights are
     /// answered too.
     pub fn options(allow: &'static str, shared: bool) -> Self {
-        let mut reply = Self::bare(204, Body::Whole(Vec::new()));
+        let mut reply = Self::bare(200, Body::Whole(Vec::new()));
         reply.headers.push(Header::text("allow", allow));
         if shared {
             reply.headers.extend([

@@ -55,7 +55,7 @@ pub(crate) fn alias(value: &str) -> Result<String, String> {
     }
 }
 
-/// `*`, `none`, or an origin as browsers send it: scheme, host and perhaps a port. Applications
+/// `*`, `none`, `localhost`, or an origin as browsers send it: scheme, host and perhaps a port. Applications
 /// that are made of pages have schemes of their own, such as `app://` and `chrome-extension://`.
 pub(crate) fn origin(value: &str) -> Result<Option<String>, String> {
     let is_scheme = |scheme: &str| {
@@ -66,12 +66,13 @@ pub(crate) fn origin(value: &str) -> Result<Option<String>, String> {
     };
     match (value, value.split_once("://")) {
         ("none", _) => Ok(None),
-        ("*", _) => Ok(Some(value.to_owned())),
+        ("*" | "localhost", _) => Ok(Some(value.to_owned())),
         (_, Some((scheme, host))) if is_scheme(scheme) && is_host(host, true) => {
             Ok(Some(value.to_ascii_lowercase()))
         }
         _ => Err(format!(
-            "expected '*', 'none' or an origin such as 'https://example.com' without a path, but it is '{}'",
+            "expected '*', 'none', 'localhost' or an origin such as 'https://example.com' without a path, \
+             but it is '{}'",
             shorten(value)
         )),
     }

@@ -96,7 +96,7 @@ pub const SETTINGS: [Setting; 9] = [
         name: "cors_origin",
         value_name: "ORIGIN",
         help: "The web origin whose pages may call the API beside the server's own, such as \
-               https://example.com; `*` for all, `none` for none",
+               https://example.com; `localhost` for all of this machine, `*` for all, `none` for none",
         default: "none; all where a key is asked for",
         ..PUBLIC
     },

@@ -38,6 +38,8 @@ fn other_origins_may_call_where_a_key_is_asked_for() {
     assert_eq!(origin(&[("api_key", "k")]).as_deref(), Some("*"));
     assert_eq!(origin(&[("api_key", "k"), ("cors_origin", "none")]), None);
     assert_eq!(origin(&[("cors_origin", "*")]).as_deref(), Some("*"));
+    let local = origin(&[("cors_origin", "localhost")]);
+    assert_eq!(local.as_deref(), Some("localhost"));
 }
 
 #[test]
@@ -102,11 +104,19 @@ fn what_cannot_be_used_is_named() {
         ("max_body_bytes", "1023", "from 1024 to 8388608"),
         ("max_body_bytes", "8388609", "from 1024 to 8388608"),
         ("model_alias", "my model", "without spaces"),
-        ("cors_origin", "example.com", "'*', 'none' or an origin"),
+        (
+            "cors_origin",
+            "example.com",
+            "'*', 'none', 'localhost' or an origin",
+        ),
         ("cors_origin", "https://example.com/", "without a path"),
         ("cors_origin", "https://a\r\nx: y", "without a path"),
         ("cors_origin", "https://", "without a path"),
-        ("cors_origin", "null", "'*', 'none' or an origin"),
+        (
+            "cors_origin",
+            "null",
+            "'*', 'none', 'localhost' or an origin",
+        ),
         ("cors_origin", "https://a@b", "without a path"),
         ("cors_origin", "1://a", "without a path"),
         ("cors_origin", "https://a, https://b", "without a path"),

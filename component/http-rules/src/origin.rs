@@ -17,13 +17,18 @@ pub struct Sender<'a> {
     pub fetch_site: Option<&'a str>,
 }
 
+/// The setting by which the operator opens the server to the pages of this machine.
+pub const LOCAL: &str = "localhost";
+
 impl Sender<'_> {
     /// True if a request that may change something is taken: of no page, of the server's own one at
-    /// `authority`, or of the origin the operator has opened the server to (`*`: all).
+    /// `authority`, or of the origin the operator has opened the server to (`*`: all, [`LOCAL`]:
+    /// those of this machine).
     #[must_use]
     pub fn may_change(&self, authority: Option<&str>, opened_to: Option<&str>) -> bool {
         match (opened_to, self.origin, self.fetch_site) {
             (Some("*"), ..) => true,
+            (Some(LOCAL), Some(origin), _) if is_local(origin) => true,
             (Some(opened), Some(origin), _) if origin.eq_ignore_ascii_case(opened) => true,
             // The browser has compared it with the address it knows the server by, which a proxy
             // may have hidden from us; `none` is the person at the browser.
@@ -33,6 +38,32 @@ impl Sender<'_> {
             (_, None, None) => true,
         }
     }
+}
+
+/// The origin whose pages may read an answer, as `Access-Control-Allow-Origin` has it: the setting,
+/// or with [`LOCAL`] that of the request, if it is one of this machine.
+#[must_use]
+pub fn shown_to<'a>(opened_to: Option<&'a str>, origin: Option<&'a str>) -> Option<&'a str> {
+    match opened_to {
+        Some(LOCAL) => origin.filter(|origin| is_local(origin)),
+        other => other,
+    }
+}
+
+/// True of an origin on this machine, whatever its port: `localhost`, a name below it, or a
+/// loopback address.
+fn is_local(origin: &str) -> bool {
+    let from = match origin.split_once("://") {
+        Some(("http" | "https", rest)) => Authority::parse(rest),
+        _ => None,
+    };
+    from.is_some_and(|from| match from.address() {
+        Some(address) => address.is_loopback(),
+        None => {
+            let last = from.host.rsplit('.').next().unwrap_or_default();
+            last.eq_ignore_ascii_case(LOCAL)
+        }
+    })
 }
 
 /// True if pages of this origin were served under this authority. The scheme may differ, since a

@@ -221,7 +221,7 @@ fn document() -> Value {
         for method in route.allow().split(", ") {
             let method = method.to_ascii_lowercase();
             let operation = if method == "options" {
-                json!({"responses": {"204": {"description": "The methods that it takes."}}})
+                json!({"responses": {"200": {"description": "The methods that it takes."}}})
             } else {
                 operation.clone()
             };

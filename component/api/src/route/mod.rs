@@ -17,7 +17,7 @@ use crate::{
     settings::Settings,
     tokens,
 };
-use sterna_http_rules::{path, request_id};
+use sterna_http_rules::{origin, path, request_id};
 use table::Route;
 
 const INDEX: &str = concat!(
@@ -76,13 +76,21 @@ pub async fn handle<E: Engine>(
         // Its clients' name for the same.
         reply.headers.push(Header::request_id("request-id", &id));
     }
-    if let Some(origin) = &settings.cors_origin {
+    if let Some(origin) = shown_to(settings, head) {
         reply.share_with(origin);
+    }
+    if settings.cors_origin.as_deref() == Some(origin::LOCAL) {
+        reply.headers.push(Header::text("vary", "origin"));
     }
     if head.method == "HEAD" {
         reply.body = Body::Whole(Vec::new());
     }
     reply
+}
+
+/// The origin whose pages may read the reply.
+fn shown_to<'a>(settings: &'a Settings, head: &'a Head) -> Option<&'a str> {
+    origin::shown_to(settings.cors_origin.as_deref(), head.origin.as_deref())
 }
 
 async fn respond<E: Engine>(
@@ -107,7 +115,7 @@ async fn respond<E: Engine>(
     match (head.method.as_str(), route) {
         ("OPTIONS", _) => Ok(Reply::options(
             route.allow(),
-            settings.cors_origin.is_some(),
+            shown_to(settings, head).is_some(),
         )),
         ("POST", Route::Complete(kind)) => {
             complete(engine, settings, kind, head, body, stamp).await

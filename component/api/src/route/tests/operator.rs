@@ -77,8 +77,8 @@ fn probes_page_and_preflight_need_no_key() {
         ("GET", "/", 200),
         ("GET", "/style.css", 200),
         ("GET", "/chat.js", 200),
-        ("OPTIONS", CHAT, 204),
-        ("OPTIONS", "/v1/models", 204),
+        ("OPTIONS", CHAT, 200),
+        ("OPTIONS", "/v1/models", 200),
         ("GET", "/nowhere", 404),
     ] {
         assert_eq!(

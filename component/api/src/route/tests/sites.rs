@@ -135,6 +135,37 @@ fn the_operator_opens_it_to_an_origin_or_to_all() {
 }
 
 #[test]
+fn the_operator_opens_it_to_the_pages_of_this_machine() {
+    let open = opened_to(Some("localhost"));
+    let body = hello().to_string();
+    for (origin, is_local) in [
+        ("http://localhost", true),
+        ("http://LOCALHOST:3000", true),
+        ("https://chat.localhost", true),
+        ("http://127.0.0.1:3000", true),
+        ("http://[::1]:3000", true),
+        ("http://notlocalhost", false),
+        ("http://localhost.evil.example", false),
+        ("http://10.0.0.7", false),
+        ("file://localhost", false),
+        ("http://localhost/x", false),
+        ("null", false),
+    ] {
+        let site = Some("cross-site");
+        let sent = from(Some(origin), site, head("POST", CHAT, body.as_bytes()));
+        let got = ask_under(&open, &story(), &sent, body.as_bytes());
+        assert_eq!(got.status, if is_local { 200 } else { 403 }, "{origin}");
+        let asked = from(Some(origin), site, head("OPTIONS", CHAT, b""));
+        let preflight = ask_under(&open, &story(), &asked, b"");
+        let shown = is_local.then_some(origin);
+        assert_eq!(preflight.header("access-control-allow-origin"), shown);
+        let methods = preflight.header("access-control-allow-methods");
+        assert_eq!((preflight.status, methods.is_some()), (200, is_local));
+        assert_eq!(preflight.header("vary"), Some("origin"));
+    }
+}
+
+#[test]
 fn only_listed_names_are_answered_where_there_is_a_list() {
     let listed = Settings {
         allowed_hosts: vec![".llm.example".into()],
