@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::choices::Cost;
 
-/// `timings`: tokens that were computed, milliseconds, and rates. A prompt's time is all that passed
-/// before the first token, that of waiting included.
+/// `timings`: tokens that were computed, milliseconds, and rates. A prompt's time is all that
+/// passed before the first token, that of waiting included.
 pub fn timings(cost: Cost) -> Value {
     let computed = cost.prompt_tokens.saturating_sub(cost.cached_tokens);
     let ms = |us: u64| us as f64 / 1e3;

@@ -55,8 +55,9 @@ pub(crate) fn alias(value: &str) -> Result<String, String> {
     }
 }
 
-/// `*`, `none`, `localhost`, or an origin as browsers send it: scheme, host and perhaps a port. Applications
-/// that are made of pages have schemes of their own, such as `app://` and `chrome-extension://`.
+/// `*`, `none`, `localhost`, or an origin as browsers send it: scheme, host and perhaps a port.
+/// Applications that are made of pages have schemes of their own, such as `app://` and
+/// `chrome-extension://`.
 pub(crate) fn origin(value: &str) -> Result<Option<String>, String> {
     let is_scheme = |scheme: &str| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -1,5 +1,5 @@
-//! The fields of `/completion` as llama.cpp's server has it, beside those of both completion routes,
-//! and of prompts that are objects.
+//! The fields of `/completion` as llama.cpp's server has it, beside those of both completion
+//! routes, and of prompts that are objects.
 
 use super::{Field, Group, Place, harmless, honour, refuse, table::*};
 

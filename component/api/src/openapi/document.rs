@@ -30,6 +30,7 @@ fn body(route: Route) -> Option<(Place, &'static [&'static str])> {
             ollama::Asked::EmbedOne => (Place::OllamaEmbedOne, &["model", "prompt"]),
             ollama::Asked::Version | ollama::Asked::Tags | ollama::Asked::Running => return None,
         },
+        // A `prompt` or `messages` in its place.
         Route::Tokens(tokens::Asked::Tokenize) => (Place::Tokenize, &[]),
         Route::Tokens(tokens::Asked::Detokenize) => (Place::Detokenize, &["tokens"]),
         Route::Tokens(tokens::Asked::ApplyTemplate) => (Place::Template, &["messages"]),
@@ -72,8 +73,10 @@ fn schema(place: Place, name: &str, note: &str) -> Value {
     let reference = |place: Place| json!({"$ref": format!("#/components/schemas/{place:?}")});
     if let Some((inner, several)) = nested(place, name) {
         let inner = reference(inner);
+        // Ollama's clients have a model loaded by an empty list.
+        let least = u8::from(name == "messages" && place != Place::OllamaChat);
         let value = if several {
-            json!({"type": "array", "items": inner})
+            json!({"type": "array", "items": inner, "minItems": least})
         } else {
             inner
         };
@@ -83,8 +86,12 @@ fn schema(place: Place, name: &str, note: &str) -> Value {
         "max_tokens"
         | "max_completion_tokens"
         | "max_new_tokens"
-        | "max_output_tokens"
-        | "dimensions" => json!({"type": ["integer", "null"], "minimum": 0}),
+        | "max_output_tokens" => json!({"type": ["integer", "null"], "minimum": 0}),
+        "dimensions" => json!({"type": ["integer", "null"], "minimum": 1}),
+        "truncate_prompt_tokens" => json!({"type": ["integer", "null"], "minimum": -1}),
+        "prompt" | "system" if place == Place::OllamaGenerate => {
+            json!({"type": ["string", "null"]})
+        }
         "n_predict" | "num_predict" => json!({"type": ["integer", "null"], "minimum": -2}),
         "min_tokens" | "min_new_tokens" | "num_ctx" => {
             json!({"type": ["integer", "null"], "minimum": 0})
@@ -211,7 +218,10 @@ fn document() -> Value {
                 json!({"$ref": format!("#/components/schemas/{place:?}")})
             } else {
                 let whole = json!({"$ref": format!("#/components/schemas/{place:?}")});
-                json!({"allOf": [whole, {"required": required}]})
+                let there = json!({"not": {"type": "null"}});
+                let there = required.iter().map(|&name| (name.to_owned(), there.clone()));
+                let there: Map<String, Value> = there.collect();
+                json!({"allOf": [whole, {"required": required, "properties": there}]})
             };
             operation["requestBody"] = json!({
                 "required": true, "content": {"application/json": {"schema": schema}},
@@ -221,7 +231,10 @@ fn document() -> Value {
         for method in route.allow().split(", ") {
             let method = method.to_ascii_lowercase();
             let operation = if method == "options" {
-                json!({"responses": {"200": {"description": "The methods that it takes."}}})
+                json!({"responses": {
+                    "200": {"description": "The methods that it takes."},
+                    "4XX": {"description": "The server has the route answered otherwise."},
+                }})
             } else {
                 operation.clone()
             };
