@@ -60,6 +60,10 @@ pub fn attention_scores(
 /// Positions are added in order, so cutting them into several calls changes no bit. `next` is as in
 /// [`attention_scores`].
 ///
+/// Of int8 values each 64 positions, from the first on, are one exact sum of integers: shares times
+/// the values' scales, in 32767ths of the largest of them, times codes. So cuts at multiples of 64
+/// change no bit, and a share must not be below 0: it counts as 0.
+///
 /// # Panics
 /// If `p` is shorter than `(n_queries - 1) * stride + n`: a caller's mistake.
 pub fn attention_mix(

@@ -5,4 +5,4 @@ pub(crate) mod lanes;
 mod vector;
 
 pub(crate) use lanes::LANES;
-pub(crate) use vector::{Simd, tree_sum};
+pub(crate) use vector::{SUM_COLUMNS, SUM_POSITIONS, Simd, tree_sum};

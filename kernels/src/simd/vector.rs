@@ -8,6 +8,12 @@
 use super::int8;
 use crate::simd::LANES;
 
+/// Positions whose values are summed as integers: 64 weights of 15 bits times codes of 8 stay below
+/// 2^28.
+pub(crate) const SUM_POSITIONS: usize = 64;
+/// Columns of them at a time.
+pub(crate) const SUM_COLUMNS: usize = 64;
+
 /// Sixteen lanes of f32 on some instruction set.
 pub(crate) trait Simd: Copy {
     /// Sixteen f32.
@@ -24,15 +30,6 @@ pub(crate) trait Simd: Copy {
     fn load_bf16(self, x: &[u8; 2 * LANES]) -> Self::F;
     /// Sixteen f32 (little-endian) at any address.
     fn load_f32(self, x: &[u8; 4 * LANES]) -> Self::F;
-    /// Sixteen int8, exact.
-    #[inline(always)]
-    fn load_i8(self, x: &[i8; LANES]) -> Self::F {
-        let mut floats = [0.0; LANES];
-        for (x, float) in x.iter().zip(&mut floats) {
-            *float = f32::from(*x);
-        }
-        self.load(&floats)
-    }
     /// Sixteen i32, rounded half to even.
     #[inline(always)]
     fn load_i32(self, x: &[i32; LANES]) -> Self::F {
@@ -44,10 +41,31 @@ pub(crate) trait Simd: Copy {
     }
     fn to_array(self, v: Self::F) -> [f32; LANES];
 
-    /// The products of each query with each of four keys, all as long, exact in i32.
+    /// The products of each query with each of up to sixteen keys, `[n, d]` where queries are
+    /// `[d]`, exact in i32; anything for keys that are not there. Calls `ask` with the place of
+    /// each cache line or so of the keys, on the way.
     #[inline(always)]
-    fn int8_dots<const Q: usize>(self, queries: [&[i8]; Q], keys: [&[i8]; 4]) -> [[i32; 4]; Q] {
-        int8::dots(queries, keys)
+    fn int8_dots<const Q: usize>(
+        self,
+        queries: [&[i8]; Q],
+        keys: &[i8],
+        ask: impl FnMut(usize),
+    ) -> [[i32; LANES]; Q] {
+        int8::dots(queries, keys, ask)
+    }
+    /// The sums of up to 64 rows of `values`, `[n, d]`, by each query's weights, exact in i32: of
+    /// the 64 columns from `column` on, and zeros where the rows have fewer. Weights are from 0 on,
+    /// and 0 for rows that are not there. Calls `ask` as `int8_dots` does.
+    #[inline(always)]
+    fn int8_sums<const Q: usize>(
+        self,
+        weights: [&[i16; SUM_POSITIONS]; Q],
+        values: &[i8],
+        d: usize,
+        column: usize,
+        ask: impl FnMut(usize),
+    ) -> [[i32; SUM_COLUMNS]; Q] {
+        int8::sums(weights, values, d, column, ask)
     }
 
     fn add(self, a: Self::F, b: Self::F) -> Self::F;

@@ -4,6 +4,7 @@ mod dense;
 mod grouped_few;
 mod i2s_few;
 mod i2s_many;
+mod int8;
 mod probe;
 mod q6_k_few;
 mod q6_k_input;
@@ -20,7 +21,7 @@ use super::probe::PeakRun;
 use super::tiles::{I2sTile, matmul_tiles};
 use crate::grouped::TokenBlocks;
 use crate::grouped::trits8::UNIT_BYTES;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, SUM_COLUMNS, SUM_POSITIONS, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::{Activations, Block};
 use crate::{Dense, DenseInput, OutputRows, QuantizedActivations, Ternary};
@@ -105,23 +106,32 @@ impl Simd for Avx2 {
         with_token!(F32x16(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))))
     }
     #[inline(always)]
-    fn load_i8(self, x: &[i8; LANES]) -> F32x16 {
-        with_token!({
-            let x = _mm_loadu_si128(x.as_ptr().cast());
-            let (low, high) = (x, _mm_unpackhi_epi64(x, x));
-            F32x16(
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low)),
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)),
-            )
-        })
-    }
-    #[inline(always)]
     fn load_i32(self, x: &[i32; LANES]) -> F32x16 {
         let p = x.as_ptr().cast::<__m256i>();
         with_token!(F32x16(
             _mm256_cvtepi32_ps(_mm256_loadu_si256(p)),
             _mm256_cvtepi32_ps(_mm256_loadu_si256(p.add(1)))
         ))
+    }
+    #[inline(always)]
+    fn int8_dots<const Q: usize>(
+        self,
+        queries: [&[i8]; Q],
+        keys: &[i8],
+        ask: impl FnMut(usize),
+    ) -> [[i32; LANES]; Q] {
+        with_token!(int8::dots(queries, keys, ask))
+    }
+    #[inline(always)]
+    fn int8_sums<const Q: usize>(
+        self,
+        weights: [&[i16; SUM_POSITIONS]; Q],
+        values: &[i8],
+        d: usize,
+        column: usize,
+        ask: impl FnMut(usize),
+    ) -> [[i32; SUM_COLUMNS]; Q] {
+        with_token!(int8::sums(weights, values, d, column, ask))
     }
     #[inline(always)]
     fn to_array(self, v: F32x16) -> [f32; LANES] {

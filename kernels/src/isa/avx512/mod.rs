@@ -37,7 +37,7 @@ use super::unpacked;
 use super::x86::vendor::intel;
 use crate::grouped::TokenBlocks;
 use crate::grouped::trits8::UNIT_BYTES;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, SUM_COLUMNS, SUM_POSITIONS, Simd};
 use crate::sparse::columns::{Line, TILE};
 use crate::ternary::Block;
 use crate::trits5::GROUP_BYTES;
@@ -127,21 +127,30 @@ impl Simd for Avx512 {
         with_token!(F32x16(_mm512_loadu_ps(x.as_ptr().cast())))
     }
     #[inline(always)]
-    fn load_i8(self, x: &[i8; LANES]) -> F32x16 {
-        with_token!({
-            let wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()));
-            F32x16(_mm512_cvtepi32_ps(wide))
-        })
-    }
-    #[inline(always)]
     fn load_i32(self, x: &[i32; LANES]) -> F32x16 {
         with_token!(F32x16(_mm512_cvtepi32_ps(_mm512_loadu_si512(
             x.as_ptr().cast()
         ))))
     }
     #[inline(always)]
-    fn int8_dots<const Q: usize>(self, queries: [&[i8]; Q], keys: [&[i8]; 4]) -> [[i32; 4]; Q] {
-        with_token!(int8::dots(queries, keys))
+    fn int8_dots<const Q: usize>(
+        self,
+        queries: [&[i8]; Q],
+        keys: &[i8],
+        ask: impl FnMut(usize),
+    ) -> [[i32; LANES]; Q] {
+        with_token!(int8::dots(queries, keys, ask))
+    }
+    #[inline(always)]
+    fn int8_sums<const Q: usize>(
+        self,
+        weights: [&[i16; SUM_POSITIONS]; Q],
+        values: &[i8],
+        d: usize,
+        column: usize,
+        ask: impl FnMut(usize),
+    ) -> [[i32; SUM_COLUMNS]; Q] {
+        with_token!(int8::sums(weights, values, d, column, ask))
     }
     #[inline(always)]
     fn to_array(self, v: F32x16) -> [f32; LANES] {

@@ -30,7 +30,7 @@ pub(super) fn add_lanes_low_times_4(v: [__m512i; 4]) -> __m128i {
 /// The sums of the four lanes of each quarter: lane j of each quarter is v[j]'s.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
-fn add_quarters(v: [__m512i; 4]) -> __m512i {
+pub(super) fn add_quarters(v: [__m512i; 4]) -> __m512i {
     // Pairs of 32-bit lanes, then pairs of 64-bit ones.
     let ab = _mm512_add_epi32(
         _mm512_unpacklo_epi32(v[0], v[1]),

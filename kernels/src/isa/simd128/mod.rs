@@ -9,6 +9,7 @@ mod i2s_inner;
 mod i2s_input;
 mod i2s_many;
 mod i2s_one;
+mod int8;
 mod q6_k;
 mod q6_k_few;
 #[cfg_attr(feature = "relaxed-simd", path = "q6_k_one_relaxed.rs")]
@@ -26,7 +27,7 @@ use super::kernels::{Kernels, kernel_list, over_lanes};
 use super::tiles::{I2sTile, matmul_tiles};
 use crate::grouped::TokenBlocks;
 use crate::grouped::trits8::UNIT_BYTES;
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, SUM_COLUMNS, SUM_POSITIONS, Simd};
 use crate::ternary::Block;
 #[cfg(feature = "relaxed-simd")]
 use crate::{BlockActivations, Grouped};
@@ -256,15 +257,24 @@ impl Simd for Simd128 {
         ))
     }
     #[inline(always)]
-    fn load_i8(self, x: &[i8; LANES]) -> F32x16 {
-        let x = load(x);
-        let (low, high) = (i16x8_extend_low_i8x16(x), i16x8_extend_high_i8x16(x));
-        F32x16([
-            f32x4_convert_i32x4(i32x4_extend_low_i16x8(low)),
-            f32x4_convert_i32x4(i32x4_extend_high_i16x8(low)),
-            f32x4_convert_i32x4(i32x4_extend_low_i16x8(high)),
-            f32x4_convert_i32x4(i32x4_extend_high_i16x8(high)),
-        ])
+    fn int8_dots<const Q: usize>(
+        self,
+        queries: [&[i8]; Q],
+        keys: &[i8],
+        _: impl FnMut(usize),
+    ) -> [[i32; LANES]; Q] {
+        int8::dots(queries, keys)
+    }
+    #[inline(always)]
+    fn int8_sums<const Q: usize>(
+        self,
+        weights: [&[i16; SUM_POSITIONS]; Q],
+        values: &[i8],
+        d: usize,
+        column: usize,
+        _: impl FnMut(usize),
+    ) -> [[i32; SUM_COLUMNS]; Q] {
+        int8::sums(weights, values, d, column)
     }
     #[inline(always)]
     fn load_i32(self, x: &[i32; LANES]) -> F32x16 {

@@ -3,9 +3,6 @@
 use super::element::{ahead, load_scales};
 use crate::simd::{LANES, Simd};
 
-/// Keys that [`Simd::int8_dots`] takes.
-const KEYS: usize = 4;
-
 /// `out[q * stride + p] = (queries[q] . keys[p]) * key_scales[p] * (query_scales[q] * scale)`, from
 /// left to right.
 #[inline(always)]
@@ -40,13 +37,15 @@ pub(super) fn scores<S: Simd>(
                 4.. if S::MANY_REGISTERS => {
                     few::<S, 4>(s, d, queries, keys, ahead, finish, stride, out)
                 }
+                2.. => few::<S, 2>(s, d, queries, keys, ahead, finish, stride, out),
                 _ => few::<S, 1>(s, d, queries, keys, ahead, finish, stride, out),
             };
         }
     }
 }
 
-/// The first Q queries and up to sixteen keys; returns Q.
+/// The first Q queries and up to sixteen keys; returns Q. Asks for `ahead`, as many codes as
+/// `keys`, or none.
 #[inline(always)]
 #[allow(
     clippy::too_many_arguments,
@@ -63,7 +62,20 @@ fn few<S: Simd, const Q: usize>(
     out: &mut [f32],
 ) -> usize {
     let len = keys.len() / d;
-    let dots = dots::<S, Q>(s, d, queries, keys, ahead);
+    let mut rows = [&[][..]; Q];
+    for (row, query) in rows.iter_mut().zip(queries.chunks_exact(d)) {
+        *row = query;
+    }
+    let dots = s.int8_dots(
+        rows,
+        keys,
+        #[inline(always)]
+        |at| {
+            if let Some(line) = ahead.get(at) {
+                s.ask(line);
+            }
+        },
+    );
     for (q, dots) in dots.iter().enumerate() {
         let scaled = s.mul(s.load_i32(dots), key_scales);
         let scaled = s.mul(scaled, s.splat(query_scales[q] * scale));
@@ -74,40 +86,4 @@ fn few<S: Simd, const Q: usize>(
         }
     }
     Q
-}
-
-/// The first Q queries times up to sixteen keys. Asks for `ahead`, as many codes as `keys`, or
-/// none.
-#[inline(always)]
-fn dots<S: Simd, const Q: usize>(
-    s: S,
-    d: usize,
-    queries: &[i8],
-    keys: &[i8],
-    ahead: &[i8],
-) -> [[i32; LANES]; Q] {
-    let mut queries_of = [&[][..]; Q];
-    for (row, query) in queries_of.iter_mut().zip(queries.chunks_exact(d)) {
-        *row = query;
-    }
-    let n = keys.len() / d;
-    let mut dots = [[0; LANES]; Q];
-    for at in (0..n).step_by(KEYS) {
-        for line in ahead
-            .chunks(64)
-            .skip(at * d / 64)
-            .take((KEYS * d).div_ceil(64))
-        {
-            s.ask(&line[0]);
-        }
-        // A last key once more where there are no four: its products are not read.
-        let mut rows = [&[][..]; KEYS];
-        for (k, row) in rows.iter_mut().enumerate() {
-            *row = &keys[(at + k).min(n - 1) * d..][..d];
-        }
-        for (dots, four) in dots.iter_mut().zip(s.int8_dots(queries_of, rows)) {
-            dots[at..at + KEYS].copy_from_slice(&four);
-        }
-    }
-    dots
 }

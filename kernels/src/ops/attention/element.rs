@@ -26,14 +26,6 @@ impl Element for [u8; 2] {
     }
 }
 
-/// A code, before its scale.
-impl Element for i8 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, x: &[i8; LANES]) -> S::F {
-        s.load_i8(x)
-    }
-}
-
 /// Bytes that are asked for ahead of their use: no hardware prefetcher follows from the end of a
 /// block to the next.
 const AHEAD_BYTES: usize = 8192;

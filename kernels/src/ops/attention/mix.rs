@@ -1,11 +1,10 @@
 //! Sums of values by their shares.
 
-use super::element::{Element, ahead, load_scales};
+use super::element::{Element, ahead};
 use super::padded_or_whole;
 use crate::simd::{LANES, Simd};
 
-/// `acc[q][d] += p[q * stride + i] * values[i][d]` for i in order. With `scales`, which go with
-/// codes, each p is times its position's scale first.
+/// `acc[q][d] += p[q * stride + i] * values[i][d]` for i in order.
 #[inline(always)]
 #[allow(
     clippy::too_many_arguments,
@@ -17,7 +16,6 @@ pub(super) fn mix<S: Simd, E: Element>(
     p: &[f32],
     stride: usize,
     values: &[E],
-    scales: Option<&[[u8; 2]]>,
     next: Option<&[E]>,
     acc: &mut [f32],
 ) {
@@ -29,19 +27,14 @@ pub(super) fn mix<S: Simd, E: Element>(
         let len = MIX_POSITIONS.min(n - at);
         let mut ahead = ahead(values, next, at * d, len * d);
         let values = &values[at * d..][..len * d];
-        let scales = scales.map(|scales| load_scales(s, &scales[at..]));
         let mut q = 0;
         while q < n_queries {
             let (p, acc) = (&p[q * stride + at..], &mut acc[q * d..]);
             let ahead = std::mem::take(&mut ahead);
             q += match n_queries - q {
-                4.. if S::MANY_REGISTERS => {
-                    few::<S, E, 4>(s, d, p, stride, values, scales, ahead, acc)
-                }
-                2.. if S::MANY_REGISTERS => {
-                    few::<S, E, 2>(s, d, p, stride, values, scales, ahead, acc)
-                }
-                _ => few::<S, E, 1>(s, d, p, stride, values, scales, ahead, acc),
+                4.. if S::MANY_REGISTERS => few::<S, E, 4>(s, d, p, stride, values, ahead, acc),
+                2.. if S::MANY_REGISTERS => few::<S, E, 2>(s, d, p, stride, values, ahead, acc),
+                _ => few::<S, E, 1>(s, d, p, stride, values, ahead, acc),
             };
         }
     }
@@ -66,7 +59,6 @@ fn few<S: Simd, E: Element, const Q: usize>(
     p: &[f32],
     stride: usize,
     values: &[E],
-    scales: Option<S::F>,
     ahead: &[E],
     acc: &mut [f32],
 ) -> usize {
@@ -74,9 +66,6 @@ fn few<S: Simd, E: Element, const Q: usize>(
     let mut weights = [[0.0; MIX_POSITIONS]; Q];
     for (q, weights) in weights.iter_mut().enumerate() {
         *weights = padded_or_whole(&p[q * stride..][..n]);
-        if let Some(scales) = scales {
-            *weights = s.to_array(s.mul(s.load(weights), scales));
-        }
     }
     let mut column = 0;
     while column + COLUMNS * LANES <= d {
