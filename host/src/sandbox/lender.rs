@@ -321,3 +321,58 @@ fn check_work(factors: &[usize]) -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sterna_engine::config::{Activation, RopePairs};
+
+    use super::*;
+
+    fn lent() -> Lent {
+        let shape = PassShape {
+            hidden_size: 64,
+            ffn_size: 64,
+            n_layers: 1,
+            n_heads: 1,
+            n_kv_heads: 1,
+            head_dim: 64,
+            rms_norm_eps: 1e-5,
+            activation: Activation::Silu,
+            attention_scale: 0.125,
+            input_norm_eps: None,
+        };
+        let rotation = Rotation {
+            frequencies: vec![1.0; 32],
+            magnitude: 1.0,
+            pairs: RopePairs::Halves,
+            local: None,
+        };
+        let team = Team::of_caller();
+        let mut lender = Lender::new(Some(Isa::SCALAR), team, Optimisations::ALL, 1 << 20);
+        lender.pass(shape, rotation, 4).unwrap()
+    }
+
+    #[test]
+    fn a_cache_may_be_larger_than_the_memory_that_its_sequences_share() {
+        let lent = lent();
+        for kv_type in KvType::ALL {
+            let block_bytes = lent.pass.shape().kv(kv_type).block_bytes() as usize;
+            let check = |blocks: &[usize], room: usize| {
+                let checked = lent.check_cache(blocks, kv_type, room * block_bytes);
+                checked.map_err(|error| error.to_string())
+            };
+            assert_eq!(check(&[], 0), Ok(()));
+            // Each lies in the memory, and all that they share lies there once.
+            assert_eq!(check(&[8; 1000], 8), Ok(()));
+            assert_eq!(check(&[MOST_BLOCKS / 2; 2], MOST_BLOCKS / 2), Ok(()));
+            let too_long = check(&[1, 9, 1], 8).unwrap_err();
+            assert!(too_long.contains("9 blocks"), "{too_long}");
+            let too_many = check(&[MOST_BLOCKS / 2, MOST_BLOCKS / 2, 1], MOST_BLOCKS);
+            let too_many = too_many.unwrap_err();
+            assert!(too_many.contains("counted for each sequence"), "{too_many}");
+            // Sums that no number holds are too many as well.
+            let huge = lent.check_cache(&[usize::MAX, usize::MAX], kv_type, usize::MAX);
+            assert!(huge.is_err());
+        }
+    }
+}

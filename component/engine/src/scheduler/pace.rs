@@ -163,6 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn one_slow_step_halves_a_chunk_at_most() {
+        let limit = Duration::from_millis(100);
+        let mut pace = Pace::new(MaxStep::Limit(limit), 8);
+        run(&mut pace, 4, 40);
+        let before = pace.chunk(4, 64);
+        assert!(before >= 40);
+        // A hundred times as long, whatever it was that held it up.
+        pace.measured(4, before, 100.0 * seconds(4, before));
+        let after = pace.chunk(4, 64);
+        assert!((before / 2..before).contains(&after), "{before}, {after}");
+    }
+
+    #[test]
     fn what_streams_take_is_measured_again_and_a_hiccup_is_forgotten() {
         let mut pace = Pace::new(MaxStep::Auto, 8);
         let chunks = run(&mut pace, 2, 140);

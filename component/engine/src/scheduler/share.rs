@@ -73,4 +73,17 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn short_ones_that_keep_coming_take_half_of_a_long_ones_turn_at_most() {
+        let (mut left, mut steps) = (1000, 0);
+        while left > 0 {
+            let shares = share(64, steps, &[left, 40, 30, 20]);
+            assert!(shares[0] >= left.min(32));
+            assert!(shares[3] >= 20, "and wait for no long one");
+            left -= shares[0];
+            steps += 1;
+        }
+        assert!(steps <= 32);
+    }
 }
