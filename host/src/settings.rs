@@ -131,6 +131,7 @@ mod tests {
             "name",
             "https://a.example",
             "b.example",
+            "2.5",
         ];
         let mut command = Program::command();
         let options: Vec<String> = SETTINGS
@@ -151,6 +152,7 @@ mod tests {
             model_alias: Some("name".into()),
             cors_origin: Some("https://a.example".into()),
             allowed_hosts: vec!["b.example".into()],
+            request_timeout_ms: Some(2500),
         };
         assert_eq!(settings.read().unwrap(), expected);
         for Setting { name, .. } in SETTINGS {

@@ -111,6 +111,7 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
         authorization: header("authorization"),
         api_key: header("x-api-key"),
         request_id: header("x-request-id"),
+        timeout: header("x-request-timeout"),
         authority: request.authority(),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),
@@ -181,6 +182,10 @@ impl Breath for Timer {
 
     async fn pause() {
         monotonic_clock::subscribe_duration(PAUSE_MS * 1_000_000).block();
+    }
+
+    fn now_ms() -> u64 {
+        monotonic_clock::now() / 1_000_000
     }
 }
 

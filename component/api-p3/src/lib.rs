@@ -122,6 +122,7 @@ fn head(request: &Request) -> Head {
         authorization: header("authorization"),
         api_key: header("x-api-key"),
         request_id: header("x-request-id"),
+        timeout: header("x-request-timeout"),
         // In HTTP/1.1 the target holds none. Wasmtime then tells nothing: it takes `Host` away too.
         authority: request.get_authority().or_else(|| header("host")),
         origin: header("origin"),
@@ -192,6 +193,10 @@ impl Breath for Turns {
 
     async fn pause() {
         monotonic_clock::wait_for(PAUSE_MS * 1_000_000).await;
+    }
+
+    fn now_ms() -> u64 {
+        monotonic_clock::now() / 1_000_000
     }
 }
 

@@ -29,21 +29,21 @@ pub fn check_site(settings: &Settings, head: &Head) -> Result<(), ApiError> {
 }
 
 /// Checks a request's `Authorization` and `x-api-key`, of which one has to hold a key; `keys` empty
-/// lets everyone in.
+/// lets everyone in. Returns the client's number: of its key, or 0 where there are none.
 pub fn check(
     keys: &[String],
     authorization: Option<&str>,
     api_key: Option<&str>,
-) -> Result<(), ApiError> {
+) -> Result<u64, ApiError> {
     if keys.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let given = rules::given(authorization, api_key);
     if given.is_empty() {
         return Err(ApiError::missing_key());
     }
     match rules::known(keys, &given) {
-        Some(_) => Ok(()),
+        Some(place) => Ok(place as u64 + 1),
         None => Err(ApiError::wrong_key()),
     }
 }
@@ -55,13 +55,13 @@ mod tests {
     #[test]
     fn one_of_the_keys_opens() {
         let keys = ["first".to_owned(), "second".to_owned()];
-        for good in [
-            "Bearer first",
-            "bearer second",
-            "BEARER   second",
-            " Bearer first ",
+        for (good, client) in [
+            ("Bearer first", 1),
+            ("bearer second", 2),
+            ("BEARER   second", 2),
+            (" Bearer first ", 1),
         ] {
-            assert_eq!(check(&keys, Some(good), None), Ok(()), "{good}");
+            assert_eq!(check(&keys, Some(good), None), Ok(client), "{good}");
         }
         for (bad, code) in [
             (None, "missing_api_key"),
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn without_keys_everyone_may_ask() {
         for any in [None, Some("Bearer x"), Some("nonsense")] {
-            assert_eq!(check(&[], any, None), Ok(()));
+            assert_eq!(check(&[], any, None), Ok(0));
         }
     }
 }

@@ -162,12 +162,18 @@ pub async fn run<E: Engine>(
             },
             cache_salt: params.treatment.cache_salt,
             priority: params.treatment.priority,
+            timeout_ms: params.treatment.timeout_ms,
             ..plain_request(model.id)
         },
     };
-    let choices = Choices::start(engine.clone(), settings, at_once, asked)?;
+    let has_deadline = asked.template.timeout_ms.is_some() || engine.has_deadline();
+    let mut choices = Choices::start(engine.clone(), settings, at_once, asked)?;
     let mut teller = teller(model.named);
     if params.stream {
+        if has_deadline {
+            // Who says how long it waits is to learn by the status that it waited in vain.
+            choices.await_first().await?;
+        }
         return Ok(Reply::events(EventStream::new(teller, choices)));
     }
     let (finished, usage) = collected::all(choices).await?;

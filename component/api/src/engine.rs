@@ -59,6 +59,8 @@ pub fn plain_request(model: String) -> Request {
         },
         cache_salt: None,
         priority: 0,
+        client: 0,
+        timeout_ms: None,
     }
 }
 
@@ -74,6 +76,14 @@ pub trait Engine: Clone + 'static {
     type Generation: Generation;
     /// The models that can be asked, the default one first.
     fn models(&self) -> Vec<ModelInfo>;
+    /// Say in a request whose it is, and what is left of its time.
+    ///
+    /// # Errors
+    /// `TimedOut`: nothing is left.
+    fn prepare(&self, request: &mut Request) -> Result<(), Error> {
+        let _ = request;
+        Ok(())
+    }
     /// Start a generation; every error that depends on the request alone is met here.
     fn generate(&self, request: &Request) -> Result<Self::Generation, Error>;
     /// Token ids of a text; with `add_special` as a prompt gets them.
@@ -82,6 +92,12 @@ pub trait Engine: Clone + 'static {
     fn detokenize(&self, model: &str, tokens: &[u32]) -> Result<String, Error>;
     /// A conversation as the chat template renders it.
     fn apply_template(&self, model: &str, conversation: &Conversation) -> Result<String, Error>;
+    /// Milliseconds of a clock that only goes forward.
+    fn now_ms(&self) -> u64;
+    /// True if the client has said how long it waits.
+    fn has_deadline(&self) -> bool {
+        false
+    }
     /// Wait for [`PAUSE_MS`], while others have their turn.
     async fn pause(&self);
 }
@@ -132,6 +148,8 @@ pub trait Breath {
     async fn breathe();
     /// Wait for [`PAUSE_MS`].
     async fn pause();
+    /// Milliseconds of a clock that only goes forward.
+    fn now_ms() -> u64;
 }
 
 /// The time a request waits before it asks again for a place in the engine.
@@ -162,6 +180,10 @@ impl<B: Breath + 'static> Engine for Imported<B> {
 
     fn apply_template(&self, model: &str, conversation: &Conversation) -> Result<String, Error> {
         wit::apply_template(model, conversation)
+    }
+
+    fn now_ms(&self) -> u64 {
+        B::now_ms()
     }
 
     async fn pause(&self) {

@@ -77,6 +77,7 @@ fn anthropic_type(status: u16) -> &'static str {
         413 => "request_too_large",
         429 => "rate_limit_error",
         503 => "overloaded_error",
+        504 => "timeout_error",
         500.. => "api_error",
         _ => "invalid_request_error",
     }
@@ -396,6 +397,23 @@ impl ApiError {
         )
     }
 
+    /// A header has a value that cannot be used.
+    pub fn invalid_header(name: &'static str, why: &str) -> Self {
+        let message = format!("Invalid value for the header '{name}': {why}.");
+        Self::field("invalid_value", name.into(), message)
+    }
+
+    /// Its time was over before it was complete.
+    pub fn timed_out() -> Self {
+        Self::new(
+            504,
+            Some("timeout"),
+            "The answer was not complete in the time that the header 'X-Request-Timeout', the field \
+             'timeout' or this server gives it. Give it more, ask for fewer tokens, or try again \
+             when the server has less to do.",
+        )
+    }
+
     /// The engine's errors, one to one. `prompt` is the field in which the client sent the prompt.
     pub fn from_engine(error: engine::Error, prompt: &str) -> Self {
         match error {
@@ -441,6 +459,7 @@ impl ApiError {
                     ..Self::new(429, Some("overloaded"), message)
                 }
             }
+            engine::Error::TimedOut => Self::timed_out(),
             engine::Error::Unavailable(reason) => Self::unavailable(&reason),
             engine::Error::Internal(reason) => Self::internal(&reason),
         }
@@ -544,6 +563,7 @@ mod tests {
             (Error::UnknownModel("x".into()), 404),
             (Error::Overloaded(1), 429),
             (Error::Unavailable("draining".into()), 503),
+            (Error::TimedOut, 504),
             (Error::Internal("NaN".into()), 500),
         ];
         for (error, status) in cases {

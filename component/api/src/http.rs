@@ -24,6 +24,8 @@ pub struct Head {
     pub api_key: Option<String>,
     /// `x-request-id`, if sent.
     pub request_id: Option<String>,
+    /// `x-request-timeout`, if sent.
+    pub timeout: Option<String>,
     /// The authority the request is for: of its target, else its `Host`.
     pub authority: Option<String>,
     /// `Origin`, if sent.

@@ -42,6 +42,7 @@ pub mod call_grammar;
 pub mod choices;
 pub mod collected;
 pub mod completion;
+pub mod deadline;
 pub mod embeddings;
 pub mod engine;
 pub mod error;

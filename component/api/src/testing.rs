@@ -23,6 +23,7 @@ pub(crate) fn settings() -> Settings {
         model_alias: None,
         cors_origin: None,
         allowed_hosts: Vec::new(),
+        request_timeout_ms: None,
     }
 }
 
@@ -211,6 +212,8 @@ pub(crate) struct ScriptedEngine {
     pub(crate) reasons: bool,
     /// One for each generation that was made.
     pub(crate) made: Rc<RefCell<Vec<Weak<()>>>>,
+    /// Its clock.
+    pub(crate) now_ms: Rc<Cell<u64>>,
 }
 
 impl ScriptedEngine {
@@ -238,6 +241,7 @@ impl ScriptedEngine {
             taken: Rc::default(),
             reasons: false,
             made: Rc::default(),
+            now_ms: Rc::default(),
         }
     }
 }
@@ -312,6 +316,10 @@ impl Engine for ScriptedEngine {
             ConversationEnd::LastTurnOpen => "open",
         };
         Ok(given.chain(turns).chain([end.to_owned()]).collect())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
     }
 
     async fn pause(&self) {

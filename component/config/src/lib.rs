@@ -31,6 +31,7 @@ pub struct Settings {
     pub model_alias: Option<String>,
     pub cors_origin: Option<String>,
     pub allowed_hosts: Vec<String>,
+    pub request_timeout_ms: Option<u32>,
 }
 
 /// A setting that cannot be used.
@@ -80,6 +81,7 @@ pub fn read(
         model_alias: rule(&mut get, "model_alias", rules::alias)?,
         cors_origin: rule(&mut get, "cors_origin", rules::origin)?.unwrap_or(default_origin),
         allowed_hosts: rule(&mut get, "allowed_hosts", rules::hosts)?.unwrap_or_default(),
+        request_timeout_ms: rule(&mut get, "request_timeout", rules::seconds)?,
     };
     match (settings.default_max_tokens, settings.max_tokens) {
         (Some(default), Some(most)) if default > most => Err(invalid(
@@ -103,6 +105,7 @@ impl fmt::Debug for Settings {
             .field("model_alias", &self.model_alias)
             .field("cors_origin", &self.cors_origin)
             .field("allowed_hosts", &self.allowed_hosts)
+            .field("request_timeout_ms", &self.request_timeout_ms)
             .finish()
     }
 }
@@ -120,6 +123,7 @@ impl Default for Settings {
             model_alias: None,
             cors_origin: None,
             allowed_hosts: Vec::new(),
+            request_timeout_ms: None,
         }
     }
 }

@@ -30,6 +30,18 @@ pub(crate) fn count(value: &str) -> Result<u32, String> {
     }
 }
 
+/// Seconds, as milliseconds.
+pub(crate) fn seconds(value: &str) -> Result<u32, String> {
+    match value.parse::<f64>().map(|seconds| seconds * 1000.0) {
+        // In the range, so nothing but a fraction is cut off.
+        Ok(ms) if (1.0..=f64::from(u32::MAX)).contains(&ms) => Ok(ms as u32),
+        _ => Err(format!(
+            "expected seconds from 0.001 to 4294967, such as 30 or 2.5, but it is '{}'",
+            shorten(value)
+        )),
+    }
+}
+
 /// A number of bytes in the range that works.
 pub(crate) fn body_bytes(value: &str) -> Result<u32, String> {
     match value.parse() {

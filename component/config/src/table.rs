@@ -46,7 +46,7 @@ const PUBLIC: Setting = Setting {
 };
 
 /// Every setting; [`read`](crate::read) has their rules.
-pub const SETTINGS: [Setting; 9] = [
+pub const SETTINGS: [Setting; 10] = [
     Setting {
         name: "api_key",
         value_name: "KEYS",
@@ -109,6 +109,14 @@ pub const SETTINGS: [Setting; 9] = [
         default: "no others on a loopback address, any elsewhere",
         ..PUBLIC
     },
+    Setting {
+        name: "request_timeout",
+        value_name: "SECONDS",
+        help: "Seconds after which a request ends, complete or not, 0.001 to 4294967; one may ask for \
+               less by the header X-Request-Timeout",
+        default: "no limit",
+        ..PUBLIC
+    },
 ];
 
 /// The settings in a struct of the same fields, such as the one generated from `wit/config.wit`.
@@ -126,6 +134,7 @@ macro_rules! settings_as {
             model_alias: settings.model_alias,
             cors_origin: settings.cors_origin,
             allowed_hosts: settings.allowed_hosts,
+            request_timeout_ms: settings.request_timeout_ms,
         }
     }};
 }

@@ -57,6 +57,7 @@ fn everything_can_be_set() {
             "allowed_hosts",
             "LLM.example, .chat.example,*.b.example, 10.0.0.1,[::1]",
         ),
+        ("request_timeout", "2.5"),
     ]);
     let expected = Settings {
         api_keys: vec!["secret-1".into(), "secret-2".into()],
@@ -74,6 +75,7 @@ fn everything_can_be_set() {
             "10.0.0.1".into(),
             "[::1]".into(),
         ],
+        request_timeout_ms: Some(2500),
     };
     assert_eq!(settings, Ok(expected));
     for origin in [
@@ -103,6 +105,11 @@ fn what_cannot_be_used_is_named() {
         ("max_messages", "0", "from 1"),
         ("max_body_bytes", "1023", "from 1024 to 8388608"),
         ("max_body_bytes", "8388609", "from 1024 to 8388608"),
+        ("request_timeout", "0", "from 0.001"),
+        ("request_timeout", "-1", "'-1'"),
+        ("request_timeout", "5000000", "to 4294967"),
+        ("request_timeout", "nan", "seconds"),
+        ("request_timeout", "10s", "such as 30 or 2.5"),
         ("model_alias", "my model", "without spaces"),
         (
             "cors_origin",

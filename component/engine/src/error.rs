@@ -82,6 +82,9 @@ pub enum EngineError {
         /// When to try again.
         retry_after_ms: u32,
     },
+    /// Its time was over before it was complete.
+    #[error("the request's time is over")]
+    TimedOut,
     /// Stopping, or not ready.
     #[error("unavailable: {}", brief(.0))]
     Unavailable(String),

@@ -132,7 +132,7 @@ pub struct Request {
     /// The prompt to continue.
     pub prompt: Prompt,
     /// Embed the prompt and generate nothing; the fields below are not looked at, save
-    /// `cache_salt` and `priority`.
+    /// `cache_salt`, `priority`, `client` and `timeout_ms`.
     pub embed: bool,
     /// Tokens to generate at most; `None` fills the context. 0 only where the prompt is reported.
     pub max_tokens: Option<u32>,
@@ -170,6 +170,10 @@ pub struct Request {
     pub cache_salt: Option<String>,
     /// Requests with lower numbers come first.
     pub priority: i32,
+    /// Whose it is: clients take turns.
+    pub client: u64,
+    /// Milliseconds from now after which it ends, complete or not.
+    pub timeout_ms: Option<u32>,
 }
 
 impl Request {
@@ -210,6 +214,8 @@ impl Request {
             sampling: Sampling::default(),
             cache_salt: None,
             priority: 0,
+            client: 0,
+            timeout_ms: None,
         }
     }
 }
@@ -363,7 +369,7 @@ pub struct EngineStats {
     pub tokens_generated: u64,
     /// Generations that ended by themselves.
     pub finished: u64,
-    /// Generations that were cancelled.
+    /// Generations that were cancelled, or whose time was over.
     pub cancelled: u64,
     /// Generations that ended by a fault.
     pub failed: u64,

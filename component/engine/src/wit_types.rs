@@ -293,6 +293,8 @@ macro_rules! convert_engine_types {
                         sampling: request.sampling.into(),
                         cache_salt: request.cache_salt,
                         priority: request.priority,
+                        client: request.client,
+                        timeout_ms: request.timeout_ms,
                     }
                 }
             }
@@ -321,6 +323,8 @@ macro_rules! convert_engine_types {
                         sampling: request.sampling.into(),
                         cache_salt: request.cache_salt,
                         priority: request.priority,
+                        client: request.client,
+                        timeout_ms: request.timeout_ms,
                     }
                 }
             }
@@ -391,6 +395,7 @@ macro_rules! convert_engine_types {
                         wit::Error::Overloaded(retry_after_ms) => {
                             EngineError::Overloaded { retry_after_ms }
                         }
+                        wit::Error::TimedOut => EngineError::TimedOut,
                         wit::Error::Unavailable(reason) => EngineError::Unavailable(reason),
                         wit::Error::Internal(reason) => EngineError::Internal(reason),
                     }
@@ -409,6 +414,7 @@ macro_rules! convert_engine_types {
                         EngineError::Overloaded { retry_after_ms } => {
                             wit::Error::Overloaded(retry_after_ms)
                         }
+                        EngineError::TimedOut => wit::Error::TimedOut,
                         EngineError::Unavailable(reason) => wit::Error::Unavailable(reason),
                         EngineError::Internal(reason) => wit::Error::Internal(reason),
                     }

@@ -290,6 +290,11 @@ impl Actor {
                     FinishReason::Length => "length",
                 })
             }
+            Err(EngineError::TimedOut) => {
+                let tokens = generation.tokens;
+                tracing::info!(generation = id.0, tokens, "generation's time is over");
+                Some("timeout")
+            }
             Err(error) => {
                 tracing::error!(generation = id.0, %error, "generation failed");
                 Some("error")

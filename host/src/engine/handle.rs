@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sterna_engine::error::EngineError;
 use sterna_engine::request::{ModelInfo, Prompt, Request};
@@ -138,25 +138,43 @@ impl EngineHandle {
     /// Start a generation. Dropping what comes back cancels it.
     ///
     /// # Errors
-    /// As the engine's `submit`: a field is wrong, the prompt is too long, the queue is full.
+    /// As the engine's `submit`: a field is wrong, the prompt is too long, the queue is full, its
+    /// time is over.
     pub async fn generate(&self, request: Request) -> Result<Generation, EngineError> {
-        self.until_the_end(self.start_generation(request)).await
+        let asked = Instant::now();
+        let timeout = request
+            .timeout_ms
+            .map(|ms| Duration::from_millis(ms.into()));
+        let started = self.until_the_end(self.start_generation(request, asked, timeout));
+        match timeout {
+            // The engine keeps it from then on.
+            Some(timeout) => tokio::time::timeout(timeout, started)
+                .await
+                .unwrap_or(Err(EngineError::TimedOut)),
+            None => started.await,
+        }
     }
 
-    async fn start_generation(&self, request: Request) -> Result<Generation, EngineError> {
-        let asked = Instant::now();
+    async fn start_generation(
+        &self,
+        request: Request,
+        asked: Instant,
+        timeout: Option<Duration>,
+    ) -> Result<Generation, EngineError> {
         let size = self.size.of(&request);
         size.check(&request.prompt, request.reserved())?;
         let place = self.admission.enter()?;
         // A grammar is compiled there too, and kept for the engine.
         let is_ready = matches!(request.prompt, Prompt::Tokens(_)) && request.constraint.is_none();
-        let request = if is_ready {
+        let mut request = if is_ready {
             request
         } else {
             let memory_bytes = admission::prompt_bytes(&size, &request.prompt);
             self.texts(memory_bytes, move |texts| texts.admit(request))
                 .await?
         };
+        let left = timeout.map(|timeout| timeout.saturating_sub(asked.elapsed()));
+        request.timeout_ms = left.map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX));
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Submit {
             request: Box::new(request),

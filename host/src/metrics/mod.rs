@@ -109,7 +109,7 @@ impl Reject {
 }
 
 /// The reasons for which generations end.
-const FINISH_REASONS: [&str; 5] = ["stop", "length", "embedded", "error", "drain"];
+const FINISH_REASONS: [&str; 6] = ["stop", "length", "embedded", "error", "drain", "timeout"];
 
 type Ratio = Gauge<f64, AtomicU64>;
 

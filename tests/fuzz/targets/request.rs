@@ -48,6 +48,10 @@ impl Engine for Echo {
         }]
     }
 
+    fn now_ms(&self) -> u64 {
+        0
+    }
+
     fn generate(&self, request: &Request) -> Result<Sentence, Error> {
         let usage = Usage {
             prompt_tokens: 1,
@@ -137,6 +141,7 @@ fuzz_target!(|input: &[u8]| {
         model_alias: Some("alias".into()),
         cors_origin: None,
         allowed_hosts: Vec::new(),
+        request_timeout_ms: None,
     };
     let stamp = Stamp {
         id: 1,

@@ -89,6 +89,8 @@ pub struct Choices<E: Engine> {
     usage: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
     fault: Option<ApiError>,
+    /// The first piece, where it was waited for, and the usage before it.
+    first: Option<(Piece, Usage)>,
 }
 
 /// What is next of one of the choices.
@@ -191,6 +193,7 @@ impl<E: Engine> Choices<E> {
                 cached_tokens: 0,
             },
             fault: None,
+            first: None,
         };
         match choices.fill()? {
             Some(no_place) if choices.running.is_empty() => Err(no_place),
@@ -200,12 +203,17 @@ impl<E: Engine> Choices<E> {
 
     /// True once every choice has told why it ended.
     pub fn is_done(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.fault.is_none()
+        self.first.is_none()
+            && self.running.is_empty()
+            && self.waiting.is_empty()
+            && self.fault.is_none()
     }
 
     /// The usage of all choices so far; after the last piece, their total.
     pub fn usage(&self) -> Usage {
-        self.usage
+        self.first
+            .as_ref()
+            .map_or(self.usage, |(_, before)| *before)
     }
 
     /// The data with which a client resumes the choice that is told elsewhere.
@@ -221,11 +229,24 @@ impl<E: Engine> Choices<E> {
         }
     }
 
+    /// Wait until the first piece is there, which is then told as the next one.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn await_first(&mut self) -> Result<(), ApiError> {
+        let before = self.usage;
+        self.first = self.next().await?.map(|piece| (piece, before));
+        Ok(())
+    }
+
     /// Wait for the next piece; `None` once every choice has told why it ended.
     ///
     /// # Errors
     /// The engine failed, or refuses one of the prompts it was given late; the request is over.
     pub async fn next(&mut self) -> Result<Option<Piece>, ApiError> {
+        if let Some((piece, _)) = self.first.take() {
+            return Ok(Some(piece));
+        }
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
@@ -295,7 +316,8 @@ impl<E: Engine> Choices<E> {
                 ..self.template.clone()
             };
             request.sampling.seed = Some(self.seed_of(index));
-            let generation = match self.engine.generate(&request) {
+            let prepared = self.engine.prepare(&mut request);
+            let generation = match prepared.and_then(|()| self.engine.generate(&request)) {
                 Ok(generation) => generation,
                 Err(error @ Error::Overloaded(_)) => {
                     self.waiting.push_front(request.prompt);

@@ -81,11 +81,12 @@ impl<E: Engine> Running<'_, E> {
             let Some(prompt) = self.waiting.pop_front() else {
                 break;
             };
-            let request = Request {
+            let mut request = Request {
                 prompt,
                 ..self.template.clone()
             };
-            match self.engine.generate(&request) {
+            let prepared = self.engine.prepare(&mut request);
+            match prepared.and_then(|()| self.engine.generate(&request)) {
                 Ok(input) => self.started(index, input)?,
                 Err(error @ Error::Overloaded(_)) => {
                     self.waiting.push_front(request.prompt);
@@ -159,6 +160,7 @@ pub(super) fn template(model: String, treatment: Treatment) -> Request {
         embed: true,
         cache_salt: treatment.cache_salt,
         priority: treatment.priority,
+        timeout_ms: treatment.timeout_ms,
         ..plain_request(model)
     }
 }

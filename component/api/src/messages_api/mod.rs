@@ -92,6 +92,7 @@ fn translate(body: &Object<'_>, raw: Raw<'_>) -> Result<Said, ApiError> {
         "chat_template_kwargs",
         "cache_salt",
         "priority",
+        "timeout",
     ] {
         said = copy(said, &mut names, (body, raw), name, name);
     }

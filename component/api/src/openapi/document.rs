@@ -83,10 +83,9 @@ fn schema(place: Place, name: &str, note: &str) -> Value {
         return json!({"description": note, "anyOf": [value, {"type": "null"}]});
     }
     let mut schema = match name {
-        "max_tokens"
-        | "max_completion_tokens"
-        | "max_new_tokens"
-        | "max_output_tokens" => json!({"type": ["integer", "null"], "minimum": 0}),
+        "max_tokens" | "max_completion_tokens" | "max_new_tokens" | "max_output_tokens" => {
+            json!({"type": ["integer", "null"], "minimum": 0})
+        }
         "dimensions" => json!({"type": ["integer", "null"], "minimum": 1}),
         "truncate_prompt_tokens" => json!({"type": ["integer", "null"], "minimum": -1}),
         "prompt" | "system" if place == Place::OllamaGenerate => {
@@ -219,7 +218,9 @@ fn document() -> Value {
             } else {
                 let whole = json!({"$ref": format!("#/components/schemas/{place:?}")});
                 let there = json!({"not": {"type": "null"}});
-                let there = required.iter().map(|&name| (name.to_owned(), there.clone()));
+                let there = required
+                    .iter()
+                    .map(|&name| (name.to_owned(), there.clone()));
                 let there: Map<String, Value> = there.collect();
                 json!({"allOf": [whole, {"required": required, "properties": there}]})
             };

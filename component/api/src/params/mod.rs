@@ -5,6 +5,7 @@
 //! harmless before.
 
 use crate::{
+    deadline,
     engine::Sampling,
     error::ApiError,
     fields::Object,
@@ -77,6 +78,8 @@ pub struct Treatment {
     pub cache_salt: Option<String>,
     /// Requests with lower numbers come first.
     pub priority: i32,
+    /// Milliseconds from its beginning after which it ends.
+    pub timeout_ms: Option<u32>,
 }
 
 impl Treatment {
@@ -86,10 +89,12 @@ impl Treatment {
     /// A field of another type or out of its range.
     pub fn of(body: &Object<'_>) -> Result<Self, ApiError> {
         let priority = body.integer("priority", 0..=i32::MAX.into())?;
+        let timeout_ms = body.number("timeout", (Excluded(0.0), Unbounded))?;
         Ok(Treatment {
             cache_salt: body.string("cache_salt")?.map(str::to_owned),
             // The range is i32's, so nothing is cut off.
             priority: priority.map_or(0, |n| n as i32),
+            timeout_ms: timeout_ms.and_then(|seconds| deadline::ms(seconds.into())),
         })
     }
 }

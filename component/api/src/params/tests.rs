@@ -27,7 +27,7 @@ fn everything_at_once() {
         "stop": ["a", "b"], "n": 1, "stream": true, "stream_options": {"include_usage": true},
         "user": "u", "metadata": {"k": "v"}, "store": true,
         "min_tokens": 2, "stop_token_ids": [7, 8], "include_stop_str_in_output": true, "ignore_eos": true,
-        "priority": 3, "cache_salt": "me",
+        "priority": 3, "cache_salt": "me", "timeout": 2.5,
     }))
     .unwrap();
     assert_eq!(
@@ -56,6 +56,7 @@ fn everything_at_once() {
             treatment: Treatment {
                 cache_salt: Some("me".into()),
                 priority: 3,
+                timeout_ms: Some(2500),
             },
             stream: true,
             usage: StreamUsage::AtTheEnd,

@@ -58,7 +58,7 @@ pub async fn count<E: Engine>(
 }
 
 /// Fields that a chat has by the same name.
-const SAME: [&str; 14] = [
+const SAME: [&str; 15] = [
     "model",
     "temperature",
     "top_p",
@@ -73,6 +73,7 @@ const SAME: [&str; 14] = [
     "repetition_penalty",
     "cache_salt",
     "priority",
+    "timeout",
 ];
 
 fn translate(body: &Object<'_>, raw: Raw<'_>, stamp: Stamp) -> Result<Translated, ApiError> {

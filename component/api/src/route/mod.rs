@@ -7,6 +7,7 @@ use crate::{
     auth,
     body::Source,
     completion::complete,
+    deadline::{self, AskedBy},
     embeddings::embed,
     engine::Engine,
     error::{ApiError, Form},
@@ -56,7 +57,8 @@ pub async fn handle<E: Engine>(
     head: &Head,
     body: &mut impl Source,
     stamp: Stamp,
-) -> Reply<E> {
+) -> Reply<AskedBy<E>> {
+    let began_ms = engine.now_ms();
     let id = match request_id::valid(head.request_id.as_deref()) {
         Some(id) => id.to_owned(),
         None => request_id::drawn(stamp.id),
@@ -66,7 +68,12 @@ pub async fn handle<E: Engine>(
     let form = found
         .as_ref()
         .map_or(Form::OpenAi, |(route, _)| route.form());
-    let mut reply = respond(engine, settings, head, found, body, stamp)
+    let asked = Asking {
+        engine,
+        began_ms,
+        stamp,
+    };
+    let mut reply = respond(asked, settings, head, found, body)
         .await
         .unwrap_or_else(|error| Reply::error(error, form, &id));
     reply
@@ -93,25 +100,41 @@ fn shown_to<'a>(settings: &'a Settings, head: &'a Head) -> Option<&'a str> {
     origin::shown_to(settings.cors_origin.as_deref(), head.origin.as_deref())
 }
 
+/// What a request is answered with.
+struct Asking<'a, E> {
+    engine: &'a E,
+    /// Of the engine's clock.
+    began_ms: u64,
+    stamp: Stamp,
+}
+
 async fn respond<E: Engine>(
-    engine: &E,
+    asking: Asking<'_, E>,
     settings: &Settings,
     head: &Head,
     found: Option<(Route, String)>,
     body: &mut impl Source,
-    stamp: Stamp,
-) -> Result<Reply<E>, ApiError> {
+) -> Result<Reply<AskedBy<E>>, ApiError> {
     auth::check_site(settings, head)?;
     let path = head.path.split('?').next().unwrap_or_default();
     let (route, id) = found.ok_or_else(|| not_here(path))?;
+    let mut client = 0;
     // A browser sends its preflight without the key.
     if route.needs_key() && head.method != "OPTIONS" {
         let (authorization, api_key) = (head.authorization.as_deref(), head.api_key.as_deref());
-        auth::check(&settings.api_keys, authorization, api_key)?;
+        client = auth::check(&settings.api_keys, authorization, api_key)?;
     }
     if head.method == "POST" && route.posts() {
         check_type(head)?;
     }
+    let Asking {
+        engine,
+        began_ms,
+        stamp,
+    } = asking;
+    let timeout_ms = deadline::of_header(head.timeout.as_deref())?;
+    let most_ms = settings.request_timeout_ms;
+    let engine = &AskedBy::new(engine.clone(), client, began_ms, timeout_ms, most_ms);
     match (head.method.as_str(), route) {
         ("OPTIONS", _) => Ok(Reply::options(
             route.allow(),

@@ -114,6 +114,17 @@ impl Forward {
         }
     }
 
+    /// The threads that compute, for what follows a pass too; where the arithmetic is lent, the
+    /// caller's alone.
+    #[must_use]
+    pub fn team(&self) -> Team {
+        match &self.compute {
+            Compute::Own(pass) => pass.team(),
+            #[cfg(target_arch = "wasm32")]
+            Compute::Lent(_) => Team::of_caller(),
+        }
+    }
+
     /// Bytes of copies of weights that were made to compute faster, so far.
     #[must_use]
     pub fn copied_bytes(&self) -> usize {

@@ -253,6 +253,12 @@ impl KvCache {
         fresh.saturating_add(self.free.len() + self.tree.n_idle())
     }
 
+    /// A number that changes whenever something else can be attached than before.
+    #[must_use]
+    pub fn tree_changes(&self) -> u64 {
+        self.tree.changes()
+    }
+
     /// Bytes of the blocks that sequences use, shared ones once.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {

@@ -37,12 +37,19 @@ pub(crate) struct PrefixTree {
     /// Nodes without users.
     n_idle: usize,
     clock: u64,
+    /// Blocks that came or went, ever.
+    changes: u64,
 }
 
 impl PrefixTree {
     /// Blocks that no sequence uses.
     pub(crate) fn n_idle(&self) -> usize {
         self.n_idle
+    }
+
+    /// A number that changes with the blocks that can be found.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The block that follows `parent` with these tokens; the first one where that is `None`.
@@ -68,6 +75,7 @@ impl PrefixTree {
 
     /// A block that one sequence runs over; there is none with this key yet.
     pub(crate) fn insert(&mut self, parent: Option<BlockId>, key: Vec<u32>, block: BlockId) {
+        self.changes += 1;
         let key = Key::from(key);
         let node = Node {
             key: key.clone(),
@@ -105,6 +113,7 @@ impl PrefixTree {
         let (_, block) = self.evictable.pop_first()?;
         let node = self.nodes.remove(&block)?;
         self.n_idle -= 1;
+        self.changes += 1;
         self.children_of(node.parent)?.remove(&node.key);
         if let Some(id) = node.parent
             && let Some(parent) = self.nodes.get(&id)
@@ -170,5 +179,20 @@ mod tests {
         assert_eq!(order, [2, 1, 0]);
         assert_eq!((tree.n_idle(), tree.child(None, &[1, 2])), (0, None));
         assert!(tree.nodes.is_empty() && tree.roots.is_empty());
+    }
+
+    #[test]
+    fn the_number_of_changes_tells_whether_something_else_can_be_found() {
+        let mut tree = tree();
+        let before = tree.changes();
+        tree.release(&[0, 1, 2]);
+        tree.take(0);
+        tree.release(&[0]);
+        assert_eq!(tree.changes(), before, "who uses a block changes nothing");
+        tree.evict().unwrap();
+        let after = tree.changes();
+        assert_ne!(after, before);
+        tree.insert(Some(1), vec![5, 6], 2);
+        assert_ne!(tree.changes(), after);
     }
 }

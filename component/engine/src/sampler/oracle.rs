@@ -1,5 +1,5 @@
-//! The draw as plainly as it can be written, sorting what top-p may keep: what the sampler's is held
-//! to, token for token.
+//! The draw as plainly as it can be written, sorting what top-p may keep: what the sampler's is
+//! held to, token for token.
 
 use sterna_kernels::{Isa, softmax};
 

@@ -2,6 +2,7 @@
 //! can trust it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::size::PromptSize;
 use crate::config::Pooling;
@@ -98,6 +99,12 @@ impl Limits {
     }
 }
 
+/// So much later than now; never where that is beyond the clock's end.
+fn deadline(timeout_ms: Option<u32>) -> Option<Instant> {
+    let timeout = Duration::from_millis(timeout_ms?.into());
+    Instant::now().checked_add(timeout)
+}
+
 /// A request that can be run as it is.
 #[derive(Clone, Debug)]
 pub struct Admitted {
@@ -127,6 +134,10 @@ pub struct Admitted {
     pub salt: Vec<u32>,
     /// Requests with lower numbers come first.
     pub priority: i32,
+    /// Whose it is: clients take turns.
+    pub client: u64,
+    /// When it ends, complete or not.
+    pub deadline: Option<Instant>,
 }
 
 impl Admitted {
@@ -146,6 +157,8 @@ impl Admitted {
             embed: Some(pooling),
             salt: Vec::new(),
             priority: 0,
+            client: 0,
+            deadline: None,
         }
     }
 
@@ -198,11 +211,14 @@ impl Gate {
     pub fn admit(&self, request: Request) -> Result<Admitted, EngineError> {
         let embedding = &self.model.config.embedding;
         let (salt, priority) = (salt(request.cache_salt.as_deref())?, request.priority);
+        let (client, deadline) = (request.client, deadline(request.timeout_ms));
         if request.embed {
             let tokens = self.input_tokens(request.prompt)?;
             return Ok(Admitted {
                 salt,
                 priority,
+                client,
+                deadline,
                 ..Admitted::to_embed(tokens, embedding.pooling.unwrap_or_default())
             });
         }
@@ -234,6 +250,8 @@ impl Gate {
             sampling,
             cache_salt: _,
             priority: _,
+            client: _,
+            timeout_ms: _,
         } = request;
         let sampling = params(&self.model, &sampling)?;
         let report = Report {
@@ -278,6 +296,8 @@ impl Gate {
             embed: None,
             salt,
             priority,
+            client,
+            deadline,
         })
     }
 

@@ -1,12 +1,12 @@
 //! Continuous batching as a plain step function.
 //!
-//! Requests wait in one queue, and up to `max_sequences` of them run, each with what is cached of
-//! its prompt (`room`). Each step is one batch (`plan`): a token of every decoding sequence, and at
-//! most `prefill_chunk` prompt tokens, beside streams as many as they can wait for (`pace`), shared
-//! by the sequences in prefill (`share`). So a long prompt never stops a running stream, and a
-//! short prompt never waits for a long one to end. A step without prompts may also take in drafted
-//! tokens (`speculation`), and then bring a sequence several tokens. Where keys and values run out,
-//! the last one that began goes back into the queue.
+//! Requests wait in a line for each client (`queue`), and up to `max_sequences` of them run, each
+//! with what is cached of its prompt (`room`). Each step is one batch (`plan`): a token of every
+//! decoding sequence, and at most `prefill_chunk` prompt tokens, beside streams as many as they can
+//! wait for (`pace`), shared by the sequences in prefill (`share`). So a long prompt never stops a
+//! running stream, and a short prompt never waits for a long one to end. A step without prompts may
+//! also take in drafted tokens (`speculation`), and then bring a sequence several tokens. Where
+//! keys and values run out, the last one that began goes back into the queue.
 //!
 //! A request to embed its prompt is such a sequence too: it ends with its prompt's last token, and
 //! takes the states of its tokens (`pool`) where another takes logits.
@@ -17,6 +17,8 @@ mod lookup;
 mod pace;
 mod plan;
 mod pool;
+mod queue;
+mod read;
 mod report;
 mod room;
 mod sequence;
@@ -25,7 +27,6 @@ mod size;
 mod speculation;
 mod token_rules;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use admit::{Admitted, Gate, Limits};
@@ -34,10 +35,11 @@ use sterna_kernels::Isa;
 use crate::error::EngineError;
 use crate::forward::{BatchToken, Forward};
 use crate::kv::KvCache;
-use crate::model::Model;
 use crate::request::{Delivery, EngineStats, Event, GenerationId, Submitted, clamp_u32};
 use pace::Pace;
 use plan::Planned;
+use queue::Queue;
+use read::Scratch;
 pub use report::Report;
 use sequence::Sequence;
 pub use size::{PromptSize, conversation_bytes};
@@ -46,13 +48,14 @@ use speculation::Costs;
 /// The queue and what runs.
 pub struct Scheduler {
     limits: Limits,
-    /// By rank.
-    queue: VecDeque<Sequence>,
+    queue: Queue<Sequence>,
     /// By their number in the cache; `None` where another may begin.
     running: Vec<Option<Sequence>>,
     batch: Vec<BatchToken>,
     planned: Planned,
     next_id: u64,
+    /// Requests that have begun.
+    begun: u64,
     stats: EngineStats,
     /// The time a sequence ran of late, smoothed.
     hold_time: Duration,
@@ -60,8 +63,7 @@ pub struct Scheduler {
     costs: Costs,
     /// The time of a step by its streams and prompt tokens.
     pace: Pace,
-    /// For probabilities, `[vocab_size]`; empty before any are asked for.
-    scratch: Vec<f32>,
+    scratch: Scratch,
 }
 
 impl Scheduler {
@@ -69,15 +71,16 @@ impl Scheduler {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Scheduler {
-            queue: VecDeque::new(),
+            queue: Queue::new(),
             running: (0..limits.max_sequences).map(|_| None).collect(),
             batch: Vec::with_capacity(limits.max_sequences + limits.prefill_chunk),
             planned: Planned::default(),
             next_id: 0,
+            begun: 0,
             stats: EngineStats::default(),
             hold_time: Duration::from_secs(1),
             costs: Costs::new(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             pace: Pace::new(limits.max_step, limits.max_sequences),
             limits,
         }
@@ -102,7 +105,8 @@ impl Scheduler {
             prompt_tokens: clamp_u32(admitted.tokens.len()),
             reasons: admitted.reasons,
         };
-        self.enqueue(Sequence::new(id, admitted));
+        let sequence = Sequence::new(id, admitted);
+        self.queue.push(sequence.client, sequence.rank(), sequence);
         Ok(submitted)
     }
 
@@ -114,9 +118,9 @@ impl Scheduler {
         isa: Isa,
         deliver: &mut dyn FnMut(Delivery),
     ) -> bool {
+        let mut failed = self.end_late(Instant::now(), kv, deliver);
         self.begin_waiting(kv);
         self.attach_further(kv);
-        let mut failed = false;
         self.plan(kv, &mut |scheduler, number, error, kv| {
             failed = true;
             scheduler.end(number, Err(error), kv, deliver);
@@ -128,6 +132,7 @@ impl Scheduler {
         }
         self.stats.steps += 1;
         let model = forward.model().clone();
+        let team = forward.team();
         let start = Instant::now();
         let logits = match forward.forward(&self.batch, kv) {
             Ok(logits) => logits,
@@ -137,14 +142,8 @@ impl Scheduler {
             }
         };
         self.measured(start.elapsed().as_secs_f64());
-        let mut logits = logits.chunks_exact_mut(model.config.vocab_size);
         let batch = std::mem::take(&mut self.batch);
-        // Each sequence's tokens lie side by side.
-        for tokens in batch.chunk_by(|a, b| a.sequence == b.sequence) {
-            let wanting = tokens.iter().filter(|token| token.wants_logits).count();
-            let logits = logits.by_ref().take(wanting);
-            self.read(tokens[0].sequence, isa, &model, logits, kv, deliver);
-        }
+        self.read(isa, &model, &team, (&batch, logits), kv, deliver);
         for (row, token) in batch.iter().enumerate() {
             self.pool(token, || forward.final_state(row), kv, deliver);
         }
@@ -199,6 +198,7 @@ impl Scheduler {
             return;
         };
         kv.free(number);
+        self.queue.charge(sequence.client, sequence.to_charge());
         if result.is_ok() {
             self.stats.finished += 1;
             self.hold_time = (self.hold_time * 3 + sequence.started.elapsed()) / 4;
@@ -206,71 +206,6 @@ impl Scheduler {
             self.stats.failed += 1;
         }
         deliver((sequence.id, result));
-    }
-
-    /// Choose a sequence's next tokens: one from the first logits, and from each further ones as
-    /// long as the token that they follow is the one that was just chosen.
-    fn read<'a>(
-        &mut self,
-        number: usize,
-        isa: Isa,
-        model: &Model,
-        logits: impl ExactSizeIterator<Item = &'a mut [f32]>,
-        kv: &mut KvCache,
-        deliver: &mut dyn FnMut(Delivery),
-    ) {
-        let Some(sequence) = &mut self.running[number] else {
-            return;
-        };
-        let id = sequence.id;
-        let scratch = &mut self.scratch;
-        let mut logits = logits;
-        let scored = sequence.prompt_rows(logits.len());
-        if scored > 0 {
-            let rows = logits.by_ref().take(scored);
-            match sequence.score_prompt(isa, model, rows, scratch) {
-                Ok(event) => deliver((id, Ok(event))),
-                Err(error) => {
-                    logits.for_each(drop);
-                    return self.end(number, Err(error), kv, deliver);
-                }
-            }
-        }
-        let drafted = logits.len().saturating_sub(1);
-        let mut right = 0;
-        // What is left of the iterator is passed over: it shares the batch's with other sequences.
-        let (mut going, mut ended_with) = (true, None);
-        for (index, logits) in logits.enumerate() {
-            if !going {
-                continue;
-            }
-            let result = sequence.next(isa, model, logits, scratch);
-            let ended = match &result {
-                Ok(event) => {
-                    self.stats.tokens_generated += event.tokens.len() as u64;
-                    event.finish.is_some()
-                }
-                Err(_) => true,
-            };
-            // Also where nothing was drafted: what would have been is judged for nothing.
-            let is_right = sequence.judge(index);
-            going = !ended && is_right && index < drafted;
-            if going {
-                sequence.was_fed();
-                right += 1;
-            }
-            if ended {
-                ended_with = Some(result);
-            } else {
-                deliver((id, result));
-            }
-        }
-        match ended_with {
-            Some(result) => self.end(number, result, kv, deliver),
-            None => sequence.forget_draft(),
-        }
-        self.stats.drafted += drafted as u64;
-        self.stats.accepted += right;
     }
 
     /// End a generation wherever it is. Returns whether it was alive.
@@ -281,15 +216,43 @@ impl Scheduler {
             .iter()
             .position(|place| place.as_ref().is_some_and(is_it));
         if let Some(number) = running {
-            self.running[number] = None;
-            kv.free(number);
-        } else if let Some(place) = self.queue.iter().position(is_it) {
-            self.queue.remove(place);
-        } else {
+            self.leave(number, kv);
+        } else if self.queue.remove(is_it).is_none() {
             return false;
         }
         self.stats.cancelled += 1;
         true
+    }
+
+    /// A running sequence is of no use any more.
+    fn leave(&mut self, number: usize, kv: &mut KvCache) -> Option<GenerationId> {
+        let sequence = self.running[number].take()?;
+        kv.free(number);
+        self.queue.charge(sequence.client, sequence.to_charge());
+        Some(sequence.id)
+    }
+
+    /// End those whose time is over, wherever they are. Whether there were any.
+    fn end_late(
+        &mut self,
+        now: Instant,
+        kv: &mut KvCache,
+        deliver: &mut dyn FnMut(Delivery),
+    ) -> bool {
+        let is_late = |sequence: &Sequence| sequence.is_late(now);
+        let waiting = self.queue.remove_all(is_late);
+        let mut late: Vec<GenerationId> = waiting.iter().map(|sequence| sequence.id).collect();
+        for number in 0..self.running.len() {
+            if self.running[number].as_ref().is_some_and(is_late) {
+                self.keep_written(number, kv);
+                late.extend(self.leave(number, kv));
+            }
+        }
+        self.stats.cancelled += late.len() as u64;
+        for &id in &late {
+            deliver((id, Err(EngineError::TimedOut)));
+        }
+        !late.is_empty()
     }
 
     /// Counts; the cache's bytes are not known here.

@@ -1,7 +1,7 @@
 //! Who runs: waiting requests begin as soon as there is room for them, and where keys and values
 //! run out, the one that was last makes room.
 //!
-//! A sequence that makes room (pre-emption) goes back to where it stood in the queue and goes on
+//! A sequence that makes room (pre-emption) waits before all that have not begun, and goes on
 //! later with the same tokens: its sampler, its text and its stop texts stay as they are, and what
 //! the model had taken in is taken in again, as far as its blocks are not found among the kept
 //! ones. The first of all is never pre-empted, and fits alone, so that somebody always gets on.
@@ -21,9 +21,9 @@ impl Scheduler {
             if self.running[number].is_some() {
                 continue;
             }
-            let Some(next) = self.queue.front() else {
+            if self.queue.is_empty() {
                 return;
-            };
+            }
             let running = self.running.iter().enumerate();
             let running = running.filter_map(|(number, place)| Some((number, place.as_ref()?)));
             let promised: usize = running
@@ -32,21 +32,42 @@ impl Scheduler {
                     soon.saturating_sub(kv.n_blocks(number))
                 })
                 .sum();
-            // Cached blocks that it takes for itself are no longer available.
-            let cached = self.limits.prefix_cache && next.may_begin_cached();
-            if cached {
-                kv.attach(number, &next.salt, next.to_attach());
-            }
-            let wanted = blocks_soon(next).saturating_sub(kv.n_blocks(number));
             let is_alone = self.running.iter().all(Option::is_none);
-            if !is_alone && promised + wanted > kv.n_available() {
-                kv.free(number);
-                return;
-            }
-            let Some(mut sequence) = self.queue.pop_front() else {
+            let uses_cache = self.limits.prefix_cache;
+            let next = self.queue.begin_next(|next| {
+                let room = Room {
+                    tree: kv.tree_changes(),
+                    available: kv.n_available(),
+                    promised,
+                    is_alone,
+                };
+                // What is cached need not be looked up again where nothing has changed since.
+                if next.no_room == Some(room) {
+                    return None;
+                }
+                // Cached blocks that it takes for itself are no longer available.
+                if uses_cache && next.may_begin_cached() {
+                    kv.attach(number, &next.salt, next.to_attach());
+                }
+                let cached = kv.n_blocks(number);
+                let wanted = blocks_soon(next).saturating_sub(cached);
+                if !is_alone && promised + wanted > kv.n_available() {
+                    kv.free(number);
+                    next.no_room = Some(room);
+                    return None;
+                }
+                let to_take_in = next.prefill_left().saturating_sub(cached * BLOCK);
+                Some(to_take_in as u64)
+            });
+            let Some(mut sequence) = next else {
                 return;
             };
+            sequence.no_room = None;
             sequence.started = Instant::now();
+            if sequence.turn.is_none() {
+                sequence.turn = Some(self.begun);
+                self.begun += 1;
+            }
             self.stats.cached_tokens += sequence.was_cached(kv.n_blocks(number) * BLOCK);
             self.running[number] = Some(sequence);
         }
@@ -90,15 +111,7 @@ impl Scheduler {
         kv.free(number);
         sequence.preempt();
         self.stats.preempted += 1;
-        self.enqueue(sequence);
-    }
-
-    /// Into the queue, before those that come after it.
-    pub(super) fn enqueue(&mut self, sequence: Sequence) {
-        let place = self
-            .queue
-            .partition_point(|waiting| waiting.rank() < sequence.rank());
-        self.queue.insert(place, sequence);
+        self.queue.put_back(sequence.rank(), sequence);
     }
 
     /// Look once more what is cached of the prompts that are being taken in: another sequence may
@@ -149,6 +162,16 @@ impl Scheduler {
                     && kv.shares(number, other_number, sequence.fed())
             })
     }
+}
+
+/// All that decides whether there is room for a certain request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Of the tree of prefixes.
+    tree: u64,
+    available: usize,
+    promised: usize,
+    is_alone: bool,
 }
 
 /// Blocks of a sequence that are sure to be needed, and one more for what it generates next.

@@ -8,7 +8,9 @@ use super::Admitted;
 use super::ending::{End, Ending};
 use super::lookup::Lookup;
 use super::pool::Pool;
+use super::queue::Rank;
 use super::report::{Report, detail};
+use super::room::Room;
 use super::speculation::{MAX_DRAFT, Trust};
 use crate::constraint::Guard;
 use crate::error::EngineError;
@@ -29,6 +31,14 @@ pub(super) struct Sequence {
     pub(super) salt: Vec<u32>,
     /// Those with lower numbers come first.
     priority: i32,
+    /// Whose it is.
+    pub(super) client: u64,
+    /// When it ends, complete or not.
+    deadline: Option<Instant>,
+    /// The number of those that began before it, once it has begun.
+    pub(super) turn: Option<u64>,
+    /// As things were when there was no room for it.
+    pub(super) no_room: Option<Room>,
     /// The prompt and what was generated.
     tokens: Vec<u32>,
     prompt_len: usize,
@@ -69,6 +79,10 @@ impl Sequence {
             started: Instant::now(),
             salt: admitted.salt,
             priority: admitted.priority,
+            client: admitted.client,
+            deadline: admitted.deadline,
+            turn: None,
+            no_room: None,
             fed: 0,
             cached: 0,
             was_preempted: false,
@@ -92,9 +106,22 @@ impl Sequence {
         }
     }
 
-    /// Its place among all: lower ones come first.
-    pub(super) fn rank(&self) -> (i32, GenerationId) {
-        (self.priority, self.id)
+    /// Its place among those that run, or in its line: by when it began, or came.
+    pub(super) fn rank(&self) -> Rank {
+        Rank {
+            priority: self.priority,
+            number: self.turn.unwrap_or(self.id.0),
+        }
+    }
+
+    /// True if its time is over.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The tokens that were not known when it began.
+    pub(super) fn to_charge(&self) -> u64 {
+        self.generated() as u64
     }
 
     /// Tokens to be taken in before the next one can be chosen.

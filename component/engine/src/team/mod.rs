@@ -57,6 +57,16 @@ impl Team {
         Ok(Team { threads: 1 })
     }
 
+    /// The caller alone.
+    #[must_use]
+    pub fn of_caller() -> Team {
+        Team {
+            #[cfg(feature = "native")]
+            crew: None,
+            threads: 1,
+        }
+    }
+
     /// Threads that compute.
     #[must_use]
     pub fn threads(&self) -> usize {

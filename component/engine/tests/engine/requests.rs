@@ -149,6 +149,8 @@ fn the_edges_of_the_ranges_are_allowed() {
         sampling,
         cache_salt: Some("x".repeat(256)),
         priority: i32::MIN,
+        client: u64::MAX,
+        timeout_ms: Some(u32::MAX),
     };
     let mut engine = engine(&TINY, |options| options.max_context = Some(12));
     assert!(!complete(&mut engine, request).unwrap().tokens.is_empty());

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use crate::support::{Completion, but_for_cache, complete, engine, greedy, load};
 use proptest::prelude::*;
@@ -26,6 +27,7 @@ fn request(prompt: Vec<u32>, max_tokens: u32, seed: u64) -> Request {
     Request {
         max_tokens: Some(max_tokens),
         sampling,
+        client: seed % 3,
         ..Request::new(Prompt::Tokens(prompt))
     }
 }
@@ -313,4 +315,94 @@ fn the_first_of_two_long_prompts_is_in_long_before_the_other() {
     }
     // As soon as it would be alone; equal shares would have both wait for 20 steps.
     assert_eq!(steps, [(ids[0], 10), (ids[1], 20)]);
+}
+
+/// With the feature `native`, where there are threads. So many sequences that choosing their tokens
+/// is worth sharing.
+#[test]
+fn tokens_are_the_same_whatever_the_number_of_threads() {
+    let run = |threads| {
+        let mut engine = engine(&TINY, |options| {
+            options.max_sequences = 40;
+            options.threads = threads;
+        });
+        let ids: Vec<GenerationId> = (0..40)
+            .map(|seed| {
+                let mut request = request(vec![3 + seed; 4], 12, seed.into());
+                request.sampling.top_k = None;
+                request.sampling.top_p = Some(0.9);
+                request.sampling.repetition_penalty = Some(1.1);
+                // Of some, what else is made of logits.
+                request.logprobs = seed.is_multiple_of(3).then_some(4);
+                request.prompt_logprobs = seed.is_multiple_of(5).then_some(2);
+                engine.submit(request).unwrap().id
+            })
+            .collect();
+        let mut completions: HashMap<GenerationId, Completion> = HashMap::new();
+        while engine.step(&mut |(id, event)| {
+            completions.entry(id).or_default().add(event.unwrap());
+        }) {}
+        let completions = ids.iter().map(|id| completions.remove(id).unwrap());
+        completions.collect::<Vec<_>>()
+    };
+    let alone = run(1);
+    assert!(alone.iter().all(|completion| completion.last.is_some()));
+    for threads in [2, 3] {
+        assert!(run(threads) == alone, "{threads} threads");
+    }
+}
+
+#[test]
+fn one_clients_requests_keep_no_others_first_waiting() {
+    let mut engine = engine_with(|options| options.max_sequences = 1);
+    let mut submit = |client| {
+        let request = Request {
+            client,
+            ..request(vec![5; 4], 2, 1)
+        };
+        engine.submit(request).unwrap().id
+    };
+    let mut ids = [1; 6].map(&mut submit).to_vec();
+    ids.push(submit(2));
+    let mut ended = Vec::new();
+    while engine.step(&mut |(id, event)| {
+        if event.unwrap().finish.is_some() {
+            ended.push(id);
+        }
+    }) {}
+    let other = ids.remove(6);
+    ids.insert(1, other);
+    assert_eq!(ended, ids);
+}
+
+#[test]
+fn who_is_late_ends_wherever_it_is_and_leaves_nothing_behind() {
+    const TIME: Duration = Duration::from_secs(2);
+    let mut engine = engine_with(|options| options.max_sequences = 1);
+    let timed = |time: Duration| Request {
+        timeout_ms: Some(time.as_millis() as u32),
+        ..request(vec![5; 4], 300, 1)
+    };
+    let running = engine.submit(timed(TIME)).unwrap().id;
+    let waiting = engine.submit(timed(Duration::ZERO)).unwrap().id;
+    let patient = engine.submit(request(vec![5; 4], 3, 2)).unwrap().id;
+    let mut step = || {
+        let mut delivered = Vec::new();
+        engine.step(&mut |delivery| delivered.push(delivery));
+        (delivered, engine.stats())
+    };
+    let (delivered, stats) = step();
+    assert_eq!(delivered[0], (waiting, Err(EngineError::TimedOut)));
+    assert_eq!((delivered[1].0, delivered.len()), (running, 2));
+    assert_eq!((stats.running, stats.queued, stats.cancelled), (1, 1, 1));
+    std::thread::sleep(TIME);
+    let (delivered, stats) = step();
+    assert_eq!(delivered[0], (running, Err(EngineError::TimedOut)));
+    // Its place is free at once.
+    assert_eq!((delivered[1].0, delivered.len()), (patient, 2));
+    assert_eq!((stats.running, stats.queued, stats.cancelled), (1, 0, 2));
+    while !step().0.is_empty() {}
+    let stats = engine.stats();
+    assert_eq!((stats.running, stats.finished), (0, 1));
+    assert_eq!(stats.kv_bytes, 0);
 }

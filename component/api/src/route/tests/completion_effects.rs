@@ -179,6 +179,7 @@ pub(super) fn effects() -> Vec<Effect> {
             chat("continue_final_message", json!(true)),
         ),
         (Place::Body, "priority", body("priority", json!(1))),
+        (Place::Body, "timeout", body("timeout", json!(1.5))),
         (Place::Body, "cache_salt", body("cache_salt", json!("me"))),
         (Place::Body, "stream", body("stream", json!(true))),
         (
@@ -413,6 +414,7 @@ pub(super) fn effects() -> Vec<Effect> {
             (user(&json!({})), user(&json!({"role": "system"}))),
         ),
         (Place::Embeddings, "priority", embed("priority", json!(1))),
+        (Place::Embeddings, "timeout", embed("timeout", json!(1.5))),
         (
             Place::Embeddings,
             "cache_salt",

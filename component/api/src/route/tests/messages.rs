@@ -60,6 +60,7 @@ pub(super) fn effects() -> Vec<Effect> {
         ("chat_template_kwargs", json!({"a": 1})),
         ("cache_salt", json!("me")),
         ("priority", json!(1)),
+        ("timeout", json!(1.5)),
     ] {
         add(Place::Messages, name, hello(), of(name, value));
     }

@@ -6,6 +6,7 @@ mod any_input;
 mod bodies;
 mod calls;
 mod completion_effects;
+mod deadlines;
 mod embeddings;
 mod known_fields;
 mod llama_cpp;

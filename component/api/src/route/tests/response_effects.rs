@@ -40,6 +40,7 @@ pub(super) fn effects() -> Vec<Effect> {
         ("stream_options", json!({"include_usage": true})),
         ("cache_salt", json!("me")),
         ("priority", json!(1)),
+        ("timeout", json!(1.5)),
     ] {
         of(Place::Responses, name, body(), with(body(), name, value));
     }
