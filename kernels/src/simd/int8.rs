@@ -34,7 +34,7 @@ fn dot(a: &[i8], b: &[i8]) -> i32 {
 /// See [`crate::simd::Simd::int8_sums`].
 #[inline(always)]
 pub(crate) fn sums<const Q: usize>(
-    weights: [&[i16; SUM_POSITIONS]; Q],
+    weights: [&[i32; SUM_POSITIONS]; Q],
     values: &[i8],
     d: usize,
     column: usize,
@@ -45,7 +45,7 @@ pub(crate) fn sums<const Q: usize>(
     for (i, row) in values.chunks_exact(d).enumerate() {
         ask(i * d + column);
         for (sums, weights) in sums.iter_mut().zip(weights) {
-            let weight = i32::from(weights[i]);
+            let weight = weights[i];
             for (sum, value) in sums.iter_mut().zip(&row[column..column + width]) {
                 *sum += weight * i32::from(*value);
             }

@@ -54,12 +54,12 @@ pub(crate) trait Simd: Copy {
         int8::dots(queries, keys, ask)
     }
     /// The sums of up to 64 rows of `values`, `[n, d]`, by each query's weights, exact in i32: of
-    /// the 64 columns from `column` on, and zeros where the rows have fewer. Weights are from 0 on,
-    /// and 0 for rows that are not there. Calls `ask` as `int8_dots` does.
+    /// the 64 columns from `column` on, and zeros where the rows have fewer. Weights have
+    /// 15 bits, and are 0 for rows that are not there. Calls `ask` as `int8_dots` does.
     #[inline(always)]
     fn int8_sums<const Q: usize>(
         self,
-        weights: [&[i16; SUM_POSITIONS]; Q],
+        weights: [&[i32; SUM_POSITIONS]; Q],
         values: &[i8],
         d: usize,
         column: usize,

@@ -61,7 +61,7 @@ pub(super) fn dots<const Q: usize>(
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn sums<const Q: usize>(
-    weights: [&[i16; SUM_POSITIONS]; Q],
+    weights: [&[i32; SUM_POSITIONS]; Q],
     values: &[i8],
     d: usize,
     column: usize,
@@ -69,6 +69,12 @@ pub(super) fn sums<const Q: usize>(
 ) -> [[i32; SUM_COLUMNS]; Q] {
     let n = values.len() / d;
     let width = SUM_COLUMNS.min(d - column);
+    let mut pairs = [[0; SUM_POSITIONS / 2]; Q];
+    for (pairs, weights) in pairs.iter_mut().zip(weights) {
+        for (pair, [a, b]) in pairs.iter_mut().zip(weights.as_chunks().0) {
+            *pair = a | b << 16;
+        }
+    }
     let mut out = [[0; SUM_COLUMNS]; Q];
     for from in (0..width).step_by(STEP) {
         let to = (from + STEP).min(width);
@@ -83,10 +89,8 @@ pub(super) fn sums<const Q: usize>(
             // A last row once more where there are no two: it has no weight.
             let (a, b) = (row(2 * pair), row((2 * pair + 1).min(n - 1)));
             let columns = [_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)];
-            for (sums, weights) in sums.iter_mut().zip(weights) {
-                let [a, b] = weights.as_chunks().0[pair];
-                let pair = i32::from(a) | i32::from(b) << 16;
-                let pair = _mm256_set1_epi32(pair);
+            for (sums, pairs) in sums.iter_mut().zip(&pairs) {
+                let pair = _mm256_set1_epi32(pairs[pair]);
                 for (sum, columns) in sums.iter_mut().zip(columns) {
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pair, columns));
                 }

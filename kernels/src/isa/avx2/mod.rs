@@ -125,7 +125,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn int8_sums<const Q: usize>(
         self,
-        weights: [&[i16; SUM_POSITIONS]; Q],
+        weights: [&[i32; SUM_POSITIONS]; Q],
         values: &[i8],
         d: usize,
         column: usize,

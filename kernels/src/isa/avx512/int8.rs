@@ -95,7 +95,7 @@ const ROWS: usize = 4;
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2")]
 pub(super) fn sums<const Q: usize>(
-    weights: [&[i16; SUM_POSITIONS]; Q],
+    weights: [&[i32; SUM_POSITIONS]; Q],
     values: &[i8],
     d: usize,
     column: usize,
@@ -166,18 +166,18 @@ pub(super) fn sums<const Q: usize>(
 /// The low and the high bytes of weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn split(weights: &[i16; SUM_POSITIONS]) -> [[u32; SUM_POSITIONS / ROWS]; 2] {
+fn split(weights: &[i32; SUM_POSITIONS]) -> [[u32; SUM_POSITIONS / ROWS]; 2] {
     let mut bytes = [[0; SUM_POSITIONS / ROWS]; 2];
-    let (halves, _) = weights.as_chunks::<32>();
-    for (i, half) in halves.iter().enumerate() {
+    let (sixteens, _) = weights.as_chunks::<LANES>();
+    for (i, sixteen) in sixteens.iter().enumerate() {
         // SAFETY: an array of 64 bytes; any alignment.
-        let weights = unsafe { _mm512_loadu_si512(half.as_ptr().cast()) };
-        let high = _mm512_srli_epi16::<8>(weights);
+        let weights = unsafe { _mm512_loadu_si512(sixteen.as_ptr().cast()) };
+        let high = _mm512_srli_epi32::<8>(weights);
         for (bytes, part) in bytes.iter_mut().zip([weights, high]) {
-            let bytes = &mut bytes[8 * i..][..8];
-            // SAFETY: a slice of 32 bytes; any alignment.
+            let bytes = &mut bytes[4 * i..][..4];
+            // SAFETY: a slice of 16 bytes; any alignment.
             unsafe {
-                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm512_cvtepi16_epi8(part));
+                _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(part));
             }
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn dots<const Q: usize>(queries: [&[i8]; Q], keys: &[i8]) -> [[i32; L
 /// See [`crate::simd::Simd::int8_sums`].
 #[inline(always)]
 pub(super) fn sums<const Q: usize>(
-    weights: [&[i16; SUM_POSITIONS]; Q],
+    weights: [&[i32; SUM_POSITIONS]; Q],
     values: &[i8],
     d: usize,
     column: usize,
@@ -68,7 +68,7 @@ pub(super) fn sums<const Q: usize>(
             ];
             for (sums, weights) in sums.iter_mut().zip(weights) {
                 let [a, b] = weights.as_chunks().0[pair];
-                let pair = i32x4_splat(i32::from(a) | i32::from(b) << 16);
+                let pair = i32x4_splat(a | b << 16);
                 for (sum, columns) in sums.iter_mut().zip(columns) {
                     *sum = i32x4_add(*sum, i32x4_dot_i16x8(pair, columns));
                 }

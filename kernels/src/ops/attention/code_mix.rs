@@ -126,7 +126,7 @@ fn quantize<S: Simd>(
     s: S,
     p: &[f32],
     scales: [S::F; VECTORS],
-    out: &mut [i16; SUM_POSITIONS],
+    out: &mut [i32; SUM_POSITIONS],
 ) -> f32 {
     let zero = s.splat(0.0);
     let mut weights = [zero; VECTORS];
@@ -152,7 +152,7 @@ fn quantize<S: Simd>(
     for (weight, out) in weights.into_iter().zip(out.as_chunks_mut::<LANES>().0) {
         let rounded = s.to_array(s.add(s.mul(weight, s.splat(factor)), magic));
         for (rounded, out) in rounded.iter().zip(out) {
-            *out = (rounded.to_bits() & 0x7fff) as i16;
+            *out = (rounded.to_bits() & 0x7fff).cast_signed();
         }
     }
     largest / LARGEST + broken
