@@ -146,7 +146,8 @@ fn item(turns: &mut Turns, item: &Object<'_>, raw: Raw<'_>, own: &str) -> Result
             Ok(())
         }
         Some("item_reference") => {
-            let why = "nothing is stored, so no item can be named; send the item itself";
+            let why = "nothing is stored, so no item can be named; send the item itself, as clients do that are told \
+                       'store': false";
             Err(ApiError::unsupported(item.path("type"), why))
         }
         Some(other) => {

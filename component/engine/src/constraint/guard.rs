@@ -1,5 +1,7 @@
 //! Which tokens may come next in one sequence.
 
+use std::sync::Arc;
+
 use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 
@@ -79,6 +81,8 @@ pub struct Guard {
     phase: Phase,
     /// The grammar holds again behind each such text.
     trigger: Option<Vec<u8>>,
+    /// Tokens that may end the tag behind which the grammar holds, and go on; with their bytes.
+    closing: Arc<[(u32, Vec<u8>)]>,
     /// The tokens of a gap.
     gap: Vec<u32>,
     vocab_size: usize,
@@ -98,6 +102,7 @@ impl Clone for Guard {
             matcher: self.matcher.deep_clone(),
             phase: self.phase.clone(),
             trigger: self.trigger.clone(),
+            closing: Arc::clone(&self.closing),
             gap: self.gap.clone(),
             vocab_size: self.vocab_size,
         }
@@ -163,7 +168,12 @@ impl Guard {
             }
             Start::Trigger(text) => (free(text.clone()), Some(text.into_bytes())),
         };
+        let tag = match &phase {
+            Phase::Free { tag, .. } | Phase::First { end: tag, .. } => tag.as_slice(),
+            Phase::Gap | Phase::Bound => &[],
+        };
         Guard {
+            closing: closing(tag, tokenizer),
             matcher,
             phase,
             trigger,
@@ -184,7 +194,7 @@ impl Guard {
     /// to find out.
     pub fn mask(&mut self, ends: &[u32], banned: &[u32]) -> Result<Option<Mask>, EngineError> {
         if matches!(self.phase, Phase::Free { .. }) {
-            return Ok(self.mask_of_free(ends));
+            return self.mask_of_free(ends);
         }
         let accepts = self.matcher.is_accepting().map_err(fault)?;
         let mut mask = match self.matcher.compute_mask() {
@@ -221,18 +231,65 @@ impl Guard {
     }
 
     /// Reasoning is free but for the completion's end: behind it is what the grammar asks for. An
-    /// answer that waits for a trigger may end without one.
-    fn mask_of_free(&self, ends: &[u32]) -> Option<Mask> {
-        if self.trigger.is_some() || ends.is_empty() {
-            return None;
+    /// answer that waits for a trigger may end without one. A token that ends the tag goes on as
+    /// the grammar does.
+    fn mask_of_free(&mut self, ends: &[u32]) -> Result<Option<Mask>, EngineError> {
+        let ends = if self.trigger.is_some() { &[] } else { ends };
+        let wrong = self.wrong()?;
+        if ends.is_empty() && wrong.is_empty() {
+            return Ok(None);
         }
         let mut mask = SimpleVob::alloc_ones(self.vocab_size);
-        for &end in ends {
-            if (end as usize) < mask.len() {
-                mask.disallow_token(end);
+        for &token in ends.iter().chain(&wrong) {
+            if (token as usize) < mask.len() {
+                mask.disallow_token(token);
             }
         }
-        Some(Mask(mask))
+        Ok(Some(Mask(mask)))
+    }
+
+    /// The tokens that would end the tag and go on as the grammar cannot.
+    fn wrong(&mut self) -> Result<Vec<u32>, EngineError> {
+        let mut wrong = Vec::new();
+        let Phase::Free { tag, tail } = &self.phase else {
+            return Ok(wrong);
+        };
+        let mut rests = Vec::new();
+        for (token, bytes) in self.closing.iter() {
+            let text = [tail.as_slice(), bytes].concat();
+            if let Some(at) = find(&text, tag)
+                && at + tag.len() < text.len()
+            {
+                rests.push((*token, text[at + tag.len()..].to_vec()));
+            }
+        }
+        for (token, rest) in rests {
+            let is_gap = self.trigger.is_none() && rest.iter().all(u8::is_ascii_whitespace);
+            if !is_gap && self.fit(&rest)?.is_none() {
+                wrong.push(token);
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// The tokens as which the grammar takes a text with which it begins: in front of it there may
+    /// be line breaks where it follows reasoning. `None` where it cannot begin so.
+    fn fit(&mut self, rest: &[u8]) -> Result<Option<Vec<u32>>, EngineError> {
+        let mut matcher = self.matcher.deep_clone();
+        if self.trigger.is_some() {
+            matcher.reset().map_err(fault)?;
+        }
+        let breaks = rest.iter().take_while(|&&byte| byte == b'\n').count();
+        let without = rest.get(breaks..).filter(|_| self.trigger.is_none());
+        let env = matcher.tok_env().map_err(fault)?;
+        for text in [Some(rest), without].into_iter().flatten() {
+            // Of the same bytes, whatever the tokenizer would make of them.
+            let tokens = env.tok_trie().greedy_tokenize(text);
+            if matcher.validate_tokens(&tokens).map_err(fault)? == tokens.len() {
+                return Ok(Some(tokens));
+            }
+        }
+        Ok(None)
     }
 
     /// A token was chosen that does not end the completion. Returns whether the grammar ends it.
@@ -244,12 +301,9 @@ impl Guard {
         match &mut self.phase {
             Phase::Free { tag, tail } => {
                 tail.extend_from_slice(bytes);
-                let found = tail
-                    .windows(tag.len())
-                    .position(|part| part == tag.as_slice());
-                if let Some(at) = found {
+                if let Some(at) = find(tail, tag) {
                     let rest = tail.split_off(at + tag.len());
-                    return self.begin(tokenizer, &rest);
+                    return self.begin(&rest);
                 }
                 let keep = tail.len().min(tag.len().saturating_sub(1));
                 tail.drain(..tail.len() - keep);
@@ -274,22 +328,24 @@ impl Guard {
     }
 
     /// The grammar holds from here on; `rest` came in the same token.
-    fn begin(&mut self, tokenizer: &Tokenizer, rest: &[u8]) -> Result<bool, EngineError> {
-        if self.trigger.is_none() {
-            if rest.iter().all(u8::is_ascii_whitespace) {
-                self.phase = if rest.is_empty() {
-                    Phase::Gap
-                } else {
-                    Phase::Bound
-                };
-                return Ok(false);
-            }
-        } else {
+    fn begin(&mut self, rest: &[u8]) -> Result<bool, EngineError> {
+        if self.trigger.is_none() && rest.iter().all(u8::is_ascii_whitespace) {
+            self.phase = if rest.is_empty() {
+                Phase::Gap
+            } else {
+                Phase::Bound
+            };
+            return Ok(false);
+        }
+        let Some(tokens) = self.fit(rest)? else {
+            return Err(fault(
+                "what follows the reasoning's end is not its beginning",
+            ));
+        };
+        if self.trigger.is_some() {
             self.matcher.reset().map_err(fault)?;
         }
         self.phase = Phase::Bound;
-        let rest = String::from_utf8_lossy(rest);
-        let tokens = tokenizer.encode(&rest, false)?;
         self.matcher.consume_tokens(&tokens).map_err(fault)?;
         self.ended()
     }
@@ -311,6 +367,31 @@ impl Guard {
         };
         Ok(false)
     }
+}
+
+fn find(text: &[u8], tag: &[u8]) -> Option<usize> {
+    text.windows(tag.len().max(1)).position(|part| part == tag)
+}
+
+/// The tokens with an end of this tag at their beginning, or all of it within, and something behind
+/// it.
+fn closing(tag: &[u8], tokenizer: &Tokenizer) -> Arc<[(u32, Vec<u8>)]> {
+    let Some(last) = tag.last() else {
+        return Arc::new([]);
+    };
+    let closes = |bytes: &[u8]| {
+        let Some((_, before)) = bytes.split_last() else {
+            return false;
+        };
+        let mut ends = (1..tag.len()).filter_map(|at| tag.get(at..));
+        before.contains(last)
+            && (ends.any(|end| before.starts_with(end)) || find(before, tag).is_some())
+    };
+    let size = u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
+    let bytes = |id| tokenizer.token_bytes(id).filter(|bytes| closes(bytes));
+    (0..size)
+        .filter_map(|id| Some((id, bytes(id)?.to_vec())))
+        .collect()
 }
 
 fn fault(error: impl std::fmt::Display) -> EngineError {

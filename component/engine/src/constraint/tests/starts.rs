@@ -126,3 +126,58 @@ fn a_clone_goes_its_own_way() {
     assert!(take(&mut first, &tokenizer, "bd"));
     assert!(take(&mut second, &tokenizer, "cd"));
 }
+
+/// The token that is this text.
+fn token(tokenizer: &Tokenizer, text: &str) -> Option<u32> {
+    let size = u32::try_from(tokenizer.vocab_size()).unwrap();
+    (0..size).find(|&id| tokenizer.token_bytes(id) == Some(text.as_bytes()))
+}
+
+#[test]
+fn a_token_that_ends_reasoning_goes_on_as_the_grammar_does() {
+    let tokenizer = demo();
+    // A tag whose end is the beginning of longer tokens.
+    let grown = |text: &&str| token(&tokenizer, text).is_some();
+    assert!(["th", "to", "t"].iter().all(grown));
+    let start = || Start::Behind("#t".into());
+    let hash = tokenizer.encode("#", false).unwrap();
+    for grammar in [
+        Grammar::Choice(vec!["hey".into()]),
+        Grammar::Choice(vec!["abc".into()]),
+    ] {
+        let (mut guard, tokenizer) = started(start(), &grammar);
+        let th = token(&tokenizer, "th").unwrap();
+        assert!(guard.mask(&[], &[]).unwrap().is_none(), "no tag is open");
+        for &id in &hash {
+            guard.take(&tokenizer, id).unwrap();
+        }
+        let mask = guard.mask(&[], &[]).unwrap();
+        let fits = grammar == Grammar::Choice(vec!["hey".into()]);
+        assert_eq!(mask.is_none_or(|mask| mask.allows(th)), fits);
+        if fits {
+            assert!(!guard.take(&tokenizer, th).unwrap());
+            assert!(take(&mut guard, &tokenizer, "ey"));
+        } else {
+            assert!(guard.clone().take(&tokenizer, th).is_err());
+            let t = token(&tokenizer, "t").unwrap();
+            assert!(!guard.take(&tokenizer, t).unwrap());
+            assert!(take(&mut guard, &tokenizer, "abc"));
+        }
+    }
+}
+
+#[test]
+fn a_token_that_ends_a_trigger_goes_on_as_the_grammar_does() {
+    let grammar = Grammar::Choice(vec!["hey".into()]);
+    let (mut guard, tokenizer) = started(Start::Trigger("#t".into()), &grammar);
+    let [th, to] = ["th", "to"].map(|text| token(&tokenizer, text).unwrap());
+    for _ in 0..2 {
+        for id in tokenizer.encode("#", false).unwrap() {
+            guard.take(&tokenizer, id).unwrap();
+        }
+        let mask = guard.mask(&[], &[]).unwrap().unwrap();
+        assert!(mask.allows(th) && !mask.allows(to));
+        guard.take(&tokenizer, th).unwrap();
+        assert!(!take(&mut guard, &tokenizer, "ey"), "another may follow");
+    }
+}
