@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import threading
+import time
+import urllib.error
 import urllib.request
 
 import openai
@@ -59,10 +61,28 @@ def client(server):
 
 
 @pytest.fixture(scope="session")
-def scripted(request):
-    """The same, for a server whose model calls functions."""
-    for address in serving(request, "--model", "tests/fixtures/scripted/scripted.gguf"):
-        yield connected(address)
+def scripted_server(request):
+    """The base address of a server whose model calls functions."""
+    yield from serving(request, "--model", "tests/fixtures/scripted/scripted.gguf")
+
+
+@pytest.fixture(scope="session")
+def scripted(scripted_server):
+    """The official client, pointed at that server."""
+    return connected(scripted_server)
+
+
+@pytest.fixture(scope="session")
+def brief_server(request):
+    """The base address of a server whose answers are short, once it is ready."""
+    for address in serving(request, "--max-tokens", "8"):
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/readyz", timeout=30).close()
+                break
+            except urllib.error.HTTPError:
+                time.sleep(0.1)
+        yield address
 
 
 @pytest.fixture(scope="session")
