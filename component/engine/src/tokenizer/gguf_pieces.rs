@@ -213,17 +213,34 @@ fn kept(meta: &GgufTokenizer) -> AddedTokens {
 
 impl MorePieces {
     fn with_charsmap(mut self, bytes: &[u8]) -> Result<Self, LoadError> {
+        let place = self.normal.steps.iter_mut().find_map(|step| match step {
+            Step::SentencePiece(rules) => Some(Place::Rules(rules)),
+            Step::Precompiled(table) => Some(Place::Table(table)),
+            _ => None,
+        });
         if bytes.is_empty() {
-            return Ok(self);
+            return match place {
+                Some(Place::Table(table)) if table.is_empty() => Err(bad_more(
+                    "needs `precompiled_charsmap`, which the file has not",
+                )),
+                _ => Ok(self),
+            };
         }
         let charsmap = Charsmap::parse(bytes)
             .ok_or_else(|| error("`tokenizer.ggml.precompiled_charsmap` is damaged"))?;
-        match &mut self.normal.steps[..] {
-            [Step::SentencePiece(rules)] => rules.charsmap = Some(charsmap),
-            _ => return Err(bad_more("has no place for `precompiled_charsmap`")),
+        match place {
+            Some(Place::Rules(rules)) => rules.charsmap = Some(charsmap),
+            Some(Place::Table(table)) => *table = charsmap,
+            None => return Err(bad_more("has no place for `precompiled_charsmap`")),
         }
         Ok(self)
     }
+}
+
+/// The step that a table of replacements belongs to.
+enum Place<'a> {
+    Rules(&'a mut SentencePiece),
+    Table(&'a mut Charsmap),
 }
 
 /// Write the keys; returns what there is beyond them.
@@ -326,6 +343,7 @@ pub(super) fn write(
                     meta.charsmap = charsmap.to_bytes();
                 }
             }
+            Step::Precompiled(table) => meta.charsmap = std::mem::take(table).to_bytes(),
             Step::Prepend(_) => prefix = true,
             _ => {}
         }

@@ -2,6 +2,8 @@
 //! with bytes for unknown ones (Llama 2, Gemma), and unigram (T5 and what SentencePiece trains
 //! itself).
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use super::beside::Beside;
 use super::bpe::Merges;
 use super::hf::{self, BpeTables, Pipeline, Rule, Text, error, shown};
 use super::lead::Lead;
-use super::normal::{Normal, Prefix, SPACE_SIGN, Step};
+use super::normal::{Charsmap, Normal, Prefix, SPACE_SIGN, Step};
 use super::pieces::{Algorithm, Pieces, Rules, Unigram, Words};
 use super::pipeline::{kind_of, steps, unicode_form};
 use super::vocab::{Kind, Vocab};
@@ -110,17 +112,18 @@ fn normalizer(part: &Value) -> Result<Normal, LoadError> {
             "Prepend" => Step::Prepend(step["prepend"].as_str().unwrap_or_default().into()),
             "Replace" if from["String"] == " " && to == Some(&space) => Step::Spaces,
             "Replace" if from["Regex"] == " {2,}" && to == Some(" ") => Step::OneSpace,
-            "Precompiled" => {
-                return Err(error(
-                    "tokenizer.json has a `Precompiled` normalizer, which is not supported: take the \
-                     `tokenizer.model` of the same model, and this file away from beside it",
-                ));
-            }
+            "Replace" if from["Regex"] == " {2,}" && to == Some(&space) => Step::OneSign,
+            "Strip" => Step::Strip {
+                left: step["strip_left"].as_bool().unwrap_or(true),
+                right: step["strip_right"].as_bool().unwrap_or(true),
+            },
+            "Precompiled" => Step::Precompiled(charsmap(&step["precompiled_charsmap"])?),
             kind => unicode_form(kind).ok_or_else(|| {
                 let step = shown(&step.to_string());
                 error(format!(
                     "tokenizer.json has the normalizer `{step}`; supported beside pieces: `NFC`, `NFD`, `NFKC`, \
-                     `NFKD`, `Nmt`, `Prepend`, `Replace` of a space by `▁` or of ` {{2,}}` by a space"
+                     `NFKD`, `Nmt`, `Precompiled`, `Strip`, `Prepend`, `Replace` of a space by `▁` or of \
+                     ` {{2,}}` by either"
                 ))
             })?,
         })
@@ -130,6 +133,20 @@ fn normalizer(part: &Value) -> Result<Normal, LoadError> {
         .map(step)
         .collect::<Result<_, LoadError>>()?;
     Ok(Normal { steps })
+}
+
+/// The table of a `Precompiled` normalizer, which is base64.
+fn charsmap(text: &Value) -> Result<Charsmap, LoadError> {
+    let bytes = text
+        .as_str()
+        .and_then(|text| BASE64_STANDARD.decode(text).ok());
+    let table = bytes.and_then(|bytes| Charsmap::parse(&bytes));
+    table.ok_or_else(|| {
+        error(
+            "tokenizer.json's `precompiled_charsmap` is damaged: download the file again, or take the \
+             `tokenizer.model` of the same model and this file away from beside it",
+        )
+    })
 }
 
 /// How words are cut; `None` where a text merges as a whole.

@@ -8,6 +8,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sterna_engine::tokenizer::Tokenizer;
@@ -469,5 +471,47 @@ proptest! {
             Trio::new(&std::fs::read(fixtures().join("packed-autobitlinear/tokenizer.json")).unwrap()),
         ]));
         TRIOS.with_borrow_mut(|trios| trios.iter_mut().for_each(|trio| trio.check(&text)));
+    }
+}
+
+/// SentencePiece's table of replacements in a `tokenizer.json` (T5, XLM-R), alone and with what
+/// transformers puts beside it: SentencePiece's own large table, and a small one.
+#[test]
+fn tables_of_replacements() {
+    let table = |name: &str| {
+        let model = std::fs::read(fixtures().join(format!("tokenizers/{name}.model"))).unwrap();
+        let table = Tokenizer::from_sentencepiece(&model)
+            .unwrap()
+            .to_gguf()
+            .charsmap;
+        assert!(table.len() > 1000);
+        json!({"type": "Precompiled", "precompiled_charsmap": BASE64_STANDARD.encode(table)})
+    };
+    let metaspace =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    let words =
+        json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]});
+    let strip = |left: bool, right: bool| json!({"type": "Strip", "strip_left": left, "strip_right": right});
+    let runs = |by: &str| json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": by});
+    for name in ["unigram", "unigram-nfkc"] {
+        let table = table(name);
+        let several = |after: &[&Value]| {
+            let steps: Vec<_> = [&table].into_iter().chain(after.iter().copied()).collect();
+            json!({"type": "Sequence", "normalizers": steps})
+        };
+        for (normalizer, cuts) in [
+            (table.clone(), &metaspace),
+            (table.clone(), &words),
+            (several(&[&strip(false, true), &runs("▁")]), &metaspace),
+            (several(&[&strip(true, true), &runs(" ")]), &metaspace),
+            (several(&[&runs("▁")]), &words),
+        ] {
+            let mut variant = pieces("unigram");
+            variant["normalizer"] = normalizer;
+            variant["pre_tokenizer"] = cuts.clone();
+            let mut trio = Trio::new(&serde_json::to_vec(&variant).unwrap());
+            trio.check_all();
+            trio.check_odd();
+        }
     }
 }

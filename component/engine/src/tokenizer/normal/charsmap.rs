@@ -8,8 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Of the keys that a text begins with, the longest is replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Of the keys that a text begins with, SentencePiece replaces the longest. Empty: nothing is
+/// replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub(in crate::tokenizer) struct Charsmap {
     units: Vec<u32>,
@@ -58,35 +59,52 @@ impl Charsmap {
         bytes
     }
 
+    pub(in crate::tokenizer) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
     /// What replaces the beginning of `text`, and its length there in bytes.
     pub(super) fn replaced(&self, text: &str) -> Option<(&str, usize)> {
-        let offset = |unit: u32| (unit >> 10) << ((unit & (1 << 9)) >> 6);
-        let unit = |at: u32| self.units.get(at as usize).copied();
-        let mut at = offset(unit(0)?);
-        let mut found = None;
-        for (depth, byte) in text.bytes().take(LONGEST).enumerate() {
-            at ^= u32::from(byte);
-            let Some(here) = unit(at).filter(|here| here & (1 << 31 | 0xFF) == u32::from(byte))
-            else {
-                break;
-            };
-            at ^= offset(here);
-            if here & (1 << 8) != 0
-                && let Some(value) = unit(at)
-            {
-                found = Some((value & !(1 << 31), depth + 1));
-            }
-        }
-        let (place, length) = found?;
-        let texts = self.texts.get(place as usize..)?;
+        let (place, length) = self.keys(text).last()?;
+        let replacement = self.replacement(place)?;
         // Keys are whole characters; in a damaged table they may not be.
         text.is_char_boundary(length)
-            .then(|| (texts.split('\0').next().unwrap_or_default(), length))
+            .then_some((replacement, length))
+    }
+
+    /// What replaces the shortest key that `text` begins with.
+    pub(super) fn first(&self, text: &str) -> Option<&str> {
+        let (place, _) = self.keys(text).next()?;
+        self.replacement(place)
+    }
+
+    fn replacement(&self, place: u32) -> Option<&str> {
+        let texts = self.texts.get(place as usize..)?;
+        texts.split('\0').next()
+    }
+
+    /// The keys that `text` begins with, the shortest first: the place of each one's replacement,
+    /// and its length.
+    fn keys(&self, text: &str) -> impl Iterator<Item = (u32, usize)> {
+        let offset = |unit: u32| (unit >> 10) << ((unit & (1 << 9)) >> 6);
+        let unit = |at: u32| self.units.get(at as usize).copied();
+        let mut at = unit(0).map(offset);
+        let bytes = text.bytes().take(LONGEST).zip(1..);
+        let found = bytes.map_while(move |(byte, length)| {
+            let here = at? ^ u32::from(byte);
+            let label = |here: &u32| here & (1 << 31 | 0xFF) == u32::from(byte);
+            let node = unit(here).filter(label)?;
+            let next = here ^ offset(node);
+            at = Some(next);
+            let value = unit(next).filter(|_| node & (1 << 8) != 0);
+            Some(value.map(|value| (value & !(1 << 31), length)))
+        });
+        found.flatten()
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A trie of the keys `a` (to `bc`) and `ab` (to nothing).
@@ -114,6 +132,9 @@ mod tests {
         assert_eq!(map.replaced("abab"), Some(("", 2)));
         assert_eq!(map.replaced("b"), None);
         assert_eq!(map.replaced(""), None);
+        assert_eq!(map.first("abab"), Some("bc"));
+        assert_eq!(map.first("b"), None);
+        assert_eq!(Charsmap::default().replaced("a"), None);
         assert_eq!(Charsmap::parse(&map.to_bytes()), Some(map));
     }
 

@@ -5,6 +5,7 @@
 //! a token's bytes are what is shown of it.
 
 mod charsmap;
+mod precompiled;
 mod sentencepiece;
 
 use std::borrow::Cow;
@@ -32,6 +33,17 @@ pub(super) enum Step {
     Nmt,
     /// Runs of spaces become one (`Replace` of ` {2,}`).
     OneSpace,
+    /// Runs of two or more become [`SPACE_SIGN`] (`Replace` of ` {2,}` by it).
+    OneSign,
+    /// Whitespace at the ends goes (`Strip`).
+    Strip {
+        /// At the beginning.
+        left: bool,
+        /// At the end.
+        right: bool,
+    },
+    /// SentencePiece's replacements as the library tokenizers has them (`Precompiled`).
+    Precompiled(Charsmap),
     /// Before any text that is not empty.
     Prepend(String),
     /// `Replace` of a space by [`SPACE_SIGN`], the other way round.
@@ -94,7 +106,7 @@ impl Normal {
         let mut text = Cow::Borrowed(text);
         for step in &self.steps {
             text = match step {
-                Step::OneSpace | Step::Prepend(_) => text,
+                Step::OneSpace | Step::OneSign | Step::Strip { .. } | Step::Prepend(_) => text,
                 Step::SentencePiece(rules) => map(text, |text| rules.characters(text)),
                 step => step.apply(text, false),
             };
@@ -114,8 +126,8 @@ impl Normal {
                 Step::Nfc | Step::Nfd | Step::Nfkc | Step::Nfkd => {
                     by = by.saturating_mul(UNICODE_SHRINKS);
                 }
-                Step::Nmt => return Shrinks::Vanishes,
-                Step::OneSpace => whitespace = true,
+                Step::Nmt | Step::Precompiled(_) => return Shrinks::Vanishes,
+                Step::OneSpace | Step::OneSign | Step::Strip { .. } => whitespace = true,
                 // The sign itself has three bytes, and may stand in a text.
                 Step::Spaces => by = by.saturating_mul(SPACE_SIGN.len_utf8()),
                 Step::Prepend(_) => {}
@@ -146,6 +158,9 @@ impl Step {
             Step::Nfkd => Cow::Owned(text.nfkd().collect()),
             Step::Nmt => map(text, nmt),
             Step::OneSpace => map(text, one_space),
+            Step::OneSign => map(text, one_sign),
+            Step::Strip { left, right } => map(text, |text| strip(text, *left, *right)),
+            Step::Precompiled(table) => map(text, |text| precompiled::replace(table, text)),
             Step::Prepend(_) if text.is_empty() => text,
             Step::Prepend(before) => Cow::Owned(format!("{before}{text}")),
             Step::Spaces => spaces(text),
@@ -197,6 +212,30 @@ fn one_space(text: &str) -> Option<String> {
     })
 }
 
+fn one_sign(text: &str) -> Option<String> {
+    text.contains("  ").then(|| {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("  ") {
+            out.push_str(&rest[..at]);
+            out.push(SPACE_SIGN);
+            rest = rest[at..].trim_start_matches(' ');
+        }
+        out + rest
+    })
+}
+
+fn strip(text: &str, left: bool, right: bool) -> Option<String> {
+    let mut kept = text;
+    if left {
+        kept = kept.trim_start();
+    }
+    if right {
+        kept = kept.trim_end();
+    }
+    (kept.len() < text.len()).then(|| kept.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +249,10 @@ mod tests {
         assert_eq!(normal(vec![Step::Nfc], "e\u{301}"), "é");
         assert_eq!(normal(vec![Step::Nfkd], "ｅ́ﬁ"), "e\u{301}fi");
         assert_eq!(normal(vec![Step::OneSpace], "  a   b "), " a b ");
+        assert_eq!(normal(vec![Step::OneSign], "  a b   c "), "▁a b▁c ");
+        let strip = |left, right| vec![Step::Strip { left, right }];
+        assert_eq!(normal(strip(false, true), " a \u{3000}\n"), " a");
+        assert_eq!(normal(strip(true, true), " a "), "a");
         let llama2 = || vec![Step::Prepend("▁".into()), Step::Spaces];
         assert_eq!(normal(llama2(), "a▁ b"), " a  b");
         assert_eq!(normal(llama2(), ""), "");

@@ -262,7 +262,8 @@ impl<'a> Proto<'a> {
                 .copied();
             let name = name.unwrap_or("unknown");
             return Err(error(format!(
-                "tokenizer.model has the model type {name} ({model_type}); supported: UNIGRAM, BPE"
+                "tokenizer.model has the model type {name} ({model_type}); supported: UNIGRAM, BPE. Take the \
+                 model's tokenizer.json, if that has a `BPE` or `Unigram` model"
             )));
         }
         for (what, refused) in [
