@@ -63,7 +63,9 @@ pub fn smaller_forms(plan: &Plan, needed: u64) -> Vec<(String, u64)> {
     }
     let present: u64 = plan.tables.iter().map(Planned::bytes).sum();
     for head in [HeadType::F16, HeadType::Q8_0, HeadType::Q6K] {
-        let ty = DenseType::from(head);
+        let Some(ty) = head.kernel() else {
+            continue;
+        };
         let fits = |table: &Planned| ty.row_bytes(table.shape[1]).is_some();
         let bytes: u64 = (plan.tables.iter())
             .map(|table| Form::Dense(ty).bytes(table.shape))

@@ -141,7 +141,8 @@ def test_ternary_types_hold_what_the_other_one_holds(request, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("head", "most"), [("f32", 0), ("f16", 0), ("q8_0", 1e-3), ("q6_k", 0.05)]
+    ("head", "most"),
+    [("f32", 0), ("f16", 0), ("q8_0", 1e-3), ("q6_k", 0.05), ("q4_0", 0.13), ("q4_k", 0.07)],
 )
 def test_heads_are_the_packages(request, tmp_path, head, most):
     source = "qwen3/wide-TQ2_0.gguf"
@@ -152,6 +153,23 @@ def test_heads_are_the_packages(request, tmp_path, head, most):
     error = np.abs(weights(table) - values).max() / np.abs(values).max()
     assert error <= most
     assert ("relative error" in said) == (error > 0)
+
+
+@pytest.mark.parametrize("head", ["q4_0", "q4_k"])
+def test_four_bit_heads_are_off_by_a_step_at_most(request, tmp_path, head):
+    source = "master-bf16-online"
+    written, said = convert(request, tmp_path, source, "--head", head)
+    table = written["token_embd.weight"]
+    assert table.tensor_type.name == head.upper() and f"bf16 -> {head}" in said
+    values = dict(master_weights(source))["token_embd.weight"]
+    if head == "q4_0":
+        reference = gguf.quantize(values, gguf.GGMLQuantizationType.Q4_0)
+        assert np.array_equal(np.asarray(table.data), reference)
+    groups = values.reshape(-1, 32)
+    low, high = np.minimum(groups.min(1), 0), np.maximum(groups.max(1), 0)
+    step = np.maximum(-low, high) / 8 if head == "q4_0" else (high - low) / 15
+    off = np.abs(weights(table).reshape(groups.shape) - groups).max(1)
+    assert np.all(off <= 1.01 * step)
 
 
 def test_i2_s_is_bitnet_cpps(request, tmp_path, forks):

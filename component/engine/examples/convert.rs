@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut options = ConvertOptions::default();
     for argument in arguments {
         match argument.split_once('=') {
-            Some(("head", name)) => options.head = Some(head_type(name)?),
+            Some(("head", name)) => options.head = Some(head_type(name)?.into()),
             Some(("name", name)) => options.name = Some(name.into()),
             Some(("license", license)) => options.license = Some(license.into()),
             Some(("template", "story")) => options.chat_template = Some(STORY.into()),

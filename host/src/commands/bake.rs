@@ -15,7 +15,7 @@ use sterna_engine::model::Model;
 use crate::assets::Assets;
 use crate::baked_size::{self, ENGINE_BYTES, MODULE_BYTES, size};
 use crate::commands::compose::{KERNELS_STUB, Target, compose};
-use crate::head_type::HeadType;
+use crate::head_type::kernel_head;
 use crate::late_data::{LateData, module_with_memory};
 use crate::layout_type::LayoutType;
 use crate::memory::lost_pages;
@@ -56,8 +56,8 @@ pub struct Args {
     output: PathBuf,
 
     /// Storage type of embedding and output head [default: as the source has them, else f16]
-    #[arg(long, value_enum)]
-    head: Option<HeadType>,
+    #[arg(long, value_name = "TYPE", value_parser = kernel_head())]
+    head: Option<DenseType>,
 
     /// Layout of ternary matrices [default: as the source has them, else 2 bits; of those with a
     /// scale for each group as many in trits8 as must be for all to fit]. trits5 and trits8 are a

@@ -1,8 +1,7 @@
 //! What is lost where numbers or scales are stored in another type.
 
-use sterna_kernels::DenseType;
-
 use super::ConvertError;
+use crate::files::TableType;
 
 /// A tensor that is not stored exactly as it was.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +75,7 @@ impl Loss {
         &self,
         tensor: &str,
         from: &str,
-        to: DenseType,
+        to: TableType,
     ) -> Result<Option<String>, ConvertError> {
         if self.overflown > 0 {
             return Err(ConvertError::Unsupported(format!(
@@ -85,8 +84,7 @@ impl Loss {
                 to.name()
             )));
         }
-        let quantised = matches!(to, DenseType::Q8_0 | DenseType::Q6K);
-        if self.inexact == 0 || quantised {
+        if self.inexact == 0 || to.is_quantised() {
             return Ok(None);
         }
         Ok(Some(format!(

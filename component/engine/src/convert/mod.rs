@@ -15,7 +15,7 @@ mod stored;
 use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
+use sterna_kernels::{GroupCodes, TernaryLayout};
 
 pub(crate) use self::metadata::shape as metadata_of_shape;
 pub(crate) use self::stored::kept_type;
@@ -26,10 +26,11 @@ use crate::error::LoadError;
 use crate::files::gguf_write::{self, GgufWriter, TensorPlan};
 use crate::files::survey::{TypeCount, survey};
 use crate::files::{
-    self, BlockType, LoadOptions, OpenModel, PARTS, Part, TensorId, linear_shape, norm_len,
+    self, BlockType, LoadOptions, OpenModel, PARTS, Part, TableType, TensorId, linear_shape,
+    norm_len,
 };
 use crate::model::Model;
-use sample::Sample;
+use sample::{Expected, Sample};
 use stored::Stored;
 
 /// The options of the output.
@@ -37,7 +38,7 @@ use stored::Stored;
 pub struct ConvertOptions {
     /// The storage type of embedding and head. `None`: F16, or what the source has where that is
     /// quantised or has a scale for each group.
-    pub head: Option<DenseType>,
+    pub head: Option<TableType>,
     /// The layout of linears with one scale. `None`: as the source has them, and as I2_S where that
     /// is no layout of the kernels.
     pub layout: Option<TernaryLayout>,
@@ -235,7 +236,7 @@ fn read_back(
     path: &Path,
     model: &OpenModel,
     steps: &[Step],
-    samples: &[u64],
+    samples: &[Expected],
 ) -> Result<Vec<TypeCount>, ConvertError> {
     let fault = ConvertError::ReadBack;
     let written = files::open(path, &LoadOptions::default()).map_err(fault)?;
@@ -263,7 +264,7 @@ fn read_back(
                 table.map(|table| Sample::of_table(&table))
             }
         };
-        if read.map_err(fault)? != *sample {
+        if !sample.has(read.map_err(fault)?) {
             return Err(fault(files::tensor_error(
                 &id.gguf(),
                 "is read otherwise than it was written",

@@ -16,6 +16,33 @@ fn rows(n: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |index| index * (n - 1) / (count - 1).max(1))
 }
 
+/// What is to be read back of a tensor.
+pub(super) struct Expected {
+    stored: u64,
+    /// The same in another form, which a reader may find in it.
+    other: Option<u64>,
+}
+
+impl From<u64> for Expected {
+    fn from(stored: u64) -> Self {
+        Expected {
+            stored,
+            other: None,
+        }
+    }
+}
+
+impl Expected {
+    pub(super) fn or(self, other: Option<u64>) -> Self {
+        Expected { other, ..self }
+    }
+
+    /// True if it is what was read.
+    pub(super) fn has(&self, read: u64) -> bool {
+        read == self.stored || Some(read) == self.other
+    }
+}
+
 /// Of weights, row by row.
 #[derive(Default)]
 pub(super) struct Sample(u64);

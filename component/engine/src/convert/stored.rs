@@ -2,16 +2,18 @@
 
 use std::io::{Result, Write};
 
-use sterna_kernels::{Dense, DenseType, GroupCodes, TernaryLayout, encode_dense_row};
+use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
 
 use super::blocks::Blocks;
 use super::loss::Loss;
-use super::sample::Sample;
+use super::sample::{Expected, Sample};
 use super::{ConvertError, ConvertOptions};
 use crate::files::gguf_write::GgufWriter;
-use crate::files::{BlockType, LINEAR_SCALES, ggml_id, group_tiles, tensor_error, to_i2s};
+use crate::files::{
+    BlockType, LINEAR_SCALES, TableType, ggml_id, group_tiles, tensor_error, to_i2s,
+};
 use crate::group_scaled::{GroupedWeights, Packers, codes_name};
-use crate::matrix::{Matrix, Table, TableView};
+use crate::matrix::{Matrix, Table};
 use crate::weights::Linear;
 
 /// Weights of one I2_S block.
@@ -28,7 +30,7 @@ pub(super) enum Stored {
     /// Blocks that other programs read too.
     Blocks(Blocks),
     /// Numbers of a storage type.
-    Dense(Table, DenseType),
+    Dense(Table, TableType),
 }
 
 /// The storage type of an embedding or head of type `ty` where none is asked for.
@@ -115,9 +117,9 @@ impl Stored {
                     return Blocks::new(matrix, ty, false, name).map(Stored::Blocks);
                 }
                 // As published files have it beside a type with larger groups.
-                Some(_) => DenseType::Q8_0,
+                Some(_) => DenseType::Q8_0.into(),
             },
-            (Table::Dense(dense), None) => kept_type(dense.ty()),
+            (Table::Dense(dense), None) => kept_type(dense.ty()).into(),
         };
         let [_, cols] = table.shape();
         if ty.row_bytes(cols).is_none() {
@@ -157,7 +159,7 @@ impl Stored {
             Stored::Dense(table, ty) => {
                 let [rows, cols] = table.shape();
                 let row_bytes = ty.row_bytes(cols).unwrap_or_default();
-                (ggml_type(*ty), rows * row_bytes)
+                (ty.id(), rows * row_bytes)
             }
         }
     }
@@ -175,21 +177,26 @@ impl Stored {
     }
 
     /// The sample of its rows as they are to be read back.
-    pub(super) fn sample(&self) -> u64 {
+    pub(super) fn sample(&self) -> Expected {
         match self {
-            Stored::Norm(norm) => Sample::of_vector(norm),
-            Stored::Linear(linear) => Sample::of_linear(linear),
-            Stored::Grouped(grouped) => Sample::of_grouped(grouped),
-            Stored::Blocks(blocks) => blocks.sample(),
+            Stored::Norm(norm) => Sample::of_vector(norm).into(),
+            Stored::Linear(linear) => Sample::of_linear(linear).into(),
+            Stored::Grouped(grouped) => Sample::of_grouped(grouped).into(),
+            Stored::Blocks(blocks) => blocks.sample().into(),
+            // Copied, not rounded again.
+            Stored::Dense(table, ty) if is_of(table, *ty) => Sample::of_table(table).into(),
             Stored::Dense(table, ty) => {
                 let [rows, cols] = table.shape();
                 let (view, mut row) = (table.view(), vec![0f32; cols]);
                 let mut encoded = vec![0u8; ty.row_bytes(cols).unwrap_or_default()];
-                Sample::of_rows(rows, cols, |index, out| {
+                let stored = Sample::of_rows(rows, cols, |index, out| {
                     view.row(index, &mut row);
-                    encode_dense_row(*ty, &row, &mut encoded);
-                    decode(*ty, &encoded, out);
-                })
+                    ty.encode_row(&row, &mut encoded);
+                    ty.loaded_row(&encoded, out);
+                });
+                // Trits in Q4_0 are found to be trits where the whole model is made of such.
+                let is_ternary = matches!(table, Table::Grouped(_)) && *ty == TableType::Q4_0;
+                Expected::from(stored).or(is_ternary.then(|| Sample::of_table(table)))
             }
         }
     }
@@ -242,10 +249,15 @@ fn write_linear(writer: &mut GgufWriter<impl Write>, linear: &Linear) -> Result<
     Ok(())
 }
 
+/// True if its numbers are of that type already.
+fn is_of(table: &Table, ty: TableType) -> bool {
+    table.dense().is_some_and(|dense| ty == dense.ty().into())
+}
+
 /// Rows as `ty`. Bytes are copied where they are of that type already.
-fn write_dense(writer: &mut GgufWriter<impl Write>, table: &Table, ty: DenseType) -> Result<Loss> {
+fn write_dense(writer: &mut GgufWriter<impl Write>, table: &Table, ty: TableType) -> Result<Loss> {
     let mut loss = Loss::default();
-    if table.dense().is_some_and(|dense| dense.ty() == ty) {
+    if is_of(table, ty) {
         writer.append(table.bytes())?;
         return Ok(loss);
     }
@@ -256,31 +268,12 @@ fn write_dense(writer: &mut GgufWriter<impl Write>, table: &Table, ty: DenseType
     let mut read = vec![0f32; cols];
     for index in 0..rows {
         view.row(index, &mut row);
-        encode_dense_row(ty, &row, &mut encoded);
+        ty.encode_row(&row, &mut encoded);
         writer.append(&encoded)?;
-        decode(ty, &encoded, &mut read);
+        ty.decode_row(&encoded, &mut read);
         for (from, to) in row.iter().zip(&read) {
             loss.add(*from, *to, 1);
         }
     }
     Ok(loss)
-}
-
-/// A row of `ty` as numbers.
-fn decode(ty: DenseType, encoded: &[u8], out: &mut [f32]) {
-    // A row that was just made is one.
-    if let Ok(dense) = Dense::new(ty, 1, out.len(), encoded) {
-        TableView::Dense(dense).row(0, out);
-    }
-}
-
-/// ggml's id of a storage type.
-fn ggml_type(ty: DenseType) -> u32 {
-    match ty {
-        DenseType::F32 => ggml_id::F32,
-        DenseType::F16 => ggml_id::F16,
-        DenseType::Bf16 => ggml_id::BF16,
-        DenseType::Q8_0 => ggml_id::Q8_0,
-        DenseType::Q6K => ggml_id::Q6_K,
-    }
 }

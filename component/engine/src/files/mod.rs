@@ -37,6 +37,7 @@ mod source;
 mod stored_tensor;
 pub mod survey;
 mod table_blocks;
+mod table_encode;
 mod ternary;
 mod unlike;
 
@@ -54,6 +55,7 @@ pub use options::LoadOptions;
 pub(crate) use own_layout::OwnLayout;
 pub use regular::refuse_special;
 pub(crate) use source::{PARTS, linear_shape, load_weights, norm_len};
+pub use table_encode::TableType;
 pub(crate) use ternary::to_i2s;
 
 use unlike::what_is;

@@ -22,7 +22,7 @@ use sterna_kernels::{DenseType, GroupCodes, Isa, TernaryLayout};
 
 use crate::assets::Assets;
 use crate::commands::compose::{KERNELS_STUB, compose};
-use crate::head_type::HeadType;
+use crate::head_type::kernel_head;
 use crate::kv_type::KvTypeArgs;
 use crate::layout_type::one_scale_layout;
 use crate::model_source::{DEMO, load};
@@ -79,8 +79,8 @@ pub struct Args {
     weights: Option<GroupType>,
 
     /// Storage type of embedding and output head, where --weights does not say it
-    #[arg(long, value_enum, default_value = "q8_0")]
-    head: HeadType,
+    #[arg(long, value_name = "TYPE", default_value = "q8_0", value_parser = kernel_head())]
+    head: DenseType,
 
     /// Layout of the layers' matrices where they have one scale [default: i2_s, or as the model has
     /// them]; `--without trits8` keeps those with a scale for each group in two bits
@@ -201,7 +201,7 @@ fn native(args: &Args, isa: Option<&str>, demo: &'static [u8]) -> anyhow::Result
     } else if args.shape == DEMO {
         Model::from_gguf_bytes(DEMO, Bytes::from_static(demo))?
     } else {
-        let stored = || Stored::of_shape(&args.shape, args.head.into());
+        let stored = || Stored::of_shape(&args.shape, args.head);
         let stored = args
             .weights
             .map_or_else(stored, |weights| Stored::Groups(weights.codes()));
@@ -243,7 +243,7 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
         bail!("--model: WebAssembly sees no files here; leave out --isa {isa}");
     }
     args.optimisations()?;
-    let head = DenseType::from(args.head).name().to_owned();
+    let head = args.head.name().to_owned();
     let [prompt, depth, generate, batch, reps] = [
         args.prompt,
         args.depth,
@@ -273,7 +273,7 @@ fn in_wasm(args: &Args, isa: &str, bench_wasm: &[u8], demo: &[u8]) -> anyhow::Re
         command.extend(["--chunk", chunk]);
     }
     if let Some(layout) = args.layout {
-        let stored = || Stored::of_shape(&args.shape, args.head.into());
+        let stored = || Stored::of_shape(&args.shape, args.head);
         if args.weights.is_some() || matches!(stored(), Stored::Groups(_)) {
             bail!("{GROUPED}");
         }

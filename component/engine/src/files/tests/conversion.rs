@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::convert::{ConvertError, ConvertOptions, ConvertReport, convert, save};
-use crate::files::{Gguf, Value, ggml_id, gguf::TensorInfo};
+use crate::files::{Gguf, TableType, Value, ggml_id, gguf::TensorInfo};
 use crate::placement;
 
 fn converted(from: &Path, options: &ConvertOptions) -> (tempfile::TempDir, PathBuf, ConvertReport) {
@@ -87,7 +87,7 @@ fn a_converted_model_is_the_same_model() {
     ] {
         let source = load(&fixture(name)).unwrap();
         let options = ConvertOptions {
-            head: Some(DenseType::F32),
+            head: Some(DenseType::F32.into()),
             ..ConvertOptions::default()
         };
         let (_dir, path, report) = converted(&fixture(name), &options);
@@ -127,7 +127,7 @@ fn odd_shapes_survive_conversion() {
         let f16 = load(&path).unwrap();
         assert_eq!(f16.weights.head().type_name(), DenseType::F16.name());
         let exact = ConvertOptions {
-            head: Some(DenseType::F32),
+            head: Some(DenseType::F32.into()),
             ..ConvertOptions::default()
         };
         save(&model, &path, &exact, &mut |_, _| ()).unwrap();
@@ -144,7 +144,7 @@ fn odd_shapes_survive_conversion() {
     };
     let model = synthetic::from_config("flat", config, true, DenseType::F32, 9).unwrap();
     let exact = ConvertOptions {
-        head: Some(DenseType::F32),
+        head: Some(DenseType::F32.into()),
         ..ConvertOptions::default()
     };
     save(&model, &path, &exact, &mut |_, _| ()).unwrap();
@@ -160,7 +160,7 @@ fn odd_shapes_survive_conversion() {
 fn head_types_and_metadata_are_chosen() {
     for ty in [DenseType::Q8_0, DenseType::Q6K] {
         let options = ConvertOptions {
-            head: Some(ty),
+            head: Some(ty.into()),
             name: Some("A name".into()),
             license: Some("MIT".into()),
             chat_template: Some("{{ bos_token }}".into()),
@@ -193,22 +193,79 @@ fn head_types_and_metadata_are_chosen() {
             Some("A name")
         );
     }
-    let options = ConvertOptions {
-        head: Some(DenseType::Q8_0),
-        ..ConvertOptions::default()
-    };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.gguf");
-    let error = save(&odd_model(0), &path, &options, &mut |_, _| ()).unwrap_err();
+    for ty in [DenseType::Q8_0.into(), TableType::Q4_0, TableType::Q4K] {
+        let options = ConvertOptions {
+            head: Some(ty),
+            ..ConvertOptions::default()
+        };
+        refuses_narrow_rows(&path, &options);
+    }
+}
+
+fn refuses_narrow_rows(path: &Path, options: &ConvertOptions) {
+    let error = save(&odd_model(0), path, options, &mut |_, _| ()).unwrap_err();
     assert!(
         matches!(&error, ConvertError::Unsupported(text) if text.contains("52")),
         "{error}"
     );
     assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
         0,
         "no partial file stays"
     );
+}
+
+#[test]
+fn four_bit_heads_are_what_every_reader_of_them_has() {
+    let source = load(&fixture("packed-autobitlinear")).unwrap();
+    let (rows, cols) = (source.config.vocab_size, source.config.hidden_size);
+    for (ty, weights, bytes) in [(TableType::Q4_0, 32, 18), (TableType::Q4K, 256, 144)] {
+        let options = ConvertOptions {
+            head: Some(ty),
+            ..ConvertOptions::default()
+        };
+        let (_dir, path, report) = converted(&fixture("packed-autobitlinear"), &options);
+        assert!(report.notes.is_empty(), "{:?}", report.notes);
+        let lossy = &report.lossy[0];
+        assert_eq!(
+            (lossy.tensor.as_str(), lossy.to.as_str()),
+            ("token_embd.weight", ty.name())
+        );
+        assert!(lossy.relative_error < 0.1, "{lossy:?}");
+        let gguf = Gguf::parse(placement::open(&path).unwrap()).unwrap();
+        let tensor = gguf.tensor("token_embd.weight").unwrap();
+        assert_eq!(tensor.ty, ty.id());
+        let row_bytes = cols / weights * bytes;
+        let data = gguf.data(tensor, rows * row_bytes).unwrap();
+        let loaded = load(&path).unwrap();
+        assert_eq!(loaded.weights.head().type_name(), DenseType::Q8_0.name());
+        let (mut row, mut expected) = (vec![0f32; cols], vec![0f32; cols]);
+        for index in [0, rows / 2, rows - 1] {
+            loaded.weights.head().view().row(index, &mut row);
+            ty.loaded_row(&data[index * row_bytes..][..row_bytes], &mut expected);
+            assert_eq!(row, expected, "{}", ty.name());
+        }
+        // Once more the type is the one it was rewritten in.
+        let (_dir, again, _) = converted(&path, &ConvertOptions::default());
+        let head = load(&again).unwrap();
+        assert_eq!(head.weights.head().type_name(), DenseType::Q8_0.name());
+    }
+}
+
+#[test]
+fn trits_in_four_bits_are_trits_again() {
+    let options = ConvertOptions {
+        head: Some(TableType::Q4_0),
+        ..ConvertOptions::default()
+    };
+    for name in ["qwen3/ternary-Q2_0.gguf", "qwen3/binary-Q1_0.gguf"] {
+        let source = load(&fixture(name)).unwrap();
+        let (_dir, path, _) = converted(&fixture(name), &options);
+        let loaded = load(&path).unwrap();
+        assert_eq!(table(&loaded, false), table(&source, false), "{name}");
+    }
 }
 
 #[test]

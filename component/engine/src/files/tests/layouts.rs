@@ -13,7 +13,7 @@ use crate::weights::Linear;
 fn options(layout: TernaryLayout) -> ConvertOptions {
     ConvertOptions {
         layout: Some(layout),
-        head: Some(DenseType::F32),
+        head: Some(DenseType::F32.into()),
         ..ConvertOptions::default()
     }
 }

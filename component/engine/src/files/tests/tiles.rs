@@ -113,7 +113,7 @@ fn there_and_back(source: &Path, tiles: &Path, model: &Model) {
 #[test]
 fn a_table_of_numbers_can_be_chosen_and_a_layout_of_its_own_kind() {
     let options = ConvertOptions {
-        head: Some(DenseType::F16),
+        head: Some(DenseType::F16.into()),
         ..ConvertOptions::default()
     };
     let (_dir, path) = converted("ternary-Q2_0.gguf", &options);
@@ -142,7 +142,7 @@ fn a_table_of_numbers_can_be_chosen_and_a_layout_of_its_own_kind() {
         let options = ConvertOptions {
             layout,
             groups,
-            head: (!name.contains("binary")).then_some(DenseType::F32),
+            head: (!name.contains("binary")).then_some(DenseType::F32.into()),
             ..ConvertOptions::default()
         };
         let dir = tempfile::tempdir().unwrap();
