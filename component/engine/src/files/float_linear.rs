@@ -46,7 +46,10 @@ impl FloatRule {
         if self.masters {
             return one_scale(ternary::quantize(weights, rows, cols)?);
         }
-        Err(format!("{off_grid}: {OFF_GRID}"))
+        match group_grid::shards(weights, [rows, cols]) {
+            Some(shards) => Err(shards),
+            None => Err(format!("{off_grid}: {OFF_GRID}")),
+        }
     }
 }
 

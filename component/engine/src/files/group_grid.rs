@@ -55,6 +55,49 @@ fn in_groups<T>(cols: usize, pack: impl Fn(usize) -> Result<T, String>) -> Resul
     pack(GROUP).or_else(|error| pack(NARROW_GROUP).map_err(|_| error))
 }
 
+/// Rows that are looked at for shards.
+const LOOKED_AT: usize = 64;
+/// Scales of a row of shards at most; published models have six.
+const MOST_SHARDS: usize = 32;
+
+/// What is said of a matrix `[rows, cols]` that is ternary with a scale for each shard (TriLM), and
+/// whose groups cannot hold those; `None` of any other.
+pub(super) fn shards(weights: &Floats, [rows, cols]: [usize; 2]) -> Option<String> {
+    let mut row = vec![0.0; cols];
+    // Columns at which another scale has begun, in the rows that were looked at.
+    let mut begins = Vec::new();
+    for index in (0..rows).step_by(rows.div_ceil(LOOKED_AT)) {
+        weights.read(index * cols, &mut row);
+        let (mut scale, mut scales) = (0f32, 0);
+        for (column, weight) in row.iter().map(|weight| weight.abs()).enumerate() {
+            if weight == 0.0 || weight == scale {
+                continue;
+            }
+            scales += 1;
+            let is_f16 = weight.is_finite() && f16::from_f32(weight).to_f32() == weight;
+            if scales > MOST_SHARDS || !is_f16 {
+                return None;
+            }
+            if scale != 0.0 {
+                begins.push(column);
+            }
+            scale = weight;
+        }
+        // Numbers without a zero among them are no trits.
+        if scales > 1 && scales * 2 > cols {
+            return None;
+        }
+    }
+    let place = match begins.iter().min() {
+        Some(column) => format!("of columns, which change near column {column}"),
+        None => "of rows".to_owned(),
+    };
+    Some(format!(
+        "is ternary with a scale for each shard {place}: rows and shards of columns that are no \
+         multiple of {NARROW_GROUP} are not supported, and no other form of this model is whole"
+    ))
+}
+
 struct FloatRows<'a> {
     weights: &'a Floats,
     shape: GroupShape,
@@ -224,6 +267,23 @@ mod tests {
         values[200] = 0.0;
         let packed = of_floats(&floats(&values), [2, 128], &packers()).unwrap();
         assert_eq!(packed.shape().codes(), GroupCodes::Ternary);
+    }
+
+    #[test]
+    fn shards_that_groups_cannot_hold_are_told_from_other_floats() {
+        let trit = |i: usize| [0.0, 1.0, -1.0][i * 7 % 3];
+        let columns = (0..4 * 96).map(|i| trit(i) * if i % 96 < 48 { 0.5 } else { 0.75 });
+        let found = shards(&floats(&columns.collect::<Vec<_>>()), [4, 96]).unwrap();
+        assert!(found.contains("shard of columns"), "{found}");
+        assert!(found.contains("near column 4"), "{found}");
+        let rows = (0..4 * 96).map(|i| trit(i) * if i < 192 { 0.5 } else { 0.75 });
+        let found = shards(&floats(&rows.collect::<Vec<_>>()), [4, 96]).unwrap();
+        assert!(found.contains("shard of rows"), "{found}");
+        let other: Vec<f32> = (0..4 * 96).map(|i| (i as f32).sin()).collect();
+        assert_eq!(shards(&floats(&other), [4, 96]), None);
+        for bad in [0.1, f32::NAN, f32::INFINITY] {
+            assert_eq!(shards(&floats(&[0.5, 0.0, 0.0, bad]), [1, 4]), None);
+        }
     }
 
     #[test]
