@@ -100,6 +100,10 @@ impl WeightSource for GgufWeights {
         }
     }
 
+    fn may_have_grouped_tables(&self) -> bool {
+        self.grouped_tables
+    }
+
     fn may_have_groups(&self) -> bool {
         self.grouped
             || (self.gguf.tensors().iter())

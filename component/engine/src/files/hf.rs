@@ -92,6 +92,10 @@ impl WeightSource for HfWeights {
         matrix.map_err(|reason| tensor_error(&name, reason))
     }
 
+    fn may_have_grouped_tables(&self) -> bool {
+        self.grouped_tables
+    }
+
     fn may_have_groups(&self) -> bool {
         self.grouped
     }

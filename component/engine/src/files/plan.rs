@@ -236,15 +236,17 @@ fn table(
         return read();
     };
     let kind = (stored.ty.clone(), shape[1] % WIDEST_BLOCK);
+    let is_grouped = |like: &&Planned| matches!(like.form, Form::Grouped(..));
+    // Numbers are taken as they are, but in models whose tables lie on a grid too (Bonsai).
+    let numbers = matches!(stored.ty.as_str(), "F32" | "F16" | "BF16" | "Q4_0");
+    let as_matrices = !numbers || source.may_have_grouped_tables();
     // Of a model whose matrices of that type are groups, or lie on a grid of them, the table is and
     // does too.
-    let like = linears.get(&kind);
-    if let Some(like) = like.filter(|like| matches!(like.form, Form::Grouped(..))) {
+    let like = linears.get(&kind).filter(|_| as_matrices);
+    if let Some(like) = like.filter(is_grouped) {
         return Ok(Planned { shape, ..*like });
     }
-    let grouped = linears
-        .values()
-        .any(|like| matches!(like.form, Form::Grouped(..)));
+    let grouped = as_matrices && linears.values().any(|like| is_grouped(&like));
     let dense = |form, mapped| {
         Ok(Planned {
             shape,

@@ -33,6 +33,10 @@ pub(crate) trait WeightSource {
     /// True if a matrix or table may have a scale for each group. Some are known only once they
     /// are read.
     fn may_have_groups(&self) -> bool;
+    /// True if an embedding or head of floats may lie on the grid that the matrices lie on.
+    fn may_have_grouped_tables(&self) -> bool {
+        false
+    }
     /// An embedding or head `[rows, cols]`, as stored.
     fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError>;
 }

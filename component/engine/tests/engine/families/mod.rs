@@ -20,6 +20,8 @@ use sterna_engine::convert::{ConvertError, ConvertOptions, convert};
 use sterna_engine::error::LoadError;
 use sterna_engine::files::LoadOptions;
 use sterna_engine::files::gguf_write::Entry;
+use sterna_engine::files::plan::Plan;
+use sterna_engine::inspect::inspect;
 use sterna_engine::model::Model;
 use sterna_engine::request::{Prompt, Request};
 use sterna_kernels::{GroupCodes, Isa, KvType, TernaryLayout};
@@ -94,6 +96,13 @@ impl Forms {
         let model = load(path, &self.options).unwrap_or_else(|e| panic!("{form}: {e}"));
         assert!(model.warnings.is_empty(), "{form}: {:?}", model.warnings);
         assert_eq!(model.config.eos_tokens, [2], "{form}");
+        if cfg!(feature = "native") {
+            let looked_at = inspect(path, &self.options).loadable.unwrap();
+            let (found, plan) = (looked_at.plan, Plan::of(&model.weights));
+            assert_eq!(found.tables, plan.tables, "{form}");
+            // Of floats one matrix is looked at, and others may have smaller groups.
+            assert_eq!(found.matrices.len(), plan.matrices.len(), "{form}");
+        }
         let own = logits(&model);
         for kind in self.kinds {
             check(&model, &own, &self.tiny, kind, form);
