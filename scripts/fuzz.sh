@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(gguf huggingface embedding tokenizer sentencepiece template request)
+[ ${#targets[@]} -gt 0 ] || targets=(gguf inspect huggingface embedding pull tokenizer sentencepiece template request)
 command -v c++ >/dev/null || scripts/apt.sh fuzz g++ || { echo "fuzz: libFuzzer needs a C++ compiler" >&2; exit 1; }
 
 cargo run --profile ci -p sterna-fuzz --bin seeds -- target/fuzz/seeds

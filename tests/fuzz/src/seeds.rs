@@ -25,7 +25,10 @@ const TOKENIZER: &[u8] = include_bytes!("../../fixtures/packed-autobitlinear/tok
 fn main() -> Result<(), Error> {
     let root = std::env::args_os().nth(1).ok_or("usage: seeds DIRECTORY")?;
     let root = Path::new(&root);
-    gguf(&folder(root, "gguf")?)?;
+    for target in ["gguf", "inspect"] {
+        gguf(&folder(root, target)?)?;
+    }
+    pull(&folder(root, "pull")?)?;
     huggingface(&folder(root, "huggingface")?)?;
     embedding(&folder(root, "embedding")?)?;
     tokenizer(&folder(root, "tokenizer")?)?;
@@ -38,6 +41,45 @@ fn folder(root: &Path, name: &str) -> Result<std::path::PathBuf, Error> {
     let folder = root.join(name);
     fs::create_dir_all(&folder)?;
     Ok(folder)
+}
+
+/// What Hugging Face says of a repository, and a registry of an artifact.
+fn pull(folder: &Path) -> Result<(), Error> {
+    let file = |name: &str| {
+        json!({"rfilename": name, "size": 7,
+            "lfs": {"sha256": "0".repeat(64), "size": 7, "pointerSize": 130}})
+    };
+    let layer = |ty: &str, key: &str, path: &str| {
+        json!({"mediaType": format!("application/vnd.cncf.model.{ty}"), "size": 7,
+            "digest": format!("sha256:{}", "0".repeat(64)), "annotations": {key: path}})
+    };
+    let path = "org.cncf.model.filepath";
+    for (name, value) in [
+        (
+            "file",
+            json!({"sha": "0123abcd", "siblings": [file("README.md"), file("m-Q2_0.gguf"),
+                file("mmproj-m.gguf")]}),
+        ),
+        (
+            "parts",
+            json!({"sha": "0123abcd", "siblings": [file("m-00001-of-00002.gguf"),
+                file("sub/m-00002-of-00002.gguf"), file("m-00002-of-00002.gguf")]}),
+        ),
+        (
+            "directory",
+            json!({"sha": "0123abcd", "siblings": [file("config.json"),
+                file("model.safetensors"), file("../tokenizer.json")]}),
+        ),
+        (
+            "manifest",
+            json!({"schemaVersion": 2, "layers": [layer("weight.v1.raw", path, "m.gguf"),
+                layer("code.v1.raw", path, "a.py"), layer("weight.config.v1.raw",
+                "org.opencontainers.image.title", "config.json")]}),
+        ),
+    ] {
+        fs::write(folder.join(name), value.to_string())?;
+    }
+    Ok(())
 }
 
 /// Parts of an input as the targets take them apart.

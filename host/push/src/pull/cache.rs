@@ -167,7 +167,7 @@ fn read(folder: &Path) -> Option<Record> {
     let text = fs::read(folder.join(RECORD)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
     // Somebody may have written in it: nothing outside the folder is meant.
-    let inside = |path: &PathBuf| path.to_str().is_some_and(crate::reference::is_path);
+    let inside = |path: &PathBuf| path.to_str().is_some_and(crate::path::is_path);
     let paths = record
         .files
         .iter()

@@ -9,6 +9,9 @@ mod artifact;
 mod cache;
 mod download;
 mod hub;
+mod listing;
+mod manifest;
+mod path;
 mod reference;
 
 use std::path::{Path, PathBuf};
@@ -190,7 +193,7 @@ async fn pull(cache: &Cache, reference: &Reference, plain_http: bool) -> anyhow:
         }
         Reference::Url(url) => {
             let name = url.path_segments().and_then(|mut parts| parts.next_back());
-            let name = name.filter(|name| reference::is_path(name));
+            let name = name.filter(|name| path::is_path(name));
             let name = name.context("the address ends with no file's name")?;
             let remote = Remote {
                 url: url.to_string(),
@@ -212,7 +215,7 @@ async fn pull(cache: &Cache, reference: &Reference, plain_http: bool) -> anyhow:
             let (layers, digest) = artifact::layers(artifact, plain_http).await?;
             let name = artifact.repository().rsplit('/').next().unwrap_or("model");
             ensure!(
-                reference::is_path(name),
+                path::is_path(name),
                 "{artifact} has no name that a folder can have"
             );
             let ggufs: Vec<PathBuf> = (layers.iter())

@@ -5,6 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use anyhow::{Context, bail, ensure};
 use reqwest::Url;
 
+use crate::path::is_path;
+
 /// The place of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
@@ -110,19 +112,6 @@ impl Display for Reference {
 fn is_name(part: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
-}
-
-/// True if it is a relative path that stays in its folder, on every system.
-pub(crate) fn is_path(path: &str) -> bool {
-    const LONGEST_PATH: usize = 512;
-    let part = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && !part
-                .chars()
-                .any(|c| c.is_control() || "\\:*?\"<>|".contains(c))
-    };
-    path.len() <= LONGEST_PATH && path.split('/').all(part)
 }
 
 #[cfg(test)]
