@@ -1,7 +1,7 @@
 //! The report for programs.
 
 use serde_json::{Value as Json, json};
-use sterna_engine::config::{Activation, ModelConfig, RopeScaling};
+use sterna_engine::config::{Activation, ModelConfig, Pooling, RopeScaling};
 use sterna_engine::files::plan::{Form, Plan, Planned};
 use sterna_engine::group_scaled::codes_name;
 use sterna_engine::inspect::Loadable;
@@ -89,10 +89,50 @@ fn of_model(model: &Loadable) -> Json {
         },
         "sub_norms": sub_norms,
         "qk_norms": qk_norms,
+        "input_norms": model.config.block.input_norm_eps.is_some(),
+        "post_norms": model.config.block.post_norms,
+        "embedding_scale": model.config.block.embedding_scale,
+        "attention_scale": model.config.attention_scale(),
+        "sliding_window": window(&model.config),
+        "embedding": embedding(&model.config),
         "tied": model.tied,
         "begin_token": model.bos.as_ref().map(token),
         "end_tokens": model.ends.iter().map(token).collect::<Vec<_>>(),
         "weights": weights(&model.plan),
+    })
+}
+
+/// Null where every layer sees the whole context.
+fn window(config: &ModelConfig) -> Json {
+    let Some(window) = &config.block.window else {
+        return Json::Null;
+    };
+    let local = window
+        .layers
+        .iter()
+        .enumerate()
+        .filter(|(_, local)| **local);
+    json!({
+        "size": window.size,
+        "layers": local.map(|(index, _)| index).collect::<Vec<_>>(),
+        "rope_theta": window.rope_theta,
+    })
+}
+
+/// Null of a model that generates.
+fn embedding(config: &ModelConfig) -> Json {
+    let Some(pooling) = config.embedding.pooling else {
+        return Json::Null;
+    };
+    json!({
+        "pooling": match pooling {
+            Pooling::Last => "last",
+            Pooling::Mean => "mean",
+            Pooling::First => "cls",
+        },
+        "normalization": "l2",
+        "dimensions": config.hidden_size,
+        "end_token": config.embedding.end_token,
     })
 }
 

@@ -261,7 +261,7 @@ fn warnings(
             baked_size::size(limit)
         ));
     }
-    if model.template.is_none() {
+    if model.template.is_none() && model.config.embedding.pooling.is_none() {
         warnings.push(
             "it has no chat template: chat requests are refused, completions are served".into(),
         );

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use sterna_engine::config::{Activation, ModelConfig, RopeScaling};
+use sterna_engine::config::{Activation, ModelConfig, Pooling, RopeScaling, SlidingWindow};
 use sterna_engine::files::plan::{Form, Plan};
 use sterna_engine::files::survey::Survey;
 use sterna_engine::inspect::Loadable;
@@ -112,7 +112,23 @@ fn shape(f: &mut Formatter<'_>, config: &ModelConfig, tied: bool) -> fmt::Result
     parts.extend(config.sub_norms.then_some("sub-norms"));
     parts.extend(config.qk_norms.then_some("norms of queries and keys"));
     parts.push(if tied { "tied head" } else { "head of its own" });
+    parts.extend(config.block.post_norms.then_some("norms after sub-layers"));
+    let input_norms = config.block.input_norm_eps.is_some();
+    parts.extend(input_norms.then_some("a norm of each linear's input"));
     row(f, "", parts.join(", "))?;
+    if let Some(pooling) = config.embedding.pooling {
+        row(
+            f,
+            "embeds only",
+            format_args!(
+                "{}, in {hidden_size} numbers of length 1 (L2)",
+                pooled(pooling)
+            ),
+        )?;
+    }
+    if let Some(window) = &config.block.window {
+        row(f, "attention", windows(window))?;
+    }
     row(
         f,
         "context",
@@ -126,6 +142,24 @@ fn shape(f: &mut Formatter<'_>, config: &ModelConfig, tied: bool) -> fmt::Result
             config.rope_theta,
             scaling(&config.rope_scaling)
         ),
+    )
+}
+
+fn pooled(pooling: Pooling) -> &'static str {
+    match pooling {
+        Pooling::Last => "the last token's state",
+        Pooling::Mean => "the mean of all tokens' states",
+        Pooling::First => "the first token's state",
+    }
+}
+
+fn windows(window: &SlidingWindow) -> String {
+    let local = window.layers.iter().filter(|local| **local).count();
+    format!(
+        "{local} of {} layers see the nearest {} positions (sliding window, rope theta {})",
+        window.layers.len(),
+        window.size,
+        window.rope_theta
     )
 }
 
