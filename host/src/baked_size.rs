@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 use sterna_engine::files::plan::{Form, Plan, Planned};
-use sterna_kernels::{DenseType, GroupCodes, TernaryLayout};
+use sterna_kernels::{GroupCodes, TernaryLayout};
 
 use crate::head_type::HeadType;
 

@@ -230,6 +230,7 @@ impl ScriptedEngine {
             isa: "scalar".into(),
             max_sequences: 4,
             embedding_size: 4,
+            generates: true,
             reasoning_tags: None,
             call_form: None,
         };

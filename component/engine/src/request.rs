@@ -338,6 +338,7 @@ pub struct ModelInfo {
     pub isa: String,
     pub max_sequences: u32,
     pub embedding_size: u32,
+    pub generates: bool,
     pub reasoning_tags: Option<Tags>,
     pub call_form: Option<CallForm>,
 }

@@ -80,6 +80,7 @@ macro_rules! convert_engine_types {
                         isa: info.isa,
                         max_sequences: info.max_sequences,
                         embedding_size: info.embedding_size,
+                        generates: info.generates,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
                         call_form: info.call_form.map(Into::into),
                     }
@@ -100,6 +101,7 @@ macro_rules! convert_engine_types {
                         isa: info.isa,
                         max_sequences: info.max_sequences,
                         embedding_size: info.embedding_size,
+                        generates: info.generates,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
                         call_form: info.call_form.map(Into::into),
                     }

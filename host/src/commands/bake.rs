@@ -11,6 +11,7 @@ use sterna_engine::files;
 use sterna_engine::files::LoadOptions;
 use sterna_engine::files::plan::Plan;
 use sterna_engine::model::Model;
+use sterna_kernels::DenseType;
 
 use crate::assets::Assets;
 use crate::baked_size::{self, ENGINE_BYTES, MODULE_BYTES, size};

@@ -294,10 +294,18 @@ impl Load {
 /// The facts a person wants to know first, on stdout; log lines go to stderr.
 fn announce(engine: &EngineHandle, threads: usize, load: Duration, address: &str) {
     let info = engine.info();
+    let (route, fields) = if info.generates {
+        (
+            "completions",
+            r#""prompt": "Once upon a time", "max_tokens": 64"#,
+        )
+    } else {
+        ("embeddings", r#""input": "Once upon a time""#)
+    };
     let text = format!(
         "sterna: {} ({}, {:.1} M parameters, head {}) on {} with {threads} threads, ready in {} ms at http://{address}\n\
-         try:    curl http://{address}/v1/completions -H 'Content-Type: application/json' \
-         -d '{{\"model\": \"{}\", \"prompt\": \"Once upon a time\", \"max_tokens\": 64}}'\n",
+         try:    curl http://{address}/v1/{route} -H 'Content-Type: application/json' \
+         -d '{{\"model\": \"{}\", {fields}}}'\n",
         info.id,
         info.architecture,
         info.parameters as f64 / 1e6,

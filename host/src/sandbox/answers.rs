@@ -414,6 +414,7 @@ mod tests {
                 isa: "simd128".into(),
                 max_sequences: 1,
                 embedding_size: 4,
+                generates: true,
                 reasoning_tags: None,
                 call_form: tags.map(CallForm::Tagged),
             })

@@ -43,6 +43,7 @@ impl Engine for Echo {
             isa: "scalar".into(),
             max_sequences: 1,
             embedding_size: 4,
+            generates: true,
             reasoning_tags: tags("<think>", "</think>"),
             call_form: tags("<tool_call>", "</tool_call>").map(CallForm::Tagged),
         }]

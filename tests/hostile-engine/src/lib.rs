@@ -131,6 +131,7 @@ impl scheduler::Guest for Component {
             isa: "none".into(),
             max_sequences: 8,
             embedding_size: 4,
+            generates: true,
             reasoning_tags: None,
             call_form: None,
         })

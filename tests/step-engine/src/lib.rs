@@ -91,6 +91,7 @@ impl wit::Guest for Component {
             isa: "none".into(),
             max_sequences: 1024,
             embedding_size: 4,
+            generates: true,
             reasoning_tags: None,
             call_form: None,
         }]

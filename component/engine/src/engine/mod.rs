@@ -86,6 +86,7 @@ impl Engine {
             isa: self.forward.isa_name().to_string(),
             max_sequences: clamp_u32(self.options.max_sequences),
             embedding_size: clamp_u32(self.model.config.hidden_size),
+            generates: self.model.config.embedding.pooling.is_none(),
             reasoning_tags: self.model.template.reasoning_tags(),
             call_form: self.model.template.call_form(),
         }
