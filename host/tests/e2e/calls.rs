@@ -140,7 +140,7 @@ fn cases() -> Vec<(Value, Value)> {
             ),
             json!(["tool_calls", null, thought, [clock]]),
         ),
-        // Cut within a call, before and behind the beginning of its arguments, and within reasoning.
+        // Cut within a call, before its arguments and in them, and within reasoning.
         (
             with(asking(), "max_tokens", json!(9)),
             json!([
