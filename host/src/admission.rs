@@ -44,8 +44,7 @@ pub struct Admission {
     jobs: Sender<Job>,
     /// As many as there are threads.
     turns: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
-    memory_units: usize,
+    memory: AdmissionMemory,
     inside: AtomicUsize,
     /// Requests the engine has, queued or running.
     in_engine: AtomicUsize,
@@ -54,16 +53,40 @@ pub struct Admission {
     retry_after_ms: AtomicU32,
 }
 
+/// The memory for all the work at a time. Clones share it.
+#[derive(Clone)]
+pub struct AdmissionMemory {
+    free: Arc<Semaphore>,
+    units: usize,
+}
+
+impl AdmissionMemory {
+    /// So many bytes.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes / UNIT_BYTES as u64).unwrap_or(usize::MAX);
+        let units = units.min(Semaphore::MAX_PERMITS);
+        AdmissionMemory {
+            free: Arc::new(Semaphore::new(units)),
+            units,
+        }
+    }
+}
+
 /// One who is inside, until it is dropped.
 pub struct Place(Arc<Admission>);
 
 impl Admission {
     /// For an engine that computes on `engine_threads` threads and takes `most` requests, queued
-    /// and running; with `memory_bytes` for all the work at a time.
+    /// and running; with this memory for all the work at a time.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(engine_threads: usize, most: usize, memory_bytes: u64) -> anyhow::Result<Self> {
+    pub fn start(
+        engine_threads: usize,
+        most: usize,
+        memory: AdmissionMemory,
+    ) -> anyhow::Result<Self> {
         let threads = (engine_threads / ENGINE_THREADS).clamp(1, MOST_THREADS);
         let (jobs, inbox) = channel();
         let inbox = Arc::new(Mutex::new(inbox));
@@ -73,13 +96,10 @@ impl Admission {
                 .name("admission".into())
                 .spawn(move || work(&inbox))?;
         }
-        let units = usize::try_from(memory_bytes / UNIT_BYTES as u64).unwrap_or(usize::MAX);
-        let memory_units = units.min(Semaphore::MAX_PERMITS);
         Ok(Admission {
             jobs,
             turns: Arc::new(Semaphore::new(threads)),
-            memory: Arc::new(Semaphore::new(memory_units)),
-            memory_units,
+            memory,
             inside: AtomicUsize::new(0),
             in_engine: AtomicUsize::new(0),
             most,
@@ -124,12 +144,14 @@ impl Admission {
         let units = bytes.div_ceil(UNIT_BYTES);
         let wanted = u32::try_from(units)
             .ok()
-            .filter(|_| units <= self.memory_units);
+            .filter(|_| units <= self.memory.units);
         let Some(wanted) = wanted else {
             return Err(self.too_large(bytes));
         };
         // In this order: what waits for memory keeps no thread from the others.
-        let memory = Arc::clone(&self.memory).acquire_many_owned(wanted).await;
+        let memory = Arc::clone(&self.memory.free)
+            .acquire_many_owned(wanted)
+            .await;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let (reply, answer) = oneshot::channel();
         let job = move || {
@@ -158,7 +180,7 @@ impl Admission {
                 "may take {} MiB of memory to tokenise, and the server has {} MiB for that: shorten it, or raise the server's \
                  memory limit",
                 bytes.div_ceil(1 << 20),
-                (self.memory_units * UNIT_BYTES) >> 20,
+                (self.memory.units * UNIT_BYTES) >> 20,
             ),
         }
     }
@@ -209,7 +231,7 @@ mod tests {
     use super::*;
 
     fn admission(most: usize, memory_bytes: u64) -> Arc<Admission> {
-        Arc::new(Admission::start(1, most, memory_bytes).unwrap())
+        Arc::new(Admission::start(1, most, AdmissionMemory::new(memory_bytes)).unwrap())
     }
 
     fn stats(queued: usize, running: usize) -> EngineStats {
@@ -274,7 +296,7 @@ mod tests {
         drop(first);
         let mut second = Box::pin(admission.work(1, || Ok(Ok(2))));
         assert!(futures_poll(&mut second).is_pending());
-        assert_eq!(admission.memory.available_permits(), 0);
+        assert_eq!(admission.memory.free.available_permits(), 0);
         end.send(()).unwrap();
         assert_eq!(second.await, Ok(2));
     }

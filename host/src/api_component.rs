@@ -34,6 +34,7 @@ use crate::engine_import::{EngineImport, HasEngine, TokenCount};
 use crate::epoch_clock::EpochClock;
 use crate::guest_wasi::add_proxy_to_linker;
 use crate::large_requests::{LargeRequests, is_large};
+use crate::models::{Held, Models};
 use crate::settings::{ConfigImport, HasConfig};
 use crate::wasm_config::{EPOCH, INSTANCE_MEMORY_BYTES};
 
@@ -46,7 +47,7 @@ pub type AnswerRoom =
 #[derive(Clone)]
 pub struct ApiComponent {
     pre: ProxyPre<InstanceState>,
-    engine: EngineHandle,
+    models: Arc<Models>,
     settings: Arc<Settings>,
     /// A busy guest yields at its ticks, so that it cannot keep a thread from the others.
     clock: Arc<EpochClock>,
@@ -57,7 +58,7 @@ pub struct ApiComponent {
 }
 
 impl ApiComponent {
-    /// Link the component to WASI, to `engine` and to what the operator has set, for so many
+    /// Link the component to WASI, to `models` and to what the operator has set, for so many
     /// `instances` at a time. Takes the code compiled ahead of time where it fits this wasmtime and
     /// this CPU, else compiles `wasm`.
     ///
@@ -67,7 +68,7 @@ impl ApiComponent {
         wasmtime: &Engine,
         wasm: &[u8],
         cwasm: &[u8],
-        engine: EngineHandle,
+        models: Arc<Models>,
         settings: Settings,
         instances: usize,
     ) -> anyhow::Result<Self> {
@@ -94,7 +95,7 @@ impl ApiComponent {
             .context("api.wasm does not fit this host")?;
         Ok(ApiComponent {
             pre,
-            engine,
+            models,
             settings: Arc::new(settings),
             clock: Arc::new(EpochClock::start(wasmtime, EPOCH)?),
             instances: Arc::new(Semaphore::new(instances)),
@@ -102,10 +103,10 @@ impl ApiComponent {
         })
     }
 
-    /// The engine behind the component.
+    /// The models behind the component.
     #[must_use]
-    pub fn engine(&self) -> &EngineHandle {
-        &self.engine
+    pub fn models(&self) -> &Arc<Models> {
+        &self.models
     }
 
     /// Bytes a request's body may have.
@@ -153,7 +154,7 @@ impl ApiComponent {
         let mut store = Store::new(
             self.pre.engine(),
             InstanceState::new(
-                self.engine.clone(),
+                Arc::clone(&self.models),
                 Arc::clone(&self.settings),
                 tokens,
                 room,
@@ -202,7 +203,7 @@ impl Drop for GuestTask {
     }
 }
 
-/// The resources of one instance: its streams, its memory, the engine. No files, no sockets, no
+/// The resources of one instance: its streams, its memory, its models. No files, no sockets, no
 /// environment.
 struct InstanceState {
     table: ResourceTable,
@@ -210,7 +211,7 @@ struct InstanceState {
     http: WasiHttpCtx,
     hooks: NoOutgoingRequests,
     limits: StoreLimits,
-    engine: EngineHandle,
+    models: Held<EngineHandle>,
     settings: Arc<Settings>,
     tokens: Arc<TokenCount>,
     room: Option<AnswerRoom>,
@@ -218,7 +219,7 @@ struct InstanceState {
 
 impl InstanceState {
     fn new(
-        engine: EngineHandle,
+        models: Arc<Models>,
         settings: Arc<Settings>,
         tokens: Arc<TokenCount>,
         room: Option<AnswerRoom>,
@@ -232,7 +233,7 @@ impl InstanceState {
             limits: StoreLimitsBuilder::new()
                 .memory_size(INSTANCE_MEMORY_BYTES)
                 .build(),
-            engine,
+            models: Held::new(models),
             settings,
             tokens,
             room,
@@ -242,7 +243,7 @@ impl InstanceState {
     fn engine(&mut self) -> EngineImport<'_> {
         EngineImport {
             table: &mut self.table,
-            engine: &self.engine,
+            models: &mut self.models,
             tokens: &self.tokens,
             room: self.room.as_ref(),
         }

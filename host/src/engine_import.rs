@@ -1,8 +1,9 @@
-//! The HTTP component's `engine` import, answered by the engine in this process.
+//! The HTTP component's `engine` import, answered by the engines in this process.
 //!
 //! It only passes on: `wit/engine.wit` and `sterna_engine::request` mirror each other (`bindings`).
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use sterna_engine::request::Event;
 use sterna_engine::scheduler::conversation_bytes;
@@ -13,6 +14,7 @@ use crate::bindings::engine as wit;
 use crate::engine::Generation;
 use crate::engine::driven::{Answered, Texts};
 use crate::engine::handle::EngineHandle;
+use crate::models::{Held, Lease, Listed, Refused, Stage};
 
 /// Bytes that a number of an embedding takes in an instance that collects them: itself, and its
 /// digits in the answer.
@@ -41,8 +43,8 @@ pub struct TokenCount {
 pub struct EngineImport<'a> {
     /// The guest's resources.
     pub table: &'a mut ResourceTable,
-    /// The engine.
-    pub engine: &'a EngineHandle,
+    /// The models, and those that the request was given.
+    pub models: &'a mut Held<EngineHandle>,
     /// The token counter of the request.
     pub tokens: &'a TokenCount,
     /// The memory of the answer; without it no limit is kept.
@@ -59,26 +61,11 @@ impl HasData for HasEngine {
 type WitResult<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl EngineImport<'_> {
-    fn check_model(&self, name: &str) -> Result<(), wit::Error> {
-        if name == self.engine.info().id {
-            Ok(())
-        } else {
-            Err(wit::Error::UnknownModel(name.to_owned()))
-        }
-    }
-
-    /// Take memory for one more embedding of the request's answer.
-    async fn has_room_for_embedding(&mut self) -> bool {
-        let numbers = self.engine.info().embedding_size as usize;
-        self.has_room(numbers * EMBEDDED_NUMBER_BYTES).await
-    }
-
-    /// Take so many bytes for what an instance collects.
-    async fn has_room(&mut self, bytes: usize) -> bool {
-        match self.room {
-            Some(room) if bytes > 0 => room(bytes).await,
-            _ => true,
-        }
+    /// The model of this name, waited for to the end.
+    async fn lease(&mut self, name: &str) -> Result<&Lease<EngineHandle>, wit::Error> {
+        let lease = self.models.get(Some(name), Duration::MAX).await;
+        let still_loading = || wit::Error::Unavailable("the model is still being loaded".into());
+        lease.map_err(refusal)?.ok_or_else(still_loading)
     }
 
     async fn ask_texts<T: Send + 'static>(
@@ -87,30 +74,70 @@ impl EngineImport<'_> {
         bytes: usize,
         question: impl FnOnce(&mut dyn Texts) -> Answered<T> + Send + 'static,
     ) -> WitResult<T> {
-        if let Err(error) = self.check_model(name) {
-            return Ok(Err(error));
-        }
-        Ok(self
-            .engine
-            .ask_texts(bytes, question)
-            .await
-            .map_err(Into::into))
+        let engine = match self.lease(name).await {
+            Ok(lease) => lease.engine(),
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(engine.ask_texts(bytes, question).await.map_err(Into::into))
+    }
+}
+
+/// Take so many bytes for what an instance collects.
+async fn has_room(room: Option<&AnswerRoom>, bytes: usize) -> bool {
+    match room {
+        Some(room) if bytes > 0 => room(bytes).await,
+        _ => true,
+    }
+}
+
+fn refusal(refused: Refused) -> wit::Error {
+    match refused {
+        Refused::Unknown(name) => wit::Error::UnknownModel(name),
+        Refused::Engine(error) => error.into(),
     }
 }
 
 impl wit::Host for EngineImport<'_> {
-    async fn models(&mut self) -> wasmtime::Result<Vec<wit::ModelInfo>> {
-        Ok(vec![self.engine.info().clone().into()])
+    async fn models(&mut self) -> wasmtime::Result<Vec<wit::ListedModel>> {
+        let models = self.models.models();
+        let created = models.created();
+        let listed = |model: Listed| wit::ListedModel {
+            id: model.id,
+            alias_of: model.alias_of,
+            created: model.info.as_ref().map_or(created, |info| info.created),
+            state: match model.stage {
+                Stage::Unloaded => wit::ModelState::Unloaded,
+                Stage::Loading => wit::ModelState::Loading,
+                Stage::Loaded => wit::ModelState::Loaded,
+                Stage::Failed => wit::ModelState::Failed,
+            },
+            info: model.info.map(Into::into),
+        };
+        Ok(models.listed().into_iter().map(listed).collect())
+    }
+
+    async fn model(
+        &mut self,
+        name: Option<String>,
+        wait_ms: u32,
+    ) -> WitResult<Option<wit::ModelInfo>> {
+        let wait = Duration::from_millis(wait_ms.into());
+        let lease = self.models.get(name.as_deref(), wait).await;
+        let info = |lease: &Lease<EngineHandle>| lease.info().clone().into();
+        Ok(lease.map(|lease| lease.map(info)).map_err(refusal))
     }
 
     async fn generate(&mut self, request: wit::Request) -> WitResult<Resource<Generation>> {
-        if let Err(error) = self.check_model(&request.model) {
-            return Ok(Err(error));
-        }
-        if request.embed && !self.has_room_for_embedding().await {
+        let room = self.room;
+        let lease = match self.lease(&request.model).await {
+            Ok(lease) => lease,
+            Err(error) => return Ok(Err(error)),
+        };
+        let embedding = lease.info().embedding_size as usize * EMBEDDED_NUMBER_BYTES;
+        if request.embed && !has_room(room, embedding).await {
             return Ok(Err(wit::Error::Overloaded(NO_ROOM_MS)));
         }
-        match self.engine.generate(request.into()).await {
+        match lease.engine().generate(request.into()).await {
             Ok(generation) => {
                 self.tokens
                     .prompt
@@ -177,7 +204,7 @@ impl wit::HostGeneration for EngineImport<'_> {
     async fn next(&mut self, generation: Resource<Generation>) -> WitResult<Option<wit::Event>> {
         let event = self.table.get_mut(&generation)?.next().await;
         if let Ok(Some(event)) = &event {
-            if !self.has_room(collected_bytes(event)).await {
+            if !has_room(self.room, collected_bytes(event)).await {
                 return Ok(Err(wit::Error::Overloaded(NO_ROOM_MS)));
             }
             let tokens = u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);

@@ -32,6 +32,7 @@ pub mod machine;
 pub mod memory;
 pub mod metrics;
 pub mod model_source;
+pub mod models;
 pub mod output;
 pub mod pre_init;
 pub mod process;

@@ -305,7 +305,11 @@ impl ModelArgs {
             .context("--without (or STERNA_WITHOUT)")
     }
 
-    fn isa(&self) -> anyhow::Result<Isa> {
+    /// The instruction set asked for, else the best there is.
+    ///
+    /// # Errors
+    /// There is none of this name, or this machine does not have it.
+    pub(crate) fn isa(&self) -> anyhow::Result<Isa> {
         match &self.isa {
             Some(name) => Isa::from_name(name).context("--isa (or STERNA_ISA)"),
             None => Ok(Isa::detect()),

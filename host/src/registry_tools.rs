@@ -67,7 +67,7 @@ pub fn find_model(given: &Path) -> anyhow::Result<PathBuf> {
 
 /// True if a text that is no path of this machine is meant as a name for `sterna pull`: an address,
 /// or `ORG/NAME` where no folder `ORG` is.
-fn is_reference(name: &str) -> bool {
+pub(crate) fn is_reference(name: &str) -> bool {
     if ["oci://", "https://", "http://"]
         .iter()
         .any(|scheme| name.starts_with(scheme))

@@ -5,10 +5,11 @@ use crate::{
     body::{self, Source},
     call_grammar::{Calls, Demand},
     choices::{Asked, Choices, Form},
+    chosen::{Chosen, PATIENCE_MS},
     collected,
     engine::{
-        CallForm, Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request, Sampling,
-        plain_request,
+        CallForm, Constraint, Conversation, ConversationEnd, Engine, ModelInfo, Prompt, Request,
+        Sampling, plain_request,
     },
     error::ApiError,
     fields::Object,
@@ -78,107 +79,146 @@ pub async fn run<E: Engine>(
     stamp: Stamp,
     teller: impl FnOnce(String) -> Box<dyn Teller>,
 ) -> Result<Reply<E>, ApiError> {
-    let Understood {
-        params,
-        prompts,
-        wishes,
-        structured,
-        told_stops,
-    } = asked;
-    let model = settings.choose(params.model, engine.models())?;
-    let info = model.info.as_ref();
-    let at_once = info.map_or(1, |info| info.max_sequences);
-    let tokens = params.tokens;
-    let form = Form {
-        echo: tokens.echo,
-        told_stops,
-        ..info.map_or_else(Form::default, |info| wishes.form(info))
+    let Params {
+        stream, n, best_of, ..
+    } = asked.params;
+    let name = asked.params.model.clone();
+    // Who says how long it waits is to learn by the status that it waited in vain.
+    let has_deadline = asked.params.treatment.timeout_ms.is_some() || engine.has_deadline();
+    let chosen = if stream && !has_deadline {
+        Chosen::within(engine, settings, name.clone(), PATIENCE_MS)?
+    } else {
+        Some(Chosen::wait(engine, settings, name.clone())?)
     };
-    let is_bare = form.marks.calls == Some(CallForm::Bare);
-    let logit_bias = biases(tokens.logit_bias, |text, field| {
-        let named = |error| ApiError::from_engine(error, field);
-        engine.tokenize(&model.id, text, false).map_err(named)
-    })?;
-    // The best are found by their tokens' probabilities.
-    let ranks = params.best_of > params.n;
-    // Drawn here rather than in the engine, so that a stream that breaks off can name it.
-    let drawn = stamp.seed();
-    let (constraint, grammar_field) = match structured {
-        Some(wanted) if wishes.held.demand == Demand::Calls => {
-            let why = format!(
-                "it asks for calls, but '{}' for another form; send one of them",
-                wanted.field
-            );
-            return Err(ApiError::invalid_value("tool_choice".into(), &why));
-        }
-        Some(wanted) => {
-            let own = wanted.constraint(kind == Kind::Chat);
-            let mut held = wishes.held;
-            let call_form = info.and_then(|info| info.call_form.as_ref());
-            let call_form = call_form.filter(|_| !held.functions.is_empty());
-            held.answer = call_form.is_some().then(|| own.grammar.clone());
-            // Functions that may be called are not given up for it.
-            let either = held.constraint(call_form)?;
-            (Some(either.unwrap_or(own)), Some(wanted.field))
-        }
-        None => {
-            let call_form = info.and_then(|info| info.call_form.as_ref());
-            let held = wishes.held.constraint(call_form)?;
-            let field = held.as_ref().map(|_| Calls::FIELD.to_owned());
-            (held, field)
-        }
+    let Some(Chosen { info, named }) = chosen else {
+        // Its model is being loaded: the answer begins, so that it can be kept alive.
+        let teller = teller(settings.answer_name(engine, name.clone(), ""));
+        let settings = settings.clone();
+        let start = move |engine: &E| {
+            let chosen = Chosen::wait(engine, &settings, name)?;
+            asked.start(engine, &settings, kind, &chosen.info, stamp)
+        };
+        let events = EventStream::later(teller, engine.clone(), start);
+        return Ok(Reply::events(events));
     };
-    let asked = Asked {
-        kind,
-        per_prompt: params.best_of,
-        prompts,
-        seed: params.sampling.seed.unwrap_or(drawn),
-        same_seed: params.sampling.seed.is_some(),
-        form,
-        grammar_field,
-        clock: stamp.clock,
-        template: Request {
-            max_tokens: params.max_tokens,
-            stop: params.stop,
-            stop_tokens: params.stop_tokens,
-            include_stop: params.include_stop,
-            min_tokens: params.min_tokens,
-            ignore_eos: params.ignore_eos,
-            logit_bias,
-            allowed_tokens: tokens.allowed,
-            bad_words: tokens.bad_words,
-            logprobs: tokens.logprobs.or(ranks.then_some(0)),
-            echo: tokens.echo || tokens.ids,
-            prompt_logprobs: tokens
-                .prompt_logprobs
-                .or(tokens.logprobs.filter(|_| tokens.echo)),
-            // The tag before a call is the name of a special token.
-            show_special: tokens.show_special || is_bare,
-            truncate_prompt: tokens.truncate_prompt,
-            constraint,
-            sampling: Sampling {
-                seed: None,
-                ..params.sampling
-            },
-            cache_salt: params.treatment.cache_salt,
-            priority: params.treatment.priority,
-            timeout_ms: params.treatment.timeout_ms,
-            ..plain_request(model.id)
-        },
-    };
-    let has_deadline = asked.template.timeout_ms.is_some() || engine.has_deadline();
-    let mut choices = Choices::start(engine.clone(), settings, at_once, asked)?;
-    let mut teller = teller(model.named);
-    if params.stream {
+    let mut choices = asked.start(engine, settings, kind, &info, stamp)?;
+    let mut teller = teller(named);
+    if stream {
         if has_deadline {
-            // Who says how long it waits is to learn by the status that it waited in vain.
             choices.await_first().await?;
         }
         return Ok(Reply::events(EventStream::new(teller, choices)));
     }
     let (finished, usage) = collected::all(choices).await?;
-    let finished = collected::best(finished, params.n, params.best_of);
+    let finished = collected::best(finished, n, best_of);
     Ok(Reply::json(200, teller.whole(&finished, usage)))
+}
+
+impl Understood {
+    /// Have the engine generate with this model.
+    fn start<E: Engine>(
+        self,
+        engine: &E,
+        settings: &Settings,
+        kind: Kind,
+        info: &ModelInfo,
+        stamp: Stamp,
+    ) -> Result<Choices<E>, ApiError> {
+        let Understood {
+            params,
+            prompts,
+            wishes,
+            structured,
+            told_stops,
+        } = self;
+        let tokens = params.tokens;
+        let form = Form {
+            echo: tokens.echo,
+            told_stops,
+            ..wishes.form(info)
+        };
+        let is_bare = form.marks.calls == Some(CallForm::Bare);
+        let logit_bias = biases(tokens.logit_bias, |text, field| {
+            let named = |error| ApiError::from_engine(error, field);
+            engine.tokenize(&info.id, text, false).map_err(named)
+        })?;
+        // The best are found by their tokens' probabilities.
+        let ranks = params.best_of > params.n;
+        // Drawn here rather than in the engine, so that a stream that breaks off can name it.
+        let drawn = stamp.seed();
+        let call_form = info.call_form.as_ref();
+        let (constraint, grammar_field) = constraint(structured, wishes.held, call_form, kind)?;
+        let asked = Asked {
+            kind,
+            per_prompt: params.best_of,
+            prompts,
+            seed: params.sampling.seed.unwrap_or(drawn),
+            same_seed: params.sampling.seed.is_some(),
+            form,
+            grammar_field,
+            clock: stamp.clock,
+            template: Request {
+                max_tokens: params.max_tokens,
+                stop: params.stop,
+                stop_tokens: params.stop_tokens,
+                include_stop: params.include_stop,
+                min_tokens: params.min_tokens,
+                ignore_eos: params.ignore_eos,
+                logit_bias,
+                allowed_tokens: tokens.allowed,
+                bad_words: tokens.bad_words,
+                logprobs: tokens.logprobs.or(ranks.then_some(0)),
+                echo: tokens.echo || tokens.ids,
+                prompt_logprobs: tokens
+                    .prompt_logprobs
+                    .or(tokens.logprobs.filter(|_| tokens.echo)),
+                // The tag before a call is the name of a special token.
+                show_special: tokens.show_special || is_bare,
+                truncate_prompt: tokens.truncate_prompt,
+                constraint,
+                sampling: Sampling {
+                    seed: None,
+                    ..params.sampling
+                },
+                cache_salt: params.treatment.cache_salt,
+                priority: params.treatment.priority,
+                timeout_ms: params.treatment.timeout_ms,
+                ..plain_request(info.id.clone())
+            },
+        };
+        Choices::start(engine.clone(), settings, info.max_sequences, asked)
+    }
+}
+
+/// The grammar that answers are held to, and the field that asks for it.
+fn constraint(
+    structured: Option<Structured>,
+    mut held: Calls,
+    call_form: Option<&CallForm>,
+    kind: Kind,
+) -> Result<(Option<Constraint>, Option<String>), ApiError> {
+    match structured {
+        Some(wanted) if held.demand == Demand::Calls => {
+            let why = format!(
+                "it asks for calls, but '{}' for another form; send one of them",
+                wanted.field
+            );
+            Err(ApiError::invalid_value("tool_choice".into(), &why))
+        }
+        Some(wanted) => {
+            let own = wanted.constraint(kind == Kind::Chat);
+            let call_form = call_form.filter(|_| !held.functions.is_empty());
+            held.answer = call_form.is_some().then(|| own.grammar.clone());
+            // Functions that may be called are not given up for it.
+            let either = held.constraint(call_form)?;
+            Ok((Some(either.unwrap_or(own)), Some(wanted.field)))
+        }
+        None => {
+            let held = held.constraint(call_form)?;
+            let field = held.as_ref().map(|_| Calls::FIELD.to_owned());
+            Ok((held, field))
+        }
+    }
 }
 
 /// What the answer to a request tells of its tokens.

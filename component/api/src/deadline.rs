@@ -2,7 +2,7 @@
 //! limit, of which the shortest holds. The engine ends what is not complete by then.
 
 use crate::{
-    engine::{Conversation, Engine, Error, ModelInfo, Request},
+    engine::{Conversation, Engine, Error, ListedModel, ModelInfo, Request},
     error::ApiError,
 };
 
@@ -54,8 +54,18 @@ impl<E: Engine> AskedBy<E> {
 impl<E: Engine> Engine for AskedBy<E> {
     type Generation = E::Generation;
 
-    fn models(&self) -> Vec<ModelInfo> {
+    fn models(&self) -> Vec<ListedModel> {
         self.engine.models()
+    }
+
+    fn model(&self, name: Option<&str>, wait_ms: u32) -> Result<Option<ModelInfo>, Error> {
+        let Some(left) = self.left_ms(None).transpose()? else {
+            return self.engine.model(name, wait_ms);
+        };
+        match self.engine.model(name, wait_ms.min(left))? {
+            None if left <= wait_ms => Err(Error::TimedOut),
+            model => Ok(model),
+        }
     }
 
     fn prepare(&self, request: &mut Request) -> Result<(), Error> {

@@ -22,8 +22,8 @@ use std::marker::PhantomData;
 pub use bindings::sterna::inference::engine as wit;
 pub use wit::{
     CallForm, Candidate, Constraint, ContextOverflow, Conversation, ConversationEnd, Error, Event,
-    Finish, FinishReason, Grammar, InvalidRequest, JsonSchema, Message, ModelInfo, Prompt, Request,
-    Sampling, Tags, TokenDetail, ToolCall, Usage,
+    Finish, FinishReason, Grammar, InvalidRequest, JsonSchema, ListedModel, Message, ModelInfo,
+    ModelState, Prompt, Request, Sampling, Tags, TokenDetail, ToolCall, Usage,
 };
 
 /// A request with every default and an empty prompt.
@@ -74,8 +74,11 @@ pub fn plain_request(model: String) -> Request {
 pub trait Engine: Clone + 'static {
     /// A running generation.
     type Generation: Generation;
-    /// The models that can be asked, the default one first.
-    fn models(&self) -> Vec<ModelInfo>;
+    /// The models that can be asked for, the default one first.
+    fn models(&self) -> Vec<ListedModel>;
+    /// The model of this name, or the default one; where it is being loaded, after that, and `None`
+    /// where that takes longer than `wait_ms`.
+    fn model(&self, name: Option<&str>, wait_ms: u32) -> Result<Option<ModelInfo>, Error>;
     /// Say in a request whose it is, and what is left of its time.
     ///
     /// # Errors
@@ -162,8 +165,12 @@ pub struct ImportedGeneration<B>(wit::Generation, PhantomData<B>);
 impl<B: Breath + 'static> Engine for Imported<B> {
     type Generation = ImportedGeneration<B>;
 
-    fn models(&self) -> Vec<ModelInfo> {
+    fn models(&self) -> Vec<ListedModel> {
         wit::models()
+    }
+
+    fn model(&self, name: Option<&str>, wait_ms: u32) -> Result<Option<ModelInfo>, Error> {
+        wit::model(name, wait_ms)
     }
 
     fn generate(&self, request: &Request) -> Result<ImportedGeneration<B>, Error> {

@@ -13,6 +13,9 @@ use sterna_errors::brief;
 /// Seconds a client is told to wait where the engine names no time.
 const RETRY_AFTER_UNAVAILABLE_S: u64 = 1;
 
+/// Models that the refusal of an unknown one names.
+const NAMED_MODELS: usize = 16;
+
 /// The form in which an API's clients expect an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -367,9 +370,19 @@ impl ApiError {
     }
 
     /// No such model.
-    pub fn unknown_model(id: &str) -> Self {
+    pub fn unknown_model<'a>(id: &str, models: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut models = models.into_iter();
+        let named = models.by_ref().take(NAMED_MODELS);
+        let mut named: Vec<String> = named.map(|name| format!("'{}'", shorten(name))).collect();
+        if models.next().is_some() {
+            named.push("more".into());
+        }
+        let there = match &named[..] {
+            [] => String::new(),
+            named => format!(" There are: {}.", named.join(", ")),
+        };
         let message = format!(
-            "The model '{}' does not exist. GET /v1/models lists the models.",
+            "The model '{}' does not exist.{there} GET /v1/models lists the models.",
             shorten(id)
         );
         ApiError {
@@ -448,7 +461,7 @@ impl ApiError {
                     ..Self::field("context_length_exceeded", prompt.into(), message)
                 }
             }
-            engine::Error::UnknownModel(id) => Self::unknown_model(&id),
+            engine::Error::UnknownModel(id) => Self::unknown_model(&id, []),
             engine::Error::Overloaded(retry_after_ms) => {
                 // The header has no unit below the second; 0 would invite an immediate retry.
                 let seconds = u64::from(retry_after_ms.div_ceil(1000).max(1));

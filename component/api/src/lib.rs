@@ -40,6 +40,7 @@ pub mod auth;
 pub mod body;
 pub mod call_grammar;
 pub mod choices;
+pub mod chosen;
 pub mod collected;
 pub mod completion;
 pub mod deadline;

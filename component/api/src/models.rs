@@ -1,6 +1,9 @@
 //! `/v1/models`: OpenAI's list, plus the facts one wants to know of a model that runs on a CPU.
 
-use crate::{engine::ModelInfo, json::to_json};
+use crate::{
+    engine::{ListedModel, ModelInfo, ModelState},
+    json::to_json,
+};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -15,6 +18,17 @@ struct Model<'a> {
     object: &'static str,
     created: u64,
     owned_by: &'static str,
+    /// The model that a second name means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<&'a str>,
+    state: &'static str,
+    #[serde(flatten)]
+    facts: Option<Facts<'a>>,
+}
+
+/// What is known of a model that was loaded once.
+#[derive(Serialize)]
+struct Facts<'a> {
     architecture: &'a str,
     parameters: u64,
     context_length: u32,
@@ -26,13 +40,23 @@ struct Model<'a> {
     embedding_size: u32,
 }
 
-impl<'a> From<&'a ModelInfo> for Model<'a> {
-    fn from(info: &'a ModelInfo) -> Self {
+impl<'a> From<&'a ListedModel> for Model<'a> {
+    fn from(model: &'a ListedModel) -> Self {
         Model {
-            id: &info.id,
+            id: &model.id,
             object: "model",
-            created: info.created,
+            created: model.created,
             owned_by: "sterna",
+            root: model.alias_of.as_deref(),
+            state: state(model.state),
+            facts: model.info.as_ref().map(Facts::from),
+        }
+    }
+}
+
+impl<'a> From<&'a ModelInfo> for Facts<'a> {
+    fn from(info: &'a ModelInfo) -> Self {
+        Facts {
             architecture: &info.architecture,
             parameters: info.parameters,
             context_length: info.context_length,
@@ -46,8 +70,17 @@ impl<'a> From<&'a ModelInfo> for Model<'a> {
     }
 }
 
+fn state(state: ModelState) -> &'static str {
+    match state {
+        ModelState::Unloaded => "unloaded",
+        ModelState::Loading => "loading",
+        ModelState::Loaded => "loaded",
+        ModelState::Failed => "failed",
+    }
+}
+
 /// All models.
-pub fn list(models: &[ModelInfo]) -> Vec<u8> {
+pub fn list(models: &[ListedModel]) -> Vec<u8> {
     to_json(&List {
         object: "list",
         data: models.iter().map(Model::from).collect(),
@@ -71,6 +104,6 @@ pub fn ready(model: &ModelInfo) -> Vec<u8> {
 }
 
 /// One model.
-pub fn one(model: &ModelInfo) -> Vec<u8> {
+pub fn one(model: &ListedModel) -> Vec<u8> {
     to_json(&Model::from(model))
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::{
     Candidate, Conversation, ConversationEnd, Engine, Error, Event, Finish, FinishReason,
-    Generation, ModelInfo, Prompt, Request, TokenDetail, Usage,
+    Generation, ListedModel, ModelInfo, ModelState, Prompt, Request, TokenDetail, Usage,
 };
 use crate::{now, settings::Settings, stream::EventStream};
 use std::{
@@ -203,6 +203,10 @@ impl Generation for Script {
 pub(crate) struct ScriptedEngine {
     pub(crate) answer: Result<Vec<Result<Event, Error>>, Error>,
     pub(crate) models: Vec<ModelInfo>,
+    /// How often it is asked for a model before that is loaded, by then.
+    pub(crate) loads: Rc<Cell<usize>>,
+    /// Why it cannot be loaded.
+    pub(crate) load_fault: Option<Error>,
     pub(crate) asked: Rc<RefCell<Vec<Request>>>,
     /// Generations it has a place for; what exceeds it is refused as one too many.
     pub(crate) places: usize,
@@ -237,6 +241,8 @@ impl ScriptedEngine {
         ScriptedEngine {
             answer,
             models: vec![demo],
+            loads: Rc::default(),
+            load_fault: None,
             asked: Rc::default(),
             places: usize::MAX,
             taken: Rc::default(),
@@ -266,8 +272,40 @@ impl ScriptedEngine {
 impl Engine for ScriptedEngine {
     type Generation = Script;
 
-    fn models(&self) -> Vec<ModelInfo> {
-        self.models.clone()
+    fn models(&self) -> Vec<ListedModel> {
+        let loading = self.loads.get() > 0;
+        let listed = |info: &ModelInfo| ListedModel {
+            id: info.id.clone(),
+            alias_of: None,
+            created: info.created,
+            state: if loading {
+                ModelState::Loading
+            } else {
+                ModelState::Loaded
+            },
+            info: (!loading).then(|| info.clone()),
+        };
+        self.models.iter().map(listed).collect()
+    }
+
+    fn model(&self, name: Option<&str>, _wait_ms: u32) -> Result<Option<ModelInfo>, Error> {
+        let mut models = self.models.iter();
+        let found = match name {
+            Some(name) => models.find(|known| known.id == name),
+            None => models.next(),
+        };
+        let found = found.ok_or_else(|| match name {
+            Some(name) => Error::UnknownModel(name.to_owned()),
+            None => Error::Unavailable("no model is loaded".into()),
+        })?;
+        if let Some(left) = self.loads.get().checked_sub(1) {
+            self.loads.set(left);
+            return Ok(None);
+        }
+        match &self.load_fault {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(Some(found.clone())),
+        }
     }
 
     fn generate(&self, request: &Request) -> Result<Script, Error> {

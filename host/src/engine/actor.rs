@@ -24,7 +24,7 @@ use super::generation::{Events, Generation};
 use super::health::{EngineHealth, Failures};
 use super::restart::panic_text;
 use crate::admission::{Admission, Place};
-use crate::metrics::Metrics;
+use crate::metrics::{EngineMetrics, Metrics};
 
 /// Requests taken between two steps at most, and their prompts' tokens: those are looked at once,
 /// and put into a sampler's table.
@@ -54,6 +54,7 @@ pub(super) struct Actor {
     pub(super) admission: Arc<Admission>,
     pub(super) open: HashMap<GenerationId, Open>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) of_engine: EngineMetrics,
     pub(super) changed: ChangedFiles,
     pub(super) health: Arc<EngineHealth>,
     /// The time limit of a call of the engine.
@@ -92,7 +93,7 @@ impl Actor {
     /// it changed.
     pub(super) fn show_state(&mut self) -> anyhow::Result<()> {
         let stats = self.engine.stats()?;
-        self.metrics.engine(&stats);
+        self.of_engine.show(&stats);
         self.admission.follow(&stats);
         Ok(())
     }
@@ -196,6 +197,7 @@ impl Actor {
         drop(place);
         self.show_state()?;
         self.metrics.generations_started.inc();
+        self.of_engine.generations.inc();
         self.metrics
             .prompt_tokens
             .inc_by(u64::from(submitted.prompt_tokens));
@@ -280,6 +282,7 @@ impl Actor {
                 }
                 generation.tokens += tokens;
                 self.metrics.generated_tokens.inc_by(tokens as u64);
+                self.of_engine.generated_tokens.inc_by(tokens as u64);
                 if event.finish.is_some() {
                     self.failures.forget();
                 }

@@ -2,7 +2,6 @@
 //! sent to it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use super::command::Command;
 use super::driven::{Answered, EngineSource, Texts};
 use super::generation::{Generation, cut, ending, stopped};
 use super::health::{EngineHealth, EngineState, Failures};
-use crate::admission::{self, Admission};
+use crate::admission::{self, Admission, AdmissionMemory};
 use crate::cgroup::Cgroup;
 use crate::metrics::Metrics;
 
@@ -27,6 +26,7 @@ pub struct EngineHandle {
     commands: Sender<Command>,
     source: Arc<dyn EngineSource>,
     info: Arc<ModelInfo>,
+    kv_limit_bytes: u64,
     size: PromptSize,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
@@ -44,11 +44,17 @@ impl EngineHandle {
     /// The engine does not accept the model or the options, or the system gives no thread.
     pub fn start(source: Arc<dyn EngineSource>, threads: usize) -> anyhow::Result<EngineHandle> {
         let metrics = Arc::new(Metrics::new(Cgroup::of_this_process()));
-        EngineHandle::start_with(source, threads, metrics, u64::MAX)
+        EngineHandle::start_with(
+            source,
+            threads,
+            metrics,
+            AdmissionMemory::new(u64::MAX),
+            None,
+        )
     }
 
-    /// The same with counters that are there already, and with so much memory for what comes before
-    /// the engine.
+    /// The same with counters that are there already, and with this memory for what comes before
+    /// the engine. Where the model has a `name` here, it is not called as its file says.
     ///
     /// # Errors
     /// As [`EngineHandle::start`].
@@ -56,16 +62,21 @@ impl EngineHandle {
         source: Arc<dyn EngineSource>,
         threads: usize,
         metrics: Arc<Metrics>,
-        admission_bytes: u64,
+        admission: AdmissionMemory,
+        name: Option<&str>,
     ) -> anyhow::Result<EngineHandle> {
         let mut engine = source.start()?;
-        let info = Arc::new(engine.info());
+        let mut info = engine.info();
+        if let Some(name) = name {
+            name.clone_into(&mut info.id);
+        }
+        let info = Arc::new(info);
         let size = engine.prompt_size()?;
-        metrics.loaded(&info, threads, source.max_queue());
+        let of_engine = metrics.loaded(&info, threads, source.max_queue());
         let most = source.max_queue().saturating_add(info.max_sequences) as usize;
-        let admission = Arc::new(Admission::start(threads, most, admission_bytes)?);
+        let admission = Arc::new(Admission::start(threads, most, admission)?);
         let stats = engine.stats()?;
-        metrics.engine(&stats);
+        of_engine.show(&stats);
         admission.follow(&stats);
         let changed = ChangedFiles::default();
         let health = Arc::new(EngineHealth::new());
@@ -78,6 +89,7 @@ impl EngineHandle {
             open: HashMap::new(),
             admission: Arc::clone(&admission),
             metrics: Arc::clone(&metrics),
+            of_engine,
             changed: changed.clone(),
             health: Arc::clone(&health),
             step_limit: source.step_limit().step(info.context_length),
@@ -90,6 +102,7 @@ impl EngineHandle {
             commands,
             source,
             info,
+            kv_limit_bytes: stats.kv_limit_bytes,
             size,
             admission,
             metrics,
@@ -109,6 +122,19 @@ impl EngineHandle {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Bytes that keys and values may take.
+    #[must_use]
+    pub fn kv_limit_bytes(&self) -> u64 {
+        self.kv_limit_bytes
+    }
+
+    /// Tells whether the engine, its model and all else of this is still there once nobody has a
+    /// handle.
+    #[must_use]
+    pub fn remains(&self) -> Weak<dyn EngineSource> {
+        Arc::downgrade(&self.source)
     }
 
     /// The counters.

@@ -16,8 +16,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The engine's state, as a probe reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The engine's state, as a probe reports it; the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EngineState {
     /// It works, or waits for work.
     Well,

@@ -133,6 +133,22 @@ impl MemoryState {
         (self.limit_bytes / 10).clamp(MARGIN.0, MARGIN.1)
     }
 
+    /// Share out what is left among requests and several models, which are loaded and unloaded
+    /// later: the models' part, weights included, is called `kv_bytes`.
+    ///
+    /// # Errors
+    /// As [`MemoryState::share`].
+    pub fn share_among_models(&self) -> anyhow::Result<MemoryBudget> {
+        let budget = self.share(0)?;
+        // An eighth for requests: their number does not grow with that of models.
+        let request_bytes = budget.request_bytes / 2;
+        Ok(MemoryBudget {
+            kv_bytes: budget.kv_bytes + request_bytes,
+            request_bytes,
+            ..budget
+        })
+    }
+
     /// The memory that may be divided.
     fn left(&self) -> u64 {
         let taken = self.used_bytes + self.mapped_bytes + self.margin();
@@ -207,6 +223,15 @@ mod tests {
         );
         assert!(budget.kv_bytes > 280 * MIB && budget.request_bytes > 100 * MIB);
         assert_eq!(budget.copy_bytes, 0);
+    }
+
+    #[test]
+    fn several_models_get_what_requests_do_not() {
+        let state = half_a_gigabyte(0);
+        let (one, several) = (state.share(0).unwrap(), state.share_among_models().unwrap());
+        let sum = |it: MemoryBudget| it.kv_bytes + it.request_bytes + it.admission_bytes;
+        assert_eq!(sum(one), sum(several));
+        assert!(several.kv_bytes > 330 * MIB && several.request_bytes > 50 * MIB);
     }
 
     #[test]

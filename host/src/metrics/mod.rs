@@ -6,12 +6,13 @@
 //! table. `tests/ops/metrics.txt` lists every name, `docs/operations.md` says what they mean.
 
 mod classic;
+mod engines;
 mod exposition;
 mod platform;
 mod register;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -20,9 +21,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use sterna_engine::request::{EngineStats, ModelInfo};
 
 use crate::cgroup::Cgroup;
+pub use engines::EngineMetrics;
+use engines::{Engines, OfModels};
 pub use exposition::Exposition;
 use platform::Platform;
 
@@ -43,6 +45,12 @@ struct ReasonLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModelLabels {
     model_name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    model_name: String,
+    result: &'static str,
 }
 
 /// Why a request was refused before the engine computed anything for it.
@@ -133,15 +141,17 @@ pub struct Metrics {
     pub prompt_tokens: Counter,
     /// Tokens sampled.
     pub generated_tokens: Counter,
-    drafted_tokens: EngineTotal,
-    accepted_tokens: EngineTotal,
-    prefix_hit_tokens: EngineTotal,
-    preemptions: EngineTotal,
+    drafted_tokens: Counter,
+    accepted_tokens: Counter,
+    prefix_hit_tokens: Counter,
+    preemptions: Counter,
     first_token: Histogram,
     between_tokens: Histogram,
     /// Times the engine was started again after a failure.
     pub engine_restarts: Counter,
     state: EngineState,
+    engines: Engines,
+    of_models: OfModels,
     vllm: Vllm,
     platform: Arc<Platform>,
 }
@@ -164,7 +174,7 @@ impl EngineTotal {
     }
 }
 
-/// The engine's present load and its limits.
+/// The load of all engines together and their limits.
 #[derive(Default)]
 struct EngineState {
     running: Gauge,
@@ -186,7 +196,6 @@ struct Vllm {
     waiting: Family<ModelLabels, Gauge>,
     running: Family<ModelLabels, Gauge>,
     kv_ratio: Family<ModelLabels, Ratio>,
-    of_model: OnceLock<(Gauge, Gauge, Ratio)>,
 }
 
 impl Metrics {
@@ -210,10 +219,10 @@ impl Metrics {
             generations_cancelled: Counter::default(),
             prompt_tokens: Counter::default(),
             generated_tokens: Counter::default(),
-            drafted_tokens: EngineTotal::default(),
-            accepted_tokens: EngineTotal::default(),
-            prefix_hit_tokens: EngineTotal::default(),
-            preemptions: EngineTotal::default(),
+            drafted_tokens: Counter::default(),
+            accepted_tokens: Counter::default(),
+            prefix_hit_tokens: Counter::default(),
+            preemptions: Counter::default(),
             // From the demo model on an idle machine to a long queue.
             first_token: seconds(&[
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -225,6 +234,8 @@ impl Metrics {
             ]),
             engine_restarts: Counter::default(),
             state: EngineState::default(),
+            engines: Engines::default(),
+            of_models: OfModels::default(),
             vllm: Vllm::default(),
             platform: Arc::new(Platform::new(cgroup)),
         };
@@ -240,24 +251,6 @@ impl Metrics {
         }
         metrics.register();
         metrics
-    }
-
-    /// The model is loaded.
-    pub fn loaded(&self, model: &ModelInfo, threads: usize, max_queue: u32) {
-        self.platform.loaded(model);
-        self.state.threads.set(gauge(threads as u64));
-        self.state.running_limit.set(model.max_sequences.into());
-        self.state.queued_limit.set(max_queue.into());
-        let labels = ModelLabels {
-            model_name: model.id.clone(),
-        };
-        self.vllm.of_model.get_or_init(|| {
-            (
-                self.vllm.waiting.get_or_create(&labels).clone(),
-                self.vllm.running.get_or_create(&labels).clone(),
-                self.vllm.kv_ratio.get_or_create(&labels).clone(),
-            )
-        });
     }
 
     /// Sets the readiness that `/readyz` reports.
@@ -291,29 +284,6 @@ impl Metrics {
     /// A further token has come this long after the one before.
     pub fn next_token(&self, waited: Duration) {
         self.between_tokens.observe(waited.as_secs_f64());
-    }
-
-    /// Show the engine's present state.
-    pub fn engine(&self, stats: &EngineStats) {
-        let state = &self.state;
-        let (running, queued) = (gauge(stats.running as u64), gauge(stats.queued as u64));
-        state.running.set(running);
-        state.queued.set(queued);
-        state.kv_bytes.set(gauge(stats.kv_bytes));
-        state.prefix_bytes.set(gauge(stats.kv_idle_bytes));
-        state.kv_reserved_bytes.set(gauge(stats.kv_reserved_bytes));
-        state.kv_limit_bytes.set(gauge(stats.kv_limit_bytes));
-        let ratio = stats.kv_bytes as f64 / stats.kv_limit_bytes.max(1) as f64;
-        state.kv_ratio.set(ratio);
-        self.drafted_tokens.follow(stats.drafted);
-        self.accepted_tokens.follow(stats.accepted);
-        self.prefix_hit_tokens.follow(stats.cached_tokens);
-        self.preemptions.follow(stats.preempted);
-        if let Some((vllm_waiting, vllm_running, vllm_ratio)) = self.vllm.of_model.get() {
-            vllm_waiting.set(queued);
-            vllm_running.set(running);
-            vllm_ratio.set(ratio);
-        }
     }
 
     /// Requests that wait, and how many may.

@@ -2,25 +2,29 @@
 //! build and model.
 
 use std::fs;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::info::Info;
 use sterna_engine::request::ModelInfo;
 
 use crate::cgroup::Cgroup;
 use crate::{logging, process};
+
+/// The labels of a model's line.
+type Facts = Vec<(&'static str, String)>;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Platform {
     cgroup: Cgroup,
     started: Duration,
-    model: OnceLock<Vec<(&'static str, String)>>,
+    /// Of each model that is loaded.
+    models: Mutex<Vec<Facts>>,
 }
 
 impl Platform {
@@ -28,23 +32,37 @@ impl Platform {
         Platform {
             cgroup,
             started: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
-            model: OnceLock::new(),
+            models: Mutex::default(),
         }
     }
 
     pub(super) fn loaded(&self, model: &ModelInfo) {
-        self.model.get_or_init(|| {
-            vec![
-                ("id", model.id.clone()),
-                ("architecture", model.architecture.clone()),
-                ("head_type", model.head_type.clone()),
-                ("kv_type", model.kv_type.clone()),
-                ("isa", model.isa.clone()),
-                ("parameters", model.parameters.to_string()),
-                ("context_length", model.context_length.to_string()),
-            ]
-        });
+        self.models().push(facts(model));
     }
+
+    pub(super) fn unloaded(&self, model: &ModelInfo) {
+        let gone = facts(model);
+        let mut models = self.models();
+        if let Some(at) = models.iter().position(|it| *it == gone) {
+            models.remove(at);
+        }
+    }
+
+    fn models(&self) -> MutexGuard<'_, Vec<Facts>> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn facts(model: &ModelInfo) -> Facts {
+    vec![
+        ("id", model.id.clone()),
+        ("architecture", model.architecture.clone()),
+        ("head_type", model.head_type.clone()),
+        ("kv_type", model.kv_type.clone()),
+        ("isa", model.isa.clone()),
+        ("parameters", model.parameters.to_string()),
+        ("context_length", model.context_length.to_string()),
+    ]
 }
 
 impl Collector for Platform {
@@ -53,14 +71,13 @@ impl Collector for Platform {
         page.info(
             "sterna_build",
             "The program",
-            vec![
+            &[vec![
                 ("version", env!("CARGO_PKG_VERSION").to_owned()),
                 ("target", env!("STERNA_TARGET").to_owned()),
-            ],
+            ]],
         )?;
-        if let Some(facts) = self.model.get() {
-            page.info("sterna_model", "The model that is served", facts.clone())?;
-        }
+        let models = self.models().clone();
+        page.info("sterna_model", "The models that are loaded", &models)?;
         page.gauge(
             "sterna_cpu_limit_cores",
             "CPUs the process may use: the cgroup's quota, else those it may run on",
@@ -151,13 +168,17 @@ impl Page<'_> {
         self.metric(name, help, &ConstCounter::new(value))
     }
 
-    fn info(
-        &mut self,
-        name: &str,
-        help: &str,
-        facts: Vec<(&'static str, String)>,
-    ) -> std::fmt::Result {
-        self.metric(name, help, &Info::new(facts))
+    fn info(&mut self, name: &str, help: &str, lines: &[Facts]) -> std::fmt::Result {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let help = format!("{help}.");
+        let encoder = &mut self.0;
+        let mut encoder = encoder.encode_descriptor(name, &help, None, MetricType::Info)?;
+        for facts in lines {
+            encoder.encode_info(facts)?;
+        }
+        Ok(())
     }
 
     fn metric(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> std::fmt::Result {

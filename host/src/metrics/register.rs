@@ -66,22 +66,22 @@ impl Metrics {
         ours.register(
             "drafted_tokens",
             "Tokens that were guessed and computed with a step",
-            self.drafted_tokens.counter.clone(),
+            self.drafted_tokens.clone(),
         );
         ours.register(
             "accepted_draft_tokens",
             "Drafted tokens that were right: each saved its sequence a step",
-            self.accepted_tokens.counter.clone(),
+            self.accepted_tokens.clone(),
         );
         ours.register(
             "prefix_cache_hit_tokens",
             "Prompt tokens that need not be computed: their keys and values were kept",
-            self.prefix_hit_tokens.counter.clone(),
+            self.prefix_hit_tokens.clone(),
         );
         ours.register(
             "preemptions",
             "Times a sequence gave its keys and values up for others and went on later",
-            self.preemptions.counter.clone(),
+            self.preemptions.clone(),
         );
         ours.register(
             "time_to_first_token_seconds",
@@ -145,6 +145,37 @@ impl Metrics {
             state.kv_ratio.clone(),
         );
         ours.register("threads", "Threads that compute", state.threads.clone());
+        let of_models = &self.of_models;
+        ours.register(
+            "model_loaded",
+            "1 while the model is in memory, else 0",
+            of_models.loaded.clone(),
+        );
+        ours.register(
+            "model_memory_bytes",
+            "Memory that the model may take, of what there is for all of several; 0 while it is not loaded",
+            of_models.memory_bytes.clone(),
+        );
+        ours.register(
+            "model_loads",
+            "Times the model was loaded, by result",
+            of_models.loads.clone(),
+        );
+        ours.register(
+            "model_unloads",
+            "Times the model was unloaded to make room for others",
+            of_models.unloads.clone(),
+        );
+        ours.register(
+            "model_generations_started",
+            "Generations that the model accepted",
+            of_models.generations.clone(),
+        );
+        ours.register(
+            "model_generated_tokens",
+            "Tokens that the model generated",
+            of_models.generated_tokens.clone(),
+        );
         let registry = &mut self.registry;
         let vllm = &self.vllm;
         registry.register(

@@ -32,6 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::api_component::ApiComponent;
+use crate::engine::handle::EngineHandle;
 use crate::metrics::Metrics;
 use key_limits::KeyLimits;
 pub use key_limits::PerKey;
@@ -152,7 +153,9 @@ impl Server {
                 "the drain timeout has passed; the remaining requests are cut off"
             );
             if let Some(app) = self.shared.app.get() {
-                app.api.engine().end_all();
+                let models = app.api.models();
+                models.end();
+                models.loaded().iter().for_each(EngineHandle::end_all);
             }
             let told = async {
                 let _ = tokio::time::timeout(FLUSH_TIMEOUT, lifecycle.idle()).await;

@@ -3,6 +3,7 @@
 
 use hyper::{Response, StatusCode};
 use serde_json::json;
+use sterna_engine::request::ModelInfo;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::answer;
@@ -22,7 +23,10 @@ const RESTING: &str =
 pub(super) struct State<'a> {
     server: &'a Shared,
     phase: Phase,
-    engine: Option<&'a EngineHandle>,
+    /// Of all models that are loaded, the default one's first.
+    engines: Vec<EngineHandle>,
+    /// The default model, once it was loaded.
+    model: Option<ModelInfo>,
     /// The probe came on a connection beyond the limit.
     probes_only: bool,
 }
@@ -30,12 +34,21 @@ pub(super) struct State<'a> {
 impl<'a> State<'a> {
     /// As it is now.
     pub(super) fn of(server: &'a Shared, probes_only: bool) -> Self {
+        let models = server.app.get().map(|app| app.api.models());
         State {
             server,
             probes_only,
             phase: server.lifecycle.phase(),
-            engine: server.app.get().map(|app| app.api.engine()),
+            engines: models.map_or_else(Vec::new, |models| models.loaded()),
+            model: models.and_then(|models| models.default_info()),
         }
+    }
+
+    /// The state of the engine that is worst off. Where none is loaded, the next request has one
+    /// loaded.
+    fn worst(&self) -> EngineState {
+        let states = self.engines.iter().map(EngineHandle::state);
+        states.max().unwrap_or(EngineState::Well)
     }
 
     /// The reason why requests are not wanted; `None` where they are. The model is there only after
@@ -48,13 +61,13 @@ impl<'a> State<'a> {
             }
             Phase::Serving => {}
         }
-        match self.engine.map(EngineHandle::state) {
-            Some(EngineState::Well) => {}
-            Some(EngineState::Resting) => return Some(RESTING),
-            Some(EngineState::Stuck) => return Some(STUCK),
-            Some(EngineState::Stopped) | None => return Some(STOPPED),
+        match self.worst() {
+            EngineState::Well => {}
+            EngineState::Resting => return Some(RESTING),
+            EngineState::Stuck => return Some(STUCK),
+            EngineState::Stopped => return Some(STOPPED),
         }
-        if self.engine.is_some_and(EngineHandle::model_has_changed) {
+        if self.engines.iter().any(EngineHandle::model_has_changed) {
             return Some(
                 "model_changed: a file of the model was written to or cut short while it is in use; see the \
                  server's log, and start again",
@@ -80,11 +93,11 @@ impl<'a> State<'a> {
 /// Answers the liveness probe: only a restart brings back an engine that does not start again, or
 /// is stuck. A server that loads or drains is worth keeping.
 pub(super) fn live(state: &State<'_>) -> Response<HyperOutgoingBody> {
-    let reason = match state.engine.map(EngineHandle::state) {
-        Some(EngineState::Stopped) => Some(STOPPED),
-        Some(EngineState::Stuck) => Some(STUCK),
+    let reason = match state.worst() {
+        EngineState::Stopped => Some(STOPPED),
+        EngineState::Stuck => Some(STUCK),
         // It starts again by itself.
-        Some(EngineState::Resting | EngineState::Well) | None => None,
+        EngineState::Resting | EngineState::Well => None,
     };
     let live = reason.is_none();
     let body = json!({ "live": live, "reason": reason });
@@ -95,7 +108,7 @@ pub(super) fn live(state: &State<'_>) -> Response<HyperOutgoingBody> {
 pub(super) fn ready(state: &State<'_>) -> Response<HyperOutgoingBody> {
     let unready = state.unready();
     let (queued, queue_limit) = state.server.metrics.queue();
-    let info = state.engine.map(EngineHandle::info);
+    let info = state.model.as_ref();
     let body = json!({
         "ready": unready.is_none(),
         "reason": unready,

@@ -31,6 +31,7 @@ mod image;
 mod inner_loops;
 mod interrupted;
 mod metrics;
+mod models;
 mod narrow_machine;
 mod operator;
 mod precompiled;

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use sterna_api::answer::Stamp;
 use sterna_api::engine::{
-    CallForm, Conversation, Engine, Error, Event, Finish, FinishReason, Generation, ModelInfo,
-    Request, Tags, Usage,
+    CallForm, Conversation, Engine, Error, Event, Finish, FinishReason, Generation, ListedModel,
+    ModelInfo, ModelState, Request, Tags, Usage,
 };
 use sterna_api::http::Head;
 use sterna_api::reply::Body;
@@ -27,26 +27,40 @@ fn tags(begin: &str, end: &str) -> Option<Tags> {
     Some(Tags { begin, end })
 }
 
+fn info() -> ModelInfo {
+    ModelInfo {
+        id: "m".into(),
+        created: 0,
+        architecture: "bitnet".into(),
+        context_length: 64,
+        vocab_size: 512,
+        parameters: 1,
+        head_type: "F16".into(),
+        kv_type: "f32".into(),
+        isa: "scalar".into(),
+        max_sequences: 1,
+        embedding_size: 4,
+        generates: true,
+        reasoning_tags: tags("<think>", "</think>"),
+        call_form: tags("<tool_call>", "</tool_call>").map(CallForm::Tagged),
+    }
+}
+
 impl Engine for Echo {
     type Generation = Sentence;
 
-    fn models(&self) -> Vec<ModelInfo> {
-        vec![ModelInfo {
+    fn models(&self) -> Vec<ListedModel> {
+        vec![ListedModel {
             id: "m".into(),
+            alias_of: None,
             created: 0,
-            architecture: "bitnet".into(),
-            context_length: 64,
-            vocab_size: 512,
-            parameters: 1,
-            head_type: "F16".into(),
-            kv_type: "f32".into(),
-            isa: "scalar".into(),
-            max_sequences: 1,
-            embedding_size: 4,
-            generates: true,
-            reasoning_tags: tags("<think>", "</think>"),
-            call_form: tags("<tool_call>", "</tool_call>").map(CallForm::Tagged),
+            state: ModelState::Loaded,
+            info: Some(info()),
         }]
+    }
+
+    fn model(&self, _: Option<&str>, _: u32) -> Result<Option<ModelInfo>, Error> {
+        Ok(Some(info()))
     }
 
     fn now_ms(&self) -> u64 {

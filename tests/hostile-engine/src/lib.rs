@@ -240,8 +240,12 @@ struct Generation;
 impl wit::Guest for Component {
     type Generation = Generation;
 
-    fn models() -> Vec<wit::ModelInfo> {
+    fn models() -> Vec<wit::ListedModel> {
         Vec::new()
+    }
+
+    fn model(_: Option<String>, _: u32) -> Result<Option<wit::ModelInfo>, wit::Error> {
+        Ok(None)
     }
 
     fn generate(_: wit::Request) -> Result<wit::Generation, wit::Error> {

@@ -69,6 +69,25 @@ impl Batch {
     }
 }
 
+fn info() -> wit::ModelInfo {
+    wit::ModelInfo {
+        id: MODEL.into(),
+        created: 0,
+        architecture: "none".into(),
+        context_length: 1024,
+        vocab_size: 1,
+        parameters: 0,
+        head_type: "none".into(),
+        kv_type: "none".into(),
+        isa: "none".into(),
+        max_sequences: 1024,
+        embedding_size: 4,
+        generates: true,
+        reasoning_tags: None,
+        call_form: None,
+    }
+}
+
 fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -78,23 +97,18 @@ fn now() -> Duration {
 impl wit::Guest for Component {
     type Generation = Generation;
 
-    fn models() -> Vec<wit::ModelInfo> {
-        vec![wit::ModelInfo {
+    fn models() -> Vec<wit::ListedModel> {
+        vec![wit::ListedModel {
             id: MODEL.into(),
+            alias_of: None,
             created: 0,
-            architecture: "none".into(),
-            context_length: 1024,
-            vocab_size: 1,
-            parameters: 0,
-            head_type: "none".into(),
-            kv_type: "none".into(),
-            isa: "none".into(),
-            max_sequences: 1024,
-            embedding_size: 4,
-            generates: true,
-            reasoning_tags: None,
-            call_form: None,
+            state: wit::ModelState::Loaded,
+            info: Some(info()),
         }]
+    }
+
+    fn model(_: Option<String>, _: u32) -> Result<Option<wit::ModelInfo>, wit::Error> {
+        Ok(Some(info()))
     }
 
     fn generate(request: wit::Request) -> Result<wit::Generation, wit::Error> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     body::{self, Source},
+    chosen::Chosen,
     engine::{Engine, Prompt},
     error::ApiError,
     fields::Object,
@@ -51,13 +52,12 @@ pub async fn run<E: Engine>(
     settings: &Settings,
     asked: Asked,
 ) -> Result<(String, Embedded), ApiError> {
-    let model = settings.choose(asked.model.clone(), engine.models())?;
-    let size = model.info.as_ref().map(|info| info.embedding_size);
-    let form = form(size, &asked)?;
-    let at_once = model.info.map_or(1, |info| info.max_sequences);
-    let template = inputs::template(model.id, asked.treatment);
+    let Chosen { info, named } = Chosen::wait(engine, settings, asked.model.clone())?;
+    let form = form(info.embedding_size, &asked)?;
+    let at_once = info.max_sequences;
+    let template = inputs::template(info.id, asked.treatment);
     let embedded = inputs::run(engine, settings, at_once, template, asked.inputs, &form).await?;
-    Ok((model.named, embedded))
+    Ok((named, embedded))
 }
 
 /// The request in a body.
@@ -93,7 +93,7 @@ fn understand<E: Engine>(
     let body = Object::top(&body)?;
     known::check(&body, Place::Embeddings)?;
     let model = body.string("model")?.filter(|id| !id.is_empty());
-    let chosen = tokens::model(engine, settings, &body)?.id;
+    let chosen = tokens::model(engine, settings, &body)?.info.id;
     let input = body.require("input")?;
     let input = llama_cpp::plain(engine, &chosen, "input", input)?;
     let dimensions = body.integer("dimensions", 1..=i64::from(u32::MAX))?;
@@ -119,19 +119,13 @@ fn encoding(body: &Object<'_>) -> Result<Encoding, ApiError> {
     }
 }
 
-/// The form of the answer's vectors; of a model whose size nobody knows as many numbers as come.
-fn form(size: Option<u32>, asked: &Asked) -> Result<Form, ApiError> {
+/// The form of the answer's vectors, of a model that makes `size` numbers.
+fn form(size: u32, asked: &Asked) -> Result<Form, ApiError> {
     let Asked {
         encoding,
         dimensions,
         ..
     } = *asked;
-    let Some(size) = size else {
-        return Ok(Form {
-            numbers: usize::MAX,
-            encoding,
-        });
-    };
     if let Some(asked) = dimensions.filter(|&asked| asked > size) {
         let why = format!("this model's embeddings have {size} numbers, but got {asked}");
         return Err(ApiError::invalid_value("dimensions".into(), &why));

@@ -34,7 +34,7 @@ pub(super) struct Told {
     /// The stop text remains part of the text.
     pub(super) stop: bool,
     /// Positions of the model.
-    pub(super) context_length: Option<u32>,
+    pub(super) context_length: u32,
 }
 
 pub(super) fn translate<E: Engine>(
@@ -46,7 +46,7 @@ pub(super) fn translate<E: Engine>(
     known::check(body, Place::LlamaCompletion)?;
     let model = tokens::model(engine, settings, body)?;
     let prompt = body.require("prompt")?;
-    let prompt = plain(engine, &model.id, "prompt", prompt)?;
+    let prompt = plain(engine, &model.info.id, "prompt", prompt)?;
     let mut names = Names::default();
     let mut said = Written::new();
     for (name, _) in body.present() {
@@ -69,7 +69,7 @@ pub(super) fn translate<E: Engine>(
         tokens: body.flag("return_tokens")?,
         fields: fields(body)?,
         stop,
-        context_length: model.info.map(|info| info.context_length),
+        context_length: model.info.context_length,
     };
     // The answer has the prompt's tokens as a text.
     let said = said.with("prompt", &prompt).with("return_token_ids", &true);

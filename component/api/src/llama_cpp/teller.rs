@@ -102,7 +102,7 @@ impl Documents {
         running: &Running,
         cost: Cost,
     ) -> Map<String, Value> {
-        let most = self.told.context_length.unwrap_or(u32::MAX);
+        let most = self.told.context_length;
         let taken = cost.prompt_tokens.saturating_add(cost.completion_tokens);
         let mut facts = Map::new();
         for (name, value) in [

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     answer::Stamp,
     body::{self, Source},
+    chosen::Chosen,
     completion,
     engine::Engine,
     error::{ApiError, shorten},
@@ -64,7 +65,7 @@ pub async fn count<E: Engine>(
         let (conversation, _) = completion::chat(&body, settings, &said)?;
         let asked = body.string("model")?.filter(|id| !id.is_empty());
         let asked = asked.map(str::to_owned);
-        let model = settings.choose(asked, engine.models())?.id;
+        let model = Chosen::wait(engine, settings, asked)?.info.id;
         let text = tokens::render(engine, &model, &conversation)?;
         let named = |error| ApiError::from_engine(error, "messages");
         engine.tokenize(&model, &text, false).map_err(named)

@@ -3,9 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::bare;
 use crate::{
-    engine::ModelInfo,
+    engine::{ListedModel, ModelInfo, ModelState},
     error::ApiError,
     fields::Object,
     json::to_json,
@@ -19,71 +18,81 @@ pub(super) fn version() -> Vec<u8> {
 }
 
 /// `/api/tags`: the models there are.
-pub(super) fn tags(models: &[ModelInfo]) -> Vec<u8> {
-    let one = |info: &ModelInfo| {
+pub(super) fn tags(models: &[ListedModel]) -> Vec<u8> {
+    let one = |model: &ListedModel| {
         json!({
-            "name": info.id,
-            "model": info.id,
-            "modified_at": time(info.created),
-            "details": details(info),
+            "name": model.id,
+            "model": model.id,
+            "modified_at": time(model.created),
+            "details": details(model.info.as_ref()),
         })
     };
     to_json(&json!({ "models": models.iter().map(one).collect::<Vec<_>>() }))
 }
 
-/// `/api/ps`: those that are loaded, which all are.
-pub(super) fn running(models: &[ModelInfo]) -> Vec<u8> {
-    let one = |info: &ModelInfo| {
+/// `/api/ps`: those of them that are loaded.
+pub(super) fn running(models: &[ListedModel]) -> Vec<u8> {
+    let loaded = models
+        .iter()
+        .filter(|model| model.state == ModelState::Loaded);
+    let one = |model: &ListedModel| {
         json!({
-            "name": info.id,
-            "model": info.id,
+            "name": model.id,
+            "model": model.id,
             "size_vram": 0,
-            "context_length": info.context_length,
-            "details": details(info),
+            "context_length": model.info.as_ref().map(|info| info.context_length),
+            "details": details(model.info.as_ref()),
         })
     };
-    to_json(&json!({ "models": models.iter().map(one).collect::<Vec<_>>() }))
+    to_json(&json!({ "models": loaded.map(one).collect::<Vec<_>>() }))
 }
 
-/// `/api/show`: one of them.
-pub(super) fn show(bytes: &[u8], models: &[ModelInfo]) -> Result<Vec<u8>, ApiError> {
-    let name = translated::read(bytes, |body: &Object<'_>, _| {
+/// The name that a request to `/api/show` asks for.
+pub(super) fn asked(bytes: &[u8]) -> Result<String, ApiError> {
+    translated::read(bytes, |body: &Object<'_>, _| {
         known::check(body, Place::OllamaShow)?;
         let name = body.alias(&["model", "name"], |body, name| {
             body.string(name).map(|name| name.map(str::to_owned))
         })?;
         let name = name.map(|(name, _)| name).filter(|name| !name.is_empty());
         name.ok_or_else(|| ApiError::missing(body.path("model")))
-    })?;
-    let info = models.iter().find(|info| info.id == bare(&name));
-    let info = info.ok_or_else(|| ApiError::unknown_model(&name))?;
-    let mut facts = Map::new();
-    let kind = &info.architecture;
-    facts.insert("general.architecture".into(), json!(kind));
-    facts.insert("general.parameter_count".into(), json!(info.parameters));
-    for (name, value) in [
-        ("context_length", info.context_length),
-        ("embedding_length", info.embedding_size),
-        ("vocab_size", info.vocab_size),
-    ] {
-        facts.insert(format!("{kind}.{name}"), json!(value));
-    }
-    let mut capabilities = vec!["completion", "embedding"];
-    if info.call_form.is_some() {
-        capabilities.push("tools");
-    }
-    if info.reasoning_tags.is_some() {
-        capabilities.push("thinking");
-    }
-    Ok(to_json(&json!({
-        "modified_at": time(info.created),
-        "details": details(info),
-        "model_info": Value::Object(facts),
-        "capabilities": capabilities,
-    })))
+    })
 }
 
-fn details(info: &ModelInfo) -> Value {
+/// `/api/show`: one of the models, and what is known of it. Nothing is loaded for that.
+pub(super) fn show(model: &ListedModel) -> Vec<u8> {
+    let mut facts = Map::new();
+    let mut capabilities = vec!["completion", "embedding"];
+    if let Some(info) = &model.info {
+        let kind = &info.architecture;
+        facts.insert("general.architecture".into(), json!(kind));
+        facts.insert("general.parameter_count".into(), json!(info.parameters));
+        for (name, value) in [
+            ("context_length", info.context_length),
+            ("embedding_length", info.embedding_size),
+            ("vocab_size", info.vocab_size),
+        ] {
+            facts.insert(format!("{kind}.{name}"), json!(value));
+        }
+        if info.call_form.is_some() {
+            capabilities.push("tools");
+        }
+        if info.reasoning_tags.is_some() {
+            capabilities.push("thinking");
+        }
+    }
+    to_json(&json!({
+        "modified_at": time(model.created),
+        "details": details(model.info.as_ref()),
+        "model_info": Value::Object(facts),
+        "capabilities": capabilities,
+    }))
+}
+
+fn details(info: Option<&ModelInfo>) -> Value {
+    let Some(info) = info else {
+        return json!({});
+    };
     json!({
         "family": info.architecture,
         "families": [info.architecture],

@@ -10,6 +10,7 @@ mod request;
 use crate::{
     answer::Stamp,
     body::{self, Source},
+    chosen::{self, Chosen},
     engine::Engine,
     error::ApiError,
     fields::Object,
@@ -64,7 +65,12 @@ pub async fn answer<E: Engine>(
         Asked::Running => Ok(Reply::json(200, facts::running(&models()))),
         Asked::Show => {
             let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
-            Ok(Reply::json(200, facts::show(&bytes, &models())?))
+            let name = facts::asked(&bytes)?;
+            let models = models();
+            match models.iter().find(|model| model.id == bare(&name)) {
+                Some(model) => Ok(Reply::json(200, facts::show(model))),
+                None => Err(chosen::unknown(engine, settings, &name)),
+            }
         }
         Asked::Answer(kind) => generate(engine, settings, kind, head, body, stamp).await,
         Asked::Embed => embed::several(engine, settings, head, body).await,
@@ -81,17 +87,13 @@ async fn generate<E: Engine>(
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
-    let models = engine.models();
     let said = translated::read(&bytes, |body: &Object<'_>, raw: Raw<'_>| {
-        request::translate(kind, body, raw, settings, &models)
+        request::translate(kind, body, raw, engine, settings)
     })?;
     drop(bytes);
     let Some(said) = said.generate else {
-        // Nothing to answer: a client sees to it that the model is loaded. It always is.
-        let model = settings.choose(said.model, models)?;
-        if model.info.is_none() {
-            return Err(ApiError::unknown_model(&model.id));
-        }
+        // Nothing to answer: a client sees to it that the model is loaded.
+        let model = Chosen::wait(engine, settings, said.model)?;
         let lines = Lines::new(kind, stamp, model.named);
         return Ok(Reply::json(200, lines.loaded()));
     };

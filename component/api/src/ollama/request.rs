@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::bare;
 use crate::{
-    engine::ModelInfo,
+    chosen::Chosen,
+    engine::Engine,
     error::ApiError,
     fields::Object,
     json::{Written, array},
@@ -37,12 +38,12 @@ pub(super) struct Generate {
     pub(super) names: Names,
 }
 
-pub(super) fn translate(
+pub(super) fn translate<E: Engine>(
     kind: Kind,
     body: &Object<'_>,
     raw: Raw<'_>,
+    engine: &E,
     settings: &Settings,
-    models: &[ModelInfo],
 ) -> Result<Said, ApiError> {
     let place = match kind {
         Kind::Chat => Place::OllamaChat,
@@ -74,7 +75,7 @@ pub(super) fn translate(
         known::check(&options, Place::OllamaOptions)?;
         for (name, value) in options.present() {
             match name {
-                "num_ctx" => context(value, &options, model.as_deref(), settings, models)?,
+                "num_ctx" => context(value, &options, model.clone(), engine, settings)?,
                 _ if known::is_honoured(Place::OllamaOptions, name) => {
                     said = copy(said, &mut names, (&options, raw), name, name);
                 }
@@ -222,23 +223,19 @@ fn format(
 }
 
 /// A context that is asked for has to be there; that there is more changes no answer.
-fn context(
+fn context<E: Engine>(
     asked: &Value,
     options: &Object<'_>,
-    model: Option<&str>,
+    model: Option<String>,
+    engine: &E,
     settings: &Settings,
-    models: &[ModelInfo],
 ) -> Result<(), ApiError> {
     options.integer("num_ctx", 0..=i64::from(u32::MAX))?;
-    let id = settings.resolve(model, models);
-    let info = models.iter().find(|info| Some(&info.id) == id.as_ref());
-    match info.map(|info| info.context_length) {
-        Some(most) if asked.as_u64() > Some(u64::from(most)) => {
-            let why = format!(
-                "the context has {most} positions; it is set when the server starts (--context)"
-            );
-            Err(ApiError::invalid_value(options.path("num_ctx"), &why))
-        }
-        _ => Ok(()),
+    let most = Chosen::wait(engine, settings, model)?.info.context_length;
+    if asked.as_u64() <= Some(u64::from(most)) {
+        return Ok(());
     }
+    let why =
+        format!("the context has {most} positions; it is set when the server starts (--context)");
+    Err(ApiError::invalid_value(options.path("num_ctx"), &why))
 }

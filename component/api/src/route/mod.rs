@@ -6,6 +6,7 @@ use crate::{
     answer::Stamp,
     auth,
     body::Source,
+    chosen,
     completion::complete,
     deadline::{self, AskedBy},
     embeddings::embed,
@@ -180,11 +181,14 @@ async fn respond<E: Engine>(
         ("GET" | "HEAD", Route::Health) => Ok(Reply::json(200, br#"{"status":"ok"}"#.to_vec())),
         // Sterna's own host answers the next two itself and says more.
         ("GET" | "HEAD", Route::Live) => Ok(Reply::json(200, br#"{"live":true}"#.to_vec())),
-        ("GET" | "HEAD", Route::Ready) => match engine.models().first() {
-            // An engine has models only once its kernels have passed their test.
-            Some(model) => Ok(Reply::json(200, models::ready(model))),
-            None => Err(ApiError::unavailable("no model is loaded")),
-        },
+        ("GET" | "HEAD", Route::Ready) => {
+            // It has facts only once its kernels have passed their test.
+            let default = engine.models().into_iter().next();
+            match default.and_then(|model| model.info) {
+                Some(model) => Ok(Reply::json(200, models::ready(&model))),
+                None => Err(ApiError::unavailable("no model is loaded")),
+            }
+        }
         ("GET" | "HEAD", Route::Models) => {
             let models = settings.listed(engine.models());
             Ok(Reply::json(200, models::list(&models)))
@@ -194,7 +198,7 @@ async fn respond<E: Engine>(
             let model = models
                 .iter()
                 .find(|model| model.id == id)
-                .ok_or_else(|| ApiError::unknown_model(&id))?;
+                .ok_or_else(|| chosen::unknown(engine, settings, &id))?;
             Ok(Reply::json(200, models::one(model)))
         }
         _ => Err(ApiError::method_not_allowed(path, route.allow())),

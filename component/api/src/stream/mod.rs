@@ -18,6 +18,13 @@ pub use chunks::Chunks;
 /// give up on a silent connection, and a client that has left is noticed by what is written.
 const SILENT_EVENTS: usize = 32;
 
+/// The usage of a request that did not begin.
+const NO_USAGE: Usage = Usage {
+    prompt_tokens: 0,
+    completion_tokens: 0,
+    cached_tokens: 0,
+};
+
 /// The form in which an API tells an answer. Every method appends whole events to `bytes`.
 pub trait Teller {
     /// The answer in one document.
@@ -45,7 +52,12 @@ pub struct EventStream<E: Engine> {
     state: State<E>,
 }
 
+/// Has the engine begin.
+type Start<E> = Box<dyn FnOnce(&E) -> Result<Choices<E>, ApiError>>;
+
 enum State<E: Engine> {
+    /// Its model is being loaded; what has it begin waits for that.
+    Loading(E, Start<E>),
     /// Nothing was sent yet.
     Opening(Choices<E>),
     Running(Choices<E>),
@@ -61,6 +73,19 @@ impl<E: Engine> EventStream<E> {
         }
     }
 
+    /// The events of choices that only begin when `start` comes back, which is called when the
+    /// answer's head is on its way.
+    pub fn later(
+        teller: Box<dyn Teller>,
+        engine: E,
+        start: impl FnOnce(&E) -> Result<Choices<E>, ApiError> + 'static,
+    ) -> Self {
+        EventStream {
+            teller,
+            state: State::Loading(engine, Box::new(start)),
+        }
+    }
+
     /// The type of the events.
     pub fn content_type(&self) -> &'static str {
         self.teller.content_type()
@@ -70,6 +95,20 @@ impl<E: Engine> EventStream<E> {
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut choices = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Loading(engine, start) => {
+                engine.pause().await;
+                match start(&engine) {
+                    Ok(choices) => {
+                        self.teller.open(choices.usage(), &mut bytes);
+                        choices
+                    }
+                    Err(error) => {
+                        self.teller.open(NO_USAGE, &mut bytes);
+                        self.teller.fault(&error, &Resume::default(), &mut bytes);
+                        return Some(bytes);
+                    }
+                }
+            }
             State::Opening(choices) => {
                 self.teller.open(choices.usage(), &mut bytes);
                 choices

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     body::{self, Source},
+    chosen::Chosen,
     completion,
     engine::{Conversation, Engine, Error},
     error::ApiError,
@@ -15,7 +16,7 @@ use crate::{
     known::{self, Place},
     params::token_ids,
     reply::Reply,
-    settings::{Chosen, Settings},
+    settings::Settings,
 };
 
 /// Tokens whose texts one answer may list: each is a question of its own to the engine.
@@ -58,7 +59,7 @@ pub fn model<E: Engine>(
     body: &Object<'_>,
 ) -> Result<Chosen, ApiError> {
     let name = body.string("model")?.filter(|id| !id.is_empty());
-    settings.choose(name.map(str::to_owned), engine.models())
+    Chosen::wait(engine, settings, name.map(str::to_owned))
 }
 
 /// The conversation that a body has, rendered by the model's template.
@@ -84,7 +85,7 @@ pub fn of_chat<E: Engine>(
     let body = Object::top(&value)?;
     known::check(&body, Place::Chat)?;
     let (conversation, _) = completion::chat(&body, settings, bytes)?;
-    let model = model(engine, settings, &body)?.id;
+    let model = model(engine, settings, &body)?.info.id;
     let text = render(engine, &model, &conversation)?;
     let named = |error| ApiError::from_engine(error, "messages");
     Ok(engine.tokenize(&model, &text, false).map_err(named)?.len())
@@ -173,19 +174,23 @@ fn tokenize<E: Engine>(
     let special = special.map_or(by_default, |(special, _)| special);
     let (field, text) = match subject {
         Subject::Text(field, text) => (field, text),
-        Subject::Messages(conversation) => ("messages", render(engine, &model.id, &conversation)?),
+        Subject::Messages(conversation) => {
+            ("messages", render(engine, &model.info.id, &conversation)?)
+        }
     };
     let named = |error| ApiError::from_engine(error, field);
-    let ids = engine.tokenize(&model.id, &text, special).map_err(named)?;
+    let ids = engine
+        .tokenize(&model.info.id, &text, special)
+        .map_err(named)?;
     drop(text);
     let texts = match pieces {
-        Some((true, name)) => Some(texts(engine, &model.id, &ids, &body.path(name))?),
+        Some((true, name)) => Some(texts(engine, &model.info.id, &ids, &body.path(name))?),
         _ => None,
     };
     if field != "content" {
         return Ok(to_json(&Tokenized {
             count: ids.len(),
-            max_model_len: model.info.map_or(0, |info| info.context_length),
+            max_model_len: model.info.context_length,
             tokens: &ids,
             token_strs: texts,
         }));
@@ -248,13 +253,13 @@ fn detokenize<E: Engine>(
         other => return Err(ApiError::invalid_type(path, "an array of token ids", other)),
     };
     let model = model(engine, settings, body)?;
-    let most = model.info.as_ref().map_or(u32::MAX, |info| info.vocab_size);
+    let most = model.info.vocab_size;
     if let Some(at) = ids.iter().position(|&id| id >= most) {
         let why = format!("the model's token ids are below {most}");
         return Err(ApiError::invalid_value(format!("{path}[{at}]"), &why));
     }
     let named = |error: Error| ApiError::from_engine(error, "tokens");
-    let text = engine.detokenize(&model.id, &ids).map_err(named)?;
+    let text = engine.detokenize(&model.info.id, &ids).map_err(named)?;
     // The first name is llama.cpp's, the second vLLM's: the requests are the same.
     Ok(to_json(
         &serde_json::json!({ "content": text, "prompt": text }),
@@ -270,6 +275,6 @@ fn apply_template<E: Engine>(
     known::check(body, Place::Template)?;
     let (conversation, _) = completion::chat(body, settings, bytes)?;
     let model = model(engine, settings, body)?;
-    let prompt = render(engine, &model.id, &conversation)?;
+    let prompt = render(engine, &model.info.id, &conversation)?;
     Ok(to_json(&serde_json::json!({ "prompt": prompt })))
 }

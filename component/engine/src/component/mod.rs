@@ -219,9 +219,26 @@ struct Generation {
 impl wit::Guest for Component {
     type Generation = Generation;
 
-    fn models() -> Vec<wit::ModelInfo> {
-        // A list cannot carry the reason; `generate` gives it.
-        with_instance(|instance| Ok(vec![instance.engine.info().into()])).unwrap_or_default()
+    fn models() -> Vec<wit::ListedModel> {
+        let listed = |instance: &mut Instance| {
+            let info = instance.engine.info();
+            Ok(wit::ListedModel {
+                id: info.id.clone(),
+                alias_of: None,
+                created: info.created,
+                state: wit::ModelState::Loaded,
+                info: Some(info.into()),
+            })
+        };
+        // A list cannot carry the reason; `model` gives it.
+        with_instance(listed).into_iter().collect()
+    }
+
+    fn model(name: Option<String>, _: u32) -> Result<Option<wit::ModelInfo>, wit::Error> {
+        with_instance(|instance| match name {
+            Some(name) if instance.engine.model().id != name => Err(wit::Error::UnknownModel(name)),
+            _ => Ok(Some(instance.engine.info().into())),
+        })
     }
 
     fn generate(request: wit::Request) -> Result<wit::Generation, wit::Error> {

@@ -10,6 +10,7 @@ mod deadlines;
 mod embeddings;
 mod known_fields;
 mod llama_cpp;
+mod loading;
 mod messages;
 mod ollama;
 mod operator;

@@ -7,6 +7,7 @@ fn models_and_their_facts() {
     let engine = story();
     let fact = json!({
         "id": "org/demo", "object": "model", "created": 1_700_000_000, "owned_by": "sterna",
+        "state": "loaded",
         "architecture": "bitnet-b1.58", "parameters": 5_800_000, "context_length": 512, "vocab_size": 4096,
         "head_type": "f16", "kv_type": "f16", "isa": "scalar", "max_sequences": 4,
         "embedding_size": 4,
@@ -56,7 +57,7 @@ fn probes_tell_life_from_readiness() {
         json!({"live": true})
     );
     let ready = send(&engine, "GET", "/readyz", b"").json();
-    let model = engine.models()[0].clone();
+    let model = engine.models[0].clone();
     assert_eq!(
         ready,
         json!({"ready": true, "model": model.id, "isa": model.isa})
