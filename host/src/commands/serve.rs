@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use clap::ArgAction;
+use clap::{Arg, ArgAction};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -34,7 +34,7 @@ use crate::{resource_limits, wasm_config};
 /// SIGTERM or Ctrl-C lets running requests finish; a second one exits at once.
 /// STERNA_LOG selects what is logged (for example `debug`, `warn`).
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("model", |model| model.action(ArgAction::Append)))]
+#[command(mut_arg("model", named_models))]
 pub struct Args {
     /// The same as --model
     #[arg(value_name = "MODEL", conflicts_with = "model")]
@@ -168,6 +168,18 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// `--model` as this command takes it: several times.
+fn named_models(model: Arg) -> Arg {
+    model
+        .action(ArgAction::Append)
+        .value_name("[NAME=]PATH")
+        .help(
+            "A GGUF file, a Hugging Face directory, what `sterna bake` wrote (.wasm, .cwasm), or a name that `sterna \
+             pull` takes. With NAME=, once for each of several models, of which requests choose one by that name. \
+             Without it: the small demo model inside this program",
+        )
 }
 
 /// A year: the longest any limit may be.

@@ -47,6 +47,8 @@ pub(super) struct Open {
 
 pub(super) struct Actor {
     pub(super) engine: Box<dyn DrivenEngine>,
+    /// Goes before the source: once that is gone, so is all that this engine shows.
+    pub(super) of_engine: EngineMetrics,
     pub(super) source: Arc<dyn EngineSource>,
     pub(super) inbox: Receiver<Command>,
     /// Taken from the inbox, and to be obeyed in this order.
@@ -54,7 +56,6 @@ pub(super) struct Actor {
     pub(super) admission: Arc<Admission>,
     pub(super) open: HashMap<GenerationId, Open>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) of_engine: EngineMetrics,
     pub(super) changed: ChangedFiles,
     pub(super) health: Arc<EngineHealth>,
     /// The time limit of a call of the engine.

@@ -297,8 +297,10 @@ impl Metrics {
     pub fn queue_is_full(&self) -> bool {
         let state = &self.state;
         let (queued, limit) = self.queue();
-        // A request that can begin at once is taken whatever the queue.
-        queued >= limit && state.running.get() >= state.running_limit.get()
+        let running_limit = state.running_limit.get();
+        // A request that can begin at once is taken whatever the queue, and so is one that has its
+        // model loaded.
+        running_limit > 0 && queued >= limit && state.running.get() >= running_limit
     }
 
     /// The text of `/metrics`.
