@@ -186,9 +186,8 @@ fn those_who_ask_for_both_at_once_all_get_their_own() {
                 });
             }
         });
-        server.wait_metric("sterna_http_requests_in_flight", 0.0);
         assert_eq!(server.metric("sterna_generations_cancelled_total"), 0.0);
-        assert_eq!(server.metric("sterna_sequences_running"), 0.0);
+        server.wait_metric("sterna_sequences_running", 0.0);
     }
 }
 
