@@ -176,10 +176,18 @@ pub(super) fn announce(models: &Models, threads: usize, load: Duration, address:
             format!("models {}", names.join(", ")),
         ),
     };
+    let (route, fields) = if models.default_info().is_none_or(|info| info.generates) {
+        (
+            "completions",
+            r#""prompt": "Once upon a time", "max_tokens": 64"#,
+        )
+    } else {
+        ("embeddings", r#""input": "Once upon a time""#)
+    };
     let text = format!(
         "sterna: {what} with {threads} threads, ready in {} ms at http://{address}\n\
-         try:    curl http://{address}/v1/completions -H 'Content-Type: application/json' \
-         -d '{{\"model\": \"{first}\", \"prompt\": \"Once upon a time\", \"max_tokens\": 64}}'\n",
+         try:    curl http://{address}/v1/{route} -H 'Content-Type: application/json' \
+         -d '{{\"model\": \"{first}\", {fields}}}'\n",
         load.as_millis(),
     );
     // A server goes on when nobody reads its output any more.
