@@ -131,6 +131,8 @@ mod tests {
     use sterna_engine::config::ModelConfig;
     use sterna_engine::synthetic::{self, Stored};
 
+    use sterna_kernels::DenseType;
+
     use super::*;
 
     #[test]
