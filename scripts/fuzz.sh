@@ -8,15 +8,17 @@
 # and its path is printed: give that path to the target's program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/natives.sh
 seconds=${1:-60}
 shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(gguf inspect huggingface embedding pull tokenizer sentencepiece template request)
 command -v c++ >/dev/null || scripts/apt.sh fuzz g++ || { echo "fuzz: libFuzzer needs a C++ compiler" >&2; exit 1; }
 
-cargo run --profile ci -p sterna-fuzz --bin seeds -- target/fuzz/seeds
+cargo build --profile ci "${natives[@]}" --example seeds --example mutations
+target/ci/examples/seeds target/fuzz/seeds
 # The same damaged models every time, and what became of them.
-cargo run --profile ci -p sterna-fuzz --bin mutations -- target/fuzz/seeds 3000 1200
+target/ci/examples/mutations target/fuzz/seeds 3000 1200
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

@@ -6,13 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lanes.sh
+. scripts/natives.sh
 begin_steps
 
 unit_tests() {
-  # The host apart from the rest: together they would share features, and wasmtime would be built a
-  # second time for that.
-  step unit scripts/cargo-test.sh -p sterna-kernels -p sterna-engine -p sterna-api -p sterna-config -p sterna-http-rules \
-    -p sterna-errors --features sterna-kernels/checks,sterna-engine/native
+  step unit scripts/cargo-test.sh "${natives[@]}"
   step host-unit scripts/cargo-test.sh -p sterna --lib --bins
 }
 
