@@ -1,5 +1,5 @@
-"""An agent of the official `openai-agents` package with the scripted model of tests/fixtures/scripted:
-it calls two functions, gets what they give, and answers. By chats and by responses."""
+"""An agent of the official `openai-agents` package with the model of tests/fixtures/scripted: it
+calls two functions, gets what they give, and answers. By chats and by responses."""
 
 import asyncio
 

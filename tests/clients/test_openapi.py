@@ -1,4 +1,4 @@
-"""What the served /openapi.json says of answers holds, for requests that `schemathesis` makes of it."""
+"""What the served /openapi.json says of answers holds, for requests that `schemathesis` makes."""
 
 import subprocess
 import sys

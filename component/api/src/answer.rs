@@ -2,6 +2,7 @@
 
 use crate::{
     choices::{Cost, End, Tokens},
+    clock::Clock,
     engine::Usage,
     json::to_json,
     kind::Kind,
@@ -16,9 +17,6 @@ use serde_json::Value;
 /// Says which build answered. The same build, model, prompt and seed give the same tokens on every
 /// CPU, so the version is all that a fingerprint has to tell.
 const SYSTEM_FINGERPRINT: &str = concat!("sterna-", env!("CARGO_PKG_VERSION"));
-
-/// Tells microseconds since some moment, always the same: what durations are measured by.
-pub type Clock = fn() -> u64;
 
 /// The identity of an answer, different from every other one; drawn by the transport.
 #[derive(Clone, Copy, Debug)]

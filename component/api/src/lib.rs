@@ -41,6 +41,7 @@ pub mod body;
 pub mod call_grammar;
 pub mod choices;
 pub mod chosen;
+pub mod clock;
 pub mod collected;
 pub mod completion;
 pub mod deadline;

@@ -11,7 +11,7 @@ mod size;
 use std::collections::VecDeque;
 
 use crate::{
-    answer::Clock,
+    clock::Clock,
     engine::{Engine, Error, Generation, PAUSE_MS, Prompt, Request, TokenDetail, Usage},
     error::{ApiError, Resume},
     kind::Kind,

@@ -1,5 +1,5 @@
-//! SentencePiece's replacements as Hugging Face's tokenizers does them (`Precompiled`), which is not
-//! as SentencePiece does.
+//! SentencePiece's replacements as Hugging Face's tokenizers makes them (`Precompiled`), which is
+//! not as SentencePiece does.
 //!
 //! A text is taken in graphemes. One of less than six bytes that begins with a key becomes what
 //! replaces the shortest such key, all of it; of any other each character does, by itself
