@@ -25,7 +25,7 @@ check cargo clippy ${CI:+--locked} --profile ci --workspace "${others[@]}" --all
 check scripts/cargo-wasm.sh clippy -p sterna-kernels --features relaxed-simd -- -D warnings
 check scripts/cargo-wasm.sh clippy -p sterna-api -p sterna-api-p2 -p sterna-api-p3 -p sterna-engine -p sterna-config-env \
   -p sterna-config-spin -p sterna-step-engine -p sterna-hostile-engine --lib -- -D warnings
-check scripts/columns.py ./*.md ./*.toml Makefile Dockerfile component docs host k8s kernels scripts tests wit
+check scripts/columns.py ./*.md ./*.toml Makefile Dockerfile clients component docs host k8s kernels scripts tests wit
 check scripts/imports.py component/engine/src component/api/src component/config/src host/src kernels/src
 check python3 tests/scripts/test_dependencies.py
 ! command -v shellcheck >/dev/null || check shellcheck -x scripts/*.sh tests/*/*.sh k8s/shim/install.sh .ci/run

@@ -69,15 +69,28 @@ impl SettingsArgs {
             let index = SETTINGS.iter().position(|setting| setting.name == name)?;
             self.values[index].clone()
         };
-        sterna_config::read(|name| Ok(value(name))).map_err(|invalid| {
+        let read = sterna_config::read(|name| Ok(value(name)));
+        let mut settings = read.map_err(|invalid| {
             anyhow::anyhow!(
                 "--{} ({}) cannot be used: {}",
                 option(invalid.name),
                 variable(invalid.name),
                 invalid.message
             )
-        })
+        })?;
+        if value("resume_key").is_none() {
+            settings.resume_keys = vec![drawn_key()?];
+        }
+        Ok(settings)
     }
+}
+
+/// A key of this process alone: who resumes a stream here began it here.
+fn drawn_key() -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Keys do not belong in logs.
@@ -132,6 +145,7 @@ mod tests {
             "https://a.example",
             "b.example",
             "2.5",
+            "0123456789abcdef0123456789abcdef",
         ];
         let mut command = Program::command();
         let options: Vec<String> = SETTINGS
@@ -153,6 +167,7 @@ mod tests {
             cors_origin: Some("https://a.example".into()),
             allowed_hosts: vec!["b.example".into()],
             request_timeout_ms: Some(2500),
+            resume_keys: vec!["0123456789abcdef0123456789abcdef".into()],
         };
         assert_eq!(settings.read().unwrap(), expected);
         for Setting { name, .. } in SETTINGS {
@@ -163,5 +178,19 @@ mod tests {
             assert!(known, "{variable}");
         }
         assert!(!format!("{settings:?}").contains('k'));
+    }
+
+    #[test]
+    fn a_key_is_drawn_where_none_is_set() {
+        let keys = |arguments: &[&str]| {
+            let arguments = std::iter::once(&"program").chain(arguments);
+            let matches = Program::command().try_get_matches_from(arguments).unwrap();
+            let settings = Program::from_arg_matches(&matches).unwrap().settings;
+            settings.read().unwrap().resume_keys
+        };
+        let drawn = keys(&[]);
+        assert_eq!((drawn.len(), drawn[0].len()), (1, 64));
+        assert_ne!(drawn, keys(&[]));
+        assert!(keys(&["--resume-key=none"]).is_empty());
     }
 }

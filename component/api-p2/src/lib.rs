@@ -112,6 +112,7 @@ fn head(request: &IncomingRequest) -> (Head, bool) {
         api_key: header("x-api-key"),
         request_id: header("x-request-id"),
         timeout: header("x-request-timeout"),
+        last_event_id: header("last-event-id"),
         authority: request.authority(),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),

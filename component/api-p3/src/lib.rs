@@ -123,6 +123,7 @@ fn head(request: &Request) -> Head {
         api_key: header("x-api-key"),
         request_id: header("x-request-id"),
         timeout: header("x-request-timeout"),
+        last_event_id: header("last-event-id"),
         // In HTTP/1.1 the target holds none. Wasmtime then tells nothing: it takes `Host` away too.
         authority: request.get_authority().or_else(|| header("host")),
         origin: header("origin"),

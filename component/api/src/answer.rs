@@ -2,7 +2,6 @@
 
 use crate::{
     choices::{Cost, End, Tokens},
-    clock::Clock,
     engine::Usage,
     json::to_json,
     kind::Kind,
@@ -14,20 +13,11 @@ use crate::{
 use serde::Serialize;
 use serde_json::Value;
 
+pub use crate::stamp::Stamp;
+
 /// Says which build answered. The same build, model, prompt and seed give the same tokens on every
 /// CPU, so the version is all that a fingerprint has to tell.
 const SYSTEM_FINGERPRINT: &str = concat!("sterna-", env!("CARGO_PKG_VERSION"));
-
-/// The identity of an answer, different from every other one; drawn by the transport.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    /// 128 random bits.
-    pub id: u128,
-    /// Unix time in seconds.
-    pub created: u64,
-    /// What the answer's times are measured by.
-    pub clock: Clock,
-}
 
 /// The common part of all chunks of one answer.
 #[derive(Debug)]
@@ -44,14 +34,6 @@ pub struct Answer {
     shown: Shown,
     /// The times that are told.
     timings: Option<Value>,
-}
-
-impl Stamp {
-    /// The seed of an answer whose request names none. 53 bits: JSON's numbers are doubles to many
-    /// clients.
-    pub fn seed(self) -> u64 {
-        (self.id >> 75) as u64
-    }
 }
 
 /// A choice that is complete.

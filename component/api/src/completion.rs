@@ -23,6 +23,7 @@ use crate::{
     prompt,
     raw::Raw,
     reply::Reply,
+    resume::{self, Begun, Marker},
     settings::Settings,
     stream::{Chunks, EventStream, Teller},
     structured::{self, Structured},
@@ -40,13 +41,15 @@ pub async fn complete<E: Engine>(
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
+    let begun = resume::begin(settings, head, kind.prompt_field(), &bytes, stamp, false)?;
+    let stamp = begun.stamp;
     let asked = understand(kind, settings, bytes)?;
     let usage = asked.params.usage;
     let shown = shown(&asked.params);
     let answer = |model| Answer::new(kind, stamp, model, usage).showing(shown);
     let timings = asked.params.timings;
     let chunks = |model| Box::new(Chunks::new(answer(model)).timed(timings)) as _;
-    run(engine, settings, kind, asked, stamp, chunks).await
+    run(engine, settings, kind, asked, begun, chunks).await
 }
 
 /// A request that was understood.
@@ -76,7 +79,7 @@ pub async fn run<E: Engine>(
     settings: &Settings,
     kind: Kind,
     asked: Understood,
-    stamp: Stamp,
+    begun: Begun,
     teller: impl FnOnce(String) -> Box<dyn Teller>,
 ) -> Result<Reply<E>, ApiError> {
     let Params {
@@ -96,18 +99,18 @@ pub async fn run<E: Engine>(
         let settings = settings.clone();
         let start = move |engine: &E| {
             let chosen = Chosen::wait(engine, &settings, name)?;
-            asked.start(engine, &settings, kind, &chosen.info, stamp)
+            asked.start(engine, &settings, kind, &chosen.info, begun)
         };
         let events = EventStream::later(teller, engine.clone(), start);
         return Ok(Reply::events(events));
     };
-    let mut choices = asked.start(engine, settings, kind, &info, stamp)?;
+    let (mut choices, marker) = asked.start(engine, settings, kind, &info, begun)?;
     let mut teller = teller(named);
     if stream {
         if has_deadline {
             choices.await_first().await?;
         }
-        return Ok(Reply::events(EventStream::new(teller, choices)));
+        return Ok(Reply::events(EventStream::new(teller, choices, marker)));
     }
     let (finished, usage) = collected::all(choices).await?;
     let finished = collected::best(finished, n, best_of);
@@ -122,8 +125,8 @@ impl Understood {
         settings: &Settings,
         kind: Kind,
         info: &ModelInfo,
-        stamp: Stamp,
-    ) -> Result<Choices<E>, ApiError> {
+        begun: Begun,
+    ) -> Result<(Choices<E>, Option<Marker>), ApiError> {
         let Understood {
             params,
             prompts,
@@ -145,7 +148,14 @@ impl Understood {
         // The best are found by their tokens' probabilities.
         let ranks = params.best_of > params.n;
         // Drawn here rather than in the engine, so that a stream that breaks off can name it.
+        let stamp = begun.stamp;
         let drawn = stamp.seed();
+        let begun = if params.stream {
+            begun.marker(info)?
+        } else {
+            None
+        };
+        let (marker, resumed) = begun.unzip();
         let call_form = info.call_form.as_ref();
         let (constraint, grammar_field) = constraint(structured, wishes.held, call_form, kind)?;
         let asked = Asked {
@@ -157,6 +167,7 @@ impl Understood {
             form,
             grammar_field,
             clock: stamp.clock,
+            resumed: resumed.unwrap_or_default(),
             template: Request {
                 max_tokens: params.max_tokens,
                 stop: params.stop,
@@ -186,7 +197,8 @@ impl Understood {
                 ..plain_request(info.id.clone())
             },
         };
-        Choices::start(engine.clone(), settings, info.max_sequences, asked)
+        let choices = Choices::start(engine.clone(), settings, info.max_sequences, asked)?;
+        Ok((choices, marker))
     }
 }
 

@@ -47,6 +47,7 @@ pub fn plain_request(model: String) -> Request {
         prompt_logprobs: None,
         show_special: false,
         truncate_prompt: None,
+        resumed: Vec::new(),
         sampling: Sampling {
             temperature: None,
             top_k: None,

@@ -9,6 +9,7 @@ use crate::{
 use serde::Serialize;
 use serde_json::Value;
 use sterna_errors::brief;
+use sterna_http_rules::error_form::{anthropic_type, llama_cpp_type, openai_type};
 
 /// Seconds a client is told to wait where the engine names no time.
 const RETRY_AFTER_UNAVAILABLE_S: u64 = 1;
@@ -72,33 +73,6 @@ impl Form {
     }
 }
 
-fn anthropic_type(status: u16) -> &'static str {
-    match status {
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        503 => "overloaded_error",
-        504 => "timeout_error",
-        500.. => "api_error",
-        _ => "invalid_request_error",
-    }
-}
-
-fn llama_cpp_type(status: u16) -> &'static str {
-    match status {
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        429 => "rate_limit_error",
-        501 => "not_supported_error",
-        503 => "unavailable_error",
-        500.. => "server_error",
-        _ => "invalid_request_error",
-    }
-}
-
 /// Positions of the context, and those that a request needs at the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overflow {
@@ -140,6 +114,9 @@ pub struct Resume {
     pub completion_tokens: usize,
     /// Their ids.
     pub tokens: Vec<u32>,
+    /// What resumes the stream as a whole (`resume/`), where the server signs such tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -478,6 +455,12 @@ impl ApiError {
         }
     }
 
+    /// A stream that cannot go on here.
+    pub fn cannot_resume(field: &str, header: &str, why: &str) -> Self {
+        let message = format!("The stream of '{field}' or {header} cannot be resumed: {why}.");
+        Self::field("invalid_resume", field.into(), message)
+    }
+
     /// OpenAI's error object as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         self.document(None)
@@ -489,14 +472,9 @@ impl ApiError {
     }
 
     fn document(&self, resume: Option<&Resume>) -> Vec<u8> {
-        let r#type = match self.status {
-            429 => "rate_limit_error",
-            500.. => "server_error",
-            _ => "invalid_request_error",
-        };
         let body = Body {
             message: &self.message,
-            r#type,
+            r#type: openai_type(self.status),
             param: self.param.as_deref(),
             code: self.code,
             resume,

@@ -26,6 +26,8 @@ pub struct Head {
     pub request_id: Option<String>,
     /// `x-request-timeout`, if sent.
     pub timeout: Option<String>,
+    /// `Last-Event-ID`, if sent.
+    pub last_event_id: Option<String>,
     /// The authority the request is for: of its target, else its `Host`.
     pub authority: Option<String>,
     /// `Origin`, if sent.

@@ -68,8 +68,10 @@ pub mod prompt;
 pub mod raw;
 pub mod reply;
 pub mod responses;
+pub mod resume;
 pub mod route;
 pub mod settings;
+pub mod stamp;
 pub mod stream;
 pub mod structured;
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub(crate) fn settings() -> Settings {
         cors_origin: None,
         allowed_hosts: Vec::new(),
         request_timeout_ms: None,
+        resume_keys: Vec::new(),
     }
 }
 
@@ -237,6 +238,7 @@ impl ScriptedEngine {
             generates: true,
             reasoning_tags: None,
             call_form: None,
+            fingerprint: "f00d".into(),
         };
         ScriptedEngine {
             answer,

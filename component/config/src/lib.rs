@@ -32,6 +32,7 @@ pub struct Settings {
     pub cors_origin: Option<String>,
     pub allowed_hosts: Vec<String>,
     pub request_timeout_ms: Option<u32>,
+    pub resume_keys: Vec<String>,
 }
 
 /// A setting that cannot be used.
@@ -82,6 +83,7 @@ pub fn read(
         cors_origin: rule(&mut get, "cors_origin", rules::origin)?.unwrap_or(default_origin),
         allowed_hosts: rule(&mut get, "allowed_hosts", rules::hosts)?.unwrap_or_default(),
         request_timeout_ms: rule(&mut get, "request_timeout", rules::seconds)?,
+        resume_keys: rule(&mut get, "resume_key", rules::resume_keys)?.unwrap_or_default(),
     };
     match (settings.default_max_tokens, settings.max_tokens) {
         (Some(default), Some(most)) if default > most => Err(invalid(
@@ -106,6 +108,7 @@ impl fmt::Debug for Settings {
             .field("cors_origin", &self.cors_origin)
             .field("allowed_hosts", &self.allowed_hosts)
             .field("request_timeout_ms", &self.request_timeout_ms)
+            .field("n_resume_keys", &self.resume_keys.len())
             .finish()
     }
 }
@@ -124,6 +127,7 @@ impl Default for Settings {
             cors_origin: None,
             allowed_hosts: Vec::new(),
             request_timeout_ms: None,
+            resume_keys: Vec::new(),
         }
     }
 }

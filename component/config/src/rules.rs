@@ -18,6 +18,28 @@ pub(crate) fn keys(value: &str) -> Result<Vec<String>, String> {
     value.split(',').map(key).collect()
 }
 
+/// Characters of a key that signs: with fewer it could be guessed from what it signed.
+const RESUME_KEY_CHARS: std::ops::RangeInclusive<usize> = 32..=256;
+
+/// `none`, or keys of a length that nobody guesses.
+pub(crate) fn resume_keys(value: &str) -> Result<Vec<String>, String> {
+    if value == "none" {
+        return Ok(Vec::new());
+    }
+    let keys = keys(value)?;
+    match keys
+        .iter()
+        .find(|key| !RESUME_KEY_CHARS.contains(&key.len()))
+    {
+        None => Ok(keys),
+        Some(key) => Err(format!(
+            "a key has {} characters, 32 to 256 are taken; draw one, for example with `openssl rand \
+             -hex 32`",
+            key.len()
+        )),
+    }
+}
+
 /// A whole number of at least 1.
 pub(crate) fn count(value: &str) -> Result<u32, String> {
     match value.parse() {

@@ -46,7 +46,7 @@ const PUBLIC: Setting = Setting {
 };
 
 /// Every setting; [`read`](crate::read) has their rules.
-pub const SETTINGS: [Setting; 10] = [
+pub const SETTINGS: [Setting; 11] = [
     Setting {
         name: "api_key",
         value_name: "KEYS",
@@ -117,6 +117,15 @@ pub const SETTINGS: [Setting; 10] = [
         default: "no limit",
         ..PUBLIC
     },
+    Setting {
+        name: "resume_key",
+        value_name: "KEYS",
+        help: "Keys between commas, of 32 characters or more, that all servers of a model share: a \
+               stream that one of them began goes on at another. The first signs, all are accepted; \
+               `none`: no stream is resumed. Prefer the environment, as for api_key",
+        default: "drawn by each process of sterna serve, none elsewhere",
+        is_secret: true,
+    },
 ];
 
 /// The settings in a struct of the same fields, such as the one generated from `wit/config.wit`.
@@ -135,6 +144,7 @@ macro_rules! settings_as {
             cors_origin: settings.cors_origin,
             allowed_hosts: settings.allowed_hosts,
             request_timeout_ms: settings.request_timeout_ms,
+            resume_keys: settings.resume_keys,
         }
     }};
 }

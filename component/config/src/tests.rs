@@ -32,6 +32,27 @@ fn nothing_is_no_value() {
 }
 
 #[test]
+fn keys_that_sign_are_long() {
+    let keys = |value: &str| with(&[("resume_key", value)]);
+    assert_eq!(keys("none"), Ok(Settings::default()));
+    for wrong in [
+        "short",
+        &"k".repeat(31),
+        &"k".repeat(257),
+        &format!("{},k", "k".repeat(32)),
+    ] {
+        let error = keys(wrong).unwrap_err();
+        assert_eq!(error.name, "resume_key");
+        assert!(error.message.contains("32 to 256"), "{}", error.message);
+        assert!(!error.message.contains(wrong));
+    }
+    assert!(
+        keys(&format!("{} {}", "k".repeat(32), "k".repeat(32))).is_err(),
+        "a space"
+    );
+}
+
+#[test]
 fn other_origins_may_call_where_a_key_is_asked_for() {
     let origin = |set: &[(&str, &str)]| with(set).unwrap().cors_origin;
     assert_eq!(origin(&[]), None);
@@ -58,6 +79,10 @@ fn everything_can_be_set() {
             "LLM.example, .chat.example,*.b.example, 10.0.0.1,[::1]",
         ),
         ("request_timeout", "2.5"),
+        (
+            "resume_key",
+            &format!("{}, {}", "k".repeat(32), "l".repeat(256)),
+        ),
     ]);
     let expected = Settings {
         api_keys: vec!["secret-1".into(), "secret-2".into()],
@@ -76,6 +101,7 @@ fn everything_can_be_set() {
             "[::1]".into(),
         ],
         request_timeout_ms: Some(2500),
+        resume_keys: vec!["k".repeat(32), "l".repeat(256)],
     };
     assert_eq!(settings, Ok(expected));
     for origin in [

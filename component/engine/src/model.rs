@@ -36,6 +36,8 @@ pub struct Model {
     pub template: ChatTemplate,
     /// Sampling a request takes where it says nothing.
     pub defaults: SamplingDefaults,
+    /// Tells models apart (`wit/engine.wit`); empty where it was made from no files.
+    pub fingerprint: String,
     /// The grammars that requests have asked for.
     pub constraints: Constraints,
     /// The statements of its files that could not be taken as they are, a sentence each: for the
@@ -68,6 +70,7 @@ impl Model {
     /// Read the weights of an open model.
     fn read(open: OpenModel, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, LoadError> {
         let weights = files::load_weights(open.source.as_ref(), &open.config, open.tied, progress)?;
+        let fingerprint = files::fingerprint(&open);
         Ok(Model {
             id: open.id,
             config: open.config,
@@ -75,6 +78,7 @@ impl Model {
             tokenizer: open.tokenizer,
             template: open.template,
             defaults: open.defaults,
+            fingerprint,
             warnings: open.warnings,
             constraints: Constraints::default(),
         })

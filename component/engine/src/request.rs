@@ -162,6 +162,8 @@ pub struct Request {
     pub show_special: bool,
     /// Keep the last so many tokens of the prompt.
     pub truncate_prompt: Option<u32>,
+    /// Tokens with which the completion begins, as another engine chose them.
+    pub resumed: Vec<u32>,
     /// The grammar that the completion follows.
     pub constraint: Option<Constraint>,
     /// The sampling parameters.
@@ -210,6 +212,7 @@ impl Request {
             prompt_logprobs: None,
             show_special: false,
             truncate_prompt: None,
+            resumed: Vec::new(),
             constraint: None,
             sampling: Sampling::default(),
             cache_salt: None,
@@ -341,6 +344,7 @@ pub struct ModelInfo {
     pub generates: bool,
     pub reasoning_tags: Option<Tags>,
     pub call_form: Option<CallForm>,
+    pub fingerprint: String,
 }
 
 /// The engine's state and counters; totals count from its creation.

@@ -83,6 +83,7 @@ macro_rules! convert_engine_types {
                         generates: info.generates,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
                         call_form: info.call_form.map(Into::into),
+                        fingerprint: info.fingerprint,
                     }
                 }
             }
@@ -104,6 +105,7 @@ macro_rules! convert_engine_types {
                         generates: info.generates,
                         reasoning_tags: info.reasoning_tags.map(Into::into),
                         call_form: info.call_form.map(Into::into),
+                        fingerprint: info.fingerprint,
                     }
                 }
             }
@@ -291,6 +293,7 @@ macro_rules! convert_engine_types {
                         prompt_logprobs: request.prompt_logprobs,
                         show_special: request.show_special,
                         truncate_prompt: request.truncate_prompt,
+                        resumed: request.resumed,
                         constraint: request.constraint.map(Into::into),
                         sampling: request.sampling.into(),
                         cache_salt: request.cache_salt,
@@ -321,6 +324,7 @@ macro_rules! convert_engine_types {
                         prompt_logprobs: request.prompt_logprobs,
                         show_special: request.show_special,
                         truncate_prompt: request.truncate_prompt,
+                        resumed: request.resumed,
                         constraint: request.constraint.map(Into::into),
                         sampling: request.sampling.into(),
                         cache_salt: request.cache_salt,

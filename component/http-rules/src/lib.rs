@@ -11,10 +11,12 @@
 //!   ([`origin`]).
 
 pub mod authority;
+pub mod error_form;
 pub mod keys;
 pub mod origin;
 pub mod path;
 pub mod request_id;
 
 pub use authority::{Addresses, AllowedHosts, Authority};
+pub use error_form::ErrorForm;
 pub use origin::Sender;

@@ -35,6 +35,7 @@ pub(super) fn checked_info(info: ModelInfo) -> anyhow::Result<ModelInfo> {
         ("head type", &info.head_type),
         ("type of keys and values", &info.kv_type),
         ("instruction set", &info.isa),
+        ("fingerprint", &info.fingerprint),
     ];
     let call_tags = match &info.call_form {
         Some(CallForm::Tagged(tags)) => Some(tags),
@@ -417,6 +418,7 @@ mod tests {
                 generates: true,
                 reasoning_tags: None,
                 call_form: tags.map(CallForm::Tagged),
+                fingerprint: String::new(),
             })
         };
         assert!(checked("bitnet", tags("<a>")).is_ok());

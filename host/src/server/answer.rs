@@ -8,6 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde_json::json;
+use sterna_http_rules::{ErrorForm, error_form};
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
@@ -25,10 +27,7 @@ pub(super) fn text(
     content_type: &'static str,
     body: String,
 ) -> Response<HyperOutgoingBody> {
-    let body = Full::new(Bytes::from(body))
-        .map_err(|never| match never {})
-        .boxed_unsync();
-    let mut response = Response::new(body);
+    let mut response = Response::new(whole(body));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -36,15 +35,58 @@ pub(super) fn text(
     response
 }
 
-/// An error in OpenAI's shape, as the component gives them.
+/// An error, in OpenAI's form until [`in_form`] gives it another.
 pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response<HyperOutgoingBody> {
-    let kind = if status.is_server_error() {
-        "server_error"
-    } else {
-        "invalid_request_error"
+    let kind = error_form::openai_type(status.as_u16());
+    let body =
+        json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
+    let mut response = text(status, "application/json", body.to_string());
+    response
+        .extensions_mut()
+        .insert(Message(message.to_owned()));
+    response
+}
+
+/// The message of an error that the host gives itself.
+#[derive(Clone)]
+struct Message(String);
+
+/// An error that the host gives itself, in the form that the clients of the request's path expect;
+/// any other response as it is. `id` is the request's name.
+pub(super) fn in_form(
+    mut response: Response<HyperOutgoingBody>,
+    form: ErrorForm,
+    id: &HeaderValue,
+) -> Response<HyperOutgoingBody> {
+    let Some(Message(message)) = response.extensions_mut().remove() else {
+        return response;
     };
-    let body = serde_json::json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
-    text(status, "application/json", body.to_string())
+    let body = match form {
+        ErrorForm::OpenAi => return response,
+        ErrorForm::Anthropic => {
+            response.headers_mut().insert("request-id", id.clone());
+            let kind = error_form::anthropic_type(response.status().as_u16());
+            let id = id.to_str().unwrap_or_default();
+            json!({
+                "type": "error",
+                "error": { "type": kind, "message": message },
+                "request_id": id,
+            })
+        }
+        ErrorForm::Ollama => json!({ "error": message }),
+        ErrorForm::LlamaCpp => {
+            let status = response.status().as_u16();
+            let kind = error_form::llama_cpp_type(status);
+            json!({ "error": { "code": status, "message": message, "type": kind, "param": null } })
+        }
+    };
+    response.map(|_| whole(body.to_string()))
+}
+
+fn whole(body: String) -> HyperOutgoingBody {
+    Full::new(Bytes::from(body))
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// The resources of a request until its answer is over, in the order in which they are released:

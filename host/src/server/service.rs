@@ -8,7 +8,7 @@ use std::time::Instant;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT, CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use sterna_http_rules::{AllowedHosts, path};
+use sterna_http_rules::{AllowedHosts, ErrorForm, path};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::answer::{self, Answer, Held};
@@ -196,7 +196,9 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         Box::pin(async move {
             let id = request_id::name(&mut request);
             let mut log = RequestLog::new(&request, &id, Arc::clone(&service.shared.metrics));
-            let (mut response, held) = service.answer(request, &mut log).await;
+            let form = ErrorForm::of(request.uri().path());
+            let (response, held) = service.answer(request, &mut log).await;
+            let mut response = answer::in_form(response, form, &id);
             request_id::put(&mut response, id);
             if service.probes_only {
                 let close = HeaderValue::from_static("close");

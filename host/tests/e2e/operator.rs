@@ -148,6 +148,21 @@ fn each_key_has_its_share() {
         refused.head
     );
     assert!(server.metric("sterna_requests_rejected_total{reason=\"key_limit\"}") >= 2.0);
+    // In the form that each API's clients read.
+    let refused = |path: &str| {
+        let answer = ask("POST", path, "one");
+        assert_eq!(answer.status, 429, "{}", answer.head);
+        (answer.head.clone(), answer.json())
+    };
+    let (head, error) = refused("/v1/messages");
+    assert_eq!(error["type"], "error");
+    assert_eq!(error["error"]["type"], "rate_limit_error");
+    let id = error["request_id"].as_str().unwrap();
+    assert!(head.contains(&format!("request-id: {id}")), "{head}");
+    let (_, error) = refused("/api/chat");
+    assert!(error["error"].as_str().unwrap().contains("within a minute"));
+    let (_, error) = refused("/v1/completions");
+    assert_eq!(error["error"]["type"], "rate_limit_error");
     // Nobody's key is the component's to refuse.
     post("three").error(401);
 

@@ -43,6 +43,7 @@ fn info() -> ModelInfo {
         generates: true,
         reasoning_tags: tags("<think>", "</think>"),
         call_form: tags("<tool_call>", "</tool_call>").map(CallForm::Tagged),
+        fingerprint: String::new(),
     }
 }
 
@@ -157,6 +158,7 @@ fuzz_target!(|input: &[u8]| {
         cors_origin: None,
         allowed_hosts: Vec::new(),
         request_timeout_ms: None,
+        resume_keys: Vec::new(),
     };
     let stamp = Stamp {
         id: 1,

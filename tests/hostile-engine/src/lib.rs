@@ -134,6 +134,7 @@ impl scheduler::Guest for Component {
             generates: true,
             reasoning_tags: None,
             call_form: None,
+            fingerprint: String::new(),
         })
     }
 

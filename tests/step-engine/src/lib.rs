@@ -85,6 +85,7 @@ fn info() -> wit::ModelInfo {
         generates: true,
         reasoning_tags: None,
         call_form: None,
+        fingerprint: String::new(),
     }
 }
 

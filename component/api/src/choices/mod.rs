@@ -8,7 +8,7 @@
 mod running;
 mod size;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     clock::Clock,
@@ -16,6 +16,7 @@ use crate::{
     error::{ApiError, Resume},
     kind::Kind,
     parts::{Marks, Part},
+    resume::Resumed,
     settings::Settings,
 };
 use running::Running;
@@ -46,6 +47,8 @@ pub struct Asked {
     pub grammar_field: Option<String>,
     /// What its times are measured by.
     pub clock: Clock,
+    /// What was told of them elsewhere.
+    pub resumed: Resumed,
 }
 
 /// What is looked for in answers, and what is not told of them.
@@ -85,8 +88,12 @@ pub struct Choices<E: Engine> {
     form: Form,
     grammar_field: Option<String>,
     clock: Clock,
+    /// What was told of them elsewhere.
+    resumed: Resumed,
     /// The usage of all choices so far.
     usage: Usage,
+    /// That of those which have ended.
+    ended: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
     fault: Option<ApiError>,
     /// The first piece, where it was waited for, and the usage before it.
@@ -187,11 +194,9 @@ impl<E: Engine> Choices<E> {
             form: asked.form,
             grammar_field: asked.grammar_field,
             clock: asked.clock,
-            usage: Usage {
-                prompt_tokens: 0,
-                completion_tokens: 0,
-                cached_tokens: 0,
-            },
+            usage: asked.resumed.usage(),
+            ended: asked.resumed.usage(),
+            resumed: asked.resumed,
             fault: None,
             first: None,
         };
@@ -216,6 +221,27 @@ impl<E: Engine> Choices<E> {
             .map_or(self.usage, |(_, before)| *before)
     }
 
+    /// The usage of the choices that have ended.
+    pub fn ended(&self) -> Usage {
+        self.ended
+    }
+
+    /// The tokens of the choices that have not ended.
+    pub fn open_tokens(&self) -> BTreeMap<u32, Vec<u32>> {
+        let mut tokens = self.resumed.tokens.clone();
+        for running in &self.running {
+            let known = tokens.entry(running.index).or_default();
+            // What was told elsewhere comes again before anything new.
+            if running.tokens().len() >= known.len() {
+                *known = running.tokens().to_vec();
+            }
+        }
+        tokens.retain(|&index, _| {
+            index >= self.started || self.running.iter().any(|running| running.index == index)
+        });
+        tokens
+    }
+
     /// The data with which a client resumes the choice that is told elsewhere.
     pub fn resume(&self) -> Resume {
         let told = self.running.front();
@@ -226,6 +252,7 @@ impl<E: Engine> Choices<E> {
             seed: self.seed_of(index),
             completion_tokens: tokens.len(),
             tokens,
+            token: None,
         }
     }
 
@@ -264,6 +291,7 @@ impl<E: Engine> Choices<E> {
         let tokens = u32::try_from(event.tokens.len()).unwrap_or(u32::MAX);
         let told = running.n_tokens();
         self.usage.completion_tokens = self.usage.completion_tokens.saturating_add(tokens);
+        let is_first = index.is_multiple_of(self.per_prompt);
         if let Some(finish) = event.finish {
             // What it says itself counts.
             let told = told.saturating_add(tokens);
@@ -271,13 +299,14 @@ impl<E: Engine> Choices<E> {
             let own = finish.usage;
             self.usage.completion_tokens = others.saturating_add(own.completion_tokens);
             // The prompt counts once, and so does what was cached of it.
-            if index.is_multiple_of(self.per_prompt) {
+            if is_first {
                 let cached = self.usage.cached_tokens.saturating_add(own.cached_tokens);
                 self.usage.cached_tokens = cached;
             }
         }
         let piece = running.take_in(event, &self.form, (self.clock)());
         if piece.end.is_some() {
+            add(&mut self.ended, piece.cost, is_first);
             // Where it has not ended by itself, this cancels it.
             self.running.pop_front();
             self.fault = self.fill().err();
@@ -311,8 +340,16 @@ impl<E: Engine> Choices<E> {
             let Some(prompt) = self.waiting.pop_front() else {
                 break;
             };
+            if self.resumed.has_ended(index) {
+                self.started += 1;
+                if !self.started.is_multiple_of(self.per_prompt) {
+                    self.waiting.push_front(prompt);
+                }
+                continue;
+            }
             let mut request = Request {
                 prompt,
+                resumed: self.resumed_tokens(index),
                 ..self.template.clone()
             };
             request.sampling.seed = Some(self.seed_of(index));
@@ -356,6 +393,14 @@ impl<E: Engine> Choices<E> {
         Ok(None)
     }
 
+    /// The tokens with which a choice begins. Where probabilities are to be told, all are chosen
+    /// anew.
+    fn resumed_tokens(&self, index: u32) -> Vec<u32> {
+        let known = self.resumed.tokens.get(&index);
+        let known = known.filter(|_| self.template.logprobs.is_none());
+        known.cloned().unwrap_or_default()
+    }
+
     /// Ask another engine for the prompts that wait.
     #[cfg(test)]
     pub(crate) fn replace_engine(&mut self, engine: E) {
@@ -389,5 +434,15 @@ impl<E: Engine> Choices<E> {
             at.field.clone_from(field);
         }
         ApiError::from_engine(error, &self.prompt_field(index))
+    }
+}
+
+/// Add what a choice has cost; the prompt of several counts with the first of them.
+fn add(sum: &mut Usage, own: Cost, is_first: bool) {
+    let completion = sum.completion_tokens.saturating_add(own.completion_tokens);
+    sum.completion_tokens = completion;
+    if is_first {
+        sum.prompt_tokens = sum.prompt_tokens.saturating_add(own.prompt_tokens);
+        sum.cached_tokens = sum.cached_tokens.saturating_add(own.cached_tokens);
     }
 }

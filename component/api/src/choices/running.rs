@@ -52,6 +52,11 @@ impl<G: Generation> Running<G> {
         u32::try_from(self.told.len()).unwrap_or(u32::MAX)
     }
 
+    /// Their ids.
+    pub(super) fn tokens(&self) -> &[u32] {
+        &self.told
+    }
+
     /// Those that are told whole.
     pub(super) fn whole_tokens(&self) -> &[u32] {
         self.told.get(..self.whole).unwrap_or_default()

@@ -19,6 +19,7 @@ pub(super) const TABLE: &[Group] = &[
         honour("cache_salt", "as in /v1/chat/completions"),
         honour("priority", "as in /v1/chat/completions"),
         honour("timeout", "as in /v1/chat/completions"),
+        honour("resume", "as in /v1/chat/completions"),
         honour("thinking", "with the type enabled or disabled a variable of the chat template"),
         honour("tools", "up to 256 tools that the client runs"),
         honour("tool_choice", "auto, any, tool or none, as in /v1/chat/completions"),

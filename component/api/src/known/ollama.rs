@@ -10,6 +10,7 @@ const FORMAT: Field = honour(
     "\"json\" or a JSON schema, as a chat's response_format",
 );
 const THINK: Field = honour("think", "as a chat's");
+const RESUME: Field = honour("resume", "`resume.token` of a cut stream's last line");
 const OPTIONS: Field = honour("options", "see below");
 const NO_PROBS: Field = refuse("logprobs", NO, PROBS);
 const NO_TOP_PROBS: Field = refuse("top_logprobs", ZERO, PROBS);
@@ -23,14 +24,14 @@ pub(super) const TABLE: &[Group] = &[
         MODEL,
         honour("messages", "the conversation; without one the answer is that the model is loaded"),
         honour("tools", "functions, as a chat's"),
-        STREAM, FORMAT, THINK, OPTIONS, NO_PROBS, NO_TOP_PROBS, CUT, SHIFT, LOADED,
+        STREAM, RESUME, FORMAT, THINK, OPTIONS, NO_PROBS, NO_TOP_PROBS, CUT, SHIFT, LOADED,
     ] },
     Group { place: Place::OllamaGenerate, fields: &[
         MODEL,
         honour("prompt", "a text; without one the answer is that the model is loaded"),
         honour("system", "a system message before it"),
         honour("raw", "the prompt is used as it is, without the chat template"),
-        STREAM, FORMAT, THINK, OPTIONS, NO_PROBS, NO_TOP_PROBS, CUT, SHIFT, LOADED, PICTURES,
+        STREAM, RESUME, FORMAT, THINK, OPTIONS, NO_PROBS, NO_TOP_PROBS, CUT, SHIFT, LOADED, PICTURES,
         refuse("suffix", EMPTY, "an answer cannot be made to fit a text behind it"),
         refuse("template", EMPTY, "the model's own chat template is used; send 'raw' and the text"),
         refuse("context", EMPTY, "send the conversation to /api/chat"),

@@ -31,6 +31,7 @@ pub(super) const TABLE: &[Group] = &[
         honour("cache_salt", "as in /v1/chat/completions"),
         honour("priority", "as in /v1/chat/completions"),
         honour("timeout", "as in /v1/chat/completions"),
+        honour("resume", "as in /v1/chat/completions"),
         honour("metadata", "texts, which the answer repeats"),
         honour("user", "which the answer repeats"),
         honour("prompt_cache_key", "which the answer repeats"),

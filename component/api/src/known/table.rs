@@ -99,6 +99,7 @@ const TABLE: &[Group] = &[
         honour("stream", "send events"),
         honour("stream_options", "only together with 'stream'"),
         honour("timings_per_token", "the times so far with every event, and with a whole answer"),
+        honour("resume", "the id of the last event that a cut stream sent, or those of all (docs/resume.md)"),
         refuse("use_beam_search", NO, SAMPLER),
         refuse("num_beams", ONE, SAMPLER),
         harmless("length_penalty", OF_ONE_REFUSED),

@@ -16,6 +16,7 @@ use crate::{
     http::Head,
     kind::Kind,
     reply::Reply,
+    resume::Begun,
     settings::Settings,
     translated,
 };
@@ -64,7 +65,14 @@ pub async fn answer<E: Engine>(
     asked.name_grammar(|field| names.own(field));
     let documents = Documents::new(said.told, &asked.params, stamp);
     let teller = |model| Box::new(documents.of(model)) as _;
-    completion::run(engine, settings, Kind::Text, asked, stamp, teller)
-        .await
-        .map_err(|error| names.rename(error))
+    completion::run(
+        engine,
+        settings,
+        Kind::Text,
+        asked,
+        Begun::plain(stamp),
+        teller,
+    )
+    .await
+    .map_err(|error| names.rename(error))
 }

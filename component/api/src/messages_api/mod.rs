@@ -34,7 +34,7 @@ pub async fn respond<E: Engine>(
     body: &mut impl Source,
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
-    let translate = |body: &Object<'_>, raw: Raw<'_>| {
+    let translate = |body: &Object<'_>, raw: Raw<'_>, stamp| {
         body.require("max_tokens")?;
         let (body, names, stops) = translate(body, raw)?;
         Ok(Translated {
@@ -45,6 +45,7 @@ pub async fn respond<E: Engine>(
             teller: Box::new(move |model| Box::new(Events::new(stamp, model))),
         })
     };
+    let head = (head, "anthropic messages");
     translated::complete(engine, settings, head, body, stamp, translate).await
 }
 

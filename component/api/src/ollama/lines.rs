@@ -10,6 +10,7 @@ use crate::{
     error::{ApiError, Resume},
     json::{Written, array},
     parts::{Call, Part},
+    resume::Framing,
     stream::Teller,
 };
 
@@ -168,5 +169,9 @@ impl Teller for Lines {
 
     fn content_type(&self) -> &'static str {
         "application/x-ndjson"
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Lines
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     http::Head,
     raw::Raw,
     reply::Reply,
+    resume,
     settings::Settings,
     translated::{self, Translated},
 };
@@ -87,6 +88,12 @@ async fn generate<E: Engine>(
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
+    let route = match kind {
+        Kind::Chat => "ollama chat",
+        Kind::Prompt => "ollama generate",
+    };
+    let begun = resume::begin(settings, head, route, &bytes, stamp, true)?;
+    let stamp = begun.stamp;
     let said = translated::read(&bytes, |body: &Object<'_>, raw: Raw<'_>| {
         request::translate(kind, body, raw, engine, settings)
     })?;
@@ -104,7 +111,7 @@ async fn generate<E: Engine>(
         told_stops: Vec::new(),
         teller: Box::new(move |model| Box::new(Lines::new(kind, stamp, model))),
     };
-    translated::run(engine, settings, stamp, translated).await
+    translated::run(engine, settings, begun, translated).await
 }
 
 /// A model's name without the tag that Ollama's clients put behind it.

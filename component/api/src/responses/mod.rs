@@ -36,7 +36,7 @@ pub async fn respond<E: Engine>(
     body: &mut impl Source,
     stamp: Stamp,
 ) -> Result<Reply<E>, ApiError> {
-    let translate = |body: &Object<'_>, raw: Raw<'_>| translate(body, raw, stamp);
+    let head = (head, "responses");
     translated::complete(engine, settings, head, body, stamp, translate).await
 }
 

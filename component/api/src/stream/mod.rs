@@ -11,6 +11,7 @@ use crate::{
     choices::{Choices, Piece},
     engine::{Engine, Usage},
     error::{ApiError, Resume},
+    resume::{Framing, Marker},
 };
 pub use chunks::Chunks;
 
@@ -44,16 +45,22 @@ pub trait Teller {
     fn content_type(&self) -> &'static str {
         "text/event-stream; charset=utf-8"
     }
+    /// Their form.
+    fn framing(&self) -> Framing {
+        Framing::Events
+    }
 }
 
 /// The events of one answer, as bytes to write.
 pub struct EventStream<E: Engine> {
     teller: Box<dyn Teller>,
+    /// Gives them ids, where the stream can be resumed.
+    marker: Option<Marker>,
     state: State<E>,
 }
 
 /// Has the engine begin.
-type Start<E> = Box<dyn FnOnce(&E) -> Result<Choices<E>, ApiError>>;
+type Start<E> = Box<dyn FnOnce(&E) -> Result<(Choices<E>, Option<Marker>), ApiError>>;
 
 enum State<E: Engine> {
     /// Its model is being loaded; what has it begin waits for that.
@@ -66,9 +73,11 @@ enum State<E: Engine> {
 
 impl<E: Engine> EventStream<E> {
     /// The events of `choices`, which `teller` tells.
-    pub fn new(teller: Box<dyn Teller>, choices: Choices<E>) -> Self {
+    pub fn new(teller: Box<dyn Teller>, choices: Choices<E>, marker: Option<Marker>) -> Self {
+        let framing = teller.framing();
         EventStream {
             teller,
+            marker: marker.map(|marker| marker.framed(framing)),
             state: State::Opening(choices),
         }
     }
@@ -78,10 +87,11 @@ impl<E: Engine> EventStream<E> {
     pub fn later(
         teller: Box<dyn Teller>,
         engine: E,
-        start: impl FnOnce(&E) -> Result<Choices<E>, ApiError> + 'static,
+        start: impl FnOnce(&E) -> Result<(Choices<E>, Option<Marker>), ApiError> + 'static,
     ) -> Self {
         EventStream {
             teller,
+            marker: None,
             state: State::Loading(engine, Box::new(start)),
         }
     }
@@ -93,13 +103,16 @@ impl<E: Engine> EventStream<E> {
 
     /// Wait for the next bytes to send; `None` after the last.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut events) = (Vec::new(), Vec::new());
         let mut choices = match std::mem::replace(&mut self.state, State::Ended) {
             State::Loading(engine, start) => {
                 engine.pause().await;
                 match start(&engine) {
-                    Ok(choices) => {
-                        self.teller.open(choices.usage(), &mut bytes);
+                    Ok((choices, marker)) => {
+                        let framing = self.teller.framing();
+                        self.marker = marker.map(|marker| marker.framed(framing));
+                        self.teller.open(choices.usage(), &mut events);
+                        self.send(&mut events, 0, &[], None, &mut bytes);
                         choices
                     }
                     Err(error) => {
@@ -110,7 +123,8 @@ impl<E: Engine> EventStream<E> {
                 }
             }
             State::Opening(choices) => {
-                self.teller.open(choices.usage(), &mut bytes);
+                self.teller.open(choices.usage(), &mut events);
+                self.send(&mut events, 0, &[], None, &mut bytes);
                 choices
             }
             State::Running(choices) => choices,
@@ -121,8 +135,15 @@ impl<E: Engine> EventStream<E> {
             match choices.next().await {
                 Ok(Some(piece)) => {
                     let last = choices.is_done();
-                    self.teller.tell(&piece, choices.usage(), last, &mut bytes);
+                    self.teller.tell(&piece, choices.usage(), last, &mut events);
+                    let ended = piece.end.map(|_| choices.ended());
+                    let ids = &piece.told.ids;
+                    self.send(&mut events, piece.index, ids, ended, &mut bytes);
                     if last {
+                        if self.marker.as_ref().is_some_and(Marker::falls_short) {
+                            let why = "the answer is not the one that was begun elsewhere";
+                            self.fault(&ApiError::internal(why), &choices, &mut bytes);
+                        }
                         return Some(bytes);
                     }
                     silent += 1;
@@ -134,13 +155,41 @@ impl<E: Engine> EventStream<E> {
                 Ok(None) => return None,
                 Err(error) => {
                     // The status has been sent, so the fault goes where the next event would.
-                    self.teller.fault(&error, &choices.resume(), &mut bytes);
+                    self.fault(&error, &choices, &mut bytes);
                     return Some(bytes);
                 }
             }
         }
         self.state = State::Running(choices);
         Some(bytes)
+    }
+
+    /// Move the events of a choice, which account for these tokens, to what is sent.
+    fn send(
+        &mut self,
+        events: &mut Vec<u8>,
+        index: u32,
+        ids: &[u32],
+        ended: Option<Usage>,
+        bytes: &mut Vec<u8>,
+    ) {
+        match &mut self.marker {
+            Some(marker) => marker.mark(events, index, ids, ended, bytes),
+            None => bytes.extend_from_slice(events),
+        }
+        events.clear();
+    }
+
+    fn fault(&mut self, error: &ApiError, choices: &Choices<E>, bytes: &mut Vec<u8>) {
+        let mut resume = choices.resume();
+        let Some(marker) = &self.marker else {
+            return self.teller.fault(error, &resume, bytes);
+        };
+        let token = marker.token(&choices.open_tokens());
+        resume.token = Some(token.clone());
+        let mut events = Vec::new();
+        self.teller.fault(error, &resume, &mut events);
+        marker.mark_cut(&events, &token, bytes);
     }
 }
 

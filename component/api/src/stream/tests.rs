@@ -8,6 +8,7 @@ use crate::{
     kind::Kind,
     now,
     params::StreamUsage,
+    resume::Resumed,
     testing::{ScriptedEngine, all, end, settings, text},
 };
 
@@ -34,10 +35,11 @@ fn events(
         form: Form::default(),
         grammar_field: None,
         clock: || 0,
+        resumed: Resumed::default(),
     };
     let choices = Choices::start(engine.clone(), &settings(), 2, asked).unwrap();
     let answer = Answer::new(kind, STAMP, "demo".into(), usage);
-    EventStream::new(Box::new(Chunks::new(answer)), choices)
+    EventStream::new(Box::new(Chunks::new(answer)), choices, None)
 }
 
 fn stream(kind: Kind, usage: StreamUsage, script: Vec<Result<Event, Error>>) -> Vec<String> {

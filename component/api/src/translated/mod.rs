@@ -16,6 +16,7 @@ use crate::{
     kind::Kind,
     raw::Raw,
     reply::Reply,
+    resume::{self, Begun},
     settings::Settings,
     stream::Teller,
 };
@@ -34,27 +35,29 @@ pub struct Translated {
     pub teller: Box<dyn FnOnce(String) -> Box<dyn Teller>>,
 }
 
-/// Answer a request that `translate` reads: from its body, and that body's text.
+/// Answer a request to `route` that `translate` reads: from its body, that body's text, and the
+/// identity of the answer.
 pub async fn complete<E: Engine>(
     engine: &E,
     settings: &Settings,
-    head: &Head,
+    (head, route): (&Head, &str),
     body: &mut impl Source,
     stamp: Stamp,
-    translate: impl FnOnce(&Object<'_>, Raw<'_>) -> Result<Translated, ApiError>,
+    translate: impl FnOnce(&Object<'_>, Raw<'_>, Stamp) -> Result<Translated, ApiError>,
 ) -> Result<Reply<E>, ApiError> {
     let bytes = body::read(body, head.content_length, settings.max_body_bytes).await?;
-    let translated = read(&bytes, translate)?;
+    let begun = resume::begin(settings, head, route, &bytes, stamp, false)?;
+    let translated = read(&bytes, |body, raw| translate(body, raw, begun.stamp))?;
     // It may be megabytes, and its translation takes its place.
     drop(bytes);
-    run(engine, settings, stamp, translated).await
+    run(engine, settings, begun, translated).await
 }
 
 /// Answer a translated request.
 pub async fn run<E: Engine>(
     engine: &E,
     settings: &Settings,
-    stamp: Stamp,
+    begun: Begun,
     translated: Translated,
 ) -> Result<Reply<E>, ApiError> {
     let Translated {
@@ -69,7 +72,7 @@ pub async fn run<E: Engine>(
         completion::understand(kind, settings, body).map_err(|error| names.rename(error))?;
     asked.told_stops = told_stops;
     asked.name_grammar(|field| names.own(field));
-    completion::run(engine, settings, kind, asked, stamp, teller)
+    completion::run(engine, settings, kind, asked, begun, teller)
         .await
         .map_err(|error| names.rename(error))
 }

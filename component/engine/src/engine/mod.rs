@@ -89,6 +89,7 @@ impl Engine {
             generates: self.model.config.embedding.pooling.is_none(),
             reasoning_tags: self.model.template.reasoning_tags(),
             call_form: self.model.template.call_form(),
+            fingerprint: self.model.fingerprint.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use sterna_kernels::{DenseType, GroupShape, TernaryLayout};
 
+use super::fingerprint::SAMPLE_BYTES;
 use super::float_linear::FloatRule;
 use super::floats::{FloatType, Floats};
 use super::ggml_type::{self, TAIL_BYTES, id as ty};
@@ -63,6 +64,16 @@ impl WeightSource for GgufWeights {
 
     fn stored(&self, id: TensorId) -> Option<StoredTensor> {
         self.gguf.tensor(&id.gguf()).map(TensorInfo::stored)
+    }
+
+    fn sample(&self, add: &mut dyn FnMut(&[u8])) {
+        add(format!("gguf {:?} {}", self.i2s_form, self.masters).as_bytes());
+        for (tensor, room) in self.gguf.tensors().iter().zip(self.gguf.rooms()) {
+            add(format!("{} {:?} {}", tensor.name, tensor.ne, tensor.ty).as_bytes());
+            if let Some(data) = self.gguf.data(tensor, room.min(SAMPLE_BYTES)) {
+                add(&data);
+            }
+        }
     }
 
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {

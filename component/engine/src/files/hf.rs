@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use safetensors::Dtype;
 use sterna_kernels::DenseType;
 
+use super::fingerprint::SAMPLE_BYTES;
 use super::float_linear::FloatRule;
 use super::floats::{FloatType, Floats};
 use super::names::{Part, TensorId};
@@ -52,6 +53,18 @@ impl WeightSource for HfWeights {
             shape: tensor.shape.clone(),
             name,
         })
+    }
+
+    fn sample(&self, add: &mut dyn FnMut(&[u8])) {
+        add(format!("hf {}", self.masters).as_bytes());
+        let mut names: Vec<&str> = self.files.names().collect();
+        names.sort_unstable();
+        for name in names {
+            if let Some(tensor) = self.files.get(name) {
+                add(format!("{name} {:?} {:?}", tensor.shape, tensor.dtype).as_bytes());
+                add(&tensor.bytes[..tensor.bytes.len().min(SAMPLE_BYTES)]);
+            }
+        }
     }
 
     fn norm(&self, id: TensorId, len: usize) -> Result<Vec<f32>, LoadError> {

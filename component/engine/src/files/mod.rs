@@ -4,6 +4,7 @@
 //! by `Model::load` (all of them) or by `convert` (one at a time).
 
 mod directory;
+mod fingerprint;
 mod finish;
 mod float_linear;
 mod floats;
@@ -43,6 +44,7 @@ mod unlike;
 
 use std::path::Path;
 
+pub(crate) use fingerprint::fingerprint;
 pub(crate) use ggml_type::{SCALES as LINEAR_SCALES, id as ggml_id};
 pub use gguf::Gguf;
 pub use gguf_value::{Array, Value};

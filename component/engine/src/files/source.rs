@@ -37,6 +37,9 @@ pub(crate) trait WeightSource {
     fn may_have_grouped_tables(&self) -> bool {
         false
     }
+    /// Give `add` each tensor's name, type and shape, and its first bytes, in a fixed order: what
+    /// its fingerprint is made of.
+    fn sample(&self, _add: &mut dyn FnMut(&[u8])) {}
     /// An embedding or head `[rows, cols]`, as stored.
     fn table(&self, id: TensorId, rows: usize, cols: usize) -> Result<Table, LoadError>;
 }

@@ -61,6 +61,11 @@ impl Params {
         frequency_penalty: 0.0,
         seed: 0,
     };
+
+    /// The largest logit is taken, and nothing drawn.
+    fn is_greedy(&self) -> bool {
+        self.temperature == 0.0 || self.top_p == 0.0
+    }
 }
 
 /// A logit is a NaN or an infinity.
@@ -139,13 +144,23 @@ impl Sampler {
         check_finite(logits)?;
         self.penalise(logits);
         restrict(logits);
-        let token = if self.params.temperature == 0.0 || self.params.top_p == 0.0 {
+        let token = if self.params.is_greedy() {
             argmax(logits)
         } else {
             self.draw(isa, logits)
         };
         *self.seen.entry(token).or_default() += 1;
         Ok(token)
+    }
+
+    /// Remember a token that a sampler with the same parameters chose in this place: what is chosen
+    /// after it is what that one would have chosen.
+    pub fn resume(&mut self, token: u32) {
+        if !self.params.is_greedy() {
+            // Each choice draws once.
+            self.rng.next_u64();
+        }
+        *self.seen.entry(token).or_default() += 1;
     }
 
     /// Step 1.

@@ -112,6 +112,8 @@ pub struct Admitted {
     pub tokens: Vec<u32>,
     /// The prompt ends with the tag that begins the model's reasoning.
     pub reasons: bool,
+    /// Tokens with which the completion begins, `max_new` at most, every id in the vocabulary.
+    pub resumed: Vec<u32>,
     /// Tokens to generate at most; prompt and completion fit the context together.
     pub max_new: usize,
     /// Stop texts, none empty.
@@ -146,6 +148,7 @@ impl Admitted {
         Admitted {
             tokens,
             reasons: false,
+            resumed: Vec::new(),
             max_new: 0,
             stop: Vec::new(),
             ending: Ending::default(),
@@ -246,6 +249,7 @@ impl Gate {
             prompt_logprobs,
             show_special,
             truncate_prompt,
+            mut resumed,
             constraint,
             sampling,
             cache_salt: _,
@@ -279,12 +283,17 @@ impl Gate {
         };
         let room = self.size.context - tokens.len();
         let max_new = max_tokens.map_or(room, |max| room.min(usize::try_from(max).unwrap_or(room)));
+        resumed.truncate(max_new);
+        if let Some(fault) = self.fault_of_resumed(&resumed, report) {
+            return Err(invalid("resumed", fault));
+        }
         let guard = constraint
             .map(|constraint| self.model.constrain(&constraint, &tokens))
             .transpose()?;
         Ok(Admitted {
             reasons: self.model.reasons_after(&tokens),
             tokens,
+            resumed,
             max_new,
             stop,
             ending,
@@ -299,6 +308,18 @@ impl Gate {
             client,
             deadline,
         })
+    }
+
+    /// Why a completion cannot begin with these tokens, if it cannot.
+    fn fault_of_resumed(&self, resumed: &[u32], report: Report) -> Option<String> {
+        if report.generated.is_some() && !resumed.is_empty() {
+            return Some("has no probabilities to report: it is not for 'logprobs'".into());
+        }
+        let vocab_size = self.model.config.vocab_size;
+        let beyond = resumed.iter().find(|&&id| id as usize >= vocab_size)?;
+        Some(format!(
+            "has the token {beyond}, but the vocabulary ends at {vocab_size}"
+        ))
     }
 
     /// The token ids of a prompt that is to be embedded: a text's end with the token that the model

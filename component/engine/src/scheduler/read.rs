@@ -39,6 +39,8 @@ struct Reading {
     /// In their order; the last one may end it.
     events: Vec<Event>,
     fault: Option<EngineError>,
+    /// Tokens in the first of them that were chosen elsewhere.
+    resumed: u64,
     /// Drafted tokens that it was given the logits of, and those of them that were right.
     drafted: usize,
     right: u64,
@@ -113,8 +115,11 @@ impl Scheduler {
         let id = sequence.id;
         self.stats.drafted += reading.drafted as u64;
         self.stats.accepted += reading.right;
+        let mut resumed = reading.resumed;
         for event in reading.events {
-            self.stats.tokens_generated += event.tokens.len() as u64;
+            let tokens = event.tokens.len() as u64;
+            self.stats.tokens_generated += tokens.saturating_sub(resumed);
+            resumed = resumed.saturating_sub(tokens);
             if event.finish.is_some() {
                 return self.end(number, Ok(event), kv, deliver);
             }
@@ -141,6 +146,24 @@ fn read<'a>(
         let rows = rows.by_ref().take(scored);
         match sequence.score_prompt(isa, model, rows, scratch) {
             Ok(event) => reading.events.push(event),
+            Err(error) => {
+                reading.fault = Some(error);
+                return reading;
+            }
+        }
+    }
+    while rows.len() > 0
+        && let Some(result) = sequence.next_resumed(model)
+    {
+        match result {
+            Ok(event) => {
+                reading.resumed += event.tokens.len() as u64;
+                let ended = event.finish.is_some();
+                reading.events.push(event);
+                if ended {
+                    return reading;
+                }
+            }
             Err(error) => {
                 reading.fault = Some(error);
                 return reading;

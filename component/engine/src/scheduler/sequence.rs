@@ -42,8 +42,10 @@ pub(super) struct Sequence {
     /// The prompt and what was generated.
     tokens: Vec<u32>,
     prompt_len: usize,
-    /// Tokens to be taken in before the next one is chosen: the prompt, and after a pre-emption
-    /// what was generated before it.
+    /// Tokens at the end of `tokens` that were chosen elsewhere and not taken for generated yet.
+    resumed: usize,
+    /// Tokens to be taken in before the next one is chosen: the prompt and what was chosen
+    /// elsewhere, and after a pre-emption what was generated before it.
     prefill_len: usize,
     /// Tokens that were given to the model, or whose keys and values were cached.
     fed: usize,
@@ -87,7 +89,8 @@ impl Sequence {
             cached: 0,
             was_preempted: false,
             prompt_len: admitted.tokens.len(),
-            prefill_len: admitted.tokens.len(),
+            resumed: admitted.resumed.len(),
+            prefill_len: admitted.tokens.len() + admitted.resumed.len(),
             max_new: admitted.max_new,
             sampler: Sampler::new(admitted.sampling, &admitted.tokens),
             rules: admitted.rules,
@@ -99,7 +102,7 @@ impl Sequence {
             ending: admitted.ending,
             guard: admitted.guard,
             pool: admitted.embed.map(Pool::new),
-            tokens: admitted.tokens,
+            tokens: [admitted.tokens, admitted.resumed].concat(),
             lookup: Lookup::default(),
             draft: Vec::new(),
             trust: Trust::new(),
@@ -174,8 +177,10 @@ impl Sequence {
         if self.was_preempted {
             return 0;
         }
-        self.cached += spared;
-        spared as u64
+        // What was resumed is no part of the prompt.
+        let prompt = spared.min(self.prompt_len.saturating_sub(self.cached));
+        self.cached += prompt;
+        prompt as u64
     }
 
     /// The block it is to take in next, if it is about to begin with a full one that may be cached.
@@ -205,7 +210,7 @@ impl Sequence {
     }
 
     fn generated(&self) -> usize {
-        self.tokens.len() - self.prompt_len
+        self.tokens.len() - self.prompt_len - self.resumed
     }
 
     /// Look up what may follow the newest token. Returns how many tokens that is, never so many
@@ -373,6 +378,28 @@ impl Sequence {
         }
         let (token, details) = self.choose(isa, model, logits, scratch)?;
         self.tokens.push(token);
+        self.tell(model, token, details, prompt)
+    }
+
+    /// Take the next token that was chosen elsewhere for generated, and say what it adds to the
+    /// completion; `None` where there is none.
+    pub(super) fn next_resumed(&mut self, model: &Model) -> Option<Result<Event, EngineError>> {
+        let at = self.tokens.len().checked_sub(self.resumed)?;
+        let token = *self.tokens.get(at)?;
+        self.resumed -= 1;
+        self.sampler.resume(token);
+        let prompt = self.rest_of_prompt(model);
+        Some(self.tell(model, token, Vec::new(), prompt))
+    }
+
+    /// What the newest generated token adds to the completion.
+    fn tell(
+        &mut self,
+        model: &Model,
+        token: u32,
+        details: Vec<TokenDetail>,
+        prompt: Vec<TokenDetail>,
+    ) -> Result<Event, EngineError> {
         let end = self.ending.of(token);
         let is_full = self.generated() == self.max_new;
         let tokenizer = &model.tokenizer;

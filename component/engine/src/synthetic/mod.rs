@@ -112,6 +112,7 @@ pub fn from_config(
         tokenizer,
         template,
         defaults,
+        fingerprint: String::new(),
         warnings: Vec::new(),
         constraints: Constraints::default(),
     })

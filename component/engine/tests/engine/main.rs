@@ -18,6 +18,7 @@ mod prefix_cache;
 mod probabilities;
 mod qwen3;
 mod requests;
+mod resumed;
 mod same_bits;
 mod scheduling;
 mod scripted;

@@ -145,6 +145,7 @@ fn the_edges_of_the_ranges_are_allowed() {
         prompt_logprobs: Some(20),
         show_special: true,
         truncate_prompt: Some(1),
+        resumed: vec![1],
         constraint: None,
         sampling,
         cache_salt: Some("x".repeat(256)),

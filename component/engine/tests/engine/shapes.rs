@@ -391,6 +391,7 @@ fn build(case: Case) -> (Shape, Vec<naive::Layer>, Arc<Model>) {
         weights,
         tokenizer: tiny.tokenizer.clone(),
         template: tiny.template.clone(),
+        fingerprint: String::new(),
         warnings: Vec::new(),
         constraints: Constraints::default(),
         defaults: SamplingDefaults::default(),

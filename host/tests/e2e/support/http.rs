@@ -235,7 +235,8 @@ impl Iterator for Events {
             if let Some(end) = self.chunk.windows(2).position(|pair| pair == b"\n\n") {
                 let event: Vec<u8> = self.chunk.drain(..end + 2).collect();
                 let event = String::from_utf8(event).unwrap();
-                let Some(data) = event.trim_end().strip_prefix("data: ") else {
+                let mut lines = event.lines();
+                let Some(data) = lines.find_map(|line| line.strip_prefix("data: ")) else {
                     continue;
                 };
                 return (data != "[DONE]").then(|| serde_json::from_str(data).unwrap());

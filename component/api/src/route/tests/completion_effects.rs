@@ -182,6 +182,7 @@ pub(super) fn effects() -> Vec<Effect> {
         (Place::Body, "timeout", body("timeout", json!(1.5))),
         (Place::Body, "cache_salt", body("cache_salt", json!("me"))),
         (Place::Body, "stream", body("stream", json!(true))),
+        (Place::Body, "resume", body("resume", json!("x"))),
         (
             Place::Body,
             "stream_options",

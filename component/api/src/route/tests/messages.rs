@@ -61,6 +61,7 @@ pub(super) fn effects() -> Vec<Effect> {
         ("cache_salt", json!("me")),
         ("priority", json!(1)),
         ("timeout", json!(1.5)),
+        ("resume", json!("x")),
     ] {
         add(Place::Messages, name, hello(), of(name, value));
     }

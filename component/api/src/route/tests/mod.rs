@@ -19,6 +19,7 @@ mod probabilities;
 mod refusals;
 mod response_effects;
 mod responses;
+mod resume;
 mod routes;
 mod several;
 mod sites;

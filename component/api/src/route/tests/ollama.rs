@@ -47,6 +47,7 @@ pub(super) fn effects() -> Vec<Effect> {
         ("format", json!("json")),
         ("think", json!(false)),
         ("options", json!({"seed": 5})),
+        ("resume", json!("x")),
     ];
     for (place, path, body) in [
         (Place::OllamaChat, CHAT, hello()),

@@ -41,6 +41,7 @@ pub(super) fn effects() -> Vec<Effect> {
         ("cache_salt", json!("me")),
         ("priority", json!(1)),
         ("timeout", json!(1.5)),
+        ("resume", json!("x")),
     ] {
         of(Place::Responses, name, body(), with(body(), name, value));
     }

@@ -219,3 +219,11 @@ fn unknown_routes_and_wrong_methods() {
     let head = send(&engine, "HEAD", CHAT, b"");
     assert_eq!((head.status, head.body.len()), (405, 0));
 }
+
+#[test]
+fn the_host_gives_errors_in_the_same_forms() {
+    for (path, route) in table::ROUTES {
+        let host = sterna_http_rules::ErrorForm::of(path);
+        assert_eq!(format!("{host:?}"), format!("{:?}", route.form()), "{path}");
+    }
+}
