@@ -143,7 +143,7 @@ impl MemoryState {
         // An eighth for requests: their number does not grow with that of models.
         let request_bytes = budget.request_bytes / 2;
         Ok(MemoryBudget {
-            kv_bytes: budget.kv_bytes + request_bytes,
+            kv_bytes: budget.kv_bytes + budget.request_bytes - request_bytes,
             request_bytes,
             ..budget
         })
