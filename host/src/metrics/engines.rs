@@ -214,6 +214,7 @@ mod tests {
             head_type: "f16".into(),
             kv_type: "f32".into(),
             isa: "scalar".into(),
+            fingerprint: String::new(),
             max_sequences: 4,
             embedding_size: 4,
             generates: true,

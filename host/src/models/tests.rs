@@ -25,6 +25,7 @@ fn info() -> ModelInfo {
         head_type: "f16".into(),
         kv_type: "f32".into(),
         isa: "scalar".into(),
+        fingerprint: String::new(),
         max_sequences: 4,
         embedding_size: 4,
         generates: true,
