@@ -3,7 +3,7 @@
 
 use crate::{
     engine::{Conversation, Engine, Error, ListedModel, ModelInfo, Request},
-    error::ApiError,
+    error::{ApiError, shorten},
 };
 
 /// The header's name, for messages.
@@ -116,7 +116,10 @@ pub fn of_header(value: Option<&str>) -> Result<Option<u32>, ApiError> {
         Some(ms) => Ok(Some(ms)),
         None => Err(ApiError::invalid_header(
             HEADER,
-            &format!("expected seconds above 0, such as 30 or 2.5, but got '{text}'"),
+            &format!(
+                "expected seconds above 0, such as 30 or 2.5, but got '{}'",
+                shorten(text)
+            ),
         )),
     }
 }

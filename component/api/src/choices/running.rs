@@ -142,7 +142,8 @@ impl<G: Generation> Running<G> {
         for part in parts {
             match part {
                 Part::Reasoning(_) if form.hides_reasoning => {}
-                Part::CallEnd { whole: true } if form.one_call => {
+                // A call that the model broke off is one too; one that the limit cut goes with it.
+                Part::CallEnd { whole } if form.one_call && (whole || reason.is_none()) => {
                     kept.push(part);
                     return (kept, Some(End::Calls));
                 }

@@ -15,6 +15,7 @@ pub(super) const COMPLETION: &[Field] = &[
     refuse("return_token_ids", NO, "send 'return_tokens'"),
     refuse("prompt_logprobs", NO, "send /v1/completions"),
     refuse("logprobs", ZERO, "send 'n_probs'"),
+    refuse("resume", NEVER, "send /v1/completions"),
     refuse("echo", NO, "the answer has the prompt as 'prompt'"),
     refuse("messages", NEVER, CHATS),
     refuse("tools", EMPTY, CHATS),

@@ -15,6 +15,9 @@ use crate::{
     translated::{Names, copy},
 };
 
+/// Names in `response_fields` at most.
+const MAX_FIELDS: usize = 64;
+
 /// A request, translated.
 pub(super) struct Said {
     pub(super) body: Written,
@@ -51,7 +54,9 @@ pub(super) fn translate<E: Engine>(
     let mut said = Written::new();
     for (name, _) in body.present() {
         let is_shared = known::is_honoured(Place::Body, name);
-        if is_shared && known::is_honoured(Place::LlamaCompletion, name) {
+        // The engine's is set below.
+        let is_own = name == "include_stop_str_in_output";
+        if is_shared && !is_own && known::is_honoured(Place::LlamaCompletion, name) {
             said = copy(said, &mut names, (body, raw), name, name);
         }
     }
@@ -60,8 +65,8 @@ pub(super) fn translate<E: Engine>(
         _ => false,
     };
     let stop = body.flag("include_stop_str_in_output")?;
-    if body.get("stop").is_some() && body.get("include_stop_str_in_output").is_none() {
-        // The answer says which it was, so it has to be seen.
+    if stop || (body.get("stop").is_some() && body.get("stop_token_ids").is_none()) {
+        // The answer says which it was, so it has to be seen; but not the texts of tokens.
         said = said.with("include_stop_str_in_output", &true);
     }
     let told = Told {
@@ -90,7 +95,18 @@ fn fields(body: &Object<'_>) -> Result<Vec<String>, ApiError> {
                 Some(name) => Ok(name.to_owned()),
                 None => Err(ApiError::invalid_type(path.clone(), expected, name)),
             };
-            names.iter().map(name).collect()
+            if names.len() > MAX_FIELDS {
+                let why = format!(
+                    "at most {MAX_FIELDS} fields may be named, these are {}",
+                    names.len()
+                );
+                return Err(ApiError::invalid_value(path, &why));
+            }
+            let mut found = names.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+            // Named once or more often, a field is told once.
+            found.sort_unstable();
+            found.dedup();
+            Ok(found)
         }
         Some(other) => Err(ApiError::invalid_type(path, expected, other)),
     }

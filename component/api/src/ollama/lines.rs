@@ -8,7 +8,7 @@ use crate::{
     choices::{End, Piece},
     engine::Usage,
     error::{ApiError, Resume},
-    json::{Written, array},
+    json::{Written, array, on_one_line},
     parts::{Call, Part},
     resume::Framing,
     stream::Teller,
@@ -67,7 +67,7 @@ impl Lines {
         let function = Written::new()
             .with("index", &self.calls)
             .with("name", &call.name)
-            .with_raw("arguments", &call.object());
+            .with_raw("arguments", &on_one_line(&call.object()));
         self.calls += 1;
         let call = Written::new().with("id", &id);
         call.with_raw("function", &function.text()).text()

@@ -53,7 +53,12 @@ fn value(text: &str) -> Option<(Value, &str)> {
             return Some((value, rest));
         }
     }
-    // Numbers, lists and dicts as JSON has them.
+    // A number ends where the argument does, which a stream of JSON values would not take for one.
+    let scalar = text.find([',', ')']).unwrap_or(text.len());
+    if let Ok(number @ Value::Number(_)) = serde_json::from_str(text.get(..scalar)?) {
+        return Some((number, text.get(scalar..)?));
+    }
+    // Lists and dicts as JSON has them.
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let value = values.next()?.ok()?;
     Some((value, &text[values.byte_offset()..]))
@@ -95,6 +100,8 @@ mod tests {
                 json!({"query": "a \"b\" é"}),
             ),
             ("f.call()", "f", json!({})),
+            ("f.call(days=3)", "f", json!({"days": 3})),
+            ("f.call(a=-1e3 , b=2 )", "f", json!({"a": -1e3, "b": 2})),
             (
                 "a_b.call( x = 'it\\'s', n=-1.5, t=True, f=False, z=None, l=[1, \"a\"] ,)",
                 "a_b",

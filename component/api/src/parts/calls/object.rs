@@ -40,6 +40,8 @@ pub(super) struct Reader {
     state: State,
     /// The object, until it is told.
     object: String,
+    /// Its fields before the arguments.
+    fields: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +99,11 @@ impl Reader {
             let levels = self.scanner.levels();
             match self.state {
                 State::Head if byte == b':' && levels == 1 && self.scanner.wants_value() => {
+                    self.fields += 1;
+                    // No more than have a name: each costs a look at all that came.
+                    if self.fields > ARGUMENTS.len() + OTHERS.len() {
+                        return Read::Nothing;
+                    }
                     let key = key(&self.object, text.get(..at).unwrap_or_default());
                     if !key.is_some_and(|key| ARGUMENTS.iter().chain(&OTHERS).any(|it| *it == key))
                     {

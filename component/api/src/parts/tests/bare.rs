@@ -60,6 +60,7 @@ fn answers() -> Vec<(String, Vec<Joined>)> {
             format!("{tag}brave_search.call(query=\"a b\")"),
             vec![call("brave_search", r#"{"query":"a b"}"#)],
         ),
+        (format!("{tag}f.call(a=1)"), vec![call("f", r#"{"a":1}"#)]),
         // Text, tag and all.
         same(&CALL[..20]),
         same(&format!("Hi {CALL}")),

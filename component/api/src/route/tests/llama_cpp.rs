@@ -181,6 +181,13 @@ fn an_answer_says_why_it_ended() {
             ("word", "the end", "Once\n ", false),
         ),
         (
+            " the end",
+            FinishReason::Stop,
+            2,
+            json!({"stop": ["end", "the end"], "include_stop_str_in_output": false}),
+            ("word", "the end", "Once\n ", false),
+        ),
+        (
             " end",
             FinishReason::Stop,
             2,
@@ -260,6 +267,18 @@ fn refusals_have_the_servers_form() {
             400,
             "invalid_request_error",
             "response_fields",
+        ),
+        (
+            json!({"prompt": "x", "response_fields": vec!["content"; 65]}),
+            400,
+            "invalid_request_error",
+            "response_fields",
+        ),
+        (
+            json!({"prompt": "x", "stream": true, "resume": "y"}),
+            400,
+            "invalid_request_error",
+            "resume",
         ),
         (
             json!({"prompt": {"prompt_string": 5}}),

@@ -267,6 +267,21 @@ fn a_prompt_is_one_message_or_used_as_it_is() {
 }
 
 #[test]
+fn arguments_over_several_lines_are_told_in_one() {
+    let call = "<tool_call>{\"name\": \"f\", \"arguments\": {\n \"a\": \"x y\"\n}}</tool_call>";
+    let engine = calls::qwen(&[call], FinishReason::Stop);
+    let body = with(hello(), "tools", tools());
+    let lines = lines(&post(&engine, CHAT, &body));
+    let told: Vec<&Value> = lines
+        .iter()
+        .flat_map(|line| line["message"]["tool_calls"].as_array())
+        .flatten()
+        .map(|call| &call["function"]["arguments"])
+        .collect();
+    assert_eq!(told, [&json!({"a": "x y"})]);
+}
+
+#[test]
 fn reasoning_and_calls_have_fields_of_their_own() {
     let body = with(hello(), "tools", tools());
     let engine = calls::qwen(&calls::PIECES, FinishReason::Stop);
