@@ -21,6 +21,10 @@ impl KvType {
     /// All of them, largest first.
     pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Int8];
 
+    /// Positions at whose multiples a head's positions may be cut into runs: the bits of sums over
+    /// int8 values stay the same.
+    pub const RUN: usize = crate::simd::SUM_POSITIONS;
+
     /// As users write it.
     #[must_use]
     pub const fn name(self) -> &'static str {

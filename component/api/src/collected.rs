@@ -18,12 +18,8 @@ pub async fn all<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, U
     type Running = (Vec<Part>, Vec<(usize, usize)>, Tokens, Thought);
     let mut running: BTreeMap<u32, Running> = BTreeMap::new();
     let mut finished = BTreeMap::new();
-    let mut bytes = 0_usize;
+    choices.limit(MAX_BYTES);
     while let Some(piece) = choices.next().await? {
-        bytes = bytes.saturating_add(piece.bytes());
-        if bytes > MAX_BYTES {
-            return Err(ApiError::answer_too_large(MAX_BYTES));
-        }
         let Piece {
             index,
             tokens,
@@ -34,9 +30,22 @@ pub async fn all<E: Engine>(mut choices: Choices<E>) -> Result<(Vec<Finished>, U
             cost,
         } = piece;
         let (all_parts, steps, all_tokens, thought) = running.entry(index).or_default();
-        steps.push((parts.len(), told.details.len()));
         thought.count(&parts, tokens);
-        all_parts.extend(parts);
+        let before = all_parts.len();
+        for part in parts {
+            // Of texts that no tokens are told of, the pieces do not matter.
+            if let (Some(Part::Text(all)), Part::Text(text)) = (all_parts.last_mut(), &part)
+                && told.details.is_empty()
+            {
+                all.push_str(text);
+            } else {
+                all_parts.push(part);
+            }
+        }
+        let added = (all_parts.len() - before, told.details.len());
+        if added != (0, 0) {
+            steps.push(added);
+        }
         all_tokens.append(told);
         if let Some(end) = end {
             let (parts, steps, tokens, thought) = running.remove(&index).unwrap_or_default();

@@ -183,8 +183,7 @@ impl Budget {
 
 impl Promise {
     /// Room for so many further bytes of an answer that is collected before it is sent; false where
-    /// there is none in time. All that an instance may have is the most: what a stream tells, which
-    /// is charged too, is gone when it is sent.
+    /// there is none in time. All that an instance may have is the most.
     pub(super) async fn more(&self, bytes: usize) -> bool {
         let promised = &self.0;
         let left = INSTANCE_MEMORY_BYTES.saturating_sub(promised.answer_bytes.load(SeqCst));

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -151,11 +152,16 @@ impl Service {
             ClientBody::new(body, client, growth, limits)
         });
         let cut = request.body().cut();
+        // What is told once the answer has begun is sent, and not collected.
+        let begun = Arc::new(AtomicBool::new(false));
+        let has_begun = Arc::clone(&begun);
         let room: AnswerRoom = Arc::new(move |bytes| {
-            let promise = promise.clone();
-            Box::pin(async move { promise.more(bytes).await })
+            let (promise, is_sent) = (promise.clone(), has_begun.load(Relaxed));
+            Box::pin(async move { is_sent || promise.more(bytes).await })
         });
-        match app.api.handle(request, log.tokens(), Some(room)).await {
+        let answer = app.api.handle(request, log.tokens(), Some(room)).await;
+        begun.store(true, Relaxed);
+        match answer {
             // The guest sees only that the body broke off.
             Ok((response, _))
                 if response.status() == StatusCode::BAD_REQUEST && cut.get().is_some() =>

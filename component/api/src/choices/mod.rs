@@ -96,6 +96,9 @@ pub struct Choices<E: Engine> {
     ended: Usage,
     /// Why a prompt that was given late was refused, to be told after the piece before it.
     fault: Option<ApiError>,
+    /// Bytes of the pieces so far, and at most.
+    bytes: usize,
+    most_bytes: usize,
     /// The first piece, where it was waited for, and the usage before it.
     first: Option<(Piece, Usage)>,
 }
@@ -198,12 +201,19 @@ impl<E: Engine> Choices<E> {
             ended: asked.resumed.usage(),
             resumed: asked.resumed,
             fault: None,
+            bytes: 0,
+            most_bytes: usize::MAX,
             first: None,
         };
         match choices.fill()? {
             Some(no_place) if choices.running.is_empty() => Err(no_place),
             _ => Ok(choices),
         }
+    }
+
+    /// Have all pieces together take so many bytes at most.
+    pub fn limit(&mut self, most_bytes: usize) {
+        self.most_bytes = self.most_bytes.min(most_bytes);
     }
 
     /// True once every choice has told why it ended.
@@ -269,7 +279,8 @@ impl<E: Engine> Choices<E> {
     /// Wait for the next piece; `None` once every choice has told why it ended.
     ///
     /// # Errors
-    /// The engine failed, or refuses one of the prompts it was given late; the request is over.
+    /// The engine failed, or refuses one of the prompts it was given late, or the pieces take more
+    /// than they may; the request is over.
     pub async fn next(&mut self) -> Result<Option<Piece>, ApiError> {
         if let Some((piece, _)) = self.first.take() {
             return Ok(Some(piece));
@@ -305,6 +316,10 @@ impl<E: Engine> Choices<E> {
             }
         }
         let piece = running.take_in(event, &self.form, (self.clock)());
+        self.bytes = self.bytes.saturating_add(piece.bytes());
+        if self.bytes > self.most_bytes {
+            return Err(ApiError::answer_too_large(self.most_bytes));
+        }
         if piece.end.is_some() {
             add(&mut self.ended, piece.cost, is_first);
             // Where it has not ended by itself, this cancels it.

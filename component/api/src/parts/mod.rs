@@ -42,10 +42,14 @@ impl Call {
     /// Its arguments as an object: of those that were cut, what is complete.
     #[must_use]
     pub fn object(&self) -> String {
-        match self.whole {
-            true => self.arguments.clone(),
-            false => partial_json::closed(&self.arguments),
+        let is_json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+        if self.whole && is_json(&self.arguments) {
+            return self.arguments.clone();
         }
+        // What only looks like JSON, such as half a surrogate pair, is no part of a document.
+        Some(partial_json::closed(&self.arguments))
+            .filter(|closed| is_json(closed))
+            .unwrap_or_else(|| "{}".to_owned())
     }
 }
 

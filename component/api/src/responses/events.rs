@@ -3,7 +3,7 @@
 use super::answer::{self, Cost, Document, State};
 use crate::{
     answer::Finished,
-    choices::{End, Piece},
+    choices::{End, MAX_BYTES, Piece},
     engine::{TokenDetail, Usage},
     error::{ApiError, Resume},
     json::{Written, array, to_text},
@@ -30,6 +30,8 @@ pub(super) struct Events {
     shown: Shown,
     /// Tokens that came and belong to no part yet.
     pending: Vec<TokenDetail>,
+    /// No events are told: the answer is sent whole.
+    is_whole: bool,
 }
 
 #[derive(Debug)]
@@ -117,10 +119,14 @@ impl Events {
                 ..Shown::default()
             },
             pending: Vec::new(),
+            is_whole: false,
         }
     }
 
     fn event(&mut self, name: &str, fields: Written, bytes: &mut Vec<u8>) {
+        if self.is_whole {
+            return;
+        }
         let event = Written::new()
             .with("type", &name)
             .with("sequence_number", &self.number)
@@ -302,6 +308,7 @@ impl Teller for Events {
         let Some(finished) = finished.first() else {
             return Vec::new();
         };
+        self.is_whole = true;
         let mut events = Vec::new();
         let mut parts = finished.parts.iter();
         let mut tokens = finished.tokens.details.iter();
@@ -319,6 +326,11 @@ impl Teller for Events {
         };
         let state = State::Ended(finished.end, cost);
         self.document.write(&state, &self.output).into_bytes()
+    }
+
+    /// The items that ended are told again, each and all together.
+    fn most_bytes(&self) -> usize {
+        MAX_BYTES / 2
     }
 
     fn open(&mut self, _usage: Usage, bytes: &mut Vec<u8>) {

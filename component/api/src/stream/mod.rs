@@ -37,6 +37,10 @@ pub trait Teller {
     fn tell(&mut self, piece: &Piece, usage: Usage, last: bool, bytes: &mut Vec<u8>);
     /// The last event of an answer that failed after its status had been sent.
     fn fault(&mut self, error: &ApiError, resume: &Resume, bytes: &mut Vec<u8>);
+    /// Bytes of a stream's pieces together at most, where the answer is told once more at its end.
+    fn most_bytes(&self) -> usize {
+        usize::MAX
+    }
     /// What clients pass over.
     fn keep_alive(&self) -> Vec<u8> {
         b":\n\n".to_vec()
@@ -130,6 +134,7 @@ impl<E: Engine> EventStream<E> {
             State::Running(choices) => choices,
             State::Ended => return None,
         };
+        choices.limit(self.teller.most_bytes());
         let mut silent = 0;
         while bytes.is_empty() {
             match choices.next().await {

@@ -6,6 +6,7 @@ use crate::config::ModelConfig;
 
 /// Positions of a block.
 pub const BLOCK: usize = 64;
+const _: () = assert!(BLOCK.is_multiple_of(KvType::RUN));
 
 /// The shape of a position's keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

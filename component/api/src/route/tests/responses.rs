@@ -1,6 +1,7 @@
 //! `/v1/responses`: what the engine is asked, and the answer, whole and as events.
 
 use super::*;
+use crate::choices::MAX_BYTES;
 use crate::engine::{FinishReason, Prompt};
 
 pub(super) const RESPONSES: &str = "/v1/responses";
@@ -253,6 +254,25 @@ fn a_fault_midway_fails_the_response() {
     );
     let is_done = |event: &&Value| event["type"] == "response.output_item.done";
     assert_eq!(events.iter().filter(is_done).count(), 1);
+}
+
+#[test]
+fn a_stream_has_a_bound_since_its_end_tells_all_of_it() {
+    let piece = "x".repeat(100_000);
+    let of = |n: usize| {
+        let mut script = vec![text(&piece); n];
+        script.push(end(""));
+        let engine = ScriptedEngine::new(Ok(script));
+        let body = with(ask(json!("x")), "stream", json!(true));
+        events(&post(&engine, RESPONSES, &body)).pop().unwrap()
+    };
+    let most = MAX_BYTES / 2 / 100_000;
+    // The script ends by its length.
+    assert_eq!(of(most)["type"], "response.incomplete");
+    let last = of(most + 1);
+    assert_eq!(last["type"], "response.failed");
+    let message = last["response"]["error"]["message"].to_string();
+    assert!(message.contains("4 MiB"), "{message}");
 }
 
 #[test]
