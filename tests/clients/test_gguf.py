@@ -156,7 +156,7 @@ def test_heads_are_the_packages(request, tmp_path, head, most):
 
 
 @pytest.mark.parametrize("head", ["q4_0", "q4_k"])
-def test_four_bit_heads_are_off_by_a_step_at_most(request, tmp_path, head):
+def test_four_bit_heads_are_off_by_a_step_at_most(request, tmp_path, forks, head):
     source = "master-bf16-online"
     written, said = convert(request, tmp_path, source, "--head", head)
     table = written["token_embd.weight"]

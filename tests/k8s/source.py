@@ -51,7 +51,7 @@ def variables():
 @functools.cache
 def drain_seconds():
     """The drain time where nobody sets one."""
-    serve = (HOST / "commands" / "serve.rs").read_text()
+    serve = (HOST / "commands" / "serve" / "mod.rs").read_text()
     option = re.search(r'env = "STERNA_DRAIN_TIMEOUT",.*?default_value_t = (\d+)', serve, re.DOTALL)
     return int(option[1])
 

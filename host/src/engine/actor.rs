@@ -39,6 +39,8 @@ const NEXT_INPUT: Duration = Duration::from_millis(1);
 pub(super) struct Open {
     pub(super) events: Events,
     pub(super) tokens: usize,
+    /// Tokens that it goes on after and that are still to come, though they are not generated.
+    pub(super) resumed: usize,
     /// When its last token was made; before the first, when it was asked for.
     pub(super) last: Instant,
     /// It makes an embedding.
@@ -190,7 +192,7 @@ impl Actor {
         commands: Sender<Command>,
         cut: watch::Receiver<bool>,
     ) -> Answered<Generation> {
-        let embeds = request.embed;
+        let (embeds, resumed) = (request.embed, request.resumed.len());
         let submitted = match self.engine.submit(request)? {
             Ok(submitted) => submitted,
             Err(error) => return Ok(Err(error)),
@@ -208,6 +210,7 @@ impl Actor {
             Open {
                 events: sender,
                 tokens: 0,
+                resumed,
                 last: asked,
                 embeds,
             },
@@ -282,8 +285,11 @@ impl Actor {
                     generation.last = now;
                 }
                 generation.tokens += tokens;
-                self.metrics.generated_tokens.inc_by(tokens as u64);
-                self.of_engine.generated_tokens.inc_by(tokens as u64);
+                let resumed = generation.resumed.min(tokens);
+                generation.resumed -= resumed;
+                let generated = (tokens - resumed) as u64;
+                self.metrics.generated_tokens.inc_by(generated);
+                self.of_engine.generated_tokens.inc_by(generated);
                 if event.finish.is_some() {
                     self.failures.forget();
                 }

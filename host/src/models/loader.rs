@@ -173,7 +173,7 @@ impl ModelLoader {
                 .context("cannot start the engine")?;
         Ok(Loaded {
             info: engine.info().clone(),
-            bytes: fixed + engine.kv_limit_bytes(),
+            bytes: fixed.saturating_add(engine.kv_limit_bytes()),
             engine,
         })
     }

@@ -15,6 +15,7 @@ use crate::{
     engine::ModelInfo,
     error::ApiError,
     http::Head,
+    json::on_one_line,
     settings::Settings,
     stamp::Stamp,
 };
@@ -247,11 +248,11 @@ pub(super) fn first_tokens(runs: impl Iterator<Item = Run>) -> BTreeMap<u32, Vec
     joined.collect()
 }
 
-/// Of a request: the route, and every field as it was written.
+/// Of a request: the route, and every field as it was written, white space aside.
 fn digest_of_request(route: &str, fields: &BTreeMap<String, &RawValue>) -> Short {
     let fields = fields.iter().filter(|(name, _)| *name != FIELD);
-    let texts = fields.flat_map(|(name, value)| [name.as_str(), value.get()]);
-    digest(std::iter::once(route).chain(texts))
+    let texts = fields.flat_map(|(name, value)| [name.clone(), on_one_line(value.get())]);
+    digest(std::iter::once(route.to_owned()).chain(texts))
 }
 
 /// Of what decides about tokens besides the request.
@@ -266,9 +267,10 @@ fn digest_of_model(model: &ModelInfo) -> Short {
     digest([version, name, &model.kv_type].into_iter())
 }
 
-fn digest<'a>(texts: impl Iterator<Item = &'a str>) -> Short {
+fn digest(texts: impl Iterator<Item = impl AsRef<str>>) -> Short {
     let mut hash = Sha256::new();
     for text in texts {
+        let text = text.as_ref();
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }

@@ -82,7 +82,7 @@ impl Load {
         let engine = EngineHandle::start_with(engines, threads, metrics, admission, None)
             .context("cannot start the engine")?;
         let info = engine.info().clone();
-        let bytes = mapped_bytes + engine.kv_limit_bytes();
+        let bytes = mapped_bytes.saturating_add(engine.kv_limit_bytes());
         self.metrics.load_ended(&info.id, true);
         self.metrics.model_memory(&info.id, bytes);
         Ok((Models::of_one(engine, info), request_bytes))

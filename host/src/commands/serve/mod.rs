@@ -2,11 +2,12 @@
 
 mod load;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use clap::{Arg, ArgAction};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -249,7 +250,9 @@ pub fn main(args: &Args, assets: &'static Assets) -> anyhow::Result<()> {
             .spawn(move || {
                 let threads = load.model.threads();
                 // Nobody listens where the server has stopped: there is nobody to tell then.
-                let _ = match load.run() {
+                let loaded = catch_unwind(AssertUnwindSafe(|| load.run()));
+                let panicked = |_| Err(anyhow!("loading the model panicked; the log says where"));
+                let _ = match loaded.unwrap_or_else(panicked) {
                     Ok((api, memory_bytes)) => {
                         let models = Arc::clone(api.models());
                         if loading.done(api, memory_bytes) {
