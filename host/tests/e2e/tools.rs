@@ -56,7 +56,7 @@ fn inspect_says_what_a_model_is_and_takes() {
     assert_eq!(use_["memory"]["positions"], 100);
     assert_eq!(
         use_["memory"]["kv_bytes"],
-        2 * 64 * 2 * 2 * 48 * 4 * found["model"]["num_hidden_layers"].as_u64().unwrap()
+        2 * 64 * 2 * 2 * 48 * 2 * found["model"]["num_hidden_layers"].as_u64().unwrap()
     );
     assert_eq!(use_["memory"]["mapped_bytes"], 0);
     assert_eq!(use_["bakes"]["fits"], true);
