@@ -7,6 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lanes.sh
 . scripts/natives.sh
+# The engine is a cdylib too, and cargo gives the files of such a crate one name whatever its
+# features: those of the host's build and of the tests' would replace each other, step after step.
+# This puts a hash into the name, as in cargo-wasm.sh.
+export __CARGO_DEFAULT_LIB_METADATA=sterna
 begin_steps
 
 unit_tests() {
