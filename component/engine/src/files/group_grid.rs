@@ -64,33 +64,51 @@ const MOST_SHARDS: usize = 32;
 /// whose groups cannot hold those; `None` of any other.
 pub(super) fn shards(weights: &Floats, [rows, cols]: [usize; 2]) -> Option<String> {
     let mut row = vec![0.0; cols];
-    // Columns at which another scale has begun, in the rows that were looked at.
-    let mut begins = Vec::new();
+    let (mut looked_at, mut cut, mut begins) = (0, 0, cols);
+    let mut of_rows = Vec::new();
     for index in (0..rows).step_by(rows.div_ceil(LOOKED_AT)) {
         weights.read(index * cols, &mut row);
-        let (mut scale, mut scales) = (0f32, 0);
+        looked_at += 1;
+        let (mut scale, mut scales, mut last) = (0f32, 0, 0);
+        // The first column of a shard that begins within a group, if there is one.
+        let mut within = None;
         for (column, weight) in row.iter().map(|weight| weight.abs()).enumerate() {
-            if weight == 0.0 || weight == scale {
+            if weight == 0.0 {
                 continue;
             }
-            scales += 1;
-            let is_f16 = weight.is_finite() && f16::from_f32(weight).to_f32() == weight;
-            if scales > MOST_SHARDS || !is_f16 {
-                return None;
+            if weight != scale {
+                scales += 1;
+                let is_f16 = weight.is_finite() && f16::from_f32(weight).to_f32() == weight;
+                if scales > MOST_SHARDS || !is_f16 {
+                    return None;
+                }
+                let group = column / NARROW_GROUP * NARROW_GROUP;
+                if scale != 0.0 && last >= group {
+                    within = within.or(Some(column));
+                }
+                scale = weight;
             }
-            if scale != 0.0 {
-                begins.push(column);
-            }
-            scale = weight;
+            last = column;
         }
         // Numbers without a zero among them are no trits.
         if scales > 1 && scales * 2 > cols {
             return None;
         }
+        if let Some(column) = within {
+            cut += 1;
+            begins = begins.min(column);
+        } else if scale != 0.0 {
+            of_rows.push(scale);
+        }
     }
-    let place = match begins.iter().min() {
-        Some(column) => format!("of columns, which change near column {column}"),
-        None => "of rows".to_owned(),
+    // A row or two are a fault in it; shards are the same in all rows.
+    let differ = of_rows.iter().any(|scale| Some(scale) != of_rows.first());
+    let place = if 2 * cut > looked_at {
+        format!("of columns, which change near column {begins}")
+    } else if cut == 0 && differ && !cols.is_multiple_of(NARROW_GROUP) {
+        "of rows".to_owned()
+    } else {
+        return None;
     };
     Some(format!(
         "is ternary with a scale for each shard {place}: rows and shards of columns that are no \
@@ -284,6 +302,10 @@ mod tests {
         for bad in [0.1, f32::NAN, f32::INFINITY] {
             assert_eq!(shards(&floats(&[0.5, 0.0, 0.0, bad]), [1, 4]), None);
         }
+        // A fault in one of many rows.
+        let mut damaged: Vec<f32> = (0..8 * 128).map(|i| trit(i) * 0.5).collect();
+        damaged[1000] = 0.75;
+        assert_eq!(shards(&floats(&damaged), [8, 128]), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sterna_engine::config::Pooling;
 use sterna_engine::error::EngineError;
 use sterna_engine::model::Model;
 use sterna_engine::request::{Prompt, Request};
-use sterna_kernels::Isa;
+use sterna_kernels::{Isa, KvType};
 
 static TINY: LazyLock<Arc<Model>> = LazyLock::new(|| load("packed-autobitlinear"));
 
@@ -104,7 +104,11 @@ fn each_pooling_equals_the_states_taken_alone() {
         let mut model = open(&fixture("packed-autobitlinear"));
         model.config.embedding.pooling = Some(pooling);
         // Chunks that cut the input.
-        let mut engine = engine(&Arc::new(model), |options| options.prefill_chunk = 3);
+        let mut engine = engine(&Arc::new(model), |options| {
+            options.prefill_chunk = 3;
+            // As `forward` has it.
+            options.kv_type = KvType::F32;
+        });
         let (vector, length) = embed(&mut engine, Prompt::Tokens(tokens.to_vec())).unwrap();
         assert_eq!(length as usize, tokens.len());
         let norm = state.iter().map(|v| v * v).sum::<f64>().sqrt();

@@ -145,7 +145,8 @@ fn the_edges_of_the_ranges_are_allowed() {
         prompt_logprobs: Some(20),
         show_special: true,
         truncate_prompt: Some(1),
-        resumed: vec![1],
+        // It is not for probabilities.
+        resumed: Vec::new(),
         constraint: None,
         sampling,
         cache_salt: Some("x".repeat(256)),
