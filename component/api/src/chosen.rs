@@ -35,8 +35,25 @@ impl Chosen {
         settings: &Settings,
         asked: Option<String>,
     ) -> Result<Chosen, ApiError> {
-        let chosen = Chosen::within(engine, settings, asked, TO_THE_END_MS)?;
-        chosen.ok_or_else(|| ApiError::unavailable("the model is still being loaded"))
+        Chosen::in_time(engine, settings, asked, None)
+    }
+
+    /// The same for a request whose body says in how many milliseconds it ends.
+    ///
+    /// # Errors
+    /// As [`Chosen::wait`]; or they have passed.
+    pub fn in_time<E: Engine>(
+        engine: &E,
+        settings: &Settings,
+        asked: Option<String>,
+        most_ms: Option<u32>,
+    ) -> Result<Chosen, ApiError> {
+        let wait_ms = most_ms.unwrap_or(TO_THE_END_MS);
+        let chosen = Chosen::within(engine, settings, asked, wait_ms)?;
+        chosen.ok_or_else(|| match most_ms {
+            Some(_) => ApiError::timed_out(),
+            None => ApiError::unavailable("the model is still being loaded"),
+        })
     }
 
     /// The same, where it can be asked within so many milliseconds.

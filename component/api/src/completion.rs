@@ -87,11 +87,12 @@ pub async fn run<E: Engine>(
     } = asked.params;
     let name = asked.params.model.clone();
     // Who says how long it waits is to learn by the status that it waited in vain.
-    let has_deadline = asked.params.treatment.timeout_ms.is_some() || engine.has_deadline();
+    let most_ms = asked.params.treatment.timeout_ms;
+    let has_deadline = most_ms.is_some() || engine.has_deadline();
     let chosen = if stream && !has_deadline {
         Chosen::within(engine, settings, name.clone(), PATIENCE_MS)?
     } else {
-        Some(Chosen::wait(engine, settings, name.clone())?)
+        Some(Chosen::in_time(engine, settings, name.clone(), most_ms)?)
     };
     let Some(Chosen { info, named }) = chosen else {
         // Its model is being loaded: the answer begins, so that it can be kept alive.

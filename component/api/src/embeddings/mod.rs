@@ -52,7 +52,8 @@ pub async fn run<E: Engine>(
     settings: &Settings,
     asked: Asked,
 ) -> Result<(String, Embedded), ApiError> {
-    let Chosen { info, named } = Chosen::wait(engine, settings, asked.model.clone())?;
+    let most_ms = asked.treatment.timeout_ms;
+    let Chosen { info, named } = Chosen::in_time(engine, settings, asked.model.clone(), most_ms)?;
     let form = form(info.embedding_size, &asked)?;
     let at_once = info.max_sequences;
     let template = inputs::template(info.id, asked.treatment);

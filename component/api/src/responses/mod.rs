@@ -6,6 +6,8 @@ mod events;
 mod input;
 mod namespaces;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
 };
 use answer::Document;
 use events::Events;
-use namespaces::Spaces;
+use namespaces::{Spaces, joined};
 
 /// Answer a request.
 pub async fn respond<E: Engine>(
@@ -191,6 +193,8 @@ struct Tools {
     told: Vec<String>,
     /// Those of namespaces.
     spaces: Spaces,
+    /// The names that a chat has for them.
+    names: BTreeSet<String>,
 }
 
 /// A chat's functions have their fields in an object of their own, and no namespaces. Hosted tools
@@ -207,6 +211,7 @@ fn tools(body: &Object<'_>, raw: Raw<'_>, names: &mut Names) -> Result<Option<To
         said: Vec::new(),
         told: Vec::new(),
         spaces: Spaces::default(),
+        names: BTreeSet::new(),
     };
     for (i, tool) in tools.enumerate() {
         let (tool, raw) = tool?;
@@ -265,8 +270,17 @@ fn function(
             continue;
         };
         function = match (space, tool.get(name)) {
-            (Some(space), Some(Value::String(own))) if name == "name" => {
-                function.with(name, &all.spaces.add(space, own))
+            (space, Some(Value::String(own))) if name == "name" => {
+                let said = space.map_or_else(|| own.clone(), |space| joined(space, own));
+                // A call could not be told from the other's.
+                if !all.names.insert(said.clone()) {
+                    let why = format!("another function is called '{said}' for the model");
+                    return Err(ApiError::invalid_value(tool.path("name"), &why));
+                }
+                if let Some(space) = space {
+                    all.spaces.add(space, own);
+                }
+                function.with(name, &said)
             }
             _ => function.with_raw(name, value.text()),
         };
@@ -289,8 +303,23 @@ fn choice(
     match fields.get("type").and_then(Value::as_str) {
         Some("function") => {
             names.add("tool_choice.function", "tool_choice");
+            let known = ["type", "name", "namespace"];
+            if let Some(other) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+                let path = format!("{}.{other}", body.path("tool_choice"));
+                return Err(ApiError::unknown_field(path));
+            }
             let name = fields.get("name").unwrap_or(&Value::Null);
-            let function = Written::new().with("name", name).text();
+            let name = match (fields.get("namespace"), name) {
+                (Some(Value::String(space)), Value::String(name)) => {
+                    Value::String(joined(space, name))
+                }
+                (Some(Value::String(_) | Value::Null) | None, _) => name.clone(),
+                (Some(other), _) => {
+                    let path = format!("{}.namespace", body.path("tool_choice"));
+                    return Err(ApiError::invalid_type(path, "a string", other));
+                }
+            };
+            let function = Written::new().with("name", &name).text();
             let choice = Written::new().with("type", &"function");
             Ok(said.with_raw(
                 "tool_choice",

@@ -17,15 +17,14 @@ pub(super) fn joined(space: &str, name: &str) -> String {
 }
 
 impl Spaces {
-    /// A function of a namespace; its name in a chat.
-    pub(super) fn add(&mut self, space: &str, name: &str) -> String {
+    /// Take in a function of a namespace.
+    pub(super) fn add(&mut self, space: &str, name: &str) {
         let said = joined(space, name);
         let named = Named {
             space: space.to_owned(),
             name: name.to_owned(),
         };
-        self.0.push((said.clone(), named));
-        said
+        self.0.push((said, named));
     }
 
     /// The function that has this name in a chat.

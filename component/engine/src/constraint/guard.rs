@@ -263,22 +263,32 @@ impl Guard {
                 rests.push((*token, text[at + tag.len()..].to_vec()));
             }
         }
+        if rests.is_empty() {
+            return Ok(wrong);
+        }
+        let mut matcher = self.fresh()?;
         for (token, rest) in rests {
             let is_gap = self.trigger.is_none() && rest.iter().all(u8::is_ascii_whitespace);
-            if !is_gap && self.fit(&rest)?.is_none() {
+            if !is_gap && self.fit(&mut matcher, &rest)?.is_none() {
                 wrong.push(token);
             }
         }
         Ok(wrong)
     }
 
-    /// The tokens as which the grammar takes a text with which it begins: in front of it there may
-    /// be line breaks where it follows reasoning. `None` where it cannot begin so.
-    fn fit(&mut self, rest: &[u8]) -> Result<Option<Vec<u32>>, EngineError> {
+    /// A matcher at the grammar's beginning, to ask what it takes.
+    fn fresh(&self) -> Result<Matcher, EngineError> {
         let mut matcher = self.matcher.deep_clone();
         if self.trigger.is_some() {
             matcher.reset().map_err(fault)?;
         }
+        Ok(matcher)
+    }
+
+    /// The tokens as which the grammar, at whose beginning `matcher` is, takes a text with which it
+    /// begins: in front of it there may be line breaks where it follows reasoning. `None` where it
+    /// cannot begin so. The matcher stays where it is.
+    fn fit(&self, matcher: &mut Matcher, rest: &[u8]) -> Result<Option<Vec<u32>>, EngineError> {
         let breaks = rest.iter().take_while(|&&byte| byte == b'\n').count();
         let without = rest.get(breaks..).filter(|_| self.trigger.is_none());
         let env = matcher.tok_env().map_err(fault)?;
@@ -337,7 +347,8 @@ impl Guard {
             };
             return Ok(false);
         }
-        let Some(tokens) = self.fit(rest)? else {
+        let mut matcher = self.fresh()?;
+        let Some(tokens) = self.fit(&mut matcher, rest)? else {
             return Err(fault(
                 "what follows the reasoning's end is not its beginning",
             ));

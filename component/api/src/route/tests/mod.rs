@@ -18,6 +18,7 @@ mod page;
 mod probabilities;
 mod refusals;
 mod response_effects;
+mod response_events;
 mod responses;
 mod resume;
 mod routes;

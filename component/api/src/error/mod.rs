@@ -2,76 +2,21 @@
 //!
 //! This is the one place that knows which status belongs to which fault, the engine's included.
 
-use crate::{
-    engine::{self, bindings::sterna::inference::config::InvalidSetting},
-    http::Header,
-};
+mod engine;
+mod form;
+
+use crate::{engine::bindings::sterna::inference::config::InvalidSetting, http::Header};
+pub use form::Form;
 use serde::Serialize;
 use serde_json::Value;
 use sterna_errors::brief;
-use sterna_http_rules::error_form::{anthropic_type, llama_cpp_type, openai_type};
+use sterna_http_rules::error_form::openai_type;
 
 /// Seconds a client is told to wait where the engine names no time.
 const RETRY_AFTER_UNAVAILABLE_S: u64 = 1;
 
 /// Models that the refusal of an unknown one names.
 const NAMED_MODELS: usize = 16;
-
-/// The form in which an API's clients expect an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `{"error": {"message", "type", "param", "code"}}`
-    OpenAi,
-    /// `{"type": "error", "error": {"type", "message"}, "request_id"}`
-    Anthropic,
-    /// `{"error": MESSAGE}`
-    Ollama,
-    /// `{"error": {"code", "message", "type"}}`, and of a prompt that does not fit its tokens
-    LlamaCpp,
-}
-
-impl Form {
-    /// An error as Anthropic's documents and events have it.
-    pub fn anthropic(error: &ApiError) -> Value {
-        serde_json::json!({"type": anthropic_type(error.status), "message": error.message})
-    }
-
-    /// An error as the documents and events of llama.cpp's server have it.
-    pub fn llama_cpp(error: &ApiError) -> Value {
-        let mut document = serde_json::json!({
-            "code": error.status,
-            "message": error.message,
-            "type": llama_cpp_type(error.status),
-            "param": error.param,
-        });
-        if let Some(overflow) = error.overflow {
-            let message = &error.message;
-            document["message"] =
-                format!("The request exceeds the available context size. {message}").into();
-            document["type"] = "exceed_context_size_error".into();
-            // One of the positions is the answer's.
-            document["n_prompt_tokens"] = overflow.needed.saturating_sub(1).into();
-            document["n_ctx"] = overflow.limit.into();
-        }
-        document
-    }
-
-    /// An error in this form, of the request of this name.
-    pub fn document(self, error: &ApiError, request_id: &str) -> Vec<u8> {
-        match self {
-            Form::OpenAi => error.to_json(),
-            Form::Anthropic => crate::json::to_json(&serde_json::json!({
-                "type": "error",
-                "error": Form::anthropic(error),
-                "request_id": request_id,
-            })),
-            Form::Ollama => crate::json::to_json(&serde_json::json!({ "error": error.message })),
-            Form::LlamaCpp => {
-                crate::json::to_json(&serde_json::json!({ "error": Form::llama_cpp(error) }))
-            }
-        }
-    }
-}
 
 /// Positions of the context, and those that a request needs at the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,57 +349,6 @@ impl ApiError {
         )
     }
 
-    /// The engine's errors, one to one. `prompt` is the field in which the client sent the prompt.
-    pub fn from_engine(error: engine::Error, prompt: &str) -> Self {
-        match error {
-            engine::Error::InvalidRequest(at) => {
-                let param = openai_field(&at.field, prompt);
-                let message = format!(
-                    "Invalid value for '{param}': {}.",
-                    at.message.trim_end_matches('.')
-                );
-                Self::field("invalid_value", param, message)
-            }
-            engine::Error::ContextOverflow(at) => {
-                let overflow = Some(Overflow {
-                    limit: at.limit,
-                    needed: at.requested,
-                });
-                let message = if prompt.starts_with("input") {
-                    format!(
-                        "The input is too large: this model's context has {} positions, but it needs at \
-                         least {}. Shorten it, or embed its parts.",
-                        at.limit, at.requested
-                    )
-                } else {
-                    format!(
-                        "This model's context has {} positions, but the request needs at least {} \
-                         for its prompt and one token. Shorten the prompt.",
-                        at.limit, at.requested
-                    )
-                };
-                ApiError {
-                    overflow,
-                    ..Self::field("context_length_exceeded", prompt.into(), message)
-                }
-            }
-            engine::Error::UnknownModel(id) => Self::unknown_model(&id, []),
-            engine::Error::Overloaded(retry_after_ms) => {
-                // The header has no unit below the second; 0 would invite an immediate retry.
-                let seconds = u64::from(retry_after_ms.div_ceil(1000).max(1));
-                let message = format!("The server is at its limit. Try again in {seconds} s.");
-                let header = Some(Header::number("retry-after", seconds));
-                ApiError {
-                    header,
-                    ..Self::new(429, Some("overloaded"), message)
-                }
-            }
-            engine::Error::TimedOut => Self::timed_out(),
-            engine::Error::Unavailable(reason) => Self::unavailable(&reason),
-            engine::Error::Internal(reason) => Self::internal(&reason),
-        }
-    }
-
     /// A stream that cannot go on here.
     pub fn cannot_resume(field: &str, header: &str, why: &str) -> Self {
         let message = format!("The stream of '{field}' or {header} cannot be resumed: {why}.");
@@ -483,31 +377,6 @@ impl ApiError {
     }
 }
 
-/// A field of `wit/engine.wit`'s `request` under the name OpenAI's schema has for it:
-/// `sampling.top-p` is `top_p`, and the prompt of a chat is `messages`.
-fn openai_field(wit_field: &str, prompt: &str) -> String {
-    match wit_field {
-        "stop-tokens" => return "stop_token_ids".into(),
-        "allowed-tokens" => return "allowed_token_ids".into(),
-        "truncate-prompt" => return "truncate_prompt_tokens".into(),
-        _ => {}
-    }
-    let field = wit_field
-        .strip_prefix("sampling.")
-        .unwrap_or(wit_field)
-        .replace('-', "_");
-    match field.strip_prefix("prompt") {
-        Some(rest) if rest.starts_with(".tools") => rest[1..].to_owned(),
-        Some(rest) if rest.starts_with(".template_kwargs") => format!("chat_{}", &rest[1..]),
-        // `prompt.messages[3].role` names the list itself.
-        Some(rest) if rest.starts_with(".messages") => rest[1..].to_owned(),
-        Some(rest) if rest.is_empty() || rest.starts_with(['.', '[']) => {
-            format!("{prompt}{rest}")
-        }
-        _ => field,
-    }
-}
-
 /// Text from a client, shortened for an error message.
 pub fn shorten(text: &str) -> String {
     const LIMIT: usize = 80;
@@ -532,77 +401,6 @@ fn name_of_type(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{ContextOverflow, Error, InvalidRequest};
-
-    #[test]
-    fn engine_errors_have_one_status_each() {
-        let cases = [
-            (
-                Error::InvalidRequest(InvalidRequest {
-                    field: "stop".into(),
-                    message: "empty".into(),
-                }),
-                400,
-            ),
-            (
-                Error::ContextOverflow(ContextOverflow {
-                    limit: 8,
-                    requested: 9,
-                }),
-                400,
-            ),
-            (Error::UnknownModel("x".into()), 404),
-            (Error::Overloaded(1), 429),
-            (Error::Unavailable("draining".into()), 503),
-            (Error::TimedOut, 504),
-            (Error::Internal("NaN".into()), 500),
-        ];
-        for (error, status) in cases {
-            assert_eq!(ApiError::from_engine(error, "messages").status, status);
-        }
-    }
-
-    #[test]
-    fn retry_after_rounds_up_to_whole_seconds() {
-        for (ms, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (u32::MAX, 4_294_968)] {
-            let error = ApiError::from_engine(Error::Overloaded(ms), "prompt");
-            assert_eq!(error.header, Some(Header::number("retry-after", seconds)));
-        }
-    }
-
-    #[test]
-    fn wit_fields_take_openai_names() {
-        let names = [
-            ("sampling.top-p", "top_p", "top_p"),
-            ("max-tokens", "max_tokens", "max_tokens"),
-            ("stop-tokens", "stop_token_ids", "stop_token_ids"),
-            ("allowed-tokens", "allowed_token_ids", "allowed_token_ids"),
-            (
-                "truncate-prompt",
-                "truncate_prompt_tokens",
-                "truncate_prompt_tokens",
-            ),
-            ("prompt-logprobs", "prompt_logprobs", "prompt_logprobs"),
-            ("prompt", "messages", "prompt"),
-            (
-                "prompt.messages[3].role",
-                "messages[3].role",
-                "messages[3].role",
-            ),
-            ("prompt[1]", "messages[1]", "prompt[1]"),
-            ("prompt.tools", "tools", "tools"),
-            (
-                "prompt.template-kwargs.bos_token",
-                "chat_template_kwargs.bos_token",
-                "chat_template_kwargs.bos_token",
-            ),
-            ("prompter", "prompter", "prompter"),
-        ];
-        for (wit, chat, text) in names {
-            assert_eq!(openai_field(wit, "messages"), chat);
-            assert_eq!(openai_field(wit, "prompt"), text);
-        }
-    }
 
     #[test]
     fn long_input_is_not_told_back_in_full() {
