@@ -43,5 +43,7 @@ pub mod sandbox;
 pub mod say;
 pub mod server;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod wasm_command;
 pub mod wasm_config;

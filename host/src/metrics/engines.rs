@@ -202,26 +202,7 @@ mod tests {
     use super::*;
     use crate::cgroup::Cgroup;
     use crate::metrics::Exposition;
-
-    fn model(id: &str) -> ModelInfo {
-        ModelInfo {
-            id: id.into(),
-            created: 0,
-            architecture: "bitnet".into(),
-            context_length: 64,
-            vocab_size: 8,
-            parameters: 1,
-            head_type: "f16".into(),
-            kv_type: "f32".into(),
-            isa: "scalar".into(),
-            fingerprint: String::new(),
-            max_sequences: 4,
-            embedding_size: 4,
-            generates: true,
-            reasoning_tags: None,
-            call_form: None,
-        }
-    }
+    use crate::testing::model_info;
 
     fn stats(running: usize, drafted: u64) -> EngineStats {
         EngineStats {
@@ -240,8 +221,8 @@ mod tests {
             let page = metrics.render(Exposition::Classic);
             assert!(page.lines().any(|it| it == line), "{line}\n{page}");
         };
-        let one = metrics.loaded(&model("a"), 2, 10);
-        let two = metrics.loaded(&model("b"), 2, 10);
+        let one = metrics.loaded(&model_info("a"), 2, 10);
+        let two = metrics.loaded(&model_info("b"), 2, 10);
         one.show(&stats(1, 5));
         two.show(&stats(2, 7));
         has("sterna_sequences_running 3");

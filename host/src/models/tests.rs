@@ -6,33 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sterna_engine::error::EngineError;
-use sterna_engine::request::ModelInfo;
 
 use super::state::{FIRST_PAUSE, HOLD, Next, State, Taken};
 use super::{Asking, Claim, Held, Loaded, Loader, Names, Refused, Registry, Stage};
+use crate::testing::model_info;
 
 const SOON: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(60);
-
-fn info() -> ModelInfo {
-    ModelInfo {
-        id: "its own name".into(),
-        created: 7,
-        architecture: "bitnet".into(),
-        context_length: 64,
-        vocab_size: 8,
-        parameters: 1,
-        head_type: "f16".into(),
-        kv_type: "f32".into(),
-        isa: "scalar".into(),
-        fingerprint: String::new(),
-        max_sequences: 4,
-        embedding_size: 4,
-        generates: true,
-        reasoning_tags: None,
-        call_form: None,
-    }
-}
 
 fn claims(least: &[u64]) -> Vec<Claim> {
     let claim = |&least: &u64| Claim {
@@ -59,7 +39,7 @@ impl Loader<usize> for Fake {
         anyhow::ensure!(!self.fails.load(SeqCst), "the file is damaged");
         Ok(Loaded {
             engine: index,
-            info: info(),
+            info: model_info("its own name"),
             bytes,
         })
     }
@@ -248,7 +228,7 @@ async fn a_request_keeps_what_it_was_given_and_its_place() {
 
 #[test]
 fn one_model_stays() {
-    let models = Registry::of_one(5_usize, info());
+    let models = Registry::of_one(5_usize, model_info("its own name"));
     let listed = models.listed();
     assert_eq!((listed.len(), listed[0].stage), (1, Stage::Loaded));
     assert_eq!(models.loaded(), [5]);
@@ -270,7 +250,7 @@ fn load(state: &mut State<usize>, index: usize, now: Instant) {
     };
     assert_eq!(next, index);
     state.load_begins(index, bytes);
-    state.load_ends(index, (index, info(), bytes), now);
+    state.load_ends(index, (index, model_info("its own name"), bytes), now);
     state.slots[index].waiting -= 1;
 }
 
@@ -306,7 +286,7 @@ fn a_model_that_is_always_in_use_makes_room_after_a_while() {
     assert_eq!(state.next(later).0, Next::Load(1, 60));
     state.load_begins(1, 60);
     let loaded = later + 10 * HOLD;
-    state.load_ends(1, (1, info(), 60), loaded);
+    state.load_ends(1, (1, model_info("its own name"), 60), loaded);
     // Those for whom it was loaded come first, however long the others wait.
     assert_eq!(state.next(loaded), (Next::Wait(Some(loaded + HOLD)), false));
     assert!(taken(&mut state, 1, loaded));

@@ -89,13 +89,21 @@ impl Treatment {
     /// A field of another type or out of its range.
     pub fn of(body: &Object<'_>) -> Result<Self, ApiError> {
         let priority = body.integer("priority", 0..=i32::MAX.into())?;
-        let timeout_ms = body.number("timeout", (Excluded(0.0), Unbounded))?;
         Ok(Treatment {
             cache_salt: body.string("cache_salt")?.map(str::to_owned),
             // The range is i32's, so nothing is cut off.
             priority: priority.map_or(0, |n| n as i32),
-            timeout_ms: timeout_ms.and_then(|seconds| deadline::ms(seconds.into())),
+            timeout_ms: Treatment::timeout_ms_of(body)?,
         })
+    }
+
+    /// The time that a body gives.
+    ///
+    /// # Errors
+    /// It is no number of seconds above 0.
+    pub fn timeout_ms_of(body: &Object<'_>) -> Result<Option<u32>, ApiError> {
+        let seconds = body.number("timeout", (Excluded(0.0), Unbounded))?;
+        Ok(seconds.and_then(|seconds| deadline::ms(seconds.into())))
     }
 }
 

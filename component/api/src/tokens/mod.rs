@@ -14,7 +14,7 @@ use crate::{
     http::Head,
     json::to_json,
     known::{self, Place},
-    params::token_ids,
+    params::{Treatment, token_ids},
     reply::Reply,
     settings::Settings,
 };
@@ -59,7 +59,8 @@ pub fn model<E: Engine>(
     body: &Object<'_>,
 ) -> Result<Chosen, ApiError> {
     let name = body.string("model")?.filter(|id| !id.is_empty());
-    Chosen::wait(engine, settings, name.map(str::to_owned))
+    let most_ms = Treatment::timeout_ms_of(body)?;
+    Chosen::in_time(engine, settings, name.map(str::to_owned), most_ms)
 }
 
 /// The conversation that a body has, rendered by the model's template.

@@ -132,3 +132,18 @@ fn the_refusal_of_a_name_lists_those_there_are() {
     let text = String::from_utf8_lossy(&got.body).into_owned();
     assert!(text.contains("'model-13', more."), "{text}");
 }
+
+#[test]
+fn the_time_that_a_body_gives_bounds_the_load() {
+    for (path, mut body) in [
+        (CHAT, chat(CHAT, false)),
+        (CHAT, chat(CHAT, true)),
+        (MESSAGES, chat(MESSAGES, true)),
+        ("/v1/embeddings", json!({"input": "x"})),
+    ] {
+        body["timeout"] = json!(2);
+        let engine = loading(1);
+        assert_eq!(post(&engine, path, &body).status, 504, "{path}");
+        assert!(engine.asked.borrow().is_empty(), "{path}");
+    }
+}

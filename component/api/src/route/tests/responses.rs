@@ -364,3 +364,60 @@ fn functions_of_namespaces_have_both_names() {
         (400, Some("tools[0].tools[0].type"))
     );
 }
+
+#[test]
+fn functions_that_a_model_could_not_tell_apart_are_refused() {
+    let space = |name: &str, tool: &str| json!({"type": "namespace", "name": name, "tools": [{"type": "function", "name": tool}]});
+    let plain = |name: &str| json!({"type": "function", "name": name});
+    for (tools, param) in [
+        (json!([space("a", "b"), plain("a__b")]), "tools[1].name"),
+        (
+            json!([plain("a__b"), space("a_", "b")]),
+            "tools[1].tools[0].name",
+        ),
+        (
+            json!([space("a__b", "c"), space("a", "b__c")]),
+            "tools[1].tools[0].name",
+        ),
+        (json!([plain("f"), plain("f")]), "tools[1].name"),
+    ] {
+        let (status, _, found) =
+            post(&story(), RESPONSES, &with(ask(json!("x")), "tools", tools)).error();
+        assert_eq!((status, found.as_deref()), (400, Some(param)));
+    }
+}
+
+#[test]
+fn a_function_of_a_namespace_can_be_chosen() {
+    let engine = calls::qwen(&calls::PIECES, FinishReason::Stop);
+    let space = json!({"type": "namespace", "name": "a", "tools": [tool()]});
+    let body = with(ask(json!("x")), "tools", json!([space]));
+    let choose = |choice: Value| {
+        post(
+            &engine,
+            RESPONSES,
+            &with(body.clone(), "tool_choice", choice),
+        )
+    };
+    let chosen = choose(json!({"type": "function", "name": "f", "namespace": "a"}));
+    assert_eq!(
+        chosen.status,
+        200,
+        "{}",
+        String::from_utf8_lossy(&chosen.body)
+    );
+    for (choice, param) in [
+        (
+            json!({"type": "function", "name": "f", "namespace": 5}),
+            "tool_choice.namespace",
+        ),
+        (
+            json!({"type": "function", "name": "f", "space": "a"}),
+            "tool_choice.space",
+        ),
+    ] {
+        let (status, _, found) = choose(choice).error();
+        assert_eq!((status, found.as_deref()), (400, Some(param)));
+    }
+    assert_eq!(choose(json!({"type": "function", "name": "f"})).status, 400);
+}
